@@ -1,0 +1,172 @@
+package incident
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Status of an Event.
+type Status string
+
+// The statuses of events.
+const (
+	Firing    Status = "firing"    // it opened an incident that is still open
+	Duplicate Status = "duplicate" // it repeated an open incident
+	Resolved  Status = "resolved"  // it opened an incident that has since ended
+)
+
+// Event is khook's record of one Observed signal.
+type Event struct {
+	ID         int64     `json:"id"` // given by the store; grows with time
+	Key        string    `json:"key"`
+	Cluster    string    `json:"cluster,omitempty"`
+	IncidentID string    `json:"incidentId"`
+	Type       EventType `json:"eventType"`
+	Status     Status    `json:"status"`
+	At         time.Time `json:"timestamp"`
+	RecordedAt time.Time `json:"recordedAt"`
+
+	Resource  Resource `json:"resource"`
+	Container string   `json:"container,omitempty"`
+	Workload  Workload `json:"workload"`
+	Node      string   `json:"node,omitempty"`
+
+	Reason       string `json:"reason"`
+	Message      string `json:"message"`
+	RestartCount int32  `json:"restartCount"`
+	ExitCode     *int32 `json:"exitCode,omitempty"`
+	Count        int32  `json:"count"`
+}
+
+// Resolution says why an incident ended.
+type Resolution string
+
+// The resolutions of incidents; empty while the incident is open.
+const (
+	Recovered Resolution = "recovered" // seen healthy again
+	Quiet     Resolution = "quiet"     // nothing new for the window
+	WasGone   Resolution = "gone"      // the resource was deleted
+)
+
+// Incident is one problem on one resource (and container), from its first event to its
+// resolution.
+type Incident struct {
+	ID      string    `json:"id"` // a UUID derived from the first event's key
+	Cluster string    `json:"cluster,omitempty"`
+	Type    EventType `json:"eventType"`
+
+	Resource  Resource          `json:"resource"`
+	Container string            `json:"container,omitempty"`
+	Workload  Workload          `json:"workload"`
+	Node      string            `json:"node,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"` // of the Pod when it opened
+
+	FirstSeen  time.Time  `json:"firstSeen"`
+	LastSeen   time.Time  `json:"lastSeen"` // the newest event, or the newest sign that it goes on
+	ResolvedAt time.Time  `json:"resolvedAt,omitzero"`
+	Resolution Resolution `json:"resolution,omitempty"`
+	CausedBy   string     `json:"causedBy,omitempty"` // ID of the incident that caused this one
+
+	Events       int64  `json:"events"`     // all of them, the duplicates included
+	Duplicates   int64  `json:"duplicates"` // events that repeated it while it was open
+	Reason       string `json:"reason"`     // of the newest event, as the four below
+	Message      string `json:"message"`
+	RestartCount int32  `json:"restartCount"`
+	ExitCode     *int32 `json:"exitCode,omitempty"`
+}
+
+// Open says whether the incident has not ended.
+func (i *Incident) Open() bool { return i.Resolution == "" }
+
+// Slot is what at most one open incident exists for.
+type Slot struct {
+	UID       string // of the resource
+	Type      EventType
+	Container string
+}
+
+// Slot returns the incident's slot.
+func (i *Incident) Slot() Slot { return Slot{i.Resource.UID, i.Type, i.Container} }
+
+// Slot returns the slot of the incident that the signal opens, repeats or ends.
+func (s *Signal) Slot() Slot { return Slot{s.Resource.UID, s.Type, s.Container} }
+
+// idSpace is the UUID namespace of all IDs that khook derives.
+var idSpace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("khook.kagent.dev"))
+
+// DeriveID returns the UUID (version 5) that parts stand for: the same parts, the same ID, on
+// every replica and after every restart.
+func DeriveID(parts ...string) string {
+	var joined []byte
+	for _, p := range parts {
+		joined = append(joined, p...)
+		joined = append(joined, 0)
+	}
+	return uuid.NewSHA1(idSpace, joined).String()
+}
+
+// Open returns the incident that s, an Observed signal, opens in cluster.
+func Open(cluster string, s *Signal) *Incident {
+	i := &Incident{
+		ID:        DeriveID("incident", cluster, s.Key),
+		Cluster:   cluster,
+		Type:      s.Type,
+		Resource:  s.Resource,
+		Container: s.Container,
+		Workload:  s.Workload,
+		Node:      s.Node,
+		Labels:    s.Labels,
+		FirstSeen: s.At,
+		LastSeen:  s.At,
+	}
+	i.Observe(s)
+	i.Duplicates = 0
+	return i
+}
+
+// Observe adds the occurrence s to the incident.
+func (i *Incident) Observe(s *Signal) {
+	i.Events++
+	i.Duplicates++
+	i.Touch(s.At)
+	i.Reason, i.Message = s.Reason, s.Message
+	i.RestartCount, i.ExitCode = s.RestartCount, s.ExitCode
+	if s.Node != "" {
+		i.Node = s.Node
+	}
+}
+
+// Touch notes that the problem was still seen at t.
+func (i *Incident) Touch(t time.Time) {
+	if t.After(i.LastSeen) {
+		i.LastSeen = t
+	}
+}
+
+// Resolve ends the incident at t. An incident that has ended stays as it ended.
+func (i *Incident) Resolve(r Resolution, t time.Time) {
+	if !i.Open() {
+		return
+	}
+	if t.Before(i.LastSeen) {
+		t = i.LastSeen
+	}
+	i.Resolution, i.ResolvedAt = r, t
+}
+
+// NewEvent returns the event that s becomes in the incident i, recorded at now. Its status is
+// Firing if it is the incident's first, else Duplicate.
+func NewEvent(i *Incident, s *Signal, now time.Time) *Event {
+	status := Duplicate
+	if i.Events <= 1 {
+		status = Firing
+	}
+	return &Event{
+		Key: s.Key, Cluster: i.Cluster, IncidentID: i.ID, Type: s.Type, Status: status,
+		At: s.At, RecordedAt: now,
+		Resource: s.Resource, Container: s.Container, Workload: s.Workload, Node: s.Node,
+		Reason: s.Reason, Message: s.Message,
+		RestartCount: s.RestartCount, ExitCode: s.ExitCode, Count: max(1, s.Count),
+	}
+}

@@ -1,0 +1,49 @@
+package incident
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Ellipsis ends a text that was cut.
+const Ellipsis = "…"
+
+// Clean makes a text of the cluster fit to be stored and shown: valid UTF-8, no control or
+// invisible formatting characters, each run of white space one space, at most limit bytes (cut
+// with an Ellipsis). limit must be at least 3.
+func Clean(text string, limit int) string {
+	var b strings.Builder
+	space := false
+	for _, r := range text {
+		if unicode.IsSpace(r) {
+			space = b.Len() > 0
+			continue
+		}
+		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			continue
+		}
+		if space {
+			b.WriteByte(' ')
+			space = false
+		}
+		b.WriteRune(r)
+		if b.Len() > limit {
+			break
+		}
+	}
+	return Truncate(b.String(), limit)
+}
+
+// Truncate cuts text to at most limit bytes, at a character's boundary, with an Ellipsis where
+// something is missing. limit must be at least 3.
+func Truncate(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	cut := limit - len(Ellipsis)
+	for cut > 0 && !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + Ellipsis
+}
