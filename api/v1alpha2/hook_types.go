@@ -1,0 +1,219 @@
+package v1alpha2
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// HookSpec says which events call which agents.
+type HookSpec struct {
+	// EventConfigurations lists the events to watch for in the Hook's namespace, and the agent
+	// to call for each. At least one, at most 50. Two configurations may name the same event
+	// type: both are called.
+	// +kubebuilder:validation:Required
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=50
+	// +listType=atomic
+	EventConfigurations []EventConfiguration `json:"eventConfigurations"`
+
+	// Suspend stops all calls of this Hook. Events are still recorded, with the disposition
+	// "suspended".
+	// +optional
+	Suspend bool `json:"suspend,omitempty"`
+
+	// OnePerCause makes the Hook call for the cause only, when one event causes another (an
+	// OOM kill causes a restart) and the Hook names both. The agent gets the effects as data.
+	// Set it to false to be called for each.
+	// +optional
+	// +kubebuilder:default=true
+	OnePerCause *bool `json:"onePerCause,omitempty"`
+}
+
+// GroupBy says which failing resources share one call.
+// +kubebuilder:validation:Enum=workload;resource;node
+type GroupBy string
+
+// The ways of grouping.
+const (
+	// GroupByWorkload makes one call for all Pods of a Deployment, StatefulSet and so on.
+	GroupByWorkload GroupBy = "workload"
+	// GroupByResource makes one call for each Pod.
+	GroupByResource GroupBy = "resource"
+	// GroupByNode makes one call for all Pods on a node.
+	GroupByNode GroupBy = "node"
+)
+
+// EventConfiguration names one event type, the agent to call for it, and what to ask.
+// +kubebuilder:validation:XValidation:rule="has(self.agentId) || has(self.agentRef)",message="name the agent to call: set agentId (\"namespace/name\" or \"name\") or agentRef"
+// +kubebuilder:validation:XValidation:rule="!(has(self.agentId) && has(self.agentRef))",message="agentId and agentRef both name an agent: keep one and remove the other"
+// +kubebuilder:validation:XValidation:rule="!has(self.dedupWindow) || duration(self.dedupWindow) >= duration('1s') && duration(self.dedupWindow) <= duration('24h')",message="dedupWindow must be from 1s to 24h",fieldPath=".dedupWindow"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) >= duration('10s') && duration(self.timeout) <= duration('24h')",message="timeout must be from 10s to 24h",fieldPath=".timeout"
+type EventConfiguration struct {
+	// EventType is the kind of event: pod-restart, pod-pending, oom-kill or probe-failed.
+	// +kubebuilder:validation:Required
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self in ['pod-restart', 'pod-pending', 'oom-kill', 'probe-failed']",message="unknown event type: use pod-restart, pod-pending, oom-kill or probe-failed"
+	EventType string `json:"eventType"`
+
+	// AgentId names the agent as "namespace/name", or "name" for one in the Hook's namespace.
+	// Either agentId or agentRef must be set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="agentId is empty: write the agent's \"namespace/name\" or \"name\""
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$')",message="agentId must be \"namespace/name\" or \"name\", in lower-case letters, digits, '-' and '.'"
+	AgentId *string `json:"agentId,omitempty"` //nolint:revive,staticcheck // the contract spells it so
+
+	// AgentRef names the agent by an object, as the original khook's manifests do.
+	// +optional
+	AgentRef *ObjectReference `json:"agentRef,omitempty"`
+
+	// Prompt is what the agent is asked: a Go template over the variables of the event, such
+	// as {{.ResourceName}}, {{.Namespace}}, {{.EventTime}} and {{.EventMessage}}. At most
+	// 10,000 characters.
+	// +kubebuilder:validation:Required
+	// +kubebuilder:validation:MaxLength=10000
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="prompt is empty: write what the agent shall do"
+	Prompt string `json:"prompt"`
+
+	// Selector restricts the configuration to Pods with these labels.
+	// +optional
+	Selector *metav1.LabelSelector `json:"selector,omitempty"`
+
+	// Match restricts the configuration to events for which this CEL expression is true. It
+	// sees the variable event, with the fields type, reason, message, namespace, name,
+	// container, node, workloadKind, workloadName, restartCount, exitCode, count and labels,
+	// such as: event.restartCount >= 3 && event.exitCode != 0.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Match string `json:"match,omitempty"`
+
+	// DedupWindow is how long a call keeps further events of its group from calling the agent
+	// again. From 1s to 24h; 10m if unset.
+	// +optional
+	DedupWindow *metav1.Duration `json:"dedupWindow,omitempty"`
+
+	// GroupBy says which failing Pods share one call: those of a workload (the default), each
+	// one alone (resource), or those of a node.
+	// +optional
+	// +kubebuilder:default=workload
+	GroupBy GroupBy `json:"groupBy,omitempty"`
+
+	// MaxCallsPerHour is how often this configuration may call its agent within an hour. What
+	// is held back has the disposition "over-budget". No limit if unset.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	MaxCallsPerHour *int32 `json:"maxCallsPerHour,omitempty"`
+
+	// Timeout is how long the agent may take for its task, from the event on. From 10s to 24h;
+	// 1h if unset.
+	// +optional
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+}
+
+// ObjectReference names an agent.
+type ObjectReference struct {
+	// Name of the agent.
+	// +kubebuilder:validation:Required
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="agentRef.name is empty: write the agent's name"
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$')",message="agentRef.name must be lower-case letters, digits, '-' and '.'"
+	Name string `json:"name"`
+
+	// Namespace of the agent; the Hook's namespace if unset.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="agentRef.namespace must be lower-case letters, digits and '-'"
+	Namespace *string `json:"namespace,omitempty"`
+}
+
+// HookStatus is what khook says of a Hook.
+type HookStatus struct {
+	// ActiveEvents are the events that are firing, and those that were resolved within the
+	// last ten minutes; the newest first, at most 100.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	ActiveEvents []ActiveEventStatus `json:"activeEvents,omitempty"`
+
+	// Active is how many events are firing, also where ActiveEvents does not list them all.
+	// +optional
+	Active int32 `json:"active"`
+
+	// LastFired is when the Hook last made a call due.
+	// +optional
+	LastFired *metav1.Time `json:"lastFired,omitempty"`
+
+	// LastUpdated is when the status was last written.
+	// +optional
+	LastUpdated metav1.Time `json:"lastUpdated,omitempty,omitzero"`
+
+	// ObservedGeneration is the generation of the Hook that the status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Conditions holds Ready, with the reason HookConfigured, InvalidConfiguration or
+	// KagentAPIError.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// ActiveEventStatus is one active event.
+type ActiveEventStatus struct {
+	// EventType is the kind of event.
+	EventType string `json:"eventType"`
+	// ResourceName is the name of the Pod.
+	ResourceName string `json:"resourceName"`
+	// Container is the container of the Pod, if the event is about one.
+	// +optional
+	Container string `json:"container,omitempty"`
+	// FirstSeen is when the event was first observed.
+	FirstSeen metav1.Time `json:"firstSeen"`
+	// LastSeen is when the event was last observed.
+	LastSeen metav1.Time `json:"lastSeen"`
+	// Status is firing or resolved.
+	// +kubebuilder:validation:Enum=firing;resolved
+	Status string `json:"status"`
+}
+
+// The condition of a Hook and its reasons.
+const (
+	ConditionReady = "Ready"
+
+	ReasonHookConfigured       = "HookConfigured"       // Ready is True
+	ReasonInvalidConfiguration = "InvalidConfiguration" // Ready is False: the message says what to change
+	ReasonKagentAPIError       = "KagentAPIError"       // Ready is False: kagent or an agent can't be reached
+)
+
+// Hook calls agents for events in its namespace.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=hk,categories=kagent
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.active`
+// +kubebuilder:printcolumn:name="Last Fired",type=date,JSONPath=`.status.lastFired`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Hook struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// Spec says which events call which agents.
+	// +kubebuilder:validation:Required
+	Spec HookSpec `json:"spec"`
+
+	// Status is what khook says of the Hook.
+	// +optional
+	Status HookStatus `json:"status,omitempty"`
+}
+
+// HookList is a list of Hooks.
+//
+// +kubebuilder:object:root=true
+type HookList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Hook `json:"items"`
+}

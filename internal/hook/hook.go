@@ -1,0 +1,240 @@
+// Package hook knows which hooks care about an event. It compiles Hook resources into
+// configurations, keeps the live set of them, matches events, renders prompts, and writes what
+// khook has to say about a Hook into its status.
+package hook
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Defaults of optional fields (Hook API).
+const (
+	DefaultDedupWindow = 10 * time.Minute
+	DefaultTimeout     = time.Hour
+)
+
+// maxConfigs and maxPrompt are the bounds of the Hook API.
+const (
+	maxConfigs = 50
+	maxPrompt  = 10_000 // characters
+)
+
+// Facts are what is known of an event when hooks are asked about it.
+type Facts struct {
+	Cluster  string
+	Signal   *incident.Signal
+	Incident *incident.Incident // nil in an offline check
+}
+
+// Policy says what the operator allows hooks to do.
+type Policy struct {
+	// AgentNamespaces lists the namespaces, beside the hook's own, whose agents a hook may
+	// call; "*" stands for all.
+	AgentNamespaces []string
+}
+
+func (p Policy) allows(hookNamespace string, agent incident.AgentRef) bool {
+	return agent.Namespace == hookNamespace ||
+		slices.Contains(p.AgentNamespaces, agent.Namespace) || slices.Contains(p.AgentNamespaces, "*")
+}
+
+// Config is one compiled event configuration of a Hook.
+type Config struct {
+	Hook        incident.HookRef
+	HookUID     string
+	Key         string // the event type, with "#2" and so on for further ones of that type
+	EventType   incident.EventType
+	Agent       incident.AgentRef
+	Window      time.Duration
+	Timeout     time.Duration
+	GroupBy     v1alpha2.GroupBy
+	MaxPerHour  int // 0: no limit
+	Suspended   bool
+	OnePerCause bool
+	Invalid     string // why it can't be used; "" if it can
+
+	selector labels.Selector
+	match    *expression
+	prompt   *Prompt
+}
+
+// Matches says whether the configuration is about the event.
+func (c *Config) Matches(f Facts) bool {
+	if c.EventType != f.Signal.Type || c.Hook.Namespace != f.Signal.Resource.Namespace {
+		return false
+	}
+	if c.Invalid != "" {
+		return true // its user must see that it would have been asked
+	}
+	return c.selector.Matches(labels.Set(f.Signal.Labels)) && c.match.matches(f)
+}
+
+// Group returns the group of resources that share one call.
+func (c *Config) Group(s *incident.Signal) string {
+	switch {
+	case c.GroupBy == v1alpha2.GroupByResource:
+		return s.Resource.Kind + "/" + s.Resource.Name
+	case c.GroupBy == v1alpha2.GroupByNode && s.Node != "":
+		return "Node/" + s.Node
+	default:
+		return s.Workload.String()
+	}
+}
+
+// Render fills the configuration's prompt.
+func (c *Config) Render(f Facts) (string, error) { return c.prompt.Render(f) }
+
+// Compile turns a Hook into its configurations, and lists what is wrong with it. A
+// configuration with an error is in the list too, marked Invalid.
+func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
+	var errs field.ErrorList
+	path := field.NewPath("spec", "eventConfigurations")
+	switch n := len(h.Spec.EventConfigurations); {
+	case n == 0:
+		errs = append(errs, field.Required(path, "name at least one event and the agent to call for it"))
+	case n > maxConfigs:
+		errs = append(errs, field.TooMany(path, n, maxConfigs))
+	}
+	seen := map[string]int{}
+	var configs []*Config
+	for i := range h.Spec.EventConfigurations {
+		ec := &h.Spec.EventConfigurations[i]
+		c, cerrs := compile(h, ec, path.Index(i), policy)
+		seen[ec.EventType]++
+		if n := seen[ec.EventType]; n > 1 {
+			c.Key = fmt.Sprintf("%s#%d", c.Key, n)
+		}
+		if len(cerrs) > 0 {
+			c.Invalid = cerrs.ToAggregate().Error()
+		}
+		configs, errs = append(configs, c), append(errs, cerrs...)
+	}
+	return configs, errs
+}
+
+func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Config, field.ErrorList) {
+	c := &Config{
+		Hook:    incident.HookRef{Namespace: h.Namespace, Name: h.Name},
+		HookUID: string(h.UID), Key: ec.EventType, EventType: incident.EventType(ec.EventType),
+		GroupBy: ec.GroupBy, Suspended: h.Spec.Suspend,
+		OnePerCause: h.Spec.OnePerCause == nil || *h.Spec.OnePerCause,
+	}
+	var errs field.ErrorList
+	add := func(e ...*field.Error) { errs = append(errs, e...) }
+	if !c.EventType.Valid() {
+		add(field.NotSupported(path.Child("eventType"), ec.EventType, incident.EventTypes()))
+	}
+	if !slices.Contains([]v1alpha2.GroupBy{"", v1alpha2.GroupByWorkload, v1alpha2.GroupByResource, v1alpha2.GroupByNode}, ec.GroupBy) {
+		add(field.NotSupported(path.Child("groupBy"), ec.GroupBy,
+			[]v1alpha2.GroupBy{v1alpha2.GroupByWorkload, v1alpha2.GroupByResource, v1alpha2.GroupByNode}))
+	}
+	var err *field.Error
+	if c.Agent, err = agentOf(h.Namespace, ec, path, policy); err != nil {
+		add(err)
+	}
+	if c.prompt, err = promptOf(ec, path.Child("prompt")); err != nil {
+		add(err)
+	}
+	if c.selector, err = selectorOf(ec, path.Child("selector")); err != nil {
+		add(err)
+	}
+	if c.match, err = matchOf(ec, path.Child("match")); err != nil {
+		add(err)
+	}
+	if c.Window, err = durationOf(ec.DedupWindow, DefaultDedupWindow, time.Second, path.Child("dedupWindow")); err != nil {
+		add(err)
+	}
+	if c.Timeout, err = durationOf(ec.Timeout, DefaultTimeout, 10*time.Second, path.Child("timeout")); err != nil {
+		add(err)
+	}
+	if m := ec.MaxCallsPerHour; m != nil {
+		if c.MaxPerHour = int(*m); *m < 1 {
+			add(field.Invalid(path.Child("maxCallsPerHour"), *m, "must be at least 1; use spec.suspend to stop all calls"))
+		}
+	}
+	return c, errs
+}
+
+// agentOf reads the agent in either of its two forms and holds it against the policy.
+func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (incident.AgentRef, *field.Error) {
+	agent := incident.AgentRef{Namespace: namespace}
+	id := path.Child("agentId")
+	switch {
+	case ec.AgentId != nil && ec.AgentRef != nil:
+		return agent, field.Forbidden(path.Child("agentRef"), "agentId and agentRef both name an agent: keep one and remove the other")
+	case ec.AgentId != nil:
+		ns, name, qualified := strings.Cut(*ec.AgentId, "/")
+		if !qualified {
+			ns, name = namespace, ns
+		}
+		agent = incident.AgentRef{Namespace: ns, Name: name}
+	case ec.AgentRef != nil:
+		id = path.Child("agentRef")
+		agent.Name = ec.AgentRef.Name
+		if ns := ec.AgentRef.Namespace; ns != nil && *ns != "" {
+			agent.Namespace = *ns
+		}
+	default:
+		return agent, field.Required(id, `name the agent to call: set agentId ("namespace/name" or "name") or agentRef`)
+	}
+	if len(validation.IsDNS1123Label(agent.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(agent.Name)) > 0 {
+		return agent, field.Invalid(id, agent.String(), `must be "namespace/name" or "name", in lower-case letters, digits, '-' and '.'`)
+	}
+	if !policy.allows(namespace, agent) {
+		return agent, field.Forbidden(id, fmt.Sprintf(
+			"agent %s is in a namespace that hooks may not call: use an agent in %s, or let the operator add %s to --agent-namespaces",
+			agent, strings.Join(append([]string{namespace}, policy.AgentNamespaces...), " or "), agent.Namespace))
+	}
+	return agent, nil
+}
+
+func promptOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*Prompt, *field.Error) {
+	if n := len([]rune(ec.Prompt)); n > maxPrompt {
+		return nil, field.TooLong(path, "", maxPrompt)
+	}
+	p, err := ParsePrompt(ec.Prompt)
+	if err != nil {
+		return nil, field.Invalid(path, incident.Truncate(ec.Prompt, 80), err.Error())
+	}
+	return p, nil
+}
+
+func selectorOf(ec *v1alpha2.EventConfiguration, path *field.Path) (labels.Selector, *field.Error) {
+	if ec.Selector == nil {
+		return labels.Everything(), nil
+	}
+	sel, err := metav1.LabelSelectorAsSelector(ec.Selector)
+	if err != nil {
+		return labels.Nothing(), field.Invalid(path, metav1.FormatLabelSelector(ec.Selector), err.Error())
+	}
+	return sel, nil
+}
+
+func matchOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*expression, *field.Error) {
+	e, err := parseMatch(ec.Match)
+	if err != nil {
+		return nil, field.Invalid(path, ec.Match, err.Error())
+	}
+	return e, nil
+}
+
+func durationOf(d *metav1.Duration, unset, least time.Duration, path *field.Path) (time.Duration, *field.Error) {
+	if d == nil {
+		return unset, nil
+	}
+	if d.Duration < least || d.Duration > 24*time.Hour {
+		return unset, field.Invalid(path, d.Duration.String(), fmt.Sprintf("must be from %s to 24h", least))
+	}
+	return d.Duration, nil
+}

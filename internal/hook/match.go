@@ -1,0 +1,108 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/ext"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// celCost bounds the work of one evaluation of a match expression.
+const celCost = 100_000
+
+// celEvent is the variable event of a match expression.
+type celEvent struct {
+	Type         string            `cel:"type"`
+	Reason       string            `cel:"reason"`
+	Message      string            `cel:"message"`
+	Namespace    string            `cel:"namespace"`
+	Name         string            `cel:"name"`
+	Container    string            `cel:"container"`
+	Node         string            `cel:"node"`
+	WorkloadKind string            `cel:"workloadKind"`
+	WorkloadName string            `cel:"workloadName"`
+	RestartCount int64             `cel:"restartCount"`
+	ExitCode     int64             `cel:"exitCode"`
+	Count        int64             `cel:"count"`
+	Labels       map[string]string `cel:"labels"`
+}
+
+func celEventOf(f Facts) *celEvent {
+	s := f.Signal
+	e := &celEvent{
+		Type: string(s.Type), Reason: s.Reason, Message: s.Message,
+		Namespace: s.Resource.Namespace, Name: s.Resource.Name, Container: s.Container, Node: s.Node,
+		WorkloadKind: s.Workload.Kind, WorkloadName: s.Workload.Name,
+		RestartCount: int64(s.RestartCount), Count: int64(max(1, s.Count)), Labels: maps.Clone(s.Labels),
+	}
+	if e.Labels == nil {
+		e.Labels = map[string]string{}
+	}
+	if s.ExitCode != nil {
+		e.ExitCode = int64(*s.ExitCode)
+	}
+	if f.Incident != nil {
+		e.Count = f.Incident.Events
+	}
+	return e
+}
+
+var celEnv = sync.OnceValues(func() (*cel.Env, error) {
+	return cel.NewEnv(
+		ext.NativeTypes(reflect.TypeFor[celEvent](), ext.ParseStructTags(true)),
+		cel.Variable("event", cel.ObjectType("hook.celEvent")),
+		ext.Strings(),
+	)
+})
+
+// expression is a compiled match expression; nil matches everything.
+type expression struct{ program cel.Program }
+
+// parseMatch compiles a match expression. The error says where it is wrong.
+func parseMatch(text string) (*expression, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	env, err := celEnv()
+	if err != nil {
+		return nil, fmt.Errorf("set up match expressions: %w", err)
+	}
+	ast, issues := env.Compile(text)
+	if issues.Err() != nil {
+		return nil, errors.New(firstLine(strings.ReplaceAll(issues.Err().Error(), "hook.celEvent", "event")))
+	}
+	if ast.OutputType() != cel.BoolType {
+		return nil, fmt.Errorf("must be true or false, is %s", ast.OutputType())
+	}
+	program, err := env.Program(ast, cel.CostLimit(celCost))
+	if err != nil {
+		return nil, err
+	}
+	return &expression{program}, nil
+}
+
+// matches evaluates the expression. An expression that fails on an event (a label that the Pod
+// has not) does not match it.
+func (e *expression) matches(f Facts) bool {
+	if e == nil {
+		return true
+	}
+	out, _, err := e.program.Eval(map[string]any{"event": celEventOf(f)})
+	if err != nil {
+		return false
+	}
+	matched, ok := out.Value().(bool)
+	return ok && matched
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return incident.Clean(line, incident.MaxMessage)
+}

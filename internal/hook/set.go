@@ -1,0 +1,133 @@
+package hook
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Set is the live set of hooks. It is safe for concurrent use.
+type Set struct {
+	policy Policy
+
+	mu          sync.RWMutex
+	hooks       map[incident.HookRef]*entry
+	byNamespace map[string][]*Config // all configurations of a namespace, in a stable order
+}
+
+type entry struct {
+	generation int64
+	uid        string
+	configs    []*Config
+	errs       field.ErrorList
+}
+
+// NewSet returns an empty set under a policy.
+func NewSet(policy Policy) *Set {
+	return &Set{policy: policy, hooks: map[incident.HookRef]*entry{}, byNamespace: map[string][]*Config{}}
+}
+
+// Put adds the hook, or replaces what the set knows of it, and returns what is wrong with it. A
+// hook whose generation is known is not compiled again.
+func (s *Set) Put(h *v1alpha2.Hook) field.ErrorList {
+	ref := incident.HookRef{Namespace: h.Namespace, Name: h.Name}
+	s.mu.RLock()
+	old := s.hooks[ref]
+	s.mu.RUnlock()
+	if old != nil && h.Generation != 0 && old.generation == h.Generation && old.uid == string(h.UID) {
+		return old.errs
+	}
+	configs, errs := Compile(h, s.policy)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks[ref] = &entry{h.Generation, string(h.UID), configs, errs}
+	s.index(h.Namespace)
+	return errs
+}
+
+// Delete forgets the hook.
+func (s *Set) Delete(ref incident.HookRef) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.hooks, ref)
+	s.index(ref.Namespace)
+}
+
+// index rebuilds the configurations of a namespace. The slice is replaced, never changed, so
+// that readers can keep it.
+func (s *Set) index(namespace string) {
+	var configs []*Config
+	for ref, e := range s.hooks {
+		if ref.Namespace == namespace {
+			configs = append(configs, e.configs...)
+		}
+	}
+	slices.SortStableFunc(configs, func(a, b *Config) int { return strings.Compare(a.Hook.Name, b.Hook.Name) })
+	if len(configs) == 0 {
+		delete(s.byNamespace, namespace)
+		return
+	}
+	s.byNamespace[namespace] = configs
+}
+
+// Matching returns the configurations that are about the event, in a stable order.
+func (s *Set) Matching(f Facts) []*Config {
+	s.mu.RLock()
+	configs := s.byNamespace[f.Signal.Resource.Namespace]
+	s.mu.RUnlock()
+	var found []*Config
+	for _, c := range configs {
+		if c.Matches(f) {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// Has says whether the set holds the hook.
+func (s *Set) Has(ref incident.HookRef) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, ok := s.hooks[ref]
+	return ok
+}
+
+// Len is how many hooks the set holds.
+func (s *Set) Len() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.hooks)
+}
+
+// Agents returns the agents that the hook names, without repeats.
+func (s *Set) Agents(ref incident.HookRef) []incident.AgentRef {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var agents []incident.AgentRef
+	if e := s.hooks[ref]; e != nil {
+		for _, c := range e.configs {
+			if c.Invalid == "" && !slices.Contains(agents, c.Agent) {
+				agents = append(agents, c.Agent)
+			}
+		}
+	}
+	return agents
+}
+
+// HooksOf returns the hooks that name the agent.
+func (s *Set) HooksOf(agent incident.AgentRef) []incident.HookRef {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var refs []incident.HookRef
+	for ref, e := range s.hooks {
+		if slices.ContainsFunc(e.configs, func(c *Config) bool { return c.Agent == agent }) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
