@@ -74,6 +74,8 @@ func TestPromptRefusesWhatCouldFailLater(t *testing.T) {
 		"format from data":  {"{{printf .EventMessage 1}}", "printf needs a constant format"},
 		"piped printf":      {"{{.EventMessage | printf}}", "printf needs a constant format"},
 		"wrong types":       {"{{if gt .Reason 3}}x{{end}}", "incompatible types"},
+		"in a rare branch":  {"{{if eq .ExitCode 5}}{{lt .Reason 3}}{{end}}", "incompatible types"},
+		"behind an and":     {"{{if and (eq .ExitCode 5) (lt .Reason 3)}}x{{end}}", "incompatible types"},
 		"unclosed":          {"{{.Reason", "unclosed action"},
 		"error in one case": {"{{if .Reason}}{{slice .Reason 0 400}}{{end}}", "can't be used"},
 	} {
@@ -230,7 +232,7 @@ func FuzzParsePrompt(f *testing.F) {
 		}
 		got, err := p.Render(oomFacts())
 		if err != nil {
-			t.Skip() // a rare mismatch that the samples don't show; the ledger says so per event
+			t.Fatalf("accepted, and then not rendered: %v", err)
 		}
 		if len(got) > incident.MaxPrompt {
 			t.Errorf("%d bytes", len(got))

@@ -115,12 +115,47 @@ func ParsePrompt(text string) (*Prompt, error) {
 		return nil, err
 	}
 	p := &Prompt{tmpl}
-	for _, sample := range samples() {
-		if _, err := p.render(sample); err != nil {
-			return nil, err
+	for _, tried := range []*Prompt{flat(text), p} {
+		for _, sample := range samples() {
+			if _, err := tried.render(sample); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return p, nil
+}
+
+// flat returns the prompt with both sides of each condition one after the other, and with "and"
+// and "or" that look at all their arguments. Rendering it shows the errors of every branch, also
+// of those that no sample would take.
+func flat(text string) *Prompt {
+	all := func(first any, _ ...any) any { return first }
+	tmpl := template.Must(template.New("prompt").Funcs(functions).
+		Funcs(template.FuncMap{"and": all, "or": all}).Parse(text))
+	flatten(tmpl.Root)
+	return &Prompt{tmpl}
+}
+
+func flatten(list *parse.ListNode) {
+	if list == nil {
+		return
+	}
+	var nodes []parse.Node
+	for _, n := range list.Nodes {
+		branch, ok := n.(*parse.IfNode)
+		if !ok {
+			nodes = append(nodes, n)
+			continue
+		}
+		flatten(branch.List)
+		flatten(branch.ElseList)
+		nodes = append(nodes, &parse.ActionNode{NodeType: parse.NodeAction, Pos: branch.Pos, Line: branch.Line, Pipe: branch.Pipe})
+		nodes = append(nodes, branch.List.Nodes...)
+		if branch.ElseList != nil {
+			nodes = append(nodes, branch.ElseList.Nodes...)
+		}
+	}
+	list.Nodes = nodes
 }
 
 // Render fills the prompt for an event. It is at most incident.MaxPrompt bytes, longer ones are
