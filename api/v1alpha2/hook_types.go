@@ -104,7 +104,7 @@ type EventConfiguration struct {
 	// +kubebuilder:validation:Maximum=10000
 	MaxCallsPerHour *int32 `json:"maxCallsPerHour,omitempty"`
 
-	// Timeout is how long the agent may take for its task, from the event on. From 10s to 24h;
+	// Timeout is how long the agent may take for its task, from the call on. From 10s to 24h;
 	// 1h if unset.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`

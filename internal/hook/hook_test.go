@@ -126,20 +126,22 @@ func TestCompileNamesTheFieldAndTheChange(t *testing.T) {
 		change func(*v1alpha2.EventConfiguration)
 		want   string
 	}{
-		"type":          {func(e *v1alpha2.EventConfiguration) { e.EventType = "oom" }, `spec.eventConfigurations[0].eventType: Unsupported value: "oom"`},
-		"no agent":      {func(e *v1alpha2.EventConfiguration) { e.AgentId = nil }, "agentId: Required value: name the agent to call"},
-		"two agents":    {func(e *v1alpha2.EventConfiguration) { e.AgentRef = &v1alpha2.ObjectReference{Name: "x"} }, "keep one and remove the other"},
-		"bad agent":     {func(e *v1alpha2.EventConfiguration) { e.AgentId = str("a/b/c") }, `must be "namespace/name" or "name"`},
-		"policy":        {func(e *v1alpha2.EventConfiguration) { e.AgentId = str("other/medic") }, "let the operator add other to --agent-namespaces"},
-		"policy by ref": {func(e *v1alpha2.EventConfiguration) { e.AgentId, e.AgentRef = nil, &v1alpha2.ObjectReference{Name: "m", Namespace: str("other")} }, "agentRef: Forbidden"},
-		"prompt":        {func(e *v1alpha2.EventConfiguration) { e.Prompt = "{{.Nope}}" }, "prompt: Invalid value"},
-		"long prompt":   {func(e *v1alpha2.EventConfiguration) { e.Prompt = strings.Repeat("a", 10001) }, "prompt: Too long"},
-		"match":         {func(e *v1alpha2.EventConfiguration) { e.Match = "event.nope == 1" }, "undefined field 'nope'"},
-		"match type":    {func(e *v1alpha2.EventConfiguration) { e.Match = "event.restartCount" }, "must be true or false, is int"},
-		"window":        {func(e *v1alpha2.EventConfiguration) { e.DedupWindow = &metav1.Duration{Duration: time.Millisecond} }, "dedupWindow: Invalid value: \"1ms\": must be from 1s to 24h"},
-		"timeout":       {func(e *v1alpha2.EventConfiguration) { e.Timeout = &metav1.Duration{Duration: 25 * time.Hour} }, "must be from 10s to 24h"},
-		"group":         {func(e *v1alpha2.EventConfiguration) { e.GroupBy = "pod" }, "groupBy: Unsupported value"},
-		"calls":         {func(e *v1alpha2.EventConfiguration) { n := int32(0); e.MaxCallsPerHour = &n }, "must be at least 1"},
+		"type":       {func(e *v1alpha2.EventConfiguration) { e.EventType = "oom" }, `spec.eventConfigurations[0].eventType: Unsupported value: "oom"`},
+		"no agent":   {func(e *v1alpha2.EventConfiguration) { e.AgentId = nil }, "agentId: Required value: name the agent to call"},
+		"two agents": {func(e *v1alpha2.EventConfiguration) { e.AgentRef = &v1alpha2.ObjectReference{Name: "x"} }, "keep one and remove the other"},
+		"bad agent":  {func(e *v1alpha2.EventConfiguration) { e.AgentId = str("a/b/c") }, `must be "namespace/name" or "name"`},
+		"policy":     {func(e *v1alpha2.EventConfiguration) { e.AgentId = str("other/medic") }, "let the operator add other to --agent-namespaces"},
+		"policy by ref": {func(e *v1alpha2.EventConfiguration) {
+			e.AgentId, e.AgentRef = nil, &v1alpha2.ObjectReference{Name: "m", Namespace: str("other")}
+		}, "agentRef: Forbidden"},
+		"prompt":      {func(e *v1alpha2.EventConfiguration) { e.Prompt = "{{.Nope}}" }, "prompt: Invalid value"},
+		"long prompt": {func(e *v1alpha2.EventConfiguration) { e.Prompt = strings.Repeat("a", 10001) }, "prompt: Too long"},
+		"match":       {func(e *v1alpha2.EventConfiguration) { e.Match = "event.nope == 1" }, "undefined field 'nope'"},
+		"match type":  {func(e *v1alpha2.EventConfiguration) { e.Match = "event.restartCount" }, "must be true or false, is int"},
+		"window":      {func(e *v1alpha2.EventConfiguration) { e.DedupWindow = &metav1.Duration{Duration: time.Millisecond} }, "dedupWindow: Invalid value: \"1ms\": must be from 1s to 24h"},
+		"timeout":     {func(e *v1alpha2.EventConfiguration) { e.Timeout = &metav1.Duration{Duration: 25 * time.Hour} }, "must be from 10s to 24h"},
+		"group":       {func(e *v1alpha2.EventConfiguration) { e.GroupBy = "pod" }, "groupBy: Unsupported value"},
+		"calls":       {func(e *v1alpha2.EventConfiguration) { n := int32(0); e.MaxCallsPerHour = &n }, "must be at least 1"},
 		"selector": {func(e *v1alpha2.EventConfiguration) {
 			e.Selector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Is"}}}
 		}, "selector: Invalid value"},
@@ -160,9 +162,13 @@ func TestBothFormsNameTheSameAgent(t *testing.T) {
 	ns, own := "kagent", "medic"
 	forms := map[string]func(*v1alpha2.EventConfiguration){
 		"kagent/medic": nil,
-		"kagent/m2":    func(e *v1alpha2.EventConfiguration) { e.AgentId, e.AgentRef = nil, &v1alpha2.ObjectReference{Name: "m2", Namespace: &ns} },
-		"shop/medic":   func(e *v1alpha2.EventConfiguration) { e.AgentId = &own },
-		"shop/m3":      func(e *v1alpha2.EventConfiguration) { e.AgentId, e.AgentRef = nil, &v1alpha2.ObjectReference{Name: "m3"} },
+		"kagent/m2": func(e *v1alpha2.EventConfiguration) {
+			e.AgentId, e.AgentRef = nil, &v1alpha2.ObjectReference{Name: "m2", Namespace: &ns}
+		},
+		"shop/medic": func(e *v1alpha2.EventConfiguration) { e.AgentId = &own },
+		"shop/m3": func(e *v1alpha2.EventConfiguration) {
+			e.AgentId, e.AgentRef = nil, &v1alpha2.ObjectReference{Name: "m3"}
+		},
 	}
 	for want, change := range forms {
 		configs, errs := Compile(hookWith(change), policy)
@@ -177,14 +183,20 @@ func TestMatchingAsksTypeNamespaceLabelsAndExpression(t *testing.T) {
 		change func(*v1alpha2.EventConfiguration)
 		want   bool
 	}{
-		"plain":          {nil, true},
-		"other type":     {func(e *v1alpha2.EventConfiguration) { e.EventType = "pod-restart" }, false},
-		"labels":         {func(e *v1alpha2.EventConfiguration) { e.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}} }, true},
-		"other labels":   {func(e *v1alpha2.EventConfiguration) { e.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "pay"}} }, false},
-		"expression":     {func(e *v1alpha2.EventConfiguration) { e.Match = "event.restartCount >= 3 && event.exitCode == 137" }, true},
-		"false":          {func(e *v1alpha2.EventConfiguration) { e.Match = "event.workloadName == 'pay'" }, false},
-		"missing label":  {func(e *v1alpha2.EventConfiguration) { e.Match = "event.labels['nope'] == 'x'" }, false},
-		"label in":       {func(e *v1alpha2.EventConfiguration) { e.Match = "'tier' in event.labels && event.labels.tier == 'front'" }, true},
+		"plain":      {nil, true},
+		"other type": {func(e *v1alpha2.EventConfiguration) { e.EventType = "pod-restart" }, false},
+		"labels": {func(e *v1alpha2.EventConfiguration) {
+			e.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "cart"}}
+		}, true},
+		"other labels": {func(e *v1alpha2.EventConfiguration) {
+			e.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "pay"}}
+		}, false},
+		"expression":    {func(e *v1alpha2.EventConfiguration) { e.Match = "event.restartCount >= 3 && event.exitCode == 137" }, true},
+		"false":         {func(e *v1alpha2.EventConfiguration) { e.Match = "event.workloadName == 'pay'" }, false},
+		"missing label": {func(e *v1alpha2.EventConfiguration) { e.Match = "event.labels['nope'] == 'x'" }, false},
+		"label in": {func(e *v1alpha2.EventConfiguration) {
+			e.Match = "'tier' in event.labels && event.labels.tier == 'front'"
+		}, true},
 		"string library": {func(e *v1alpha2.EventConfiguration) { e.Match = "event.name.lowerAscii().startsWith('cart-')" }, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -130,4 +131,21 @@ func (s *Set) HooksOf(agent incident.AgentRef) []incident.HookRef {
 		}
 	}
 	return refs
+}
+
+// AllAgents returns the agents that hooks may call, without repeats, in order.
+func (s *Set) AllAgents() []incident.AgentRef {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	seen := map[incident.AgentRef]bool{}
+	for _, e := range s.hooks {
+		for _, c := range e.configs {
+			if c.Invalid == "" {
+				seen[c.Agent] = true
+			}
+		}
+	}
+	agents := slices.Collect(maps.Keys(seen))
+	slices.SortFunc(agents, func(a, b incident.AgentRef) int { return strings.Compare(a.String(), b.String()) })
+	return agents
 }

@@ -87,7 +87,7 @@ type Delivery struct {
 
 	Prompt  string        `json:"prompt"`
 	Data    string        `json:"data,omitempty"` // the structured part as JSON; set when it is first sent
-	Timeout time.Duration `json:"timeout"`        // from CreatedAt
+	Timeout time.Duration `json:"timeout"`        // for the agent's task, from CalledAt on
 
 	Attempt   int       `json:"attempt"` // sends that were begun
 	CreatedAt time.Time `json:"createdAt"`
@@ -112,8 +112,17 @@ func (d *Delivery) MessageID() string { return DeriveID("message", d.ID) }
 // SessionID is the A2A context ID that the client chooses where it may: the same at each attempt.
 func (d *Delivery) SessionID() string { return DeriveID("session", d.ID) }
 
-// Deadline is when the delivery expires.
-func (d *Delivery) Deadline() time.Time { return d.CreatedAt.Add(d.Timeout) }
+// MaxWait is how long a delivery waits for its agent to be reached before it expires.
+const MaxWait = 24 * time.Hour
+
+// Deadline is when the delivery expires: Timeout after the call, or MaxWait after it was made due
+// while its agent has not been reached.
+func (d *Delivery) Deadline() time.Time {
+	if d.State == Pending || d.State == Calling || d.CalledAt.IsZero() {
+		return d.CreatedAt.Add(MaxWait)
+	}
+	return d.CalledAt.Add(d.Timeout)
+}
 
 // Disposition says why a hook did or did not call its agent for an event.
 type Disposition string
@@ -140,6 +149,7 @@ type Decision struct {
 	EventID     int64       `json:"eventId"`
 	IncidentID  string      `json:"incidentId"`
 	Hook        HookRef     `json:"hook"`
+	HookUID     string      `json:"hookUid"`
 	Config      string      `json:"config"`
 	Disposition Disposition `json:"disposition"`
 	DeliveryID  string      `json:"deliveryId,omitempty"` // the delivery that covers the event, if any

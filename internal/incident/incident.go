@@ -170,3 +170,16 @@ func NewEvent(i *Incident, s *Signal, now time.Time) *Event {
 		RestartCount: s.RestartCount, ExitCode: s.ExitCode, Count: max(1, s.Count),
 	}
 }
+
+// Shared says what else in the cluster fails for the same reason: many workloads that fail at
+// once often have one cause, such as a node that is gone or a registry that refuses.
+type Shared struct {
+	Reason    string    `json:"reason"`
+	Resources int       `json:"resources"` // with an open incident of the same type and reason
+	Workloads int       `json:"workloads"` // of those resources
+	Nodes     []string  `json:"nodes,omitempty"`
+	Since     time.Time `json:"since"`
+}
+
+// MaxSharedNodes bounds Shared.Nodes.
+const MaxSharedNodes = 20

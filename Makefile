@@ -1,0 +1,98 @@
+# khook's targets. "make" alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE   ?= $(if $(KHOOK_CACHE),$(KHOOK_CACHE),$(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/khook)
+BIN     := $(CACHE)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+CLUSTER := go run -C test/cluster . --cwd $(CURDIR)
+
+# The tools live in Go modules of their own, and are built once per version.
+tool_version = $(shell sed -n 's|^\(require \)\?\s*$(2) \(v[^ ]*\).*|\2|p' tools/$(1)/go.mod | head -1)
+CONTROLLER_GEN := $(BIN)/controller-gen-$(call tool_version,controller-gen,sigs.k8s.io/controller-tools)
+GOLANGCI_LINT  := $(BIN)/golangci-lint-$(call tool_version,golangci-lint,github.com/golangci/golangci-lint/v2)
+
+# The race detector needs a C compiler. Without one the tests run without it, and say so.
+RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo -race)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1m%-16s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Use
+
+.PHONY: demo
+demo: bin/khook bin/demo cluster-assets ## See the main job done: a control plane, a sample agent, recorded failures
+	$(CLUSTER) run -- bin/demo
+
+.PHONY: run
+run: bin/khook ## Run khook against the cluster of KUBECONFIG
+	@test -n "$${KUBECONFIG:-}" || { echo 'make run: set KUBECONFIG to the cluster that khook shall watch; "make demo" needs none' >&2; exit 1; }
+	bin/khook controller --no-leader-elect --log-format=text $(ARGS)
+
+.PHONY: build
+build: bin/khook ## Build bin/khook
+
+.PHONY: bin/khook
+bin/khook:
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/khook
+
+.PHONY: bin/demo
+bin/demo:
+	CGO_ENABLED=0 go build -trimpath -o $@ ./test/demo
+
+##@ Test
+
+.PHONY: test
+test: check-generate lint test-go ## All checks that need no root: generated files, lint, unit and integration tests
+
+.PHONY: test-go
+test-go: cluster-assets ## Unit and integration tests, on a real API server
+	@test -n "$(RACE)" || echo 'no C compiler found: the tests run WITHOUT the race detector (install gcc to have it)' >&2
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 20m ./...
+	go test -C test/cluster ./...
+
+.PHONY: e2e
+e2e: bin/khook ## End-to-end tests on a real node (Linux, root), or on the cluster of KUBECONFIG
+	$(CLUSTER) run --node --existing-ok -- go test -tags e2e -count=1 -timeout 40m -v ./test/e2e/...
+
+.PHONY: bench
+bench: ## Benchmarks; BENCH selects
+	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) ./internal/...
+
+.PHONY: cluster-assets
+cluster-assets: ## Build etcd, kube-apiserver and so on, once
+	@$(CLUSTER) assets >/dev/null
+
+.PHONY: node
+node: ## Run a real Kubernetes with a node until Ctrl-C (Linux, root)
+	$(CLUSTER) up --node
+
+##@ Develop
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD and RBAC
+	$(CONTROLLER_GEN) object crd:crdVersions=v1 paths=./api/... output:crd:artifacts:config=config/crd
+	$(CONTROLLER_GEN) rbac:roleName=khook paths=./cmd/... output:rbac:artifacts:config=config/rbac
+
+.PHONY: check-generate
+check-generate: generate ## Fail if a generated file is not up to date
+	@git diff --exit-code -- api config || { echo 'generated files were not up to date: commit what "make generate" changed' >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what was built here (not the cache)
+	rm -rf bin dist
+
+$(CONTROLLER_GEN):
+	@echo "building controller-gen, once"
+	@mkdir -p $(BIN) && go build -C tools/controller-gen -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(GOLANGCI_LINT):
+	@echo "building golangci-lint, once: this takes a few minutes"
+	@mkdir -p $(BIN) && go build -C tools/golangci-lint -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,0 +1,227 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// groupHistory is how many past deliveries of a group are looked at.
+const groupHistory = 16
+
+// Loop guard (DESIGN.md, Dedup): after loopAfter deliveries of a group without recovery the
+// pause doubles each time, up to maxPause.
+const (
+	loopAfter = 3
+	maxPause  = 6 * time.Hour
+	loopReset = 24 * time.Hour // deliveries older than this count no more
+)
+
+type groupKey struct {
+	hook   incident.HookRef
+	config string
+	group  string
+}
+
+// decide asks every hook that cares about the event, and makes deliveries due. ev is nil for a
+// sign that an incident goes on, which only matters where a new delivery is due.
+func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
+	facts := hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
+	for _, c := range b.hooks.Matching(facts) {
+		disposition, deliveryID, err := b.dispose(ctx, c, facts, ev)
+		if err != nil {
+			return err
+		}
+		if ev == nil {
+			continue
+		}
+		b.changes.Decisions = append(b.changes.Decisions, incident.Decision{
+			EventID: ev.ID, IncidentID: inc.ID, Hook: c.Hook, HookUID: c.HookUID, Config: c.Key,
+			Disposition: disposition, DeliveryID: deliveryID, At: b.now,
+		})
+	}
+	return nil
+}
+
+// dispose decides about one event for one configuration, in the order in which a user would look
+// for the reason.
+func (b *batch) dispose(ctx context.Context, c *hook.Config, f hook.Facts, ev *incident.Event) (incident.Disposition, string, error) {
+	if c.Invalid != "" {
+		return incident.InvalidConfig, "", nil
+	}
+	if c.Suspended {
+		return incident.Suspended, "", nil
+	}
+	if c.OnePerCause {
+		if id, explained, err := b.explained(ctx, c, f); err != nil || explained {
+			return incident.Explained, id, err
+		}
+	}
+	past, err := b.past(ctx, groupKey{c.Hook, c.Key, c.Group(f.Signal)})
+	if err != nil {
+		return "", "", err
+	}
+	if d, covered := b.covered(c, past, ev); covered {
+		return d, past[0].ID, nil
+	}
+	if over, err := b.overBudget(ctx, c); err != nil || over {
+		return incident.OverBudget, "", err
+	}
+	return b.deliver(c, f)
+}
+
+// covered says whether the group's newest delivery stands for the event too.
+func (b *batch) covered(c *hook.Config, past []*incident.Delivery, ev *incident.Event) (incident.Disposition, bool) {
+	if len(past) == 0 {
+		return "", false
+	}
+	newest := past[0]
+	age := b.now.Sub(newest.CreatedAt)
+	if !newest.State.Ended() || age < c.Window {
+		if ev != nil && ev.Status == incident.Firing {
+			return incident.Grouped, true
+		}
+		return incident.DupOfOpen, true
+	}
+	return incident.LoopGuard, age < pause(c.Window, past, b.now)
+}
+
+// pause is how long after the newest delivery the loop guard lets the next one through.
+func pause(window time.Duration, past []*incident.Delivery, now time.Time) time.Duration {
+	vain := 0
+	for _, d := range past {
+		if d.Outcome == incident.OutcomeRecovered || now.Sub(d.CreatedAt) > loopReset {
+			break
+		}
+		vain++
+	}
+	p := window
+	for ; vain >= loopAfter && p < maxPause; vain-- {
+		p *= 2
+	}
+	return min(p, max(maxPause, window))
+}
+
+// overBudget says whether the configuration has used up its calls of the last hour.
+func (b *batch) overBudget(ctx context.Context, c *hook.Config) (bool, error) {
+	if c.MaxPerHour == 0 {
+		return false, nil
+	}
+	key := c.Hook.String() + "/" + c.Key
+	n, ok := b.calls[key]
+	if !ok {
+		var err error
+		if n, err = b.tx.CountDeliveries(ctx, c.Hook, c.Key, b.now.Add(-time.Hour)); err != nil {
+			return false, err
+		}
+	}
+	b.calls[key] = n
+	return n >= c.MaxPerHour, nil
+}
+
+// deliver makes a delivery due.
+func (b *batch) deliver(c *hook.Config, f hook.Facts) (incident.Disposition, string, error) {
+	prompt, err := c.Render(f)
+	if err != nil {
+		return incident.InvalidConfig, "", nil //nolint:nilerr // the configuration is at fault, not the batch
+	}
+	group := c.Group(f.Signal)
+	trigger := f.Signal.Key
+	if f.Signal.Kind == incident.Ongoing {
+		trigger = fmt.Sprintf("%s@%d", f.Incident.ID, b.now.UnixMilli())
+	}
+	d := &incident.Delivery{
+		ID:      incident.DeriveID("delivery", b.cfg.Cluster, c.HookUID, c.Key, group, trigger),
+		Cluster: b.cfg.Cluster, State: incident.Pending,
+		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: group, Agent: c.Agent,
+		IncidentID: f.Incident.ID, CatchUp: f.Signal.CatchUp,
+		Prompt: prompt, Timeout: c.Timeout, CreatedAt: b.now, NextAt: b.now,
+	}
+	key := groupKey{c.Hook, c.Key, group}
+	b.groups[key] = append([]*incident.Delivery{d}, b.groups[key]...)
+	b.calls[c.Hook.String()+"/"+c.Key]++
+	b.changes.Deliveries = append(b.changes.Deliveries, d)
+	return incident.Delivered, d.ID, nil
+}
+
+// explained says whether the hook has already been asked about the same cause: it names the
+// event type of one of the incident's causes, or it called for an effect that was told first.
+func (b *batch) explained(ctx context.Context, c *hook.Config, f hook.Facts) (deliveryID string, explained bool, err error) {
+	cause := b.findID(f.Incident.CausedBy)
+	for range 8 {
+		if cause == nil {
+			break
+		}
+		if other := b.configFor(c, cause); other != nil {
+			return b.newest(ctx, other, cause)
+		}
+		cause = b.findID(cause.CausedBy)
+	}
+	return b.calledForEffect(ctx, c, f.Incident)
+}
+
+// newest finds the newest delivery of the group that the incident belongs to, if there is one.
+func (b *batch) newest(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
+	past, err := b.past(ctx, groupKey{c.Hook, c.Key, c.Group(signalOf(inc))})
+	if err != nil || len(past) == 0 {
+		return "", err == nil, err
+	}
+	return past[0].ID, true, nil
+}
+
+// calledForEffect says whether the hook is at work on an effect of the incident.
+func (b *batch) calledForEffect(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
+	for _, slot := range b.slotsOf(inc.Resource.UID) {
+		effect := b.find(slot)
+		if effect == nil || effect.CausedBy != inc.ID {
+			continue
+		}
+		other := b.configFor(c, effect)
+		if other == nil {
+			continue
+		}
+		past, err := b.past(ctx, groupKey{other.Hook, other.Key, other.Group(signalOf(effect))})
+		if err != nil {
+			return "", false, err
+		}
+		if len(past) > 0 && (!past[0].State.Ended() || b.now.Sub(past[0].CreatedAt) < other.Window) {
+			return past[0].ID, true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// configFor returns a usable configuration of c's hook that is about the incident, or nil.
+func (b *batch) configFor(c *hook.Config, inc *incident.Incident) *hook.Config {
+	for _, other := range b.hooks.Matching(hook.Facts{Cluster: b.cfg.Cluster, Signal: signalOf(inc), Incident: inc}) {
+		if other.Hook == c.Hook && other.Invalid == "" && !other.Suspended {
+			return other
+		}
+	}
+	return nil
+}
+
+// past returns the newest deliveries of a group, newest first, those of this batch included.
+func (b *batch) past(ctx context.Context, key groupKey) ([]*incident.Delivery, error) {
+	if past, ok := b.groups[key]; ok {
+		return past, nil
+	}
+	past, err := b.tx.GroupDeliveries(ctx, key.hook, key.config, key.group, groupHistory)
+	if err != nil {
+		return nil, err
+	}
+	b.groups[key] = past
+	return past, nil
+}
+
+// signalOf is what an incident was last told by, as far as hooks ask about it.
+func signalOf(inc *incident.Incident) *incident.Signal {
+	return &incident.Signal{
+		Kind: incident.Observed, Type: inc.Type, At: inc.LastSeen, Resource: inc.Resource, Container: inc.Container,
+		Workload: inc.Workload, Node: inc.Node, Labels: inc.Labels, Reason: inc.Reason, Message: inc.Message,
+		RestartCount: inc.RestartCount, ExitCode: inc.ExitCode,
+	}
+}

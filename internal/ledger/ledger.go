@@ -1,0 +1,162 @@
+// Package ledger turns signals into history: a Signal becomes an Event that opens or repeats an
+// Incident, or ends incidents; and it decides for each hook that cares whether a Delivery is
+// due. All of it happens in one transaction, so that nothing is half known after a crash.
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// DefaultQuietAfter is how long nothing new must be seen of an incident before it ends as quiet.
+const DefaultQuietAfter = 10 * time.Minute
+
+// Config holds the ledger's settings.
+type Config struct {
+	Cluster    string        // recorded with everything; may be empty
+	QuietAfter time.Duration // DefaultQuietAfter if zero
+	Clock      clock.PassiveClock
+	// Observe is called after each commit that changed something, in the order of the commits.
+	// It must not block and not call the ledger.
+	Observe func(Applied)
+}
+
+// Applied is what one commit changed.
+type Applied struct {
+	Events     []*incident.Event
+	Decisions  []incident.Decision
+	Deliveries []*incident.Delivery // newly due
+	Resolved   []*incident.Incident
+	Open       int // incidents that are open now
+	OpenByType map[incident.EventType]int
+}
+
+func (a *Applied) empty() bool {
+	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0
+}
+
+// Ledger writes history. It is safe for concurrent use; one batch is applied at a time.
+type Ledger struct {
+	cfg   Config
+	store *store.Store
+	hooks *hook.Set
+
+	mu   sync.Mutex
+	open *openSet
+}
+
+// New returns a ledger that goes on from the history in st.
+func New(ctx context.Context, cfg Config, st *store.Store, hooks *hook.Set) (*Ledger, error) {
+	if cfg.QuietAfter == 0 {
+		cfg.QuietAfter = DefaultQuietAfter
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(Applied) {}
+	}
+	l := &Ledger{cfg: cfg, store: st, hooks: hooks}
+	if err := l.reload(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// reload reads the open incidents from the store.
+func (l *Ledger) reload(ctx context.Context) error {
+	open, err := l.store.OpenIncidents(ctx)
+	if err != nil {
+		return fmt.Errorf("read the open incidents: %w", err)
+	}
+	l.open = newOpenSet(open)
+	return nil
+}
+
+// Open returns copies of the incidents that are open.
+func (l *Ledger) Open() []*incident.Incident {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open.list()
+}
+
+// Apply records the signals, in order, in one transaction. After an error nothing of them is
+// recorded, and the same signals can be applied again.
+func (l *Ledger) Apply(ctx context.Context, signals []incident.Signal) error {
+	return l.transact(ctx, func(b *batch) error {
+		if err := b.loadKnown(ctx, signals); err != nil {
+			return err
+		}
+		for i := range signals {
+			if err := b.apply(ctx, &signals[i]); err != nil {
+				return fmt.Errorf("apply %s signal %q of %s/%s: %w", signals[i].Kind, signals[i].Key,
+					signals[i].Resource.Namespace, signals[i].Resource.Name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// EndQuiet ends the incidents of which nothing new was seen for the window. While the cluster
+// was not watched nothing could be seen: that time, everything before watchedSince, does not
+// count.
+func (l *Ledger) EndQuiet(ctx context.Context, watchedSince time.Time) error {
+	return l.transact(ctx, func(b *batch) error {
+		b.endQuiet(watchedSince)
+		return nil
+	})
+}
+
+// NextQuiet returns when the next incident would end as quiet.
+func (l *Ledger) NextQuiet(watchedSince time.Time) (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var next time.Time
+	for _, inc := range l.open.bySlot {
+		at := quietAt(inc, watchedSince, l.cfg.QuietAfter)
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return next, !next.IsZero()
+}
+
+func quietAt(inc *incident.Incident, watchedSince time.Time, after time.Duration) time.Time {
+	from := inc.LastSeen
+	if watchedSince.After(from) {
+		from = watchedSince
+	}
+	return from.Add(after)
+}
+
+// transact runs do on a new batch within a transaction, and makes its changes the ledger's own
+// once they are committed.
+func (l *Ledger) transact(ctx context.Context, do func(*batch) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var b *batch
+	err := l.store.Write(ctx, func(tx *store.Tx) error {
+		b = newBatch(l, tx) // anew, should the transaction be tried again
+		if err := do(b); err != nil {
+			return err
+		}
+		return b.save(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	l.open.merge(b.changed)
+	if applied := b.applied(); !applied.empty() {
+		applied.Open, applied.OpenByType = l.open.count()
+		l.cfg.Observe(applied)
+	}
+	return nil
+}

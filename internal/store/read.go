@@ -1,0 +1,256 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// list runs a read and collects its rows.
+func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := s.read.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+	}
+	all, err := collect(rows, scan)
+	if err != nil {
+		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+	}
+	return all, nil
+}
+
+// one is list for at most one row; ErrNotFound if there is none.
+func one[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	v, err := scan(s.read.QueryRowContext(ctx, query, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		var none T
+		return none, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+	}
+	return v, nil
+}
+
+// listByIDs is list for a query with one set of IDs, cut into batches.
+func listByIDs[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), ids []string, query func(in string) string) ([]T, error) {
+	var all []T
+	err := inBatches(len(ids), func(from, to int) error {
+		args := make([]any, 0, to-from)
+		for _, id := range ids[from:to] {
+			args = append(args, id)
+		}
+		part, err := list(ctx, s, what, scan, query("("+marks(to-from)+")"), args...)
+		all = append(all, part...)
+		return err
+	})
+	return all, err
+}
+
+// OpenIncidents returns the cluster's open incidents.
+func (s *Store) OpenIncidents(ctx context.Context) ([]*incident.Incident, error) {
+	return list(ctx, s, "open incidents", scanIncident,
+		"SELECT "+incidentColumns+" FROM incidents WHERE cluster = ? AND resolution = '' ORDER BY last_seen", s.cfg.Cluster)
+}
+
+// Incident returns one incident, or ErrNotFound.
+func (s *Store) Incident(ctx context.Context, id string) (*incident.Incident, error) {
+	return one(ctx, s, "incident "+id, scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE id = ?", id)
+}
+
+// Incidents returns those of the incidents that exist.
+func (s *Store) Incidents(ctx context.Context, ids []string) ([]*incident.Incident, error) {
+	return listByIDs(ctx, s, "incidents", scanIncident, ids, func(in string) string {
+		return "SELECT " + incidentColumns + " FROM incidents WHERE id IN " + in
+	})
+}
+
+// IncidentEffects returns the incidents that one of the given ones caused.
+func (s *Store) IncidentEffects(ctx context.Context, ids []string) ([]*incident.Incident, error) {
+	return listByIDs(ctx, s, "effects of incidents", scanIncident, ids, func(in string) string {
+		return "SELECT " + incidentColumns + " FROM incidents WHERE caused_by <> '' AND caused_by IN " + in
+	})
+}
+
+// Event returns one event, or ErrNotFound.
+func (s *Store) Event(ctx context.Context, id int64) (*incident.Event, error) {
+	return one(ctx, s, fmt.Sprintf("event %d", id), scanEvent, "SELECT "+eventColumns+" FROM events WHERE id = ?", id)
+}
+
+// IncidentEvents returns the first events of an incident.
+func (s *Store) IncidentEvents(ctx context.Context, incidentID string, limit int) ([]*incident.Event, error) {
+	return list(ctx, s, "events of incident "+incidentID, scanEvent,
+		"SELECT "+eventColumns+" FROM events WHERE incident_id = ? ORDER BY id LIMIT ?", incidentID, limit)
+}
+
+// EventDecisions returns what the hooks decided about an event.
+func (s *Store) EventDecisions(ctx context.Context, eventID int64) ([]incident.Decision, error) {
+	return list(ctx, s, fmt.Sprintf("decisions about event %d", eventID), scanDecision,
+		"SELECT "+decisionColumns+" FROM decisions WHERE event_id = ? ORDER BY hook_ns, hook, config", eventID)
+}
+
+// Delivery returns one delivery, or ErrNotFound.
+func (s *Store) Delivery(ctx context.Context, id string) (*incident.Delivery, error) {
+	return one(ctx, s, "delivery "+id, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE id = ?", id)
+}
+
+// DeliveryIncidents returns the incidents that a delivery covers, the one that made it due first.
+func (s *Store) DeliveryIncidents(ctx context.Context, id string, limit int) ([]*incident.Incident, error) {
+	cols := prefixed("i", incidentColumns)
+	return list(ctx, s, "incidents of delivery "+id, scanIncident,
+		"SELECT "+cols+" FROM incidents i JOIN deliveries d ON d.incident_id = i.id WHERE d.id = ? UNION ALL "+
+			"SELECT * FROM (SELECT "+cols+" FROM incidents i WHERE i.id IN (SELECT incident_id FROM decisions WHERE delivery_id = ? AND delivery_id <> '' "+
+			"AND disposition <> 'explained') AND i.id <> (SELECT incident_id FROM deliveries WHERE id = ?) ORDER BY i.first_seen) AS grouped LIMIT ?",
+		id, id, id, limit)
+}
+
+// DeliveryEvents returns how many events a delivery covers.
+func (s *Store) DeliveryEvents(ctx context.Context, id string) (int64, error) {
+	return one(ctx, s, "events of delivery "+id, func(row scanner) (n int64, err error) { err = row.Scan(&n); return },
+		"SELECT count(*) FROM decisions WHERE delivery_id = ? AND delivery_id <> '' AND disposition <> 'explained'", id)
+}
+
+// DeliveriesOfIncidents returns the deliveries without an outcome that cover one of the incidents.
+func (s *Store) DeliveriesOfIncidents(ctx context.Context, ids []string) ([]*incident.Delivery, error) {
+	return listByIDs(ctx, s, "deliveries of incidents", scanDelivery, ids, func(in string) string {
+		return "SELECT " + deliveryColumns + " FROM deliveries WHERE outcome = '' AND id IN (SELECT DISTINCT delivery_id FROM decisions " +
+			"WHERE delivery_id <> '' AND event_id IN (SELECT id FROM events WHERE incident_id IN " + in + "))"
+	})
+}
+
+// UnfinishedDeliveries returns the deliveries that have not ended, and those that ended after a
+// time and have no outcome yet; the oldest first.
+func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, limit int) ([]*incident.Delivery, error) {
+	return list(ctx, s, "unfinished deliveries", scanDelivery,
+		"SELECT "+deliveryColumns+" FROM (SELECT "+deliveryColumns+" FROM deliveries WHERE ended_at = 0 AND cluster = ? UNION ALL "+
+			"SELECT "+deliveryColumns+" FROM deliveries WHERE outcome = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
+		s.cfg.Cluster, max(1, micros(endedAfter)), s.cfg.Cluster, limit)
+}
+
+// OldestPending returns when the oldest delivery was made due whose agent was not reached yet;
+// zero if there is none.
+func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
+	return one(ctx, s, "the oldest pending delivery", func(row scanner) (time.Time, error) {
+		var us sql.NullInt64
+		err := row.Scan(&us)
+		return fromMicros(us.Int64), err
+	}, "SELECT min(created_at) FROM deliveries WHERE ended_at = 0 AND cluster = ? AND state IN ('pending', 'calling')", s.cfg.Cluster)
+}
+
+// HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
+// after a time; the open ones first, then by the newest sign of them.
+func (s *Store) HookIncidents(ctx context.Context, hook incident.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
+	return list(ctx, s, "incidents of hook "+hook.String(), scanIncident,
+		"SELECT "+prefixed("i", incidentColumns)+" FROM incidents i JOIN hook_incidents h ON h.incident_id = i.id "+
+			"WHERE h.hook_ns = ? AND h.hook = ? AND i.id IN (SELECT id FROM incidents WHERE resolution = '' AND cluster = ? UNION ALL "+
+			"SELECT id FROM incidents WHERE resolution <> '' AND resolved_at > ?) ORDER BY i.last_seen DESC, i.id LIMIT ?",
+		hook.Namespace, hook.Name, s.cfg.Cluster, micros(resolvedAfter), limit)
+}
+
+// HookSummary returns how many of the hook's incidents are open, and when it last made a delivery
+// due (zero if never).
+func (s *Store) HookSummary(ctx context.Context, hook incident.HookRef) (open int, lastFired time.Time, err error) {
+	open, err = one(ctx, s, "open incidents of hook "+hook.String(), func(row scanner) (n int, err error) { err = row.Scan(&n); return },
+		"SELECT count(*) FROM incidents i JOIN hook_incidents h ON h.incident_id = i.id "+
+			"WHERE i.resolution = '' AND i.cluster = ? AND h.hook_ns = ? AND h.hook = ?", s.cfg.Cluster, hook.Namespace, hook.Name)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	last, err := s.LastDelivery(ctx, hook)
+	if errors.Is(err, ErrNotFound) {
+		return open, time.Time{}, nil
+	}
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	return open, last.CreatedAt, nil
+}
+
+// LastDelivery returns the hook's newest delivery, or ErrNotFound.
+func (s *Store) LastDelivery(ctx context.Context, hook incident.HookRef) (*incident.Delivery, error) {
+	return one(ctx, s, "last delivery of hook "+hook.String(), scanDelivery,
+		"SELECT "+deliveryColumns+" FROM deliveries WHERE hook_ns = ? AND hook = ? ORDER BY created_at DESC LIMIT 1", hook.Namespace, hook.Name)
+}
+
+// ConcernedHook is a hook that an incident concerns.
+type ConcernedHook struct {
+	Hook incident.HookRef
+	UID  string
+}
+
+// IncidentHooks returns the hooks that each of the incidents concerns.
+func (s *Store) IncidentHooks(ctx context.Context, ids []string) (map[string][]ConcernedHook, error) {
+	type row struct {
+		id string
+		ConcernedHook
+	}
+	rows, err := listByIDs(ctx, s, "hooks of incidents", func(sc scanner) (r row, err error) {
+		err = sc.Scan(&r.id, &r.Hook.Namespace, &r.Hook.Name, &r.UID)
+		return r, err
+	}, ids, func(in string) string {
+		return "SELECT incident_id, hook_ns, hook, hook_uid FROM hook_incidents WHERE incident_id IN " + in
+	})
+	hooks := map[string][]ConcernedHook{}
+	for _, r := range rows {
+		hooks[r.id] = append(hooks[r.id], r.ConcernedHook)
+	}
+	return hooks, err
+}
+
+// AllIncidents returns incidents by their first event.
+func (s *Store) AllIncidents(ctx context.Context, limit int) ([]*incident.Incident, error) {
+	return list(ctx, s, "incidents", scanIncident,
+		"SELECT "+incidentColumns+" FROM incidents ORDER BY first_seen, id LIMIT ?", limit)
+}
+
+// AllDeliveries returns deliveries by the time at which they were made due.
+func (s *Store) AllDeliveries(ctx context.Context, limit int) ([]*incident.Delivery, error) {
+	return list(ctx, s, "deliveries", scanDelivery,
+		"SELECT "+deliveryColumns+" FROM deliveries ORDER BY created_at, id LIMIT ?", limit)
+}
+
+// Change is one entry of the change log.
+type Change struct {
+	Seq   int64
+	Kind  string // event, incident or delivery
+	ID    string
+	State string // status of the event, "firing" or resolution of the incident, state of the delivery
+	At    time.Time
+}
+
+// Changes returns the change log after a number, in order.
+func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]Change, error) {
+	return list(ctx, s, "the change log", func(row scanner) (c Change, err error) {
+		var at int64
+		err = row.Scan(&c.Seq, &c.Kind, &c.ID, &c.State, &at)
+		c.At = fromMicros(at)
+		return c, err
+	}, "SELECT seq, kind, id, state, at FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+}
+
+// LastChange returns the newest number of the change sequence.
+func (s *Store) LastChange(ctx context.Context) (int64, error) {
+	return one(ctx, s, "the change sequence", func(row scanner) (n int64, err error) { err = row.Scan(&n); return },
+		"SELECT value FROM meta WHERE name = 'seq'")
+}
+
+// EventCount is how often something happened.
+type EventCount struct {
+	Type   incident.EventType
+	Status incident.Status
+	N      int64
+}
+
+// EventCounts returns the counters of whole minutes from from to before to, of a namespace or, if
+// it is empty, of all.
+func (s *Store) EventCounts(ctx context.Context, from, to time.Time, namespace string) ([]EventCount, error) {
+	return list(ctx, s, "event counts", func(row scanner) (c EventCount, err error) {
+		err = row.Scan(&c.Type, &c.Status, &c.N)
+		return c, err
+	}, "SELECT type, status, sum(n) FROM event_counts WHERE minute >= ? AND minute < ? AND (? = '' OR namespace = ?) "+
+		"GROUP BY type, status ORDER BY type, status", minute(from), minute(to), namespace, namespace)
+}

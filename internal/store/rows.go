@@ -1,0 +1,172 @@
+package store
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// The columns of the tables, in the order in which rows are written and read.
+const (
+	eventColumns = "id, event_key, cluster, incident_id, type, status, at, recorded_at, kind, namespace, name, uid, " +
+		"container, workload_kind, workload, node, reason, message, restart_count, exit_code, count"
+	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
+		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code"
+	deliveryColumns = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
+		"prompt, data, timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
+		"answer, error, outcome, outcome_at"
+	decisionColumns = "event_id, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
+)
+
+// micros is how times are stored: microseconds since 1970, 0 for none.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+func exitCode(code *int32) any {
+	if code == nil {
+		return nil
+	}
+	return int64(*code)
+}
+
+func fromExitCode(code sql.NullInt64) *int32 {
+	if !code.Valid {
+		return nil
+	}
+	v := int32(code.Int64)
+	return &v
+}
+
+func eventRow(e *incident.Event) []any {
+	return []any{
+		e.ID, e.Key, e.Cluster, e.IncidentID, string(e.Type), string(e.Status), micros(e.At), micros(e.RecordedAt),
+		e.Resource.Kind, e.Resource.Namespace, e.Resource.Name, e.Resource.UID, e.Container, e.Workload.Kind, e.Workload.Name,
+		e.Node, incident.Truncate(e.Reason, incident.MaxReason), incident.Truncate(e.Message, incident.MaxMessage),
+		int64(e.RestartCount), exitCode(e.ExitCode), int64(e.Count),
+	}
+}
+
+// scanner is a row of database/sql.
+type scanner interface{ Scan(...any) error }
+
+func scanEvent(row scanner) (*incident.Event, error) {
+	e := &incident.Event{}
+	var at, recorded int64
+	var code sql.NullInt64
+	err := row.Scan(&e.ID, &e.Key, &e.Cluster, &e.IncidentID, &e.Type, &e.Status, &at, &recorded,
+		&e.Resource.Kind, &e.Resource.Namespace, &e.Resource.Name, &e.Resource.UID, &e.Container, &e.Workload.Kind, &e.Workload.Name,
+		&e.Node, &e.Reason, &e.Message, &e.RestartCount, &code, &e.Count)
+	e.At, e.RecordedAt, e.ExitCode = fromMicros(at), fromMicros(recorded), fromExitCode(code)
+	return e, err
+}
+
+func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
+	labels, err := json.Marshal(i.Labels)
+	if err != nil {
+		return nil, fmt.Errorf("labels of incident %s: %w", i.ID, err)
+	}
+	return []any{
+		i.ID, seq, i.Cluster, string(i.Type), i.Resource.Kind, i.Resource.Namespace, i.Resource.Name, i.Resource.UID,
+		i.Container, i.Workload.Kind, i.Workload.Name, i.Node, string(labels),
+		micros(i.FirstSeen), micros(i.LastSeen), micros(i.ResolvedAt), string(i.Resolution), i.CausedBy, i.Events, i.Duplicates,
+		incident.Truncate(i.Reason, incident.MaxReason), incident.Truncate(i.Message, incident.MaxMessage),
+		int64(i.RestartCount), exitCode(i.ExitCode),
+	}, nil
+}
+
+func scanIncident(row scanner) (*incident.Incident, error) {
+	i := &incident.Incident{}
+	var seq, first, last, resolved int64
+	var labels string
+	var code sql.NullInt64
+	err := row.Scan(&i.ID, &seq, &i.Cluster, &i.Type, &i.Resource.Kind, &i.Resource.Namespace, &i.Resource.Name, &i.Resource.UID,
+		&i.Container, &i.Workload.Kind, &i.Workload.Name, &i.Node, &labels,
+		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &i.RestartCount, &code)
+	if err != nil {
+		return nil, err
+	}
+	i.FirstSeen, i.LastSeen, i.ResolvedAt = fromMicros(first), fromMicros(last), fromMicros(resolved)
+	i.ExitCode = fromExitCode(code)
+	if labels != "null" {
+		if err := json.Unmarshal([]byte(labels), &i.Labels); err != nil {
+			return nil, fmt.Errorf("labels of incident %s: %w", i.ID, err)
+		}
+	}
+	return i, nil
+}
+
+func deliveryRow(d *incident.Delivery, seq int64) []any {
+	catchUp := int64(0)
+	if d.CatchUp {
+		catchUp = 1
+	}
+	return []any{
+		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
+		d.Agent.Namespace, d.Agent.Name, d.IncidentID, catchUp, incident.Truncate(d.Prompt, incident.MaxPrompt), d.Data,
+		d.Timeout.Microseconds(), int64(d.Attempt), micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
+		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Answer, incident.MaxAnswer),
+		incident.Truncate(d.Error, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
+	}
+}
+
+func scanDelivery(row scanner) (*incident.Delivery, error) {
+	d := &incident.Delivery{}
+	var seq, catchUp, timeout, created, next, called, ended, outcome int64
+	err := row.Scan(&d.ID, &seq, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
+		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &d.Prompt, &d.Data, &timeout, &d.Attempt,
+		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Answer, &d.Error, &d.Outcome, &outcome)
+	d.CatchUp, d.Timeout = catchUp != 0, time.Duration(timeout)*time.Microsecond
+	d.CreatedAt, d.NextAt, d.CalledAt = fromMicros(created), fromMicros(next), fromMicros(called)
+	d.EndedAt, d.OutcomeAt = fromMicros(ended), fromMicros(outcome)
+	return d, err
+}
+
+func scanDecision(row scanner) (incident.Decision, error) {
+	var d incident.Decision
+	var at int64
+	err := row.Scan(&d.EventID, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)
+	d.At = fromMicros(at)
+	return d, err
+}
+
+// width is how many columns a list names.
+func width(columns string) int { return strings.Count(columns, ",") + 1 }
+
+// marks is n question marks, separated by commas.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
+
+// prefixed puts the table's alias before each column.
+func prefixed(alias, columns string) string {
+	return alias + "." + strings.ReplaceAll(columns, ", ", ", "+alias+".")
+}
+
+// updates is the SET list that takes each column but those kept from the row that could not be
+// inserted.
+func updates(columns string, kept ...string) string {
+	var sets []string
+next:
+	for _, c := range strings.Split(columns, ", ") {
+		for _, k := range kept {
+			if c == k {
+				continue next
+			}
+		}
+		sets = append(sets, c+" = excluded."+c)
+	}
+	return strings.Join(sets, ", ")
+}

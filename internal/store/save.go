@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Changes are what one transaction changes.
+type Changes struct {
+	Events     []*incident.Event    // new ones; their IDs are numbers from Next
+	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
+	Deliveries []*incident.Delivery // inserted, or updated
+	Decisions  []incident.Decision  // one for each event, hook and configuration; repeats are ignored
+}
+
+// The kinds of things in the change log.
+const (
+	kindEvent    = "event"
+	kindIncident = "incident"
+	kindDelivery = "delivery"
+)
+
+// saving collects what a Save adds beside the rows themselves: the change log and the counters.
+type saving struct {
+	tx     *Tx
+	now    int64
+	log    [][]any
+	events map[eventCount]int64
+	hooks  map[hookCount]int64
+}
+
+type eventCount struct {
+	minute                           int64
+	cluster, namespace, kind, status string
+}
+type hookCount struct {
+	minute       int64
+	cluster      string
+	hook         incident.HookRef
+	config, name string
+}
+
+// Save writes changes, and for each of them the change log and the counters. An event whose key
+// is known is an error: ask KnownKeys first, in the same transaction.
+func (tx *Tx) Save(ctx context.Context, c *Changes) error {
+	s := &saving{tx: tx, now: time.Now().UnixMicro(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}}
+	if err := s.saveEvents(ctx, c.Events); err != nil {
+		return err
+	}
+	if err := s.saveIncidents(ctx, c.Incidents); err != nil {
+		return err
+	}
+	if err := s.saveDeliveries(ctx, c.Deliveries); err != nil {
+		return err
+	}
+	if err := s.saveDecisions(ctx, c.Decisions); err != nil {
+		return err
+	}
+	if err := s.saveCounts(ctx); err != nil {
+		return err
+	}
+	return tx.insert(ctx, "changes", "seq, kind, id, state, at", s.log, "")
+}
+
+// change adds to the change log.
+func (s *saving) change(seq int64, kind, id, state string) {
+	s.log = append(s.log, []any{seq, kind, id, state, s.now})
+}
+
+func minute(t time.Time) int64 { return t.Unix() / 60 }
+
+func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error {
+	rows := make([][]any, 0, len(events))
+	for _, e := range events {
+		rows = append(rows, eventRow(e))
+		s.change(e.ID, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
+		s.events[eventCount{minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
+	}
+	return s.tx.insert(ctx, "events", eventColumns, rows, "")
+}
+
+func (s *saving) saveIncidents(ctx context.Context, incidents []*incident.Incident) error {
+	rows := make([][]any, 0, len(incidents))
+	for _, i := range incidents {
+		seq := s.tx.Next()
+		row, err := incidentRow(i, seq)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+		state := string(i.Resolution)
+		if i.Open() {
+			state = string(incident.Firing)
+		}
+		s.change(seq, kindIncident, i.ID, state)
+	}
+	err := s.tx.insert(ctx, "incidents", incidentColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
+		updates(incidentColumns, "id", "cluster", "type", "kind", "namespace", "name", "uid", "container", "first_seen", "labels"))
+	if err != nil {
+		return err
+	}
+	for _, i := range incidents {
+		if err := s.resolveEvents(ctx, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolveEvents marks the event that opened an ended incident.
+func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error {
+	if i.Open() {
+		return nil
+	}
+	rows, err := s.tx.query(ctx, "UPDATE events SET status = 'resolved' WHERE incident_id = ? AND status = 'firing' RETURNING id", i.ID)
+	if err != nil {
+		return err
+	}
+	ids, err := collect(rows, func(row scanner) (id int64, err error) { err = row.Scan(&id); return })
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Resolved))
+		s.events[eventCount{minute(i.ResolvedAt), i.Cluster, i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
+	}
+	return nil
+}
+
+func (s *saving) saveDeliveries(ctx context.Context, deliveries []*incident.Delivery) error {
+	rows := make([][]any, 0, len(deliveries))
+	for _, d := range deliveries {
+		seq := s.tx.Next()
+		rows = append(rows, deliveryRow(d, seq))
+		s.change(seq, kindDelivery, d.ID, string(d.State))
+		if err := s.countDelivery(ctx, d); err != nil {
+			return err
+		}
+	}
+	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
+		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at"))
+}
+
+// countDelivery counts a final state and an outcome once, when the delivery comes to them.
+func (s *saving) countDelivery(ctx context.Context, d *incident.Delivery) error {
+	if !d.State.Ended() {
+		return nil
+	}
+	var state, outcome string
+	rows, err := s.tx.query(ctx, "SELECT state, outcome FROM deliveries WHERE id = ?", d.ID)
+	if err != nil {
+		return err
+	}
+	if _, err := collect(rows, func(row scanner) (bool, error) { return true, row.Scan(&state, &outcome) }); err != nil {
+		return err
+	}
+	if state != string(d.State) {
+		s.hooks[hookCount{minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
+	}
+	if d.Outcome != "" && outcome != string(d.Outcome) {
+		s.hooks[hookCount{minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
+	}
+	return nil
+}
+
+func (s *saving) saveDecisions(ctx context.Context, decisions []incident.Decision) error {
+	type pair struct {
+		hook     incident.HookRef
+		incident string
+	}
+	seen := map[pair]bool{}
+	rows, concerned := make([][]any, 0, len(decisions)), [][]any{}
+	for _, d := range decisions {
+		rows = append(rows, []any{
+			d.EventID, d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
+		})
+		s.hooks[hookCount{minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
+		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {
+			seen[p] = true
+			concerned = append(concerned, []any{d.Hook.Namespace, d.Hook.Name, d.IncidentID, d.HookUID})
+		}
+	}
+	if err := s.tx.insert(ctx, "decisions", decisionColumns, rows, " ON CONFLICT DO NOTHING"); err != nil {
+		return err
+	}
+	return s.tx.insert(ctx, "hook_incidents", "hook_ns, hook, incident_id, hook_uid", concerned, " ON CONFLICT DO NOTHING")
+}
+
+func (s *saving) saveCounts(ctx context.Context) error {
+	events := make([][]any, 0, len(s.events))
+	for k, n := range s.events {
+		events = append(events, []any{k.minute, k.cluster, k.namespace, k.kind, k.status, n})
+	}
+	if err := s.tx.insert(ctx, "event_counts", "minute, cluster, namespace, type, status, n", events,
+		" ON CONFLICT (minute, cluster, namespace, type, status) DO UPDATE SET n = event_counts.n + excluded.n"); err != nil {
+		return err
+	}
+	hooks := make([][]any, 0, len(s.hooks))
+	for k, n := range s.hooks {
+		hooks = append(hooks, []any{k.minute, k.cluster, k.hook.Namespace, k.hook.Name, k.config, k.name, n})
+	}
+	return s.tx.insert(ctx, "hook_counts", "minute, cluster, hook_ns, hook, config, name, n", hooks,
+		" ON CONFLICT (minute, cluster, hook_ns, hook, config, name) DO UPDATE SET n = hook_counts.n + excluded.n")
+}
