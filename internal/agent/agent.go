@@ -1,0 +1,112 @@
+// Package agent calls the agents of kagent over A2A. kagent's versions speak four dialects; this
+// package finds out which one it faces, per agent, and hides it: the rest of khook knows Send,
+// Task, Follow, Reply, Cancel, Exists and Health.
+//
+// What matters most here is to know what a failed call has done. Every Error says whether it
+// certainly had no effect; only such a call may simply be repeated. After any other the next Send
+// must say Resend, and first looks what became of the message.
+package agent
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Client calls agents. It is safe for concurrent use.
+type Client struct {
+	cfg   Config
+	base  *url.URL
+	http  *http.Client
+	known *known
+	sessions
+}
+
+// New returns a client of the kagent that cfg names. It makes no call yet.
+func New(cfg Config) (*Client, error) {
+	cfg.setDefaults()
+	base, err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, base: base, known: newKnown(maxKnown)}
+	c.http = &http.Client{Transport: newWire(cfg, base), CheckRedirect: sameHost}
+	c.sessions.slots = make(chan struct{}, maxSessions)
+	return c, nil
+}
+
+// Close waits for what is still under way in the background, at most a few seconds, and closes
+// idle connections.
+func (c *Client) Close() {
+	c.sessions.wait()
+	c.http.CloseIdleConnections()
+}
+
+// Health says whether kagent can be reached at all. Any HTTP answer that is no server error
+// counts, because kagent 1.0 has no REST route to ask.
+func (c *Client) Health(ctx context.Context) error {
+	_, err := c.get(ctx, "health")
+	if answered(err) {
+		return nil
+	}
+	return explain("reach kagent", err, true)
+}
+
+// Exists returns nil if kagent has the agent, ErrNoAgent if it has not, or the error that kept it
+// from being known. It looks each time, and takes note of an upgrade of kagent.
+func (c *Client) Exists(ctx context.Context, ref incident.AgentRef) error {
+	if !validRef(ref) {
+		return &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
+	}
+	_, err := c.detect(ctx, ref)
+	return err
+}
+
+// with makes a call in the dialect of the agent. When the answer suggests that kagent was
+// upgraded, and the call certainly had no effect, it finds out the dialect again and makes the
+// call once more.
+func (c *Client) with(ctx context.Context, ref incident.AgentRef, call func(peer) (Task, error)) (Task, error) {
+	if !validRef(ref) {
+		return Task{}, &Error{Kind: KindRefused, NoEffect: true, Op: "call agent " + ref.String(), Reason: "that is no name of an agent"}
+	}
+	p, fresh, err := c.peer(ctx, ref)
+	if err != nil {
+		return Task{}, err
+	}
+	task, err := call(p)
+	if !outdated(err) {
+		return task, err
+	}
+	if fresh || c.cfg.Dialect != "" {
+		return task, err
+	}
+	c.known.forget(ref)
+	again, detectErr := c.detect(ctx, ref)
+	if detectErr != nil {
+		return Task{}, detectErr
+	}
+	if again.dialect == p.dialect {
+		return task, err
+	}
+	return call(again)
+}
+
+// peer returns what is known of the agent; fresh if it was found out just now.
+func (c *Client) peer(ctx context.Context, ref incident.AgentRef) (p peer, fresh bool, err error) {
+	if p, ok := c.known.get(ref); ok {
+		return p, false, nil
+	}
+	if name := c.cfg.Dialect; name != "" {
+		return peer{ref: ref, dialect: dialects[name]}, true, nil
+	}
+	p, err = c.detect(ctx, ref)
+	return p, true, err
+}
+
+// errNoAnswer is the cause of a request's end at its own time limit.
+type errNoAnswer struct{ after time.Duration }
+
+func (e errNoAnswer) Error() string { return "no answer within " + e.after.String() }

@@ -1,0 +1,99 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// maxRefusal bounds what is read of an answer that is an error, maxBegin what is kept of it.
+const (
+	maxRefusal = 64 << 10
+	maxBegin   = 300
+)
+
+func begin(body []byte) string {
+	return incident.Clean(string(body[:min(len(body), 4*maxBegin)]), maxBegin)
+}
+
+// statusError is an HTTP status other than 200.
+type statusError struct {
+	code       int
+	body       string // its beginning, cleaned
+	json       bool   // it is a JSON object
+	retryAfter time.Duration
+	location   string
+}
+
+func (e *statusError) Error() string {
+	text := fmt.Sprintf("kagent answered %d %s", e.code, http.StatusText(e.code))
+	if e.location != "" && e.code < 400 {
+		return text + " to " + incident.Clean(e.location, maxBegin) + ": use the right URL of kagent, redirects are not followed"
+	}
+	if e.body != "" {
+		text += ": " + e.body
+	}
+	return text
+}
+
+// rpcError is a JSON-RPC error object.
+type rpcError struct {
+	code       int
+	message    string
+	retryAfter time.Duration
+}
+
+func (e *rpcError) Error() string {
+	return fmt.Sprintf("the agent answered with error %d: %s", e.code, incident.Clean(e.message, maxBegin))
+}
+
+// garbledError is an answer that is none.
+type garbledError struct{ reason string }
+
+func (e *garbledError) Error() string { return e.reason }
+
+// brokenError is a request without a complete answer.
+type brokenError struct {
+	host string
+	sent bool // its headers were written: it may have arrived
+	err  error
+}
+
+func (e *brokenError) Error() string { return e.reason() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// findRPCError returns the JSON-RPC error in body, nil if there is none. What it carries as data
+// may be of any shape.
+func findRPCError(body []byte) *rpcError {
+	var envelope struct {
+		Error *struct {
+			Code    int    `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &envelope) != nil || envelope.Error == nil || envelope.Error.Code == 0 && envelope.Error.Message == "" {
+		return nil
+	}
+	return &rpcError{code: envelope.Error.Code, message: envelope.Error.Message}
+}
+
+// retryAfter reads the header of that name: seconds or a date. Zero if there is none.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(strings.TrimSpace(value), 10, 31); err == nil {
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(0, min(at.Sub(now), maxRetryAfter))
+	}
+	return 0
+}
+
+func isObject(body []byte) bool {
+	var object map[string]json.RawMessage
+	return json.Unmarshal(body, &object) == nil
+}

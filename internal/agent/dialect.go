@@ -1,0 +1,212 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// The dialects of kagent, named after the first version that speaks them.
+const (
+	Kagent05   = "kagent-0.5"     // 0.5 to 0.9.6: A2A 0.3 only, REST
+	Kagent097  = "kagent-0.9.7"   // 0.9.7 to 0.10: A2A 0.3 and 1.0, REST
+	KagentMain = "kagent-1.0-pre" // builds of August 2026: A2A 1.0 on the old path, no REST
+	Kagent10   = "kagent-1.0"     // 1.0: A2A 1.0 on the new path, no REST, idempotent
+)
+
+// Dialects lists all dialects, the oldest first.
+func Dialects() []string { return []string{Kagent05, Kagent097, KagentMain, Kagent10} }
+
+// dialect is what the client must know about one.
+type dialect struct {
+	name       string
+	path       string // of the agents, before "namespace/name"
+	slash      string // after it
+	v1         bool   // A2A 1.0 on the wire, else 0.3
+	rest       bool   // has /api/sessions and /api/tasks
+	idempotent bool   // the same message ID sent again is the same task
+}
+
+var dialects = map[string]dialect{
+	Kagent05:   {name: Kagent05, path: "api/a2a", slash: "/", rest: true},
+	Kagent097:  {name: Kagent097, path: "api/a2a", slash: "/", rest: true, v1: true},
+	KagentMain: {name: KagentMain, path: "api/a2a", slash: "/", v1: true},
+	Kagent10:   {name: Kagent10, path: "agents", v1: true, idempotent: true},
+}
+
+func known03or10(name string) bool { return slices.Contains(Dialects(), name) }
+
+// peer is what is known of one agent.
+type peer struct {
+	ref       incident.AgentRef
+	dialect   dialect
+	streaming bool
+	carded    bool // streaming was read from its card
+}
+
+// card is what is read of an agent card. Its URLs are not: the card of an agent must not decide
+// where khook sends its token.
+type card struct {
+	Name         string `json:"name"`
+	Capabilities struct {
+		Streaming bool `json:"streaming"`
+	} `json:"capabilities"`
+	SupportedInterfaces []struct {
+		ProtocolVersion string `json:"protocolVersion"`
+	} `json:"supportedInterfaces"`
+}
+
+func (c card) speaks(major string) bool {
+	for _, i := range c.SupportedInterfaces {
+		if i.ProtocolVersion == major || strings.HasPrefix(i.ProtocolVersion, major+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// detect finds out which dialect the agent is to be called in, by reads that have no effect, and
+// remembers it. An agent that does not exist is ErrNoAgent.
+func (c *Client) detect(ctx context.Context, ref incident.AgentRef) (peer, error) {
+	p, err := c.findOut(ctx, ref)
+	if err != nil {
+		if isKind(err, KindNoAgent) {
+			c.known.forget(ref)
+		}
+		return peer{}, explain("look for agent "+ref.String(), err, true)
+	}
+	c.known.put(ref, p)
+	return p, nil
+}
+
+func (c *Client) findOut(ctx context.Context, ref incident.AgentRef) (peer, error) {
+	if name := c.cfg.Dialect; name != "" {
+		d := dialects[name]
+		found, err := c.card(ctx, d, ref)
+		return newPeer(ref, d, found), err
+	}
+	found, err := c.card(ctx, dialects[Kagent10], ref)
+	if err == nil {
+		return newPeer(ref, dialects[Kagent10], found), nil
+	}
+	if !isKind(err, KindNoAgent) {
+		return peer{}, err
+	}
+	if found, err = c.card(ctx, dialects[KagentMain], ref); err != nil {
+		return peer{}, err
+	}
+	rest, err := c.hasVersion(ctx)
+	if err != nil {
+		return peer{}, err
+	}
+	switch {
+	case !rest:
+		return newPeer(ref, dialects[KagentMain], found), nil
+	case found.speaks("1"):
+		return newPeer(ref, dialects[Kagent097], found), nil
+	default:
+		return newPeer(ref, dialects[Kagent05], found), nil
+	}
+}
+
+func newPeer(ref incident.AgentRef, d dialect, c card) peer {
+	return peer{ref: ref, dialect: d, streaming: c.Capabilities.Streaming, carded: true}
+}
+
+// card reads the agent card at the dialect's path. What is no card counts as absent: a proxy or
+// a web page may answer any path with 200.
+func (c *Client) card(ctx context.Context, d dialect, ref incident.AgentRef) (card, error) {
+	body, err := c.get(ctx, d.path, ref.Namespace, ref.Name, ".well-known", "agent-card.json")
+	if err != nil {
+		if absent(err) {
+			return card{}, errNoCard
+		}
+		return card{}, err
+	}
+	var found card
+	if json.Unmarshal(body, &found) != nil || found.Name == "" {
+		return card{}, errNoCard
+	}
+	return found, nil
+}
+
+var errNoCard = &Error{
+	Kind: KindNoAgent, NoEffect: true, RetryAfter: absentPause,
+	Reason: "kagent has no such agent: it shows no agent card for it. Check the agent's name and namespace, and that its conditions Accepted and Ready are true",
+}
+
+// absent says that nothing is at the route.
+func absent(err error) bool {
+	var status *statusError
+	if !errors.As(err, &status) {
+		return false
+	}
+	switch status.code {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
+		return true
+	}
+	return false
+}
+
+// hasVersion says whether kagent has the REST routes of 0.10 and before.
+func (c *Client) hasVersion(ctx context.Context) (bool, error) {
+	body, err := c.get(ctx, "version")
+	if err != nil {
+		if absent(err) {
+			return false, nil
+		}
+		return false, err
+	}
+	var version map[string]any
+	return json.Unmarshal(body, &version) == nil && len(version) > 0, nil
+}
+
+// maxKnown bounds the agents that are remembered.
+const maxKnown = 1000
+
+// known remembers agents; the one that was put first is forgotten first.
+type known struct {
+	mu    sync.Mutex
+	max   int
+	peers map[incident.AgentRef]peer
+	order []incident.AgentRef
+}
+
+func newKnown(limit int) *known {
+	return &known{max: limit, peers: map[incident.AgentRef]peer{}}
+}
+
+func (k *known) get(ref incident.AgentRef) (peer, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p, ok := k.peers[ref]
+	return p, ok
+}
+
+func (k *known) put(ref incident.AgentRef, p peer) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.peers[ref]; !ok {
+		if len(k.order) >= k.max {
+			delete(k.peers, k.order[0])
+			k.order = k.order[1:]
+		}
+		k.order = append(k.order, ref)
+	}
+	k.peers[ref] = p
+}
+
+func (k *known) forget(ref incident.AgentRef) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.peers[ref]; ok {
+		delete(k.peers, ref)
+		k.order = slices.DeleteFunc(k.order, func(r incident.AgentRef) bool { return r == ref })
+	}
+}

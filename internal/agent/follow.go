@@ -1,0 +1,146 @@
+package agent
+
+import (
+	"context"
+	"errors"
+
+	"github.com/a2aproject/a2a-go/v2/a2a"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Task looks at a task.
+func (c *Client) Task(ctx context.Context, ref incident.AgentRef, taskID string) (Task, error) {
+	return c.with(ctx, ref, func(p peer) (Task, error) {
+		task, err := c.task(ctx, p, taskID)
+		return task, explain("look at task "+taskID+" of agent "+ref.String(), err, true)
+	})
+}
+
+// task asks the agent, and where it does not know the task kagent's own store.
+func (c *Client) task(ctx context.Context, p peer, taskID string) (Task, error) {
+	transport, params := c.transport(p)
+	got, err := transport.GetTask(ctx, params, &a2a.GetTaskRequest{ID: a2a.TaskID(taskID), HistoryLength: new(maxHistory)})
+	var rpc *rpcError
+	if errors.As(err, &rpc) && rpc.code == codeTaskNotFound && p.dialect.rest {
+		if stored, restErr := c.restTask(ctx, p, taskID); restErr == nil {
+			return stored, nil
+		}
+	}
+	if err != nil {
+		return Task{}, err
+	}
+	if string(got.ID) != taskID {
+		return Task{}, &garbledError{"the answer is about another task"}
+	}
+	return convert(got, p.dialect.name)
+}
+
+// Cancel asks the agent to stop. A task that has ended meanwhile is returned as it ended.
+func (c *Client) Cancel(ctx context.Context, ref incident.AgentRef, taskID string) (Task, error) {
+	op := "cancel task " + taskID + " of agent " + ref.String()
+	return c.with(ctx, ref, func(p peer) (Task, error) {
+		transport, params := c.transport(p)
+		got, err := transport.CancelTask(ctx, params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
+		var rpc *rpcError
+		if errors.As(err, &rpc) && rpc.code == codeNotCancelable {
+			if task, lookErr := c.task(ctx, p, taskID); lookErr == nil && task.State.Ended() {
+				return task, nil
+			}
+		}
+		if err != nil {
+			return Task{}, explain(op, err, false)
+		}
+		if string(got.ID) != taskID {
+			return Task{}, explain(op, &garbledError{"the answer is about another task"}, false)
+		}
+		task, err := convert(got, p.dialect.name)
+		return task, explain(op, err, false)
+	})
+}
+
+// Follow reads the task's stream, and calls update at each news, with the state and at most a
+// part of the answer. It returns the whole task when it has ended or waits for a person, and an
+// error when the stream breaks, or ErrNoStream: then the caller goes back to polling. It takes as
+// long as the task does; ctx ends it.
+func (c *Client) Follow(ctx context.Context, ref incident.AgentRef, taskID string, update func(Task)) (Task, error) {
+	op := "follow task " + taskID + " of agent " + ref.String()
+	return c.with(ctx, ref, func(p peer) (Task, error) {
+		p, err := c.withCard(ctx, p)
+		if err != nil {
+			return Task{}, err
+		}
+		if !p.streaming {
+			return Task{}, ErrNoStream
+		}
+		task, err := c.task(ctx, p, taskID) // subscribing to a task that has ended is an error
+		if err == nil && !settled(task) {
+			update(task)
+			streamErr := c.stream(ctx, p, task, update)
+			if task, err = c.task(ctx, p, taskID); err == nil && !settled(task) {
+				err = streamErr
+			}
+		}
+		return task, explain(op, err, true)
+	})
+}
+
+func settled(t Task) bool { return t.State.Ended() || t.State.Interrupted() }
+
+// withCard makes sure that the agent's card was read.
+func (c *Client) withCard(ctx context.Context, p peer) (peer, error) {
+	if p.carded {
+		return p, nil
+	}
+	return c.detect(ctx, p.ref)
+}
+
+var errStreamEnded = &garbledError{"the stream ended before the task did"}
+
+// stream reads events until one settles the task, and returns why it stopped otherwise.
+func (c *Client) stream(ctx context.Context, p peer, task Task, update func(Task)) error {
+	transport, params := c.transport(p)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for event, err := range transport.SubscribeToTask(ctx, params, &a2a.SubscribeToTaskRequest{ID: a2a.TaskID(task.ID)}) {
+		if err != nil {
+			return err
+		}
+		next, news := apply(task, event)
+		if !news {
+			continue
+		}
+		if task = next; settled(task) {
+			return nil
+		}
+		update(task)
+	}
+	return errStreamEnded
+}
+
+// apply returns the task after the event, and whether it is news about this task.
+func apply(task Task, event a2a.Event) (Task, bool) {
+	switch e := event.(type) {
+	case *a2a.Task:
+		if e == nil || string(e.ID) != task.ID {
+			return task, false
+		}
+		next, err := convert(e, task.Dialect)
+		return next, err == nil
+	case *a2a.TaskStatusUpdateEvent:
+		if e == nil || string(e.TaskID) != task.ID {
+			return task, false
+		}
+		task.State = stateOf(e.Status.State)
+		if m := e.Status.Message; m != nil {
+			task.Answer = text(m.Parts)
+			if task.State.Interrupted() {
+				task.Question = question(m.Parts)
+			}
+		}
+		return task, true
+	case *a2a.TaskArtifactUpdateEvent:
+		return task, e != nil && string(e.TaskID) == task.ID
+	}
+	return task, false
+}

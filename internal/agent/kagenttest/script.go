@@ -1,0 +1,201 @@
+package kagenttest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/a2aproject/a2a-go/v2/a2a"
+	"github.com/a2aproject/a2a-go/v2/a2asrv"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Script says what an agent does with a message.
+type Script func(Message) Act
+
+// Act is what an agent does with one message. The zero value completes the task at once.
+type Act struct {
+	Silent  bool            // nothing at all: no task, and no answer to the request
+	Direct  string          // answers with this message, without a task
+	Work    time.Duration   // how long it works
+	Until   <-chan struct{} // it works until this is closed
+	Never   bool            // it works until it is canceled
+	Chunks  []string        // pieces of the artifact, each of them news on the stream
+	Each    time.Duration   // the pause before each chunk
+	Ask     string          // it asks this at the end, and waits; the answer is a message of its own
+	Approve string          // it asks for approval of this tool at the end, as kagent up to 0.10 does
+	Auth    bool            // what it asks for is credentials
+	End     a2a.TaskState   // how the task ends; default completed
+	Answer  string          // the artifact, unless there are chunks; the status message if the task does not complete
+	Status  string          // the status message of the end, beside the artifact
+	Usage   map[string]any  // token counts in the task's metadata
+}
+
+// DefaultScript completes each task at once, and repeats the message.
+func DefaultScript(m Message) Act {
+	return Act{Answer: "You said: " + incident.Truncate(m.Text, 1000)}
+}
+
+// executor is the side of the agents.
+type executor struct{ server *Server }
+
+// Execute implements a2asrv.AgentExecutor.
+func (e *executor) Execute(ctx context.Context, ec *a2asrv.ExecutorContext) iter.Seq2[a2a.Event, error] {
+	return func(yield func(a2a.Event, error) bool) {
+		if !e.server.begin() {
+			yield(nil, errOver)
+			return
+		}
+		defer e.server.running.Done()
+		m := e.server.received(ctx, ec)
+		run := &run{ctx: ctx, over: e.server.over.Done(), ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool { return yield(ev, nil) }}
+		run.all()
+	}
+}
+
+// Cancel implements a2asrv.AgentExecutor.
+func (e *executor) Cancel(_ context.Context, ec *a2asrv.ExecutorContext) iter.Seq2[a2a.Event, error] {
+	return func(yield func(a2a.Event, error) bool) {
+		yield(a2a.NewStatusUpdateEvent(ec, a2a.TaskStateCanceled, nil), nil)
+	}
+}
+
+// received records the message.
+func (s *Server) received(ctx context.Context, ec *a2asrv.ExecutorContext) Message {
+	ref, _ := ctx.Value(refKey{}).(incident.AgentRef)
+	m := Message{
+		Agent: ref, ID: ec.Message.ID, ContextID: ec.ContextID, TaskID: string(ec.TaskID), Reply: ec.StoredTask != nil,
+		User: ec.User.Name, ClientContext: ec.Message.ContextID != "", At: time.Now(), Dialect: s.Dialect(),
+	}
+	for _, p := range ec.Message.Parts {
+		if p.Data() != nil {
+			m.Data, _ = json.Marshal(p.Data())
+			m.DataMetadata = p.Metadata
+		}
+		m.Text += p.Text()
+	}
+	s.rest.touch(ec.ContextID, ec.User.Name)
+	s.records.message(m)
+	return m
+}
+
+// run is one execution.
+type run struct {
+	ctx   context.Context //nolint:containedctx // that of the execution
+	over  <-chan struct{}
+	ec    *a2asrv.ExecutorContext
+	act   Act
+	yield func(a2a.Event) bool
+}
+
+func (r *run) all() {
+	switch {
+	case r.act.Silent:
+		r.wait(nil, 0)
+		return
+	case r.act.Direct != "":
+		r.yield(a2a.NewMessage(a2a.MessageRoleAgent, a2a.NewTextPart(r.act.Direct)))
+		return
+	}
+	if r.ec.StoredTask == nil && !r.yield(r.submitted()) {
+		return
+	}
+	_ = r.yield(r.status(a2a.TaskStateWorking, "")) && r.work() && r.stream() && r.finish()
+}
+
+func (r *run) submitted() *a2a.Task {
+	task := a2a.NewSubmittedTask(r.ec, withoutNulls(r.ec.Message))
+	task.Metadata = map[string]any{"agent": "kagenttest"}
+	if r.act.Usage != nil {
+		task.Metadata["kagent_usage_metadata"] = r.act.Usage
+	}
+	return task
+}
+
+func (r *run) status(state a2a.TaskState, text string, more ...*a2a.Part) *a2a.TaskStatusUpdateEvent {
+	var msg *a2a.Message
+	if text != "" {
+		more = append([]*a2a.Part{a2a.NewTextPart(text)}, more...)
+	}
+	if len(more) > 0 {
+		msg = a2a.NewMessageForTask(a2a.MessageRoleAgent, r.ec, more...)
+	}
+	return a2a.NewStatusUpdateEvent(r.ec, state, msg)
+}
+
+// wait returns false if the task was canceled meanwhile. With neither limit it waits for that.
+func (r *run) wait(until <-chan struct{}, d time.Duration) bool {
+	var timer <-chan time.Time
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		timer = t.C
+	}
+	select {
+	case <-r.ctx.Done():
+		return false
+	case <-r.over:
+		return false
+	case <-until:
+	case <-timer:
+	}
+	return true
+}
+
+func (r *run) work() bool {
+	switch {
+	case r.act.Never:
+		return r.wait(nil, 0)
+	case r.act.Until != nil:
+		return r.wait(r.act.Until, 0)
+	case r.act.Work > 0:
+		return r.wait(nil, r.act.Work)
+	}
+	return r.ctx.Err() == nil
+}
+
+func (r *run) stream() bool {
+	id := a2a.NewArtifactID()
+	for i, chunk := range r.act.Chunks {
+		if r.act.Each > 0 && !r.wait(nil, r.act.Each) {
+			return false
+		}
+		event := a2a.NewArtifactUpdateEvent(r.ec, id, a2a.NewTextPart(chunk))
+		event.Append, event.LastChunk = i > 0, i == len(r.act.Chunks)-1
+		if !r.yield(event) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) finish() bool {
+	switch act := r.act; {
+	case act.Approve != "":
+		return r.yield(r.status(a2a.TaskStateInputRequired, "", confirmation(act.Approve)))
+	case act.Auth:
+		return r.yield(r.status(a2a.TaskStateAuthRequired, act.Ask)) && r.wait(nil, 0)
+	case act.Ask != "":
+		return r.yield(r.status(a2a.TaskStateInputRequired, act.Ask))
+	case act.End != "" && act.End != a2a.TaskStateCompleted:
+		return r.yield(r.status(act.End, act.Answer))
+	case act.Answer != "" && len(act.Chunks) == 0:
+		if !r.yield(a2a.NewArtifactEvent(r.ec, a2a.NewTextPart(act.Answer))) {
+			return false
+		}
+	}
+	return r.yield(r.status(a2a.TaskStateCompleted, r.act.Status))
+}
+
+func confirmation(tool string) *a2a.Part {
+	return a2a.NewDataPart(map[string]any{
+		"name": "adk_request_confirmation",
+		"args": map[string]any{
+			"originalFunctionCall": map[string]any{"name": tool, "args": map[string]any{"namespace": "shop"}},
+			"toolConfirmation":     map[string]any{"hint": fmt.Sprintf("Please approve %s.", tool)},
+		},
+	})
+}

@@ -1,0 +1,184 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/a2aproject/a2a-go/v2/a2a"
+	"github.com/a2aproject/a2a-go/v2/a2aclient"
+	"github.com/a2aproject/a2a-go/v2/a2acompat/a2av0"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Request is a message that begins a task.
+type Request struct {
+	Agent incident.AgentRef
+	// MessageID and ContextID are derived from the delivery: the same at each attempt.
+	MessageID, ContextID string
+	Title                string          // readable name of the session; optional
+	Prompt               string          // the text part
+	Data                 json.RawMessage // a JSON object beside it, marked as untrusted; optional
+	// Resend says that an earlier Send of this message may have arrived: it is looked for
+	// first, where the message ID alone does not keep it from running twice.
+	Resend bool
+}
+
+// Send gives the agent a message and does not wait for the end of its task. An agent that
+// answers with a message instead of a task gives a completed Task without ID.
+//
+// A message whose answer was lost is not sent again before it is certain that it did not arrive.
+// kagent 1.0 knows the message by its ID and gives back its task. Before, the context, which is
+// the client's to choose, is asked for its tasks; a look that fails is an Error without effect.
+// On a build of August 2026 that can't list tasks the message is refused for good: nobody can
+// say any more whether it arrived.
+func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
+	msg, err := message(r.MessageID, r.Prompt, r.Data)
+	if err != nil {
+		return Task{}, explain("call agent "+r.Agent.String(), err, true)
+	}
+	return c.with(ctx, r.Agent, func(p peer) (Task, error) {
+		if r.Resend && !p.dialect.idempotent {
+			if task, found, err := c.arrived(ctx, p, r.ContextID); err != nil || found {
+				return task, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
+			}
+		}
+		out := *msg
+		if !p.dialect.idempotent { // kagent 1.0 does not let the client choose
+			out.ContextID = r.ContextID
+			c.name(p, r.ContextID, r.Title)
+		}
+		task, err := c.send(ctx, p, &out)
+		if isKind(err, KindTaskGone) { // a new message names no task: whatever happened, it is not known
+			err = &Error{Kind: KindBadAnswer, Reason: err.Error(), Err: err}
+		}
+		return task, explain("call agent "+r.Agent.String(), err, false)
+	})
+}
+
+// Reply answers what an interrupted task asks. It is not looked for after a lost answer: look at
+// the task, whether it still asks.
+func (c *Client) Reply(ctx context.Context, ref incident.AgentRef, task Task, text string, data json.RawMessage, messageID string) (Task, error) {
+	op := "answer agent " + ref.String() + " in task " + task.ID
+	msg, err := message(messageID, text, data)
+	if err != nil {
+		return Task{}, explain(op, err, true)
+	}
+	msg.TaskID, msg.ContextID = a2a.TaskID(task.ID), task.ContextID
+	for _, p := range msg.Parts {
+		p.Metadata = nil // a person's decision, not the cluster's data
+	}
+	return c.with(ctx, ref, func(p peer) (Task, error) {
+		next, err := c.send(ctx, p, msg)
+		return next, explain(op, err, false)
+	})
+}
+
+var errNoMessage = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
+
+func message(id, prompt string, data json.RawMessage) (*a2a.Message, error) {
+	if id == "" || prompt == "" && len(data) == 0 {
+		return nil, errNoMessage
+	}
+	msg := &a2a.Message{ID: id, Role: a2a.MessageRoleUser}
+	if prompt != "" {
+		msg.Parts = append(msg.Parts, a2a.NewTextPart(prompt))
+	}
+	if len(data) > 0 {
+		decoder := json.NewDecoder(bytes.NewReader(data))
+		decoder.UseNumber()
+		var object map[string]any // 0.3 knows no other data
+		if decoder.Decode(&object) != nil || object == nil || decoder.More() {
+			return nil, errNoMessage
+		}
+		part := a2a.NewDataPart(object)
+		part.MediaType, part.Metadata = "application/json", untrusted()
+		msg.Parts = append(msg.Parts, part)
+	}
+	return msg, nil
+}
+
+// maxHistory is how many messages of a task's history are asked for: enough to find the agent's last.
+const maxHistory = 10
+
+func (c *Client) send(ctx context.Context, p peer, msg *a2a.Message) (Task, error) {
+	transport, params := c.transport(p)
+	result, err := transport.SendMessage(ctx, params, &a2a.SendMessageRequest{
+		Message: msg,
+		Config:  &a2a.SendMessageConfig{ReturnImmediately: true, HistoryLength: new(maxHistory)},
+	})
+	if err != nil {
+		return Task{}, err
+	}
+	switch got := result.(type) {
+	case *a2a.Task:
+		return convert(got, p.dialect.name)
+	case *a2a.Message:
+		return said(got, p.dialect.name), nil
+	}
+	return Task{}, &garbledError{"the answer is neither a task nor a message"}
+}
+
+// transport returns the SDK's side of the wire that the dialect speaks.
+func (c *Client) transport(p peer) (a2aclient.Transport, a2aclient.ServiceParams) {
+	if p.dialect.v1 {
+		return a2aclient.NewJSONRPCTransport(c.endpoint(p), c.http), a2aclient.ServiceParams{a2a.SvcParamVersion: {string(a2a.Version)}}
+	}
+	return a2av0.NewJSONRPCTransport(a2av0.JSONRPCTransportConfig{URL: c.endpoint(p), Client: c.http}), nil
+}
+
+// arrived finds the task of a message whose answer was lost, in its context. When there is none
+// it looks once more after a while: the message may be on its way from kagent to its agent.
+func (c *Client) arrived(ctx context.Context, p peer, contextID string) (Task, bool, error) {
+	if contextID == "" {
+		return Task{}, false, errNoContext
+	}
+	ids, err := c.contextTasks(ctx, p, contextID)
+	if err == nil && len(ids) == 0 {
+		select {
+		case <-ctx.Done():
+			return Task{}, false, &Error{Kind: KindUnreachable, NoEffect: true, Reason: "given up before it was certain", Err: ctx.Err()}
+		case <-time.After(c.cfg.Settle):
+		}
+		ids, err = c.contextTasks(ctx, p, contextID)
+	}
+	if err != nil || len(ids) == 0 {
+		return Task{}, false, err
+	}
+	task, err := c.task(ctx, p, ids[0])
+	if isKind(explain("", err, true), KindTaskGone) {
+		// It arrived, and that is what matters: its end is the follower's to find out.
+		return Task{ID: ids[0], ContextID: contextID, Dialect: p.dialect.name, State: Unknown}, true, nil
+	}
+	return task, err == nil, err
+}
+
+var errNoContext = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message can only be looked for by its context, and it has none: this is a fault of khook"}
+
+// contextTasks returns the IDs of a context's tasks, the oldest first where kagent has an order.
+func (c *Client) contextTasks(ctx context.Context, p peer, contextID string) ([]string, error) {
+	if p.dialect.rest {
+		return c.sessionTasks(ctx, contextID)
+	}
+	transport, params := c.transport(p)
+	list, err := transport.ListTasks(ctx, params, &a2a.ListTasksRequest{ContextID: contextID, HistoryLength: new(0), PageSize: 100})
+	if err != nil {
+		var rpc *rpcError
+		if errors.As(err, &rpc) && (rpc.code == codeNoMethod || rpc.code == codeUnsupported) {
+			return nil, &Error{Kind: KindRefused, NoEffect: true, stale: true, Err: err, Reason: "the answer to an earlier call was lost, and this kagent can't tell whether it arrived: the agent is not called again"}
+		}
+		return nil, err
+	}
+	var ids []string
+	for _, t := range slices.Backward(list.Tasks) { // the newest comes first
+		if t == nil || !validID(string(t.ID)) || t.ContextID != contextID {
+			return nil, &garbledError{"the list of tasks has one without a usable ID, or of another context"}
+		}
+		ids = append(ids, string(t.ID))
+	}
+	return ids, nil
+}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"encoding/json"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/a2aproject/a2a-go/v2/a2a"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// text renders parts for people: their texts, or if they have none their data as JSON and the
+// names of their files. At most incident.MaxAnswer bytes.
+func text(parts a2a.ContentParts) string {
+	if s := plain(parts); s != "" {
+		return s
+	}
+	var all joined
+	for _, p := range parts {
+		if p != nil {
+			all.add("\n", other(p))
+		}
+	}
+	return incident.Truncate(all.String(), incident.MaxAnswer)
+}
+
+// plain joins the texts of parts, without what the agent only thought. A new line goes between
+// two parts, unless they are pieces of one text: then one of them has white space at the seam.
+func plain(parts a2a.ContentParts) string {
+	var all joined
+	for _, p := range parts {
+		if p == nil || thought(p.Metadata) {
+			continue
+		}
+		s := clean(p.Text())
+		sep := "\n"
+		if s != "" && (unicode.IsSpace(rune(s[0])) || all.spaced()) {
+			sep = ""
+		}
+		all.add(sep, s)
+	}
+	return incident.Truncate(strings.TrimSpace(all.String()), incident.MaxAnswer)
+}
+
+func thought(metadata map[string]any) bool {
+	return metadata["adk_thought"] == true || metadata["kagent_thought"] == true
+}
+
+func other(p *a2a.Part) string {
+	switch {
+	case p.Data() != nil:
+		raw, err := json.Marshal(p.Data())
+		if err != nil {
+			return ""
+		}
+		return clean(string(raw))
+	case p.URL() != "" || len(p.Raw()) > 0:
+		return "[file " + incident.Clean(p.Filename+" "+p.MediaType, 200) + "]"
+	default:
+		return ""
+	}
+}
+
+// clean keeps the lines of a text, and drops what is invisible or no UTF-8.
+func clean(s string) string {
+	if len(s) > 2*incident.MaxAnswer {
+		s = s[:2*incident.MaxAnswer] + incident.Ellipsis
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t':
+			return r
+		case r == utf8.RuneError, unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// joined collects texts; it stops growing some way past incident.MaxAnswer.
+type joined struct{ strings.Builder }
+
+func (j *joined) add(sep, s string) {
+	if s == "" || j.Len() > incident.MaxAnswer {
+		return
+	}
+	if j.Len() > 0 {
+		j.WriteString(sep)
+	}
+	j.WriteString(s)
+}
+
+func (j *joined) spaced() bool {
+	s := j.String()
+	return s != "" && unicode.IsSpace(rune(s[len(s)-1]))
+}

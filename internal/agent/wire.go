@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+)
+
+// wire is the only way to kagent: it says who calls, bounds what comes back, and keeps what the
+// SDK throws away, the reasons of failures. It answers with status 200 or not at all.
+type wire struct {
+	cfg  Config
+	base *url.URL
+	next http.RoundTripper
+}
+
+func newWire(cfg Config, base *url.URL) *wire {
+	next := cfg.Transport
+	if next == nil {
+		next = &http.Transport{
+			Proxy:                  http.ProxyFromEnvironment,
+			DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:    10 * time.Second,
+			MaxResponseHeaderBytes: 64 << 10,
+			MaxIdleConns:           64,
+			MaxIdleConnsPerHost:    64,
+			IdleConnTimeout:        90 * time.Second,
+			ForceAttemptHTTP2:      true,
+		}
+	}
+	return &wire{cfg: cfg, base: base, next: next}
+}
+
+// sameHost follows redirects of reads on the same host only, so that no other host gets the token.
+func sameHost(req *http.Request, via []*http.Request) error {
+	first := via[0]
+	if first.Method != http.MethodGet || req.URL.Host != first.URL.Host || req.URL.Scheme != first.URL.Scheme || len(via) > 3 {
+		return http.ErrUseLastResponse
+	}
+	return nil
+}
+
+// RoundTrip implements http.RoundTripper. A request has the time limit of the settings for its
+// complete answer; one for a stream has it for the beginning, and then the stream's own.
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, give := context.WithCancelCause(req.Context())
+	limit := time.AfterFunc(w.cfg.Timeout, func() { give(errNoAnswer{w.cfg.Timeout}) })
+	resp, err := w.exchange(ctx, req)
+	if err == nil && streams(req, resp) {
+		limit.Stop()
+		resp.Body = newGuard(resp.Body, w, ctx, give)
+		return resp, nil
+	}
+	defer give(nil)
+	defer limit.Stop()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if redirects(resp) && req.Method == http.MethodGet {
+		shown := *resp
+		shown.Body = http.NoBody
+		return &shown, nil
+	}
+	return w.whole(ctx, req, resp)
+}
+
+// exchange sends the request and returns the beginning of its answer. What it knows of a failure
+// is whether the request can have left: if its connection was never made, it can not.
+func (w *wire) exchange(ctx context.Context, req *http.Request) (*http.Response, error) {
+	if req.Context().Err() != nil {
+		closeBody(req)
+		return nil, w.broken(ctx, false, req.Context().Err())
+	}
+	var traced, wrote atomic.Bool
+	out := req.Clone(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:      func(string) { traced.Store(true) },
+		WroteHeaders: func() { wrote.Store(true) },
+	}))
+	if err := w.sign(out); err != nil {
+		closeBody(req)
+		return nil, err
+	}
+	resp, err := w.next.RoundTrip(out)
+	if err != nil {
+		return nil, w.broken(ctx, (wrote.Load() || !traced.Load()) && !dialing(err), err)
+	}
+	return resp, nil
+}
+
+func dialing(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// sign says who calls.
+func (w *wire) sign(req *http.Request) error {
+	if req.URL.Host != w.base.Host || req.URL.Scheme != w.base.Scheme {
+		return fmt.Errorf("refused to send credentials to another host than %s", w.base.Host)
+	}
+	for name, value := range w.cfg.Headers {
+		req.Header.Set(name, value)
+	}
+	req.Header.Set("X-User-Id", w.cfg.UserID)
+	req.Header.Set("User-Agent", "khook")
+	if w.cfg.TokenFile != "" {
+		token, err := readToken(w.cfg.TokenFile)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return nil
+}
+
+// whole reads a complete answer, and makes an error of it unless it is a result.
+func (w *wire) whole(ctx context.Context, req *http.Request, resp *http.Response) (*http.Response, error) {
+	limit := w.cfg.MaxResponse
+	if resp.StatusCode != http.StatusOK {
+		limit = min(limit, maxRefusal)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil && resp.StatusCode == http.StatusOK {
+		return nil, w.broken(ctx, true, err)
+	}
+	after := retryAfter(resp.Header.Get("Retry-After"), time.Now())
+	if rpc := findRPCError(body); rpc != nil && req.Method == http.MethodPost {
+		rpc.retryAfter = after
+		return nil, rpc
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, &statusError{code: resp.StatusCode, body: begin(body), json: isObject(body), retryAfter: after, location: resp.Header.Get("Location")}
+	}
+	if int64(len(body)) > limit {
+		return nil, &garbledError{fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit)}
+	}
+	if req.Method == http.MethodPost && !json.Valid(body) {
+		return nil, &garbledError{"the answer is not JSON: " + begin(body)}
+	}
+	shown := *resp
+	shown.Body, shown.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return &shown, nil
+}
+
+func (w *wire) broken(ctx context.Context, sent bool, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return &brokenError{host: w.base.Host, sent: sent, err: err}
+}
+
+func redirects(resp *http.Response) bool {
+	return resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.Header.Get("Location") != ""
+}
+
+const eventStream = "text/event-stream"
+
+func streams(req *http.Request, resp *http.Response) bool {
+	got, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return resp.StatusCode == http.StatusOK && req.Header.Get("Accept") == eventStream && got == eventStream
+}
+
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close()
+	}
+}
