@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// What the controller may do in the cluster; config/rbac is generated from these.
+//
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=kagent.dev,resources=hooks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=kagent.dev,resources=hooks/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=get;create;update
+
+// leaseName is the name of the leader election's Lease, as the original khook has it.
+const leaseName = "khook.kagent.dev"
+
+// Run runs the controller until ctx ends.
+func (c *controllerCmd) Run(ctx context.Context, io streams) error {
+	log := newLog(io, c.LogLevel, c.LogFormat)
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	cfg, err := restConfig(c.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, cfg, log)
+}
+
+// run runs the controller against the cluster of cfg.
+func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logger) error {
+	mgr, err := c.manager(cfg, log)
+	if err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	if err := c.prepareDatabase(); err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, store.Config{Path: c.Database, Cluster: c.Cluster})
+	if err != nil {
+		return fmt.Errorf("open the history (--database): %w", err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			log.Error(err, "cannot close the history")
+		}
+	}()
+	agents, err := agent.New(agent.Config{
+		BaseURL: c.KagentURL, UserID: c.KagentUserID, Headers: c.KagentHeaders,
+		TokenFile: c.KagentTokenFile, Timeout: c.KagentTimeout, Dialect: c.KagentDialect,
+	})
+	if err != nil {
+		return fmt.Errorf("set up the client of kagent: %w", err)
+	}
+	p, err := newPipeline(c, mgr, st, agents, log)
+	if err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	if err := p.register(mgr); err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	log.Info("khook starts", "version", buildVersion(), "database", c.Database, "kagent", c.KagentURL,
+		"namespaces", c.Namespaces, "leaderElection", c.LeaderElect)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
+	log.Info("khook stopped")
+	return nil
+}
+
+func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha2.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	hooks := cache.ByObject{}
+	if len(c.Namespaces) > 0 {
+		hooks.Namespaces = map[string]cache.Config{}
+		for _, ns := range c.Namespaces {
+			hooks.Namespaces[ns] = cache.Config{}
+		}
+	}
+	return ctrl.NewManager(cfg, ctrl.Options{
+		Scheme: scheme,
+		Logger: log,
+		Cache:  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha2.Hook{}: hooks}},
+
+		Metrics:                 metricsserver.Options{BindAddress: c.metricsAddress()},
+		HealthProbeBindAddress:  c.healthAddress(),
+		GracefulShutdownTimeout: &c.ShutdownTimeout,
+
+		LeaderElection:                c.LeaderElect,
+		LeaderElectionID:              leaseName,
+		LeaderElectionNamespace:       c.leaseNamespace(),
+		LeaderElectionReleaseOnCancel: true,
+	})
+}
+
+func (c *controllerCmd) policy() hook.Policy {
+	return hook.Policy{AgentNamespaces: c.AgentNamespaces}
+}
+
+// restConfig finds the cluster: the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" && os.Getenv("KUBECONFIG") == "" {
+		if cfg, err := rest.InClusterConfig(); err == nil {
+			return cfg, nil
+		}
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
+	}
+	cfg.QPS, cfg.Burst = 50, 100
+	return cfg, nil
+}
+
+// newLog returns the log of all parts, client-go's included.
+func newLog(io streams, level, format string) logr.Logger {
+	var l slog.Level
+	if level == "warning" {
+		level = "warn"
+	}
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: l}
+	var handler slog.Handler = slog.NewJSONHandler(io.err, options)
+	if format == "text" {
+		handler = slog.NewTextHandler(io.err, options)
+	}
+	return logr.FromSlogHandler(handler)
+}

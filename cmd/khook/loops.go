@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+
+	"github.com/kagent-dev/khook/internal/dispatch"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/kube"
+	"github.com/kagent-dev/khook/internal/ledger"
+)
+
+// every calls do now and then, until ctx ends.
+func every(ctx context.Context, period time.Duration, do func(context.Context)) error {
+	wait.JitterUntilWithContext(ctx, do, period, 0.1, true)
+	return nil
+}
+
+// endQuiet ends the incidents of which nothing new is seen. Only while the cluster is watched can
+// one say that nothing was seen.
+func (p *pipeline) endQuiet(ctx context.Context, book *ledger.Ledger, source *kube.Source) error {
+	return every(ctx, 5*time.Second, func(ctx context.Context) {
+		since, watched := source.WatchedSince()
+		if !watched {
+			return
+		}
+		if at, any := book.NextQuiet(since); !any || at.After(time.Now()) {
+			return
+		}
+		if err := book.EndQuiet(ctx, since); err != nil && ctx.Err() == nil {
+			p.log.Error(err, "cannot record that incidents ended, will retry")
+		}
+	})
+}
+
+// prune deletes what is older than the retention.
+func (p *pipeline) prune(ctx context.Context) error {
+	return every(ctx, 10*time.Minute, func(ctx context.Context) {
+		deleted, err := p.store.Prune(ctx, time.Now().Add(-p.cmd.Retention))
+		if err != nil && ctx.Err() == nil {
+			p.log.Error(err, "cannot delete old history, will retry")
+		}
+		if deleted > 0 {
+			p.log.Info("deleted old history", "rows", deleted, "olderThan", p.cmd.Retention)
+		}
+	})
+}
+
+// checkAgents looks whether the agents that Hooks name can be found.
+func (p *pipeline) checkAgents(ctx context.Context) error {
+	known := map[incident.AgentRef]bool{}
+	return every(ctx, min(p.cmd.AgentCheckEvery, 2*time.Second), func(ctx context.Context) {
+		due := time.Since(p.checked) >= p.cmd.AgentCheckEvery
+		if due {
+			p.checked = time.Now()
+		}
+		for _, a := range p.hooks.AllAgents() {
+			if ctx.Err() != nil || known[a] && !due {
+				continue
+			}
+			known[a] = true
+			p.status.AgentHealth(a, reachable(p.agents.Exists(ctx, a)))
+		}
+	})
+}
+
+// measure samples what no commit tells.
+func (p *pipeline) measure(ctx context.Context, d *dispatch.Dispatcher) error {
+	return every(ctx, 10*time.Second, func(ctx context.Context) {
+		p.story.meters.queued.WithLabelValues("due").Set(float64(d.Queued()))
+		p.story.meters.queued.WithLabelValues("waiting-for-agent").Set(float64(d.Waiting()))
+		if size, err := p.store.Size(ctx); err == nil {
+			p.story.meters.storeSize.Set(float64(size))
+		}
+		if oldest, err := p.store.OldestPending(ctx); err == nil {
+			age := 0.0
+			if !oldest.IsZero() {
+				age = time.Since(oldest).Seconds()
+			}
+			p.story.meters.oldest.Set(age)
+		}
+	})
+}
+
+// watchConfig is the client configuration of the watches: they live long, and are few.
+func watchConfig(cfg *rest.Config) *rest.Config {
+	c := rest.CopyConfig(cfg)
+	c.Timeout = 0
+	c.ContentType = "application/vnd.kubernetes.protobuf"
+	c.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
+	return c
+}

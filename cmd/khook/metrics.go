@@ -1,0 +1,112 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kagent-dev/khook/internal/dispatch"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/ledger"
+)
+
+// meters are khook's own metrics. All labels are bounded: event types, states and words of khook.
+type meters struct {
+	events        *prometheus.CounterVec
+	dispositions  *prometheus.CounterVec
+	active        *prometheus.GaugeVec
+	resolutions   *prometheus.CounterVec
+	calls         *prometheus.CounterVec
+	callSeconds   *prometheus.HistogramVec
+	deliveries    *prometheus.CounterVec
+	outcomes      *prometheus.CounterVec
+	queued        *prometheus.GaugeVec
+	oldest        prometheus.Gauge
+	storeSize     prometheus.Gauge
+	droppedEvents *prometheus.CounterVec
+}
+
+func newMeters(r prometheus.Registerer) *meters {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
+	}
+	m := &meters{
+		events:       counter("khook_events_total", "Events recorded.", "event_type", "status"),
+		dispositions: counter("khook_dispositions_total", "Decisions of Hooks about events: why an agent was or was not called.", "event_type", "disposition"),
+		active:       gauge("khook_active_events", "Incidents that are open now.", "event_type"),
+		resolutions:  counter("khook_incidents_resolved_total", "Incidents that ended.", "event_type", "resolution"),
+		calls:        counter("khook_api_calls_total", "Messages sent to agents.", "result"),
+		callSeconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "khook_api_call_duration_seconds",
+			Help:    "Time from sending a message to an agent to its first reply.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2, 14),
+		}, []string{"result"})),
+		deliveries: counter("khook_deliveries_total", "Deliveries that reached a state.", "state"),
+		outcomes:   counter("khook_outcomes_total", "What became of the incidents after the agent finished.", "outcome"),
+		queued:     gauge("khook_deliveries_queued", "Deliveries that wait: due for their next step, or for their agent to have time.", "why"),
+		oldest:     register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_delivery_oldest_pending_seconds", Help: "Age of the oldest delivery whose agent was not reached yet."})),
+		storeSize:  register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_store_size_bytes", Help: "Size of the history on disk."})),
+
+		droppedEvents: counter("khook_hook_events_limited_total", "Kubernetes Events on Hooks that were held back by the rate limit.", "reason"),
+	}
+	for _, t := range incident.EventTypes() {
+		m.active.WithLabelValues(string(t)).Set(0)
+		m.events.WithLabelValues(string(t), string(incident.Firing))
+		m.events.WithLabelValues(string(t), string(incident.Duplicate))
+	}
+	for _, result := range []string{"success", "error"} {
+		m.calls.WithLabelValues(result)
+		m.callSeconds.WithLabelValues(result)
+	}
+	return m
+}
+
+// register adds a metric to the registry, or returns the one that is there already: the registry
+// outlives the leadership.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	err := r.Register(c)
+	if known, ok := err.(prometheus.AlreadyRegisteredError); ok { //nolint:errorlint // returned as it is
+		if c, ok := known.ExistingCollector.(C); ok {
+			return c
+		}
+	}
+	return c
+}
+
+func (m *meters) applied(a ledger.Applied) {
+	types := make(map[int64]string, len(a.Events))
+	for _, e := range a.Events {
+		types[e.ID] = string(e.Type)
+		m.events.WithLabelValues(string(e.Type), string(e.Status)).Inc()
+	}
+	for _, d := range a.Decisions {
+		m.dispositions.WithLabelValues(types[d.EventID], string(d.Disposition)).Inc()
+	}
+	for _, inc := range a.Resolved {
+		m.resolutions.WithLabelValues(string(inc.Type), string(inc.Resolution)).Inc()
+	}
+	for _, t := range incident.EventTypes() {
+		m.active.WithLabelValues(string(t)).Set(float64(a.OpenByType[t]))
+	}
+	if n := len(a.Deliveries); n > 0 {
+		m.deliveries.WithLabelValues(string(incident.Pending)).Add(float64(n))
+	}
+}
+
+func (m *meters) dispatched(c dispatch.Change) {
+	if c.Took > 0 || c.Err != nil {
+		result := "success"
+		if c.Err != nil {
+			result = "error"
+		}
+		m.calls.WithLabelValues(result).Inc()
+		m.callSeconds.WithLabelValues(result).Observe(c.Took.Seconds())
+	}
+	if c.Delivery.State != c.From {
+		m.deliveries.WithLabelValues(string(c.Delivery.State)).Inc()
+	}
+	if c.Delivery.Outcome != "" {
+		m.outcomes.WithLabelValues(string(c.Delivery.Outcome)).Inc()
+	}
+}

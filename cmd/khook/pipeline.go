@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
+	toolscache "k8s.io/client-go/tools/cache"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/dispatch"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/kube"
+	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// pipeline is the way of the data on the leader: kube to ledger to store to dispatch, with what
+// the Hooks are told beside it.
+type pipeline struct {
+	cmd    *controllerCmd
+	log    logr.Logger
+	store  *store.Store
+	agents *agent.Client
+	hooks  *hook.Set
+	cache  cache.Cache
+	kube   kubernetes.Interface
+	story  *story
+	status *hook.StatusWriter
+
+	checked time.Time                   // when all agents were last looked for
+	leading atomic.Pointer[kube.Source] // nil while another replica leads
+}
+
+func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
+	clients, err := kubernetes.NewForConfig(watchConfig(mgr.GetConfig()))
+	if err != nil {
+		return nil, err
+	}
+	set := hook.NewSet(c.policy())
+	status := hook.NewStatusWriter(hook.StatusConfig{
+		Client: mgr.GetClient(), Set: set, History: st, Log: log.WithName("status"),
+	})
+	m := newMeters(metrics.Registry)
+	teller := hook.NewTeller(mgr.GetEventRecorder("khook"), func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() })
+	return &pipeline{
+		cmd: c, log: log, store: st, agents: agents, hooks: set, cache: mgr.GetCache(), kube: clients, status: status,
+		story: &story{meters: m, status: status, teller: teller, store: st, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
+	}, nil
+}
+
+// register adds the pipeline and its checks to the manager.
+func (p *pipeline) register(mgr ctrl.Manager) error {
+	if err := mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }); err != nil {
+		return err
+	}
+	for name, check := range map[string]func(*http.Request) error{"history": p.historyReady, "watch": p.watchReady} {
+		if err := mgr.AddReadyzCheck(name, check); err != nil {
+			return err
+		}
+	}
+	if err := p.followHooks(mgr); err != nil {
+		return err
+	}
+	return mgr.Add(manager.RunnableFunc(p.lead)) // needs leadership
+}
+
+// lead watches and calls while this replica is the leader.
+func (p *pipeline) lead(ctx context.Context) error {
+	if !p.cache.WaitForCacheSync(ctx) {
+		return errors.New("the Hooks could not be listed")
+	}
+	book, err := ledger.New(ctx, ledger.Config{
+		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, Observe: p.story.applied,
+	}, p.store, p.hooks)
+	if err != nil {
+		return fmt.Errorf("read the history: %w", err)
+	}
+	dispatcher := dispatch.New(dispatch.Config{
+		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
+		Log: p.log.WithName("dispatch"), Shared: book.Shared, Observe: p.story.dispatched,
+	}, p.store, p.agents)
+	p.story.wake = dispatcher.Wake
+	source, err := kube.New(kube.Config{
+		Client: p.kube, Namespaces: p.cmd.Namespaces,
+		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
+		Sink:  book.Apply, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	p.leading.Store(source)
+	defer p.leading.Store(nil)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return source.Run(ctx, book.Open()) })
+	group.Go(func() error { return dispatcher.Run(ctx) })
+	group.Go(func() error { return p.status.Run(ctx) })
+	group.Go(func() error { return p.story.run(ctx) })
+	group.Go(func() error { return p.endQuiet(ctx, book, source) })
+	group.Go(func() error { return p.prune(ctx) })
+	group.Go(func() error { return p.checkAgents(ctx) })
+	group.Go(func() error { return p.measure(ctx, dispatcher) })
+	return group.Wait()
+}
+
+// followHooks keeps the live set of hooks as the cluster has it, on every replica.
+func (p *pipeline) followHooks(mgr ctrl.Manager) error {
+	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha2.Hook{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	put := func(obj any) {
+		if h, ok := obj.(*v1alpha2.Hook); ok {
+			p.hooks.Put(h)
+			p.status.Touch(refOf(h))
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    put,
+		UpdateFunc: func(_, obj any) { put(obj) },
+		DeleteFunc: func(obj any) {
+			if gone, ok := obj.(toolscache.DeletedFinalStateUnknown); ok {
+				obj = gone.Obj
+			}
+			if h, ok := obj.(*v1alpha2.Hook); ok {
+				p.hooks.Delete(refOf(h))
+			}
+		},
+	})
+	return err
+}
+
+func refOf(h *v1alpha2.Hook) incident.HookRef {
+	return incident.HookRef{Namespace: h.Namespace, Name: h.Name}
+}
+
+func (p *pipeline) historyReady(r *http.Request) error { return p.store.Check(r.Context()) }
+
+// watchReady is about the leader; another replica is ready to become it.
+func (p *pipeline) watchReady(*http.Request) error {
+	source := p.leading.Load()
+	if source == nil {
+		return nil
+	}
+	return source.Check()
+}

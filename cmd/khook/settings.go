@@ -1,0 +1,125 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// controllerCmd is khook controller: its flags and environment variables.
+type controllerCmd struct {
+	Kubeconfig string   `help:"Kubeconfig of the cluster; the KUBECONFIG variable, the in-cluster account or ~/.kube/config if empty." group:"Cluster" placeholder:"FILE"`
+	Cluster    string   `help:"Name of the cluster, recorded with its history and told to agents." env:"KHOOK_CLUSTER" group:"Cluster"`
+	Namespaces []string `help:"Watch these namespaces only; all if empty." env:"KHOOK_NAMESPACES" group:"Cluster" placeholder:"NS,..."`
+
+	PendingAfter  time.Duration `help:"How long a Pod may be Pending before that is an event." default:"1m" group:"Detection"`
+	Stabilization time.Duration `help:"How long a Pod must be healthy before its incidents end as recovered." default:"2m" group:"Detection"`
+	QuietAfter    time.Duration `help:"How long nothing new must be seen before an incident ends as quiet." default:"10m" group:"Detection"`
+	CatchUp       time.Duration `help:"How far back failures that happened before the start are taken up." default:"1h" group:"Detection"`
+
+	KagentURL        string            `name:"kagent-url" help:"Base URL of kagent." default:"http://kagent-controller.kagent.svc.cluster.local:8083" env:"KAGENT_API_URL,KAGENT_API_BASE_URL,KAGENT_BASE_URL" group:"Agents" placeholder:"URL"`
+	KagentUserID     string            `name:"kagent-user-id" help:"Who khook is for kagent (X-User-Id)." default:"admin@kagent.dev" env:"KAGENT_USER_ID" group:"Agents" placeholder:"ID"`
+	KagentTimeout    time.Duration     `name:"kagent-timeout" help:"Time limit of one HTTP request to kagent; an agent's task may take longer, see the Hook's timeout." default:"30s" env:"KAGENT_API_TIMEOUT" group:"Agents"`
+	KagentTokenFile  string            `name:"kagent-token-file" help:"File with a bearer token for kagent, read again when it changes." env:"KAGENT_TOKEN_FILE" group:"Agents" placeholder:"FILE"`
+	KagentHeaders    map[string]string `name:"kagent-header" help:"Further header of each request to kagent; may be repeated." group:"Agents" placeholder:"NAME=VALUE"`
+	KagentDialect    string            `name:"kagent-dialect" help:"Dialect of kagent; found out per agent if empty." group:"Agents"`
+	AgentNamespaces  []string          `help:"Namespaces whose agents every Hook may call, beside those of its own namespace; * for all." default:"kagent" env:"KHOOK_AGENT_NAMESPACES" group:"Agents" placeholder:"NS,..."`
+	AgentConcurrency int               `help:"Tasks of one agent at the same time." default:"5" group:"Agents"`
+	AgentCheckEvery  time.Duration     `help:"How often the agents that Hooks name are looked for." default:"1m" group:"Agents"`
+	VerifyWindow     time.Duration     `help:"How long the cluster is watched for recovery after an agent finished." default:"10m" group:"Agents"`
+
+	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`
+	Retention time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
+
+	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`
+	HealthProbeBindAddress  string        `help:"Address of /healthz and /readyz; 0 turns them off." default:":8081" group:"Serving"`
+	MetricsPort             int           `help:"Port of the metrics on all addresses, as the original khook has it." env:"METRICS_PORT" hidden:""`
+	HealthPort              int           `help:"Port of the health probes on all addresses, as the original khook has it." env:"HEALTH_PORT" hidden:""`
+	LeaderElect             bool          `help:"Let one of several replicas watch and call; the others stand by." default:"true" negatable:"" env:"LEADER_ELECTION" group:"Serving"`
+	LeaderElectionNamespace string        `help:"Namespace of the leader election's Lease; khook's own if empty." env:"POD_NAMESPACE" group:"Serving" placeholder:"NS"`
+	ShutdownTimeout         time.Duration `help:"How long steps under way may take at a stop." default:"30s" group:"Serving"`
+
+	LogLevel  string `help:"Level of the log: debug, info, warn or error." default:"info" enum:"debug,info,warn,warning,error" env:"LOG_LEVEL" group:"Log"`
+	LogFormat string `help:"Format of the log: json or text." default:"json" enum:"json,text" env:"LOG_FORMAT" group:"Log"`
+}
+
+// Help is shown below the flags.
+func (controllerCmd) Help() string {
+	return `The controller watches Pods and Events, records what fails, and calls the agents that the Hooks in the failing Pod's namespace name.
+
+/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. It names what is wrong.
+
+The environment variables of the original khook are understood: KAGENT_API_URL, KAGENT_API_BASE_URL, KAGENT_BASE_URL, KAGENT_USER_ID, KAGENT_API_TIMEOUT, LOG_LEVEL, METRICS_PORT, HEALTH_PORT and LEADER_ELECTION. A flag wins over its variable.`
+}
+
+// Validate checks what kong can't.
+func (c *controllerCmd) Validate() error {
+	var errs []error
+	atLeast := func(flag string, d, least time.Duration) {
+		if d < least {
+			errs = append(errs, fmt.Errorf("%s is %s: it must be at least %s", flag, d, least))
+		}
+	}
+	atLeast("--pending-after", c.PendingAfter, time.Second)
+	atLeast("--stabilization", c.Stabilization, time.Second)
+	atLeast("--quiet-after", c.QuietAfter, time.Second)
+	atLeast("--catch-up", c.CatchUp, 0)
+	atLeast("--kagent-timeout", c.KagentTimeout, time.Second)
+	atLeast("--agent-check-every", c.AgentCheckEvery, time.Second)
+	atLeast("--verify-window", c.VerifyWindow, time.Second)
+	atLeast("--retention", c.Retention, time.Hour)
+	if c.AgentConcurrency < 1 {
+		errs = append(errs, fmt.Errorf("--agent-concurrency is %d: it must be at least 1", c.AgentConcurrency))
+	}
+	for flag, addr := range map[string]string{"--metrics-bind-address": c.metricsAddress(), "--health-probe-bind-address": c.healthAddress()} {
+		if _, _, err := net.SplitHostPort(addr); addr != "0" && err != nil {
+			errs = append(errs, fmt.Errorf("%s is %q: write host:port, such as :8080, or 0 to turn it off", flag, addr))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// The defaults of the addresses: METRICS_PORT and HEALTH_PORT count where these are not changed.
+const (
+	defaultMetricsAddress = ":8080"
+	defaultHealthAddress  = ":8081"
+)
+
+func (c *controllerCmd) metricsAddress() string {
+	return withPort(c.MetricsBindAddress, defaultMetricsAddress, c.MetricsPort)
+}
+
+func (c *controllerCmd) healthAddress() string {
+	return withPort(c.HealthProbeBindAddress, defaultHealthAddress, c.HealthPort)
+}
+
+func withPort(addr, unset string, port int) string {
+	if port > 0 && addr == unset {
+		return fmt.Sprintf(":%d", port)
+	}
+	return addr
+}
+
+// leaseNamespace is where the leader election's Lease is.
+func (c *controllerCmd) leaseNamespace() string {
+	if c.LeaderElectionNamespace != "" {
+		return c.LeaderElectionNamespace
+	}
+	own, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if ns := strings.TrimSpace(string(own)); err == nil && ns != "" {
+		return ns
+	}
+	return "default"
+}
+
+// prepareDatabase makes the folder of the history.
+func (c *controllerCmd) prepareDatabase() error {
+	if err := os.MkdirAll(filepath.Dir(c.Database), 0o750); err != nil {
+		return fmt.Errorf("make the folder of --database: %w", err)
+	}
+	return nil
+}

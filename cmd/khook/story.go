@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/dispatch"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// storyBacklog bounds how many commits with resolved incidents wait to be told. What is more is
+// not told as Kubernetes Events; the history and the status have it all the same.
+const storyBacklog = 1000
+
+// story passes on what was committed: to the dispatcher, the metrics, the status of the Hooks and
+// the Kubernetes Events on them.
+type story struct {
+	meters   *meters
+	status   *hook.StatusWriter
+	teller   *hook.Teller
+	store    *store.Store
+	log      logr.Logger
+	wake     func(ids ...string)
+	resolved chan []*incident.Incident
+}
+
+// applied is told of each commit of the ledger.
+func (s *story) applied(a ledger.Applied) {
+	s.meters.applied(a)
+	for _, d := range a.Deliveries {
+		s.wake(d.ID)
+		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+			fmt.Sprintf("%s in %s: calling agent %s (delivery %s)", d.EventType, d.Group, d.Agent, d.ID))
+	}
+	hooks := map[incident.HookRef]bool{}
+	for _, d := range a.Decisions {
+		hooks[d.Hook] = true
+	}
+	for _, d := range a.Deliveries {
+		hooks[d.Hook] = true
+	}
+	for ref := range hooks {
+		s.status.Touch(ref)
+	}
+	if len(a.Resolved) == 0 {
+		return
+	}
+	select {
+	case s.resolved <- a.Resolved:
+	default:
+		s.log.Info("too many incidents end at once: not all are told as Kubernetes Events", "incidents", len(a.Resolved))
+	}
+}
+
+// run looks up whom the ends of incidents concern, beside the way of the data.
+func (s *story) run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ended := <-s.resolved:
+			if err := s.ended(ctx, ended); err != nil && ctx.Err() == nil {
+				s.log.Error(err, "cannot tell the end of incidents", "incidents", len(ended))
+			}
+		}
+	}
+}
+
+func (s *story) ended(ctx context.Context, ended []*incident.Incident) error {
+	ids := make([]string, len(ended))
+	for i, inc := range ended {
+		ids[i] = inc.ID
+	}
+	deliveries, err := s.store.DeliveriesOfIncidents(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, d := range deliveries {
+		s.wake(d.ID)
+	}
+	hooks, err := s.store.IncidentHooks(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, inc := range ended {
+		for _, h := range hooks[inc.ID] {
+			s.status.Touch(h.Hook)
+			s.teller.Tell(h.Hook, h.UID, hook.ReasonEventResolved,
+				fmt.Sprintf("%s: %s after %s", hook.Subject(inc), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
+		}
+	}
+	return nil
+}
+
+// dispatched is told of each committed change of a delivery.
+func (s *story) dispatched(c dispatch.Change) {
+	d := c.Delivery
+	s.meters.dispatched(c)
+	if c.Took > 0 || c.Err != nil {
+		s.status.AgentHealth(d.Agent, reachable(c.Err))
+	}
+	if d.State == c.From && c.Err == nil {
+		return
+	}
+	s.status.Touch(d.Hook)
+	switch {
+	case d.State == incident.Succeeded:
+		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonAgentCallSuccess,
+			fmt.Sprintf("agent %s finished its task for %s in %s: %s", d.Agent, d.EventType, d.Group, d.Answer))
+	case d.State == incident.InputRequired:
+		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventProcessingError,
+			fmt.Sprintf("%s in %s: %s", d.EventType, d.Group, d.Error))
+	case d.State.Ended(), c.Err != nil:
+		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonAgentCallFailure,
+			fmt.Sprintf("agent %s for %s in %s (attempt %d, %s): %s", d.Agent, d.EventType, d.Group, d.Attempt, d.State, d.Error))
+	}
+}
+
+// reachable keeps of an agent's error what the condition of the Hooks is about.
+func reachable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s", agent.Explain(err))
+}

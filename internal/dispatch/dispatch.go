@@ -1,0 +1,268 @@
+// Package dispatch carries each delivery to its end: it calls the agent, follows the task, keeps
+// the answer, and watches whether the cluster recovered.
+//
+// A delivery is a row in the store, and the Dispatcher is its reconciler: read the row, take the
+// next step, come back when due. Before a message is sent the row says so, and its message ID is
+// derived from the row; so a crash at any point ends in one call, not zero and not two.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/failsafe-go/failsafe-go/circuitbreaker"
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// Agent is the side of the A2A client that a delivery needs.
+type Agent interface {
+	Send(context.Context, agent.Request) (agent.Task, error)
+	Task(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
+	Follow(ctx context.Context, a incident.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
+	Cancel(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
+}
+
+// Config holds the dispatcher's settings; zero values take the defaults.
+type Config struct {
+	Concurrency  int           // tasks of one agent at the same time; 5
+	Workers      int           // steps at the same time; 16
+	PollMin      time.Duration // first pause between two looks at a task; 1 s
+	PollMax      time.Duration // longest such pause; 30 s
+	RetryMin     time.Duration // first pause after a failed call; 1 s
+	RetryMax     time.Duration // longest such pause; 5 min
+	VerifyWindow time.Duration // how long the incidents are watched after the agent's end; 10 min
+	BreakerDelay time.Duration // how long all calls wait after kagent failed repeatedly; 10 s
+	Follow       bool          // use the agent's stream where it has one
+	Clock        clock.WithTicker
+	Log          logr.Logger
+	// Shared tells what else fails for the same reason; may be nil.
+	Shared func(*incident.Incident) *incident.Shared
+	// Observe is called after each committed change of a delivery, with its former state. It
+	// must not block.
+	Observe func(Change)
+}
+
+// Change is one committed change of a delivery.
+type Change struct {
+	Delivery *incident.Delivery
+	From     incident.DeliveryState
+	Err      error         // of a call that failed; nil otherwise
+	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
+}
+
+func (c *Config) setDefaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.PollMin, time.Second)
+	def(&c.PollMax, 30*time.Second)
+	def(&c.RetryMin, time.Second)
+	def(&c.RetryMax, 5*time.Minute)
+	def(&c.VerifyWindow, 10*time.Minute)
+	def(&c.BreakerDelay, 10*time.Second)
+	if c.Concurrency == 0 {
+		c.Concurrency = 5
+	}
+	if c.Workers == 0 {
+		c.Workers = 16
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Observe == nil {
+		c.Observe = func(Change) {}
+	}
+}
+
+// Dispatcher carries deliveries to their end.
+type Dispatcher struct {
+	cfg     Config
+	store   *store.Store
+	agent   Agent
+	queue   workqueue.TypedDelayingInterface[string]
+	slots   *slots
+	breaker circuitbreaker.CircuitBreaker[any]
+
+	followers sync.WaitGroup
+	following sync.Map // IDs of deliveries whose stream is read, or is not to be read again
+	streams   atomic.Int64
+}
+
+// New returns a dispatcher of the deliveries in st.
+func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
+	cfg.setDefaults()
+	return &Dispatcher{
+		cfg: cfg, store: st, agent: a,
+		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
+		slots: newSlots(cfg.Concurrency),
+		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(5).WithSuccessThreshold(1).
+			WithDelay(cfg.BreakerDelay).Build(),
+	}
+}
+
+// maxUnfinished bounds how many deliveries are taken up at a start.
+const maxUnfinished = 100_000
+
+// Run takes up what an earlier run left unfinished, and works until ctx ends. Steps under way
+// are finished first, within the limits of their network calls.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-2*d.cfg.VerifyWindow), maxUnfinished)
+	if err != nil {
+		return fmt.Errorf("read the unfinished deliveries: %w", err)
+	}
+	for _, dl := range unfinished {
+		if busy(dl.State) {
+			d.slots.hold(dl.Agent, dl.ID)
+		}
+		d.queue.Add(dl.ID)
+	}
+	var workers sync.WaitGroup
+	for range d.cfg.Workers {
+		workers.Go(func() { d.work(ctx) })
+	}
+	<-ctx.Done()
+	d.queue.ShutDown()
+	workers.Wait()
+	d.followers.Wait()
+	return nil
+}
+
+// Wake looks at the deliveries at once.
+func (d *Dispatcher) Wake(ids ...string) {
+	for _, id := range ids {
+		d.queue.Add(id)
+	}
+}
+
+// Queued is how many deliveries are due now and not yet looked at.
+func (d *Dispatcher) Queued() int { return d.queue.Len() }
+
+// Waiting is how many deliveries wait for their agent to have time.
+func (d *Dispatcher) Waiting() int { return d.slots.waiting() }
+
+// BreakerOpen says whether calls wait because kagent failed repeatedly.
+func (d *Dispatcher) BreakerOpen() bool { return d.breaker.IsOpen() }
+
+func (d *Dispatcher) work(ctx context.Context) {
+	for {
+		id, stop := d.queue.Get()
+		if stop {
+			return
+		}
+		d.step(ctx, id)
+		d.queue.Done(id)
+	}
+}
+
+// step reconciles one delivery and sees to its next step.
+func (d *Dispatcher) step(ctx context.Context, id string) {
+	if ctx.Err() != nil {
+		return
+	}
+	next, err := d.Reconcile(ctx, id)
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		d.cfg.Log.Error(err, "delivery step failed, will repeat it", "delivery", id, "in", d.cfg.RetryMin)
+		d.queue.AddAfter(id, wait.Jitter(d.cfg.RetryMin, 1))
+	case next > 0:
+		d.queue.AddAfter(id, next)
+	}
+}
+
+// Reconcile takes the next step of a delivery, and says in how long the one after it is due; 0
+// if there is none, or if something else will wake it.
+func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Duration, err error) {
+	dl, err := d.store.Delivery(ctx, id)
+	if err != nil {
+		return 0, fmt.Errorf("delivery %s: %w", id, err)
+	}
+	now := d.cfg.Clock.Now()
+	if !dl.State.Ended() && !now.Before(dl.Deadline()) {
+		return d.expire(ctx, dl)
+	}
+	if wait := dl.NextAt.Sub(now); wait > 0 && (dl.State == incident.Pending || dl.State == incident.Calling) {
+		return wait, nil
+	}
+	switch dl.State {
+	case incident.Pending, incident.Calling:
+		return d.call(ctx, dl)
+	case incident.Working, incident.InputRequired:
+		return d.follow(ctx, dl)
+	case incident.Succeeded:
+		return d.verify(ctx, dl)
+	default:
+		return 0, nil
+	}
+}
+
+// save commits the delivery and tells of it.
+func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change) error {
+	dl.Error = incident.Clean(dl.Error, incident.MaxError)
+	if dl.State.Ended() && dl.EndedAt.IsZero() {
+		dl.EndedAt, dl.NextAt = d.cfg.Clock.Now(), time.Time{}
+	}
+	err := d.store.Write(ctx, func(tx *store.Tx) error {
+		return tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{dl}})
+	})
+	if err != nil {
+		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
+	}
+	if !busy(dl.State) {
+		d.queueAll(d.slots.release(dl.Agent, dl.ID))
+	}
+	c.Delivery = dl
+	d.cfg.Observe(c)
+	return nil
+}
+
+func (d *Dispatcher) queueAll(ids []string) {
+	for _, id := range ids {
+		d.queue.Add(id)
+	}
+}
+
+// busy says whether a delivery in this state takes up its agent.
+func busy(s incident.DeliveryState) bool { return s == incident.Calling || s == incident.Working }
+
+// end brings the delivery to a final state.
+func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident.DeliveryState, why string) (time.Duration, error) {
+	from := dl.State
+	dl.State, dl.Error = to, why
+	if err := d.save(ctx, dl, Change{From: from}); err != nil {
+		return 0, err
+	}
+	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "reason", dl.Error)
+	if to == incident.Succeeded {
+		return d.verify(ctx, dl)
+	}
+	return 0, nil
+}
+
+// expire ends a delivery whose time is up, and tells the agent to stop.
+func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	why := fmt.Sprintf("the agent was not reached within %s", incident.MaxWait)
+	if dl.Error != "" {
+		why += "; last error: " + dl.Error
+	}
+	if dl.TaskID != "" {
+		why = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
+		if _, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID); err != nil {
+			d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", err.Error())
+		}
+	}
+	return d.end(ctx, dl, incident.Expired, why)
+}

@@ -1,0 +1,181 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// keep takes over what the task says.
+func keep(dl *incident.Delivery, t agent.Task) {
+	dl.TaskState = string(t.State)
+	if t.Answer != "" {
+		dl.Answer = incident.Truncate(t.Answer, incident.MaxAnswer)
+	}
+	switch t.State {
+	case agent.Completed:
+		dl.State = incident.Succeeded
+	case agent.Failed:
+		dl.State, dl.Error = incident.Failed, because("the agent's task failed", t.Answer)
+	case agent.Rejected:
+		dl.State, dl.Error = incident.Rejected, because("the agent rejected the task", t.Answer)
+	case agent.Canceled:
+		dl.State, dl.Error = incident.Canceled, because("the agent's task was canceled", t.Answer)
+	case agent.InputRequired, agent.AuthRequired:
+		dl.State = incident.InputRequired
+		dl.Error = because("the agent waits for a person", t.Question)
+	default:
+		dl.State = incident.Working
+	}
+}
+
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
+
+// follow looks at the task once, and leaves the waiting to the agent's stream or to the next look.
+func (d *Dispatcher) follow(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
+	if err != nil {
+		return d.lookFailed(ctx, dl, err)
+	}
+	if err := d.progress(context.WithoutCancel(ctx), dl, task); err != nil {
+		return 0, err
+	}
+	if dl.State == incident.Working && d.cfg.Follow {
+		d.stream(ctx, *dl)
+	}
+	return d.after(ctx, dl)
+}
+
+// progress records what the task says, if it says something new.
+func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task agent.Task) error {
+	was := *dl
+	dl.Error = ""
+	keep(dl, task)
+	if was.State == dl.State && was.TaskState == dl.TaskState && was.Answer == dl.Answer && was.Error == incident.Clean(dl.Error, incident.MaxError) {
+		return nil
+	}
+	if err := d.save(ctx, dl, Change{From: was.State}); err != nil {
+		return err
+	}
+	if was.State != dl.State {
+		d.cfg.Log.Info("agent's task changed", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "state", dl.State)
+	}
+	return nil
+}
+
+// vanishAfter is for how long a task that kagent does not know is looked for.
+const vanishAfter = time.Minute
+
+// lookFailed keeps looking, unless kagent says that there is no such task.
+func (d *Dispatcher) lookFailed(ctx context.Context, dl *incident.Delivery, err error) (time.Duration, error) {
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	now := d.cfg.Clock.Now()
+	if agent.TaskGone(err) && now.Sub(dl.CalledAt) > vanishAfter {
+		return d.end(ctx, dl, incident.Failed, fmt.Sprintf("kagent no longer knows the task %s: its answer is lost", dl.TaskID))
+	}
+	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), incident.MaxError); why != dl.Error {
+		dl.Error = why
+		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
+			return 0, err
+		}
+		d.cfg.Log.Info("cannot look at the agent's task, will go on trying", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", why)
+	}
+	return max(d.pollPause(dl), agent.RetryAfter(err)), nil
+}
+
+// pollPause is how long to wait before the next look: longer the longer the task takes, and never
+// past its deadline.
+func (d *Dispatcher) pollPause(dl *incident.Delivery) time.Duration {
+	now := d.cfg.Clock.Now()
+	pause := min(max(now.Sub(dl.CalledAt)/4, d.cfg.PollMin), d.cfg.PollMax)
+	return max(min(pause, dl.Deadline().Sub(now)), time.Millisecond)
+}
+
+// maxFollowers bounds the streams that are read at the same time; further tasks are polled.
+const maxFollowers = 256
+
+// stream reads the task's stream in the background and wakes the delivery at each news. Polling
+// goes on beside it, so a stream that breaks costs time only.
+func (d *Dispatcher) stream(ctx context.Context, dl incident.Delivery) {
+	if _, busy := d.following.LoadOrStore(dl.ID, true); busy {
+		return
+	}
+	if n := d.streams.Add(1); n > maxFollowers {
+		d.streams.Add(-1)
+		d.following.Delete(dl.ID)
+		return
+	}
+	ctx, cancel := context.WithDeadline(ctx, time.Now().Add(dl.Deadline().Sub(d.cfg.Clock.Now())))
+	d.followers.Go(func() {
+		defer cancel()
+		defer d.streams.Add(-1)
+		last := dl.TaskState
+		_, err := d.agent.Follow(ctx, dl.Agent, dl.TaskID, func(t agent.Task) {
+			if s := string(t.State); s != last {
+				last = s
+				d.queue.Add(dl.ID)
+			}
+		})
+		if err == nil {
+			d.following.Delete(dl.ID)
+		} // else it stays marked: the task is polled from now on
+		if ctx.Err() == nil {
+			d.queue.Add(dl.ID)
+		}
+	})
+}
+
+// verify watches the incidents after the agent's end.
+func (d *Dispatcher) verify(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	if dl.Outcome != "" {
+		return 0, nil
+	}
+	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents)
+	if err != nil {
+		return 0, fmt.Errorf("read the incidents of delivery %s: %w", dl.ID, err)
+	}
+	outcome, at := outcomeOf(incidents, dl.EndedAt.Add(d.cfg.VerifyWindow), d.cfg.Clock.Now())
+	if outcome == "" {
+		return at.Sub(d.cfg.Clock.Now()), nil
+	}
+	dl.Outcome, dl.OutcomeAt = outcome, at
+	if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
+		return 0, err
+	}
+	d.following.Delete(dl.ID)
+	d.cfg.Log.Info("outcome known", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "outcome", outcome)
+	return 0, nil
+}
+
+// outcomeOf judges the incidents of a delivery at now: "" while one is open, until the window
+// ends.
+func outcomeOf(incidents []*incident.Incident, until, now time.Time) (incident.Outcome, time.Time) {
+	last, recovered, open := time.Time{}, true, false
+	for _, inc := range incidents {
+		open = open || inc.Open()
+		recovered = recovered && inc.Resolution == incident.Recovered
+		if inc.ResolvedAt.After(last) {
+			last = inc.ResolvedAt
+		}
+	}
+	switch {
+	case open && now.Before(until):
+		return "", until
+	case open:
+		return incident.OutcomePersisting, now
+	case recovered && len(incidents) > 0:
+		return incident.OutcomeRecovered, last
+	default:
+		return incident.OutcomeUnknown, now
+	}
+}

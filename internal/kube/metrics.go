@@ -1,0 +1,61 @@
+package kube
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// sourceMetrics are the metrics of the watches.
+type sourceMetrics struct {
+	up       *prometheus.GaugeVec
+	down     *prometheus.GaugeVec
+	contact  *prometheus.GaugeVec
+	reopened *prometheus.GaugeVec
+	signals  *prometheus.CounterVec
+	retries  prometheus.Counter
+	waiting  prometheus.Gauge
+}
+
+func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
+	if r == nil {
+		r = prometheus.NewRegistry()
+	}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"resource", "namespace"}))
+	}
+	return &sourceMetrics{
+		up:       gauge("khook_watch_up", "Whether a watch is open: 1 or 0."),
+		down:     gauge("khook_watch_down_seconds", "For how long a watch has been down; 0 while it is up."),
+		contact:  gauge("khook_watch_last_contact_timestamp_seconds", "When the API server last said something on a watch; bookmarks count."),
+		reopened: gauge("khook_watch_reopened", "How often a watch had to be opened again since khook became the leader."),
+		signals:  register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "khook_signals_total", Help: "Signals from the cluster."}, []string{"kind"})),
+		retries:  register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_signal_retries_total", Help: "Failed attempts to record signals; they are kept and tried again."})),
+		waiting:  register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_signals_waiting", Help: "Signals that wait to be recorded."})),
+	}
+}
+
+// register adds a collector, or returns the one that is registered already.
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	var known prometheus.AlreadyRegisteredError
+	if err := r.Register(c); errors.As(err, &known) {
+		if c, ok := known.ExistingCollector.(C); ok {
+			return c
+		}
+	}
+	return c
+}
+
+func (m *sourceMetrics) observe(h WatchHealth, now time.Time) {
+	up, down := 1.0, 0.0
+	if !h.Up {
+		up, down = 0, now.Sub(h.Since).Seconds()
+	}
+	m.up.WithLabelValues(h.Resource, h.Namespace).Set(up)
+	m.down.WithLabelValues(h.Resource, h.Namespace).Set(down)
+	m.reopened.WithLabelValues(h.Resource, h.Namespace).Set(float64(h.Restarts))
+	if !h.LastContact.IsZero() {
+		m.contact.WithLabelValues(h.Resource, h.Namespace).Set(float64(h.LastContact.UnixMilli()) / 1000)
+	}
+}

@@ -1,0 +1,360 @@
+package kube
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unique"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/util/json"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// podKey is a Pod's UID in 16 bytes.
+type podKey [16]byte
+
+// keyOf packs a UID. One that is no UUID is hashed.
+func keyOf(uid string) (k podKey, packed bool) {
+	if len(uid) == 36 {
+		hexed := strings.ReplaceAll(uid, "-", "")
+		if n, err := hex.Decode(k[:], []byte(hexed)); err == nil && n == len(k) && k.uuid() == uid {
+			return k, true
+		}
+	}
+	sum := sha256.Sum256([]byte(uid))
+	copy(k[:], sum[:])
+	return k, false
+}
+
+// uuid unpacks a key that was packed.
+func (k podKey) uuid() string {
+	s := hex.EncodeToString(k[:])
+	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+}
+
+// podState is all that is kept of a Pod: what detection compares the next version with, and what
+// a signal that no Pod update brings (a timer's, an Event's) must tell. What many Pods have in
+// common is interned.
+type podState struct {
+	uid        string // only of a UID that could not be packed
+	name       string
+	namespace  unique.Handle[string]
+	node       unique.Handle[string]
+	labels     unique.Handle[string] // as JSON
+	workload   unique.Handle[incident.Workload]
+	created    int64 // Unix seconds
+	containers []containerState
+	phase      phase
+	flags      podFlags
+}
+
+type phase uint8
+
+const (
+	phaseOther phase = iota
+	phasePending
+	phaseRunning
+	phaseSucceeded
+	phaseFailed
+)
+
+var phases = map[corev1.PodPhase]phase{
+	corev1.PodPending: phasePending, corev1.PodRunning: phaseRunning,
+	corev1.PodSucceeded: phaseSucceeded, corev1.PodFailed: phaseFailed,
+}
+
+type podFlags uint8
+
+const (
+	podTerminating podFlags = 1 << iota
+	podGated                // held by scheduling gates
+	podHealthy              // all containers are as they should be
+)
+
+// containerState is what is kept of a container.
+type containerState struct {
+	spec     unique.Handle[containerSpec]
+	id       uint64 // hash of the current instance's container ID; 0 if there is none
+	oom      uint64 // hash of the newest instance that was told as OOM-killed
+	oomOlder uint64 // and of the one before it
+	restarts int32
+	started  uint32 // Unix seconds at which the current instance started; 0 if it does not run
+	readyAt  uint32 // Unix seconds since when its startup is over; 0 if it is not
+	flags    containerFlags
+}
+
+type containerFlags uint8
+
+const (
+	containerRunning containerFlags = 1 << iota
+	containerReady
+	containerWasReady  // the current instance was ready once
+	containerStarted   // its startup probe, if there is one, has succeeded
+	containerCrashLoop // waits in CrashLoopBackOff
+)
+
+// containerSpec is what detection needs of a container's specification; many Pods share one.
+type containerSpec struct {
+	name     string
+	kind     containerKind
+	probes   [3]probeSpec // by probeKind
+	memLimit string
+}
+
+type containerKind uint8
+
+const (
+	regular containerKind = iota
+	initial               // an init container
+	sidecar               // an init container that is always restarted
+)
+
+type probeKind uint8
+
+const (
+	liveness probeKind = iota
+	readiness
+	startup
+)
+
+func (k probeKind) String() string { return [...]string{"liveness", "readiness", "startup"}[k] }
+
+// probeSpec is a probe's settings; threshold is 0 if the container has no such probe.
+type probeSpec struct {
+	threshold, initialDelay, period, timeout int32 // of failures; in seconds
+}
+
+func (c *containerState) has(f containerFlags) bool { return c.flags&f != 0 }
+func (p *podState) has(f podFlags) bool             { return p.flags&f != 0 }
+
+// over says whether the Pod runs no more, or is about to: it makes no new probe-failed and no new
+// pod-pending.
+func (p *podState) over() bool {
+	return p.has(podTerminating) || p.phase == phaseSucceeded || p.phase == phaseFailed
+}
+
+// container returns the state of a container, or nil.
+func (p *podState) container(name string) *containerState {
+	for i := range p.containers {
+		if p.containers[i].spec.Value().name == name {
+			return &p.containers[i]
+		}
+	}
+	return nil
+}
+
+// resource names the Pod in signals.
+func (p *podState) resource(key podKey) incident.Resource {
+	uid := p.uid
+	if uid == "" {
+		uid = key.uuid()
+	}
+	return incident.Resource{Kind: "Pod", Namespace: p.namespace.Value(), Name: p.name, UID: uid}
+}
+
+func (p *podState) labelMap() map[string]string {
+	var m map[string]string
+	if err := json.Unmarshal([]byte(p.labels.Value()), &m); err != nil {
+		return nil
+	}
+	return m
+}
+
+// compact keeps of a Pod what detection needs. old is what was kept of its former version; nil if
+// it was not known.
+func compact(pod *corev1.Pod, old *podState, now time.Time) (podKey, *podState) {
+	key, packed := keyOf(string(pod.UID))
+	p := &podState{
+		name: strings.Clone(pod.Name), created: pod.CreationTimestamp.Unix(), phase: phases[pod.Status.Phase],
+		namespace: unique.Make(pod.Namespace), node: unique.Make(pod.Spec.NodeName),
+		workload: unique.Make(workloadOf(pod)), labels: unique.Make(encodeLabels(pod.Labels)),
+	}
+	if !packed {
+		p.uid = strings.Clone(string(pod.UID))
+	}
+	if pod.DeletionTimestamp != nil {
+		p.flags |= podTerminating
+	}
+	if len(pod.Spec.SchedulingGates) > 0 || gated(pod) {
+		p.flags |= podGated
+	}
+	p.containers = make([]containerState, 0, len(pod.Spec.Containers)+len(pod.Spec.InitContainers))
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		kind := initial
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			kind = sidecar
+		}
+		p.containers = append(p.containers, compactContainer(c, kind, pod.Status.InitContainerStatuses, old, now))
+	}
+	for i := range pod.Spec.Containers {
+		p.containers = append(p.containers, compactContainer(&pod.Spec.Containers[i], regular, pod.Status.ContainerStatuses, old, now))
+	}
+	if healthy(pod) {
+		p.flags |= podHealthy
+	}
+	return key, p
+}
+
+func gated(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonSchedulingGated
+	})
+}
+
+func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1.ContainerStatus, old *podState, now time.Time) containerState {
+	s := containerState{spec: unique.Make(specOf(c, kind))}
+	var was *containerState
+	if old != nil {
+		if was = old.container(c.Name); was != nil {
+			s.oom, s.oomOlder, s.restarts, s.id = was.oom, was.oomOlder, was.restarts, was.id
+		}
+	}
+	st := statusOf(statuses, c.Name)
+	if st == nil {
+		return s
+	}
+	s.restarts = st.RestartCount
+	if st.ContainerID != "" {
+		s.id = hash(st.ContainerID)
+	}
+	same := was != nil && was.id == s.id
+	if r := st.State.Running; r != nil {
+		s.flags |= containerRunning
+		s.started = uint32(max(0, r.StartedAt.Unix()))
+	}
+	if st.Ready {
+		s.flags |= containerReady | containerWasReady
+	}
+	if same && was.has(containerWasReady) {
+		s.flags |= containerWasReady
+	}
+	if st.Started != nil && *st.Started {
+		s.flags |= containerStarted
+		s.readyAt = uint32(now.Unix())
+		if same && was.readyAt != 0 {
+			s.readyAt = was.readyAt
+		}
+	}
+	if w := st.State.Waiting; w != nil && w.Reason == "CrashLoopBackOff" {
+		s.flags |= containerCrashLoop
+	}
+	return s
+}
+
+func specOf(c *corev1.Container, kind containerKind) containerSpec {
+	spec := containerSpec{name: c.Name, kind: kind}
+	for k, p := range map[probeKind]*corev1.Probe{liveness: c.LivenessProbe, readiness: c.ReadinessProbe, startup: c.StartupProbe} {
+		if p == nil {
+			continue
+		}
+		spec.probes[k] = probeSpec{
+			threshold: orDefault(p.FailureThreshold, 3), initialDelay: p.InitialDelaySeconds,
+			period: orDefault(p.PeriodSeconds, 10), timeout: orDefault(p.TimeoutSeconds, 1),
+		}
+	}
+	if limit, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
+		spec.memLimit = limit.String()
+	}
+	return spec
+}
+
+func orDefault(v, unset int32) int32 {
+	if v <= 0 {
+		return unset
+	}
+	return v
+}
+
+// statusOf returns the status of a container, or nil.
+func statusOf(statuses []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
+	for i := range statuses {
+		if statuses[i].Name == name {
+			return &statuses[i]
+		}
+	}
+	return nil
+}
+
+// healthy says whether every container is as it should be: the regular ones and the sidecars
+// ready, the init containers done; or the Pod has succeeded.
+func healthy(pod *corev1.Pod) bool {
+	if pod.Status.Phase == corev1.PodSucceeded {
+		return true
+	}
+	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+		return false
+	}
+	for i := range pod.Spec.Containers {
+		st := statusOf(pod.Status.ContainerStatuses, pod.Spec.Containers[i].Name)
+		if st == nil || !st.Ready && !done(st, pod.Spec.RestartPolicy) {
+			return false
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		st := statusOf(pod.Status.InitContainerStatuses, c.Name)
+		if st != nil && c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways && !st.Ready {
+			return false
+		}
+	}
+	return true
+}
+
+// done says whether a container has completed and is not to run again.
+func done(st *corev1.ContainerStatus, policy corev1.RestartPolicy) bool {
+	t := st.State.Terminated
+	return t != nil && t.ExitCode == 0 && policy != corev1.RestartPolicyAlways
+}
+
+func hash(s string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(s))
+	return max(h.Sum64(), 1)
+}
+
+// encodeLabels writes labels as JSON with sorted keys, so that equal labels are one interned text.
+func encodeLabels(labels map[string]string) string {
+	if len(labels) == 0 {
+		return "{}"
+	}
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, k := range slices.Sorted(maps.Keys(labels)) {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		writeJSON(&b, k)
+		b.WriteByte(':')
+		writeJSON(&b, labels[k])
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+func writeJSON(b *strings.Builder, s string) {
+	out, err := json.Marshal(s)
+	if err != nil {
+		out = []byte(`""`)
+	}
+	b.Write(out)
+}
+
+// unknownPod is what an Event says of a Pod that is not known.
+func unknownPod(ev *eventsv1.Event) *podState {
+	p := &podState{
+		name: ev.Regarding.Name, namespace: unique.Make(ev.Regarding.Namespace), node: unique.Make(""),
+		labels: unique.Make("{}"), workload: unique.Make(incident.Workload{Kind: "Pod", Name: ev.Regarding.Name}),
+	}
+	if _, packed := keyOf(string(ev.Regarding.UID)); !packed {
+		p.uid = string(ev.Regarding.UID)
+	}
+	return p
+}

@@ -1,0 +1,355 @@
+package kube
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// probeKey is one probe of a Pod.
+type probeKey struct {
+	container string
+	kind      probeKind
+}
+
+// probeTrack counts the failures of one probe. The kubelet's Events count over all instances of
+// the container, and a new wording makes a new Event with a count of its own; the threshold is
+// about consecutive failures of one instance.
+type probeTrack struct {
+	counts   map[string]int32 // newest count of each Event, by its UID
+	streak   int32            // failures in a row, of one instance
+	instance uint64           // of the container, that the streak is about
+	failed   time.Time        // the newest failure
+	fired    bool             // the streak was told
+	told     int32            // the streak when it was last told
+	toldAt   time.Time
+	key      string // identifies the newest failure
+	message  string
+}
+
+const (
+	maxEventsPerProbe = 32               // Events of one probe that are told apart
+	probeMemory       = 10 * time.Minute // for how long failures that did not fire are remembered
+	repeatEvery       = 10 * time.Second // the least time between two repeats
+	probeSlack        = 10 * time.Second // what the kubelet's timing may be off
+)
+
+// unhealthyNote is how the kubelet words a failed probe. "errored" means that the probe itself
+// could not be made: the kubelet throws that result away, and so does khook.
+var unhealthyNote = regexp.MustCompile(`(?s)^(Liveness|Readiness|Startup) probe failed:?\s*(.*)$`)
+
+var containerPath = regexp.MustCompile(`^spec\.(?:initContainers|containers)\{(.+)\}$`)
+
+// Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
+// keeps a Pod's volumes or sandbox from being made. Pods are to be listed before.
+func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event, catchUp bool) []incident.Signal {
+	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || ev.Regarding.Kind != "Pod" || ev.Regarding.UID == "" {
+		return nil
+	}
+	key, _ := keyOf(string(ev.Regarding.UID))
+	if d.gone.set[key] {
+		return nil
+	}
+	switch ev.Reason {
+	case "Unhealthy":
+		return d.unhealthy(now, key, ev, catchUp)
+	case "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedMapVolume":
+		if p, t := d.pods[key], d.trouble[key]; p != nil && p.phase == phasePending && t != nil {
+			t.mount = note{ev.Reason, incident.Clean(ev.Note, incident.MaxMessage)}
+		}
+	}
+	return nil
+}
+
+// unhealthy counts a failed probe, and tells it when its threshold is reached.
+func (d *Detector) unhealthy(now time.Time, key podKey, ev *eventsv1.Event, catchUp bool) []incident.Signal {
+	found := unhealthyNote.FindStringSubmatch(ev.Note)
+	path := containerPath.FindStringSubmatch(ev.Regarding.FieldPath)
+	if found == nil || path == nil {
+		return nil
+	}
+	kind := map[string]probeKind{"Liveness": liveness, "Readiness": readiness, "Startup": startup}[found[1]]
+	count, at := countOf(ev), lastSeen(ev, now)
+	p := d.pods[key]
+	if p != nil && p.over() || catchUp && at.Before(d.start(now).Add(-d.rules.CatchUp)) {
+		return nil
+	}
+	b := &builder{d: d, key: key, pod: p, now: now, catchUp: catchUp}
+	if p == nil {
+		b.pod = unknownPod(ev)
+	}
+	t := d.troubleOf(key)
+	t.resource = b.pod.resource(key)
+	k := probeKey{path[1], kind}
+	track := t.probes[k]
+	if track == nil {
+		track = &probeTrack{counts: map[string]int32{}}
+		t.probes[k] = track
+	}
+	track.failure(p, k, ev, count, at)
+	b.probeDue(k, track)
+	if p == nil {
+		delete(d.trouble, key) // nobody would tell its end
+		return b.signals
+	}
+	d.settle(key, now)
+	return b.signals
+}
+
+// countOf is how often the Event stands for.
+func countOf(ev *eventsv1.Event) int32 {
+	if ev.Series != nil {
+		return max(1, ev.Series.Count)
+	}
+	return max(1, ev.DeprecatedCount)
+}
+
+// lastSeen is when the Event happened last, at most now.
+func lastSeen(ev *eventsv1.Event, now time.Time) time.Time {
+	at := ev.EventTime.Time
+	if ev.Series != nil {
+		at = ev.Series.LastObservedTime.Time
+	}
+	if at.IsZero() {
+		at = ev.DeprecatedLastTimestamp.Time
+	}
+	if at.IsZero() || at.After(now) {
+		return now
+	}
+	return at
+}
+
+func firstSeen(ev *eventsv1.Event) time.Time {
+	if !ev.DeprecatedFirstTimestamp.IsZero() {
+		return ev.DeprecatedFirstTimestamp.Time
+	}
+	if !ev.EventTime.IsZero() {
+		return ev.EventTime.Time
+	}
+	return ev.CreationTimestamp.Time
+}
+
+// failure adds what a version of an Event says to the streak.
+func (t *probeTrack) failure(p *podState, k probeKey, ev *eventsv1.Event, count int32, at time.Time) {
+	uid := string(ev.UID)
+	before, known := t.counts[uid]
+	if known && count == before {
+		return
+	}
+	if !known && len(t.counts) >= maxEventsPerProbe {
+		clear(t.counts)
+	}
+	t.counts[uid] = count
+	added := count
+	if known && count > before {
+		added = count - before
+	}
+	var spec probeSpec
+	if p != nil {
+		if c := p.container(k.container); c != nil {
+			spec = c.spec.Value().probes[k.kind]
+			added = t.attribute(c, k, spec, ev, added, known, at)
+		}
+	}
+	if spec.period > 0 && t.streak > 0 {
+		if gap := at.Sub(t.failed); gap > span(spec, added)+probeSlack {
+			t.reset() // it must have passed in between
+			added = min(added, fit(spec, gap))
+		}
+	}
+	t.streak += added
+	if at.After(t.failed) {
+		t.failed = at
+	}
+	t.key = fmt.Sprintf("%s/%d", uid, count)
+	t.message = ev.Note
+}
+
+// attribute says how many of the added failures are of the container's current instance, and
+// begins a new streak with a new instance.
+func (t *probeTrack) attribute(c *containerState, k probeKey, spec probeSpec, ev *eventsv1.Event, added int32, known bool, at time.Time) int32 {
+	start := time.Unix(int64(c.started), 0)
+	if c.started == 0 || at.Before(start) || t.instance == c.id {
+		if t.instance == 0 {
+			t.instance = c.id
+		}
+		if known || !firstSeen(ev).Before(start) {
+			return added
+		}
+	} else if t.instance != 0 {
+		t.reset()
+		t.instance = c.id
+		if known {
+			return min(added, fit(spec, at.Sub(start)))
+		}
+	}
+	t.instance = c.id
+	if known || !firstSeen(ev).Before(start) || at.Before(start) {
+		return added
+	}
+	return min(added, fit(spec, at.Sub(start))) // the others were of an earlier instance
+}
+
+// span is how long n failures in a row take at most.
+func span(s probeSpec, n int32) time.Duration {
+	return time.Duration(n) * time.Duration(s.period+s.timeout) * time.Second
+}
+
+// fit is how many failures in a row fit into d.
+func fit(s probeSpec, d time.Duration) int32 {
+	if s.period <= 0 {
+		return 1
+	}
+	return int32(min(max(int64(d/(time.Duration(s.period)*time.Second)), 0), 1000)) + 1
+}
+
+func (t *probeTrack) reset() { t.streak, t.fired, t.told = 0, false, 0 }
+
+// probeDue tells the probe's failure if its streak is long enough, and a long streak again now
+// and then.
+func (b *builder) probeDue(k probeKey, t *probeTrack) {
+	threshold := int32(1)
+	if c := b.pod.container(k.container); c != nil {
+		if spec := c.spec.Value().probes[k.kind]; spec.threshold > 0 {
+			threshold = spec.threshold
+		}
+		if !allowed(c, k.kind, b.now) {
+			return
+		}
+	}
+	if t.streak < threshold {
+		return
+	}
+	if t.fired && (t.streak-t.told < threshold || b.now.Sub(t.toldAt) < repeatEvery) {
+		b.stillFailing(k, t)
+		return
+	}
+	t.fired, t.told, t.toldAt = true, t.streak, b.now
+	s := incident.Signal{
+		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", b.pod.resource(b.key).UID, k.container, k.kind, t.key),
+		Type: incident.ProbeFailed, At: t.failed, Container: k.container, Count: t.streak,
+		Reason:  map[probeKind]string{liveness: "LivenessProbeFailed", readiness: "ReadinessProbeFailed", startup: "StartupProbeFailed"}[k.kind],
+		Message: strings.TrimSpace(t.message),
+	}
+	if c := b.pod.container(k.container); c != nil {
+		s.RestartCount = c.restarts
+		if k.kind == readiness && c.restarts > 0 && (b.isOpen(incident.OOMKill, k.container) || b.isOpen(incident.PodRestart, k.container)) {
+			s.Causes = []incident.EventType{incident.OOMKill, incident.PodRestart}
+		}
+	}
+	b.observe(s)
+	b.stillFailing(k, t)
+}
+
+// stillFailing notes a failure on the open incident.
+func (b *builder) stillFailing(k probeKey, t *probeTrack) {
+	o := b.slotOf(incident.ProbeFailed, k.container)
+	o.failed = latest(o.failed, t.failed)
+	o.probes |= 1 << k.kind
+}
+
+// allowed says whether a failure of the probe counts at now. A readiness probe of a container that
+// was not ready yet counts after the time that the probe itself allows for starting.
+func allowed(c *containerState, kind probeKind, now time.Time) bool {
+	if kind != readiness || c.has(containerWasReady) {
+		return true
+	}
+	over, ok := startupOver(c)
+	return ok && !now.Before(over)
+}
+
+// startupOver is when a container has had the time that its readiness probe allows for starting;
+// false while it has not started.
+func startupOver(c *containerState) (time.Time, bool) {
+	spec := c.spec.Value()
+	ready, from := spec.probes[readiness], c.started
+	if spec.probes[startup].threshold > 0 {
+		if from = c.readyAt; !c.has(containerStarted) {
+			return time.Time{}, false
+		}
+	}
+	if from == 0 {
+		return time.Time{}, false
+	}
+	wait := time.Duration(ready.initialDelay)*time.Second + time.Duration(ready.threshold)*time.Duration(ready.period)*time.Second
+	return time.Unix(int64(from), 0).Add(wait), true
+}
+
+// startupOver is when a streak that was not told because the container was starting may be.
+func (t *probeTrack) startupOver(p *podState, k probeKey) (time.Time, bool) {
+	c := p.container(k.container)
+	if c == nil || t.fired || k.kind != readiness || c.has(containerReady) || c.has(containerWasReady) || p.over() {
+		return time.Time{}, false
+	}
+	if t.streak < c.spec.Value().probes[readiness].threshold || t.instance != c.id {
+		return time.Time{}, false
+	}
+	return startupOver(c)
+}
+
+// probesDue tells the failures of containers whose time for starting is over.
+func (b *builder) probesDue() {
+	tr := b.d.trouble[b.key]
+	if tr == nil {
+		return
+	}
+	for k, track := range tr.probes {
+		if due, ok := track.startupOver(b.pod, k); ok && !due.After(b.now) {
+			b.probeDue(k, track)
+		}
+	}
+}
+
+// readied ends the streak of a readiness probe whose container has become ready.
+func (b *builder) readied(old *podState) {
+	tr := b.d.trouble[b.key]
+	if tr == nil {
+		return
+	}
+	for k, track := range tr.probes {
+		c := b.pod.container(k.container)
+		if k.kind != readiness || c == nil || !c.has(containerReady) {
+			continue
+		}
+		if was := old.containerOrNil(k.container); was == nil || !was.has(containerReady) || was.id != c.id {
+			track.reset()
+		}
+	}
+}
+
+func (p *podState) containerOrNil(name string) *containerState {
+	if p == nil {
+		return nil
+	}
+	return p.container(name)
+}
+
+// probesQuiet says whether no probe of the Pod has failed lately.
+func (t *trouble) probesQuiet(_ *podState, now time.Time) bool {
+	for _, track := range t.probes {
+		if now.Sub(track.failed) < probeMemory {
+			return false
+		}
+	}
+	return true
+}
+
+// seededProbes guesses from an open incident which probe failed.
+func seededProbes(inc *incident.Incident) uint8 {
+	if inc.Type != incident.ProbeFailed {
+		return 0
+	}
+	for kind, reason := range map[probeKind]string{readiness: "ReadinessProbeFailed", startup: "StartupProbeFailed"} {
+		if inc.Reason == reason {
+			return 1 << kind
+		}
+	}
+	return 1 << liveness
+}

@@ -1,0 +1,98 @@
+package kube
+
+import (
+	"context"
+	"sync"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// queue is the signals that wait for the sink. It is bounded: put waits when it is full.
+type queue struct {
+	limit int
+
+	mu      sync.Mutex
+	signals []incident.Signal
+	err     error         // of the sink, while it fails
+	more    chan struct{} // has a value when there may be signals
+	room    chan struct{} // has a value when there may be room
+}
+
+func newQueue(limit int) *queue {
+	return &queue{limit: limit, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// put adds signals, and waits for room first. What one look brings is kept together.
+func (q *queue) put(ctx context.Context, signals []incident.Signal) {
+	if len(signals) == 0 {
+		return
+	}
+	for {
+		q.mu.Lock()
+		if len(q.signals) < q.limit {
+			q.signals = append(q.signals, signals...)
+			q.mu.Unlock()
+			poke(q.more)
+			return
+		}
+		q.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-q.room:
+		}
+	}
+}
+
+// peek returns the first signals, at most n, and waits for one; nil when ctx ends.
+func (q *queue) peek(ctx context.Context, n int) []incident.Signal {
+	for {
+		q.mu.Lock()
+		if len(q.signals) > 0 {
+			batch := q.signals[:min(n, len(q.signals)):min(n, len(q.signals))]
+			q.mu.Unlock()
+			return batch
+		}
+		q.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-q.more:
+		}
+	}
+}
+
+// drop removes the first n signals.
+func (q *queue) drop(n int) {
+	q.mu.Lock()
+	if q.signals = q.signals[n:]; len(q.signals) == 0 {
+		q.signals = nil // let go of the memory of a storm
+	}
+	q.mu.Unlock()
+	poke(q.room)
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.signals)
+}
+
+func (q *queue) failing(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.err = err
+}
+
+func (q *queue) error() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}

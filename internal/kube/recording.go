@@ -1,0 +1,204 @@
+package kube
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// maxRecord bounds a line of a recording, in bytes: an object of the API server has at most 1.5 MiB.
+const maxRecord = 4 << 20
+
+// Record is one watch event of a recording. One of Pod and Event is set.
+type Record struct {
+	T     time.Duration // since the start of the recording
+	Type  watch.EventType
+	Pod   *corev1.Pod
+	Event *eventsv1.Event
+}
+
+// Recording is what a cluster said about some Pods.
+type Recording struct {
+	Base    time.Time // when the recording started, by the clock of the cluster
+	Records []Record  // in order of arrival
+}
+
+// ReadRecording reads a recording: a JSON object a line, {"t": seconds, "type": "ADDED", "object":
+// {...}}, with Pods and Events of events.k8s.io/v1; empty lines and other kinds are passed over.
+// The error names the line.
+func ReadRecording(r io.Reader) (*Recording, error) {
+	rec := &Recording{}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, 1<<16), maxRecord)
+	n := 0
+	for lines.Scan() {
+		n++
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		record, err := readRecord(lines.Bytes())
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if record.Pod == nil && record.Event == nil {
+			continue
+		}
+		if last := len(rec.Records) - 1; last >= 0 && record.T < rec.Records[last].T {
+			return nil, fmt.Errorf("line %d: time goes back from %s to %s", n, rec.Records[last].T, record.T)
+		}
+		rec.Records = append(rec.Records, record)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("after line %d: %w", n, err)
+	}
+	if len(rec.Records) == 0 {
+		return nil, errors.New("there is no Pod and no Event in it")
+	}
+	rec.Base = base(rec.Records)
+	return rec, nil
+}
+
+func readRecord(line []byte) (Record, error) {
+	var raw struct {
+		T      *float64        `json:"t"`
+		Type   watch.EventType `json:"type"`
+		Object json.RawMessage `json:"object"`
+	}
+	if err := json.Unmarshal(line, &raw); err != nil {
+		return Record{}, err
+	}
+	if raw.T == nil || *raw.T < -1 || *raw.T > 1e9 {
+		return Record{}, errors.New(`"t" must be seconds since the start of the recording`)
+	}
+	switch raw.Type {
+	case watch.Added, watch.Modified, watch.Deleted:
+	default:
+		return Record{}, fmt.Errorf(`"type" is %q: it must be ADDED, MODIFIED or DELETED`, raw.Type)
+	}
+	record := Record{T: time.Duration(*raw.T * float64(time.Second)), Type: raw.Type}
+	var meta struct {
+		Kind string `json:"kind"`
+	}
+	if err := json.Unmarshal(raw.Object, &meta); err != nil {
+		return Record{}, fmt.Errorf("object: %w", err)
+	}
+	var err error
+	switch meta.Kind {
+	case "Pod":
+		record.Pod = &corev1.Pod{}
+		err = json.Unmarshal(raw.Object, record.Pod)
+	case "Event":
+		record.Event = &eventsv1.Event{}
+		err = json.Unmarshal(raw.Object, record.Event)
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("%s: %w", meta.Kind, err)
+	}
+	return record, nil
+}
+
+// base finds when the recording started: so that nothing was seen before it happened. Objects have
+// times to the second, Events of the scheduler to the microsecond.
+func base(records []Record) time.Time {
+	var b time.Time
+	for _, r := range records {
+		if at := newestTime(r); !at.IsZero() && at.Add(-r.T).After(b) {
+			b = at.Add(-r.T)
+		}
+	}
+	if b.IsZero() {
+		return time.Unix(0, 0).UTC()
+	}
+	return b.UTC()
+}
+
+// newestTime is the newest time that a record tells.
+func newestTime(r Record) time.Time {
+	if r.Event != nil {
+		at := latest(r.Event.EventTime.Time, r.Event.DeprecatedLastTimestamp.Time, r.Event.CreationTimestamp.Time)
+		if r.Event.Series != nil {
+			at = latest(at, r.Event.Series.LastObservedTime.Time)
+		}
+		return at
+	}
+	at := r.Pod.CreationTimestamp.Time
+	for _, st := range statuses(r.Pod) {
+		if run := st.State.Running; run != nil {
+			at = latest(at, run.StartedAt.Time)
+		}
+		if t := ended(st); t != nil {
+			at = latest(at, t.FinishedAt.Time)
+		}
+	}
+	return at
+}
+
+// Namespace is the namespace of the first Pod, or of the first Event.
+func (r *Recording) Namespace() string {
+	for _, record := range r.Records {
+		if record.Pod != nil {
+			return record.Pod.Namespace
+		}
+	}
+	for _, record := range r.Records {
+		if record.Event != nil {
+			return record.Event.Regarding.Namespace
+		}
+	}
+	return ""
+}
+
+// Play feeds a recording through a Detector on a virtual clock, and calls step at each moment at
+// which something happened, in order. Timers fire between the records and, for the time of settle,
+// after the last one; then nothing is observed any more. The last call is at the end, without
+// signals.
+func Play(rec *Recording, rules Rules, settle time.Duration, step func(now time.Time, signals []incident.Signal) error) error {
+	rules.Start = rec.Base
+	d := NewDetector(rules)
+	now := rec.Base
+	ticks := func(until time.Time) error {
+		for {
+			due, ok := d.Next()
+			if !ok || due.After(until) {
+				return nil
+			}
+			now = latest(now, due)
+			if signals := d.Tick(now); len(signals) > 0 {
+				if err := step(now, signals); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	for _, r := range rec.Records {
+		if err := ticks(rec.Base.Add(r.T)); err != nil {
+			return err
+		}
+		now = latest(now, rec.Base.Add(r.T))
+		var signals []incident.Signal
+		if r.Pod != nil {
+			signals = d.Pod(now, r.Type, r.Pod, false)
+		} else {
+			signals = d.Event(now, r.Type, r.Event, false)
+		}
+		if err := step(now, signals); err != nil {
+			return err
+		}
+	}
+	d.SetLive(false)
+	end := now.Add(settle)
+	if err := ticks(end); err != nil {
+		return err
+	}
+	return step(end, nil)
+}

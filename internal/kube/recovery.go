@@ -1,0 +1,106 @@
+package kube
+
+import (
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// recovered tells the open problems of the Pod that are over.
+func (b *builder) recovered() {
+	tr := b.d.trouble[b.key]
+	if tr == nil {
+		return
+	}
+	switch {
+	case !b.pod.has(podHealthy):
+		tr.healthy = time.Time{}
+	case tr.healthy.IsZero():
+		tr.healthy = b.now
+	}
+	for s, o := range tr.open {
+		due, ok := b.d.recoveryDue(b.pod, tr, s, o)
+		if !ok || due.After(b.now) {
+			continue
+		}
+		delete(tr.open, s)
+		b.sign(incident.Healthy, s, b.now)
+	}
+}
+
+// recoveryDue is when an open problem is over, if the Pod stays as it is; false if it is not
+// about to end.
+func (d *Detector) recoveryDue(p *podState, t *trouble, s slot, o *openState) (time.Time, bool) {
+	switch s.kind {
+	case incident.PodPending:
+		return time.Time{}, p.phase == phaseRunning || p.phase == phaseSucceeded
+	case incident.PodRestart, incident.OOMKill:
+		if p.phase == phaseSucceeded {
+			return time.Time{}, true
+		}
+		return latest(t.healthy, t.restart, o.told).Add(d.rules.Stabilization), !t.healthy.IsZero()
+	case incident.ProbeFailed:
+		return d.probeRecoveryDue(p, s, o)
+	}
+	return time.Time{}, false
+}
+
+// probeRecoveryDue: a container whose readiness probe failed is over it when it is ready; one
+// whose liveness or startup probe failed when it has run for a while with no new failure.
+func (d *Detector) probeRecoveryDue(p *podState, s slot, o *openState) (time.Time, bool) {
+	c := p.container(s.container)
+	if c == nil || p.over() {
+		return time.Time{}, false
+	}
+	if o.probes&(1<<readiness) != 0 && !c.has(containerReady) {
+		return time.Time{}, false
+	}
+	if o.probes&^(1<<readiness) == 0 {
+		return time.Time{}, true
+	}
+	if !c.has(containerRunning) {
+		return time.Time{}, false
+	}
+	return latest(o.failed, o.told, time.Unix(int64(c.started), 0)).Add(d.rules.Stabilization), true
+}
+
+func latest(times ...time.Time) time.Time {
+	var l time.Time
+	for _, t := range times {
+		if t.After(l) {
+			l = t
+		}
+	}
+	return l
+}
+
+// ongoing tells the open problems that are still to be seen.
+func (b *builder) ongoing() {
+	tr := b.d.trouble[b.key]
+	if tr == nil || !b.d.live {
+		return
+	}
+	for s, o := range tr.open {
+		if stillSeen(b.pod, s, o) && b.now.Sub(o.told) >= ongoingEvery {
+			o.told = b.now
+			b.sign(incident.Ongoing, s, b.now)
+		}
+	}
+}
+
+// stillSeen says whether the Pod's status shows that the problem goes on.
+func stillSeen(p *podState, s slot, o *openState) bool {
+	if p.over() {
+		return false
+	}
+	c := p.container(s.container)
+	switch s.kind {
+	case incident.PodPending:
+		return p.phase == phasePending
+	case incident.PodRestart, incident.OOMKill:
+		return c != nil && c.has(containerCrashLoop)
+	case incident.ProbeFailed:
+		return c != nil && o.probes&(1<<readiness) != 0 && c.has(containerRunning) && !c.has(containerReady)
+	}
+	return false
+}
