@@ -1,0 +1,3 @@
+module github.com/kagent-dev/khook/test/cluster
+
+go 1.26.0
