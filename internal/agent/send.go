@@ -53,10 +53,11 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 			c.name(p, r.ContextID, r.Title)
 		}
 		task, err := c.send(ctx, p, &out)
-		if isKind(err, KindTaskGone) { // a new message names no task: whatever happened, it is not known
-			err = &Error{Kind: KindBadAnswer, Reason: err.Error(), Err: err}
+		err = explain("call agent "+r.Agent.String(), err, false)
+		if e := as(err); e != nil && e.Kind == KindTaskGone { // of a message that names no task
+			e.Kind, e.NoEffect = KindBadAnswer, false
 		}
-		return task, explain("call agent "+r.Agent.String(), err, false)
+		return task, err
 	})
 }
 

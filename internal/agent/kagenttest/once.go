@@ -3,7 +3,9 @@ package kagenttest
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 	"github.com/a2aproject/a2a-go/v2/a2asrv"
@@ -36,7 +38,10 @@ func newOnce(s *Server, h a2asrv.RequestHandler) *once {
 
 // SendMessage implements a2asrv.RequestHandler.
 func (o *once) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, error) {
-	if o.server.Dialect() != agent.Kagent10 || req.Message == nil || req.Message.TaskID != "" {
+	if req.Message != nil && req.Message.TaskID != "" {
+		return o.reply(ctx, req)
+	}
+	if o.server.Dialect() != agent.Kagent10 || req.Message == nil {
 		return o.RequestHandler.SendMessage(ctx, req)
 	}
 	if req.Message.ContextID != "" {
@@ -59,6 +64,22 @@ func (o *once) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) (a2
 	case <-f.done:
 		return f.result, f.err
 	}
+}
+
+// reply waits for the SDK, which shows a question a moment before it takes the answer.
+func (o *once) reply(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, error) {
+	for range 200 {
+		result, err := o.RequestHandler.SendMessage(ctx, req)
+		if err == nil || !strings.Contains(err.Error(), "already in progress") {
+			return result, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil, a2a.ErrUnsupportedOperation
 }
 
 // claim returns the first message with the ID, and whether it is this one.

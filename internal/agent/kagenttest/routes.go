@@ -30,10 +30,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	kind, ref := s.route(r, body)
 	s.records.request(Request{Kind: kind, Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), At: time.Now(), Dialect: s.Dialect()})
-	if token := s.token.Load().(string); token != "" && kind != Health && r.Header.Get("Authorization") != "Bearer "+token {
-		http.Error(w, "Unauthorized", http.StatusUnauthorized)
-		return
-	}
 	s.faulty(w, r, kind, func(w http.ResponseWriter) { s.serve(w, r, kind, ref) })
 }
 
@@ -104,6 +100,10 @@ func agentRoute(r *http.Request, path []string, body []byte, endpoint int) (stri
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref incident.AgentRef) {
+	if token := s.token.Load().(string); token != "" && kind != Health && r.Header.Get("Authorization") != "Bearer "+token {
+		http.Error(w, "Unauthorized", http.StatusUnauthorized)
+		return
+	}
 	switch kind {
 	case Nothing:
 		http.NotFound(w, r)

@@ -51,8 +51,15 @@ func (e *executor) Execute(ctx context.Context, ec *a2asrv.ExecutorContext) iter
 		}
 		defer e.server.running.Done()
 		m := e.server.received(ctx, ec)
-		run := &run{ctx: ctx, over: e.server.over.Done(), ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool { return yield(ev, nil) }}
+		wanted := true
+		run := &run{ctx: ctx, over: e.server.over.Done(), ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool {
+			wanted = yield(ev, nil)
+			return wanted
+		}}
 		run.all()
+		if wanted && e.server.over.Err() != nil {
+			yield(nil, errOver) // the SDK would wait for more
+		}
 	}
 }
 

@@ -37,12 +37,12 @@ type Options struct {
 type Server struct {
 	URL string // without a slash at its end
 
-	opts    Options
-	listen  net.Listener
-	http    *http.Server
-	served  chan struct{}
-	over    context.Context //nolint:containedctx // ends with the server
-	end     context.CancelFunc
+	opts   Options
+	listen net.Listener
+	http   *http.Server
+	served chan struct{}
+	over   context.Context //nolint:containedctx // ends with the server
+	end    context.CancelFunc
 
 	mu      sync.Mutex
 	closed  bool

@@ -1,0 +1,221 @@
+package agent_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+)
+
+// sendUntil is what a dispatcher does: it sends, and after a lost answer sends again, with Resend.
+func sendUntil(t *testing.T, c *agent.Client, r agent.Request) agent.Task {
+	t.Helper()
+	ctx := within(t)
+	for range 20 {
+		task, err := c.Send(ctx, r)
+		if err == nil {
+			return task
+		}
+		if agent.Final(err) {
+			t.Fatal(err)
+		}
+		r.Resend = r.Resend || !agent.NoEffect(err)
+	}
+	t.Fatal("gave up")
+	return agent.Task{}
+}
+
+// losses are the ways to lose an answer after the message was accepted, or before.
+var losses = map[string]kagenttest.Fault{
+	"accepted, then the connection broke":   {Accept: true, Drop: true},
+	"accepted, then half an answer":         {Accept: true, Drop: true, CutAfter: 30},
+	"accepted, then a server error":         {Accept: true, Status: 500},
+	"accepted, then a gateway's timeout":    {Accept: true, Status: 504},
+	"accepted, then overload with a pause":  {Accept: true, Status: 503, Header: map[string]string{"Retry-After": "1"}},
+	"accepted, then garbage":                {Accept: true, Body: "<html>"},
+	"accepted, then no answer":              {Accept: true, Hang: true},
+	"accepted, then far too much":           {Accept: true, Huge: 2 << 20, Body: "{}"},
+	"accepted, and lost three times":        {Accept: true, Drop: true, Times: 3},
+	"not accepted, the connection broke":    {Drop: true},
+	"not accepted, a server error":          {Status: 500},
+	"not accepted, no answer, twice":        {Hang: true, Times: 2},
+	"not accepted, a rate limit, twice":     {Status: 429, Times: 2},
+	"accepted, an internal error in 200":    {Accept: true, Body: `{"jsonrpc":"2.0","id":"1","error":{"code":-32603,"message":"internal error"}}`},
+	"not accepted, an internal error in 50": {Status: 500, Body: `{"jsonrpc":"2.0","id":"1","error":{"code":-32603,"message":"internal error"}}`},
+}
+
+func TestALostAnswerEndsInExactlyOneExecution(t *testing.T) {
+	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act { return kagenttest.Act{Answer: m.Text} }}
+	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
+		for name, fault := range losses {
+			c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.MaxResponse = 250*time.Millisecond, 1<<20 })
+			r := request(name)
+			r.Title = ""
+			fault.On = kagenttest.Send
+			s.Inject(fault)
+			task := sendUntil(t, c, r)
+			if done := until(t, c, task.ID, agent.Completed); done.Answer != r.Prompt {
+				t.Errorf("%s: answer %q", name, done.Answer)
+			}
+			if n := s.Executions(r.MessageID); n != 1 {
+				t.Errorf("%s: %d executions, want 1", name, n)
+			}
+			s.Heal()
+		}
+	})
+}
+
+func TestAResendOfWhatNeverArrivedRunsOnce(t *testing.T) {
+	for _, titled := range []bool{false, true} { // with a title there is a session without tasks
+		eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+			c := dial(t, s)
+			r := request("shop")
+			r.Resend = true
+			if !titled {
+				r.Title = ""
+			}
+			for range 3 {
+				if _, err := c.Send(within(t), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if n := s.Executions(r.MessageID); n != 1 {
+				t.Errorf("%d executions, want 1", n)
+			}
+		})
+	}
+}
+
+func TestAFailedLookUpIsNoLicenceToSend(t *testing.T) {
+	faults := []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 503}, {Hang: true}, {Body: "garbage"}, {Body: `{"error":"database is locked"}`}, {Status: 401}, {Status: 429}}
+	for _, dialect := range []string{agent.Kagent05, agent.Kagent097, agent.KagentMain} {
+		s := kagenttest.New(t, kagenttest.Options{Dialect: dialect})
+		c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout = 250 * time.Millisecond })
+		for _, f := range faults {
+			for _, kind := range []string{kagenttest.Tasks, kagenttest.List} {
+				f.On, f.Times = kind, -1
+				s.Inject(f)
+			}
+			r := request("shop")
+			r.Resend, r.Title = true, ""
+			_, err := c.Send(within(t), r)
+			if err == nil || !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "look for an earlier call of agent kagent/k8s-agent") {
+				t.Errorf("%s, %+v: %v", dialect, f, err)
+			}
+			s.Heal()
+		}
+		if len(s.Messages()) != 0 {
+			t.Errorf("%s: the agent was called although nobody knew", dialect)
+		}
+	}
+}
+
+func TestAKagentThatCantTellIsNotCalledTwice(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.KagentMain})
+	c := dial(t, s)
+	for _, code := range []int{-32601, -32004} {
+		f := rpcFault(http.StatusOK, code, "not supported")
+		f.On = kagenttest.List
+		s.Heal()
+		s.Inject(f)
+		r := request("shop")
+		r.Resend = true
+		if _, err := c.Send(within(t), r); !agent.Final(err) || !agent.NoEffect(err) || !strings.Contains(err.Error(), "the agent is not called again") {
+			t.Error(err)
+		}
+	}
+	if len(s.Messages()) != 0 {
+		t.Error("the agent was called")
+	}
+}
+
+func TestAMessageOnItsWayIsGivenTimeToShowUp(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
+	c := dial(t, s, func(cfg *agent.Config) { cfg.Settle = 500 * time.Millisecond })
+	first := request("shop")
+	// The first look finds no session yet; the message arrives while the client waits.
+	s.Inject(kagenttest.Fault{On: kagenttest.Tasks, Accept: true, Status: http.StatusNotFound, Body: `{"error":"Session not found"}`})
+	go func() {
+		for len(s.Requests(kagenttest.Tasks)) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		_, _ = dial(t, s).Send(t.Context(), first)
+	}()
+	again := first
+	again.Resend = true
+	task, err := c.Send(within(t), again)
+	if err != nil || task.ID == "" || s.Executions(first.MessageID) != 1 {
+		t.Errorf("%+v, %v, %d executions", task, err, s.Executions(first.MessageID))
+	}
+}
+
+func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent05})
+	c := dial(t, s)
+	r := request("shop")
+	if _, err := c.Send(within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	gone := rpcFault(http.StatusOK, -32001, "task not found")
+	gone.On = kagenttest.Get
+	s.Inject(gone)
+	s.Inject(kagenttest.Fault{On: kagenttest.Stored, Status: http.StatusNotFound, Body: `{"error":"Task not found"}`, Times: -1})
+	r.Resend = true
+	task, err := c.Send(within(t), r)
+	if err != nil || task.State != agent.Unknown || task.ID == "" || s.Executions(r.MessageID) != 1 {
+		t.Errorf("%+v, %v, %d executions", task, err, s.Executions(r.MessageID))
+	}
+}
+
+func TestTheServerItselfRunsAMessageTwiceUnlessItIsKagent10(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		r := request("shop")
+		for range 2 {
+			if _, err := c.Send(within(t), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := 2
+		if s.Dialect() == agent.Kagent10 {
+			want = 1
+		}
+		if n := s.Executions(r.MessageID); n != want {
+			t.Errorf("%d executions, want %d", n, want)
+		}
+	})
+}
+
+func TestEveryRequestSaysWhoCallsAndInWhichVersion(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s, func(cfg *agent.Config) { cfg.Headers = map[string]string{"X-Cluster": "blue"} })
+		r := request("shop")
+		task, err := c.Send(within(t), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = c.Follow(within(t), helper, task.ID, func(agent.Task) {})
+		_, _ = c.Cancel(within(t), helper, task.ID)
+		r.Resend = true
+		_, _ = c.Send(within(t), r)
+		_ = c.Health(within(t))
+		c.Close()
+		rpc := []string{kagenttest.Send, kagenttest.Stream, kagenttest.Get, kagenttest.Cancel, kagenttest.List}
+		for _, q := range s.Requests() {
+			if q.Header.Get("X-User-Id") != "khook" || q.Header.Get("X-Cluster") != "blue" || q.Header.Get("Authorization") != "" {
+				t.Errorf("%s %s: headers %v", q.Method, q.Path, q.Header)
+			}
+			version := "1.0"
+			if s.Dialect() == agent.Kagent05 {
+				version = ""
+			}
+			if slices.Contains(rpc, q.Kind) && q.Header.Get("A2A-Version") != version {
+				t.Errorf("%s: A2A-Version %q, want %q", q.Kind, q.Header.Get("A2A-Version"), version)
+			}
+		}
+	})
+}
