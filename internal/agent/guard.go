@@ -24,7 +24,7 @@ func newGuard(body io.ReadCloser, w *wire, ctx context.Context, give context.Can
 	idle := w.cfg.StreamIdle
 	return &guard{
 		body: body, wire: w, ctx: ctx, give: give,
-		idle: time.AfterFunc(idle, func() { give(errSilent{idle}) }),
+		idle: time.AfterFunc(idle, func() { give(silentError{idle}) }),
 	}
 }
 
@@ -64,7 +64,7 @@ func (g *guard) Close() error {
 	return g.body.Close()
 }
 
-// errSilent is the cause of a stream's end for want of any byte.
-type errSilent struct{ idle time.Duration }
+// silentError is the cause of a stream's end for want of any byte.
+type silentError struct{ idle time.Duration }
 
-func (e errSilent) Error() string { return "the stream was silent for " + e.idle.String() }
+func (e silentError) Error() string { return "the stream was silent for " + e.idle.String() }

@@ -175,11 +175,9 @@ type sessions struct {
 	running sync.WaitGroup
 }
 
-func (s *sessions) wait() { s.running.Wait() }
-
 // name gives the session a readable name, where kagent has sessions. It neither waits nor fails:
 // agents make a missing session themselves, so a name is all that is lost.
-func (c *Client) name(p peer, session, title string) {
+func (c *Client) name(ctx context.Context, p peer, session, title string) {
 	if !p.dialect.rest || title == "" {
 		return
 	}
@@ -188,9 +186,10 @@ func (c *Client) name(p peer, session, title string) {
 	default:
 		return
 	}
+	ctx = context.WithoutCancel(ctx)
 	c.running.Go(func() {
 		defer func() { <-c.slots }()
-		ctx, cancel := context.WithTimeout(context.Background(), sessionLimit)
+		ctx, cancel := context.WithTimeout(ctx, sessionLimit)
 		defer cancel()
 		_ = c.postSession(ctx, p.ref, session, title)
 	})

@@ -35,7 +35,9 @@ type Request struct {
 // kagent 1.0 knows the message by its ID and gives back its task. Before, the context, which is
 // the client's to choose, is asked for its tasks; a look that fails is an Error without effect.
 // On a build of August 2026 that can't list tasks the message is refused for good: nobody can
-// say any more whether it arrived.
+// say any more whether it arrived. (Such a build promises nothing. If it gives the task another
+// context than the one it was sent, or an agent of before 1.0 answers with a message instead of a
+// task, a lost answer can't be found, and the message runs again.)
 func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 	msg, err := message(r.MessageID, r.Prompt, r.Data)
 	if err != nil {
@@ -50,7 +52,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 		out := *msg
 		if !p.dialect.idempotent { // kagent 1.0 does not let the client choose
 			out.ContextID = r.ContextID
-			c.name(p, r.ContextID, r.Title)
+			c.name(ctx, p, r.ContextID, r.Title)
 		}
 		task, err := c.send(ctx, p, &out)
 		err = explain("call agent "+r.Agent.String(), err, false)

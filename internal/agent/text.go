@@ -87,9 +87,9 @@ func (j *joined) add(sep, s string) {
 		return
 	}
 	if j.Len() > 0 {
-		j.WriteString(sep)
+		_, _ = j.WriteString(sep)
 	}
-	j.WriteString(s)
+	_, _ = j.WriteString(s)
 }
 
 func (j *joined) spaced() bool {

@@ -54,7 +54,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 // complete answer; one for a stream has it for the beginning, and then the stream's own.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, give := context.WithCancelCause(req.Context())
-	limit := time.AfterFunc(w.cfg.Timeout, func() { give(errNoAnswer{w.cfg.Timeout}) })
+	limit := time.AfterFunc(w.cfg.Timeout, func() { give(noAnswerError{w.cfg.Timeout}) })
 	resp, err := w.exchange(ctx, req)
 	if err == nil && streams(req, resp) {
 		limit.Stop()
@@ -101,6 +101,13 @@ func (w *wire) exchange(ctx context.Context, req *http.Request) (*http.Response,
 func dialing(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// CloseIdleConnections is what http.Client looks for.
+func (w *wire) CloseIdleConnections() {
+	if next, ok := w.next.(interface{ CloseIdleConnections() }); ok {
+		next.CloseIdleConnections()
+	}
 }
 
 // sign says who calls.
