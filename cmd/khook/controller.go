@@ -24,8 +24,8 @@ import (
 
 // What the controller may do in the cluster; config/rbac is generated from these.
 //
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
-// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=list;watch;create
 // +kubebuilder:rbac:groups=kagent.dev,resources=hooks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=kagent.dev,resources=hooks/status,verbs=get;update;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=get;create;update

@@ -54,7 +54,7 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 		Client: mgr.GetClient(), Set: set, History: st, Log: log.WithName("status"),
 	})
 	m := newMeters(metrics.Registry)
-	teller := hook.NewTeller(mgr.GetEventRecorder("khook"), func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() })
+	teller := hook.NewTeller(clients, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
 	return &pipeline{
 		cmd: c, log: log, store: st, agents: agents, hooks: set, cache: mgr.GetCache(), kube: clients, status: status,
 		story: &story{meters: m, status: status, teller: teller, store: st, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
@@ -108,6 +108,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 	group.Go(func() error { return dispatcher.Run(ctx) })
 	group.Go(func() error { return p.status.Run(ctx) })
 	group.Go(func() error { return p.story.run(ctx) })
+	group.Go(func() error { return p.story.teller.Run(ctx) })
 	group.Go(func() error { return p.endQuiet(ctx, book, source) })
 	group.Go(func() error { return p.prune(ctx) })
 	group.Go(func() error { return p.checkAgents(ctx) })

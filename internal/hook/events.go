@@ -1,15 +1,19 @@
 package hook
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"sync"
+	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -32,28 +36,36 @@ const (
 	eventBurstAll  = 50
 	maxEventNote   = 512
 	maxHookLimiter = 10_000 // hooks with a limiter of their own
+	eventQueue     = 256    // Events that wait to be written
+	maxNamePrefix  = 200    // bytes of the Hook's name in an Event's
 )
 
-// Teller tells a Hook's story as Kubernetes Events on it. It is safe for concurrent use.
+// Teller tells a Hook's story as Kubernetes Events on it. It writes them itself rather than with
+// client-go's recorder, which joins all Events of one reason and keeps the first one's words. It is
+// safe for concurrent use and never blocks.
 type Teller struct {
-	recorder events.EventRecorder
-	dropped  func(reason string)
-	all      *rate.Limiter
+	client  kubernetes.Interface
+	dropped func(reason string)
+	log     logr.Logger
+	all     *rate.Limiter
+	queue   chan *eventsv1.Event
 
 	mu   sync.Mutex
 	hook map[incident.HookRef]*rate.Limiter
 }
 
-// NewTeller returns a teller; dropped is called for each Event that a limit holds back.
-func NewTeller(recorder events.EventRecorder, dropped func(reason string)) *Teller {
+// NewTeller returns a teller; Run writes what it is told. dropped is called for each Event that a
+// limit holds back.
+func NewTeller(client kubernetes.Interface, dropped func(reason string), log logr.Logger) *Teller {
 	return &Teller{
-		recorder: recorder, dropped: dropped,
-		all:  rate.NewLimiter(eventsInAll, eventBurstAll),
-		hook: map[incident.HookRef]*rate.Limiter{},
+		client: client, dropped: dropped, log: log,
+		all:   rate.NewLimiter(eventsInAll, eventBurstAll),
+		queue: make(chan *eventsv1.Event, eventQueue),
+		hook:  map[incident.HookRef]*rate.Limiter{},
 	}
 }
 
-// Tell writes one Event on the Hook.
+// Tell queues one Event on the Hook.
 func (t *Teller) Tell(ref incident.HookRef, uid, reason, note string) {
 	if !t.limiter(ref).Allow() || !t.all.Allow() {
 		t.dropped(reason)
@@ -63,8 +75,52 @@ func (t *Teller) Tell(ref incident.HookRef, uid, reason, note string) {
 	if reason == ReasonAgentCallFailure || reason == ReasonEventProcessingError {
 		kind = corev1.EventTypeWarning
 	}
-	t.recorder.Eventf(regarding(ref, uid), nil, kind, reason, actions[reason], "%s", incident.Clean(note, maxEventNote))
+	ev := &eventsv1.Event{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, GenerateName: ref.Name[:min(len(ref.Name), maxNamePrefix)] + "."},
+		EventTime:  metav1.NowMicro(), Type: kind, Reason: reason, Action: actions[reason],
+		Note: incident.Clean(note, maxEventNote),
+		Regarding: corev1.ObjectReference{
+			APIVersion: v1alpha2.SchemeGroupVersion.String(), Kind: "Hook", Namespace: ref.Namespace, Name: ref.Name, UID: types.UID(uid),
+		},
+		ReportingController: "kagent.dev/khook", ReportingInstance: instance(),
+	}
+	select {
+	case t.queue <- ev:
+	default:
+		t.dropped(reason)
+	}
 }
+
+// Run writes the Events until ctx ends. What can't be written is logged and left: the history has it.
+func (t *Teller) Run(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case ev := <-t.queue:
+			if err := t.write(ctx, ev); err != nil && ctx.Err() == nil {
+				t.dropped(ev.Reason)
+				t.log.Info("cannot write an Event on the hook", "hook", ev.Namespace+"/"+ev.Regarding.Name, "reason", ev.Reason, "error", err.Error())
+			}
+		}
+	}
+}
+
+func (t *Teller) write(ctx context.Context, ev *eventsv1.Event) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	_, err := t.client.EventsV1().Events(ev.Namespace).Create(ctx, ev, metav1.CreateOptions{})
+	return err
+}
+
+// instance names this process in its Events.
+var instance = sync.OnceValue(func() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "khook"
+	}
+	return incident.Truncate("khook-"+host, 128)
+})
 
 // actions are what khook did when it told the reason.
 var actions = map[string]string{
@@ -87,13 +143,6 @@ func (t *Teller) limiter(ref incident.HookRef) *rate.Limiter {
 		t.hook[ref] = l
 	}
 	return l
-}
-
-func regarding(ref incident.HookRef, uid string) runtime.Object {
-	return &v1alpha2.Hook{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha2.SchemeGroupVersion.String(), Kind: "Hook"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, UID: types.UID(uid)},
-	}
 }
 
 // Subject describes an incident in a few words, such as "oom-kill of cart-1 (container app)".

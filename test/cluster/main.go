@@ -137,6 +137,9 @@ func runCommand(ctx context.Context, o options, command, env []string) (int, err
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = commandGrace
 	err := cmd.Run()
+	if ctx.Err() != nil && cmd.ProcessState != nil { // it was told to end, and how it did counts
+		return max(cmd.ProcessState.ExitCode(), 0), nil
+	}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return max(exit.ExitCode(), 1), nil
