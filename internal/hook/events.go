@@ -76,7 +76,7 @@ func (t *Teller) Tell(ref incident.HookRef, uid, reason, note string) {
 		kind = corev1.EventTypeWarning
 	}
 	ev := &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, GenerateName: ref.Name[:min(len(ref.Name), maxNamePrefix)] + "."},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, GenerateName: ref.Name[:min(len(ref.Name), maxNamePrefix)] + "-"},
 		EventTime:  metav1.NowMicro(), Type: kind, Reason: reason, Action: actions[reason],
 		Note: incident.Clean(note, maxEventNote),
 		Regarding: corev1.ObjectReference{

@@ -1,6 +1,9 @@
 package incident
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // HookRef names a Hook.
 type HookRef struct {
@@ -11,6 +14,9 @@ type HookRef struct {
 // String is "namespace/name".
 func (h HookRef) String() string { return h.Namespace + "/" + h.Name }
 
+// LogValue is how a log shows it.
+func (h HookRef) LogValue() slog.Value { return slog.StringValue(h.String()) }
+
 // AgentRef names an agent of kagent.
 type AgentRef struct {
 	Namespace string `json:"namespace"`
@@ -19,6 +25,9 @@ type AgentRef struct {
 
 // String is "namespace/name".
 func (a AgentRef) String() string { return a.Namespace + "/" + a.Name }
+
+// LogValue is how a log shows it.
+func (a AgentRef) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // DeliveryState is how far a delivery has come.
 type DeliveryState string
