@@ -67,9 +67,10 @@ type slot struct {
 
 // openState is an incident that is open as far as the detector knows.
 type openState struct {
-	told   time.Time // the newest signal
-	failed time.Time // the newest failure of the probe
-	probes uint8     // kinds of probes that failed, as bits
+	told    time.Time // the newest signal
+	failed  time.Time // the newest failure of the probe
+	probes  uint8     // kinds of probes that failed, as bits
+	unready bool      // the container was seen not to be ready since
 }
 
 // note is a Warning Event in short.
@@ -97,7 +98,7 @@ func (d *Detector) Seed(open []*incident.Incident) {
 		key, _ := keyOf(inc.Resource.UID)
 		t := d.troubleOf(key)
 		t.resource = inc.Resource
-		t.open[slot{inc.Type, inc.Container}] = &openState{told: inc.LastSeen, failed: inc.LastSeen, probes: seededProbes(inc)}
+		t.open[slot{inc.Type, inc.Container}] = &openState{told: inc.LastSeen, failed: inc.LastSeen, probes: seededProbes(inc), unready: true}
 	}
 }
 
@@ -244,7 +245,7 @@ func (d *Detector) nextDue(key podKey, t *trouble, now time.Time) time.Time {
 		return next
 	}
 	if t.pending != nil && !t.pending.told && !p.over() && !p.has(podGated) {
-		at(t.pending.since.Add(d.rules.PendingAfter))
+		at(latest(t.pending.since.Add(d.rules.PendingAfter), t.pending.hold))
 	}
 	for s, o := range t.open {
 		if due, ok := d.recoveryDue(p, t, s, o); ok {

@@ -15,6 +15,7 @@ type pendingState struct {
 	since  time.Time
 	again  bool // it had left Pending before
 	told   bool
+	hold   time.Time // not to be told before: its Events are still to be listed
 	why    note
 	causes []incident.EventType
 	by     string // the init container that keeps it
@@ -37,8 +38,14 @@ func (b *builder) pending(old *podState, pod *corev1.Pod) {
 	}
 	tr.pending.why = whyPending(pod)
 	tr.pending.by, tr.pending.causes = heldByInit(pod)
+	if b.catchUp && vague[tr.pending.why.reason] && tr.pending.hold.IsZero() {
+		tr.pending.hold = b.now.Add(eventsLag)
+	}
 	b.pendingDue()
 }
+
+// eventsLag is how long after the first sight of a Pod the Events that say why it waits may come.
+const eventsLag = 5 * time.Second
 
 // pendingSince is when the Pod began to wait: at its creation, when its scheduling gates went
 // away, or when it came back to Pending.
@@ -57,7 +64,7 @@ func (b *builder) pendingDue() {
 	}
 	pending := tr.pending
 	at := pending.since.Add(b.d.rules.PendingAfter)
-	if b.now.Before(at) {
+	if b.now.Before(at) || b.now.Before(pending.hold) {
 		return
 	}
 	pending.told = true

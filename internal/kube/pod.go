@@ -228,7 +228,7 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 	same := was != nil && was.id == s.id
 	if r := st.State.Running; r != nil {
 		s.flags |= containerRunning
-		s.started = uint32(max(0, r.StartedAt.Unix()))
+		s.started = uint32(max(0, min(r.StartedAt.Unix(), now.Unix()))) // a node's clock may be ahead
 	}
 	if st.Ready {
 		s.flags |= containerReady | containerWasReady

@@ -23,21 +23,29 @@ type probeKey struct {
 // the container, and a new wording makes a new Event with a count of its own; the threshold is
 // about consecutive failures of one instance.
 type probeTrack struct {
-	counts   map[string]int32 // newest count of each Event, by its UID
+	counts   map[string]int32 // newest count of each Event, by its name
 	streak   int32            // failures in a row, of one instance
 	instance uint64           // of the container, that the streak is about
 	failed   time.Time        // the newest failure
 	fired    bool             // the streak was told
-	told     int32            // the streak when it was last told
-	toldAt   time.Time
-	key      string // identifies the newest failure
+	event    string           // of the newest failure
+	count    int32            // of that Event
+	told     toldFailure
+	keys     map[string]bool // that were told
 	message  string
+}
+
+// toldFailure is a failure that was told.
+type toldFailure struct {
+	streak int32
+	event  string
+	bucket int32
 }
 
 const (
 	maxEventsPerProbe = 32               // Events of one probe that are told apart
-	probeMemory       = 10 * time.Minute // for how long failures that did not fire are remembered
-	repeatEvery       = 10 * time.Second // the least time between two repeats
+	maxKeysPerProbe   = 64               // keys that were told and are remembered
+	probeMemory       = time.Hour        // for how long failures are remembered, as for the Events themselves
 	probeSlack        = 10 * time.Second // what the kubelet's timing may be off
 )
 
@@ -78,8 +86,8 @@ func (d *Detector) unhealthy(now time.Time, key podKey, ev *eventsv1.Event, catc
 	kind := map[string]probeKind{"Liveness": liveness, "Readiness": readiness, "Startup": startup}[found[1]]
 	count, at := countOf(ev), lastSeen(ev, now)
 	p := d.pods[key]
-	if p != nil && p.over() || catchUp && at.Before(d.start(now).Add(-d.rules.CatchUp)) {
-		return nil
+	if p != nil && p.over() || catchUp && (p == nil || at.Before(d.start(now).Add(-d.rules.CatchUp))) {
+		return nil // what is not among the listed Pods is gone
 	}
 	b := &builder{d: d, key: key, pod: p, now: now, catchUp: catchUp}
 	if p == nil {
@@ -90,7 +98,7 @@ func (d *Detector) unhealthy(now time.Time, key podKey, ev *eventsv1.Event, catc
 	k := probeKey{path[1], kind}
 	track := t.probes[k]
 	if track == nil {
-		track = &probeTrack{counts: map[string]int32{}}
+		track = &probeTrack{counts: map[string]int32{}, keys: map[string]bool{}}
 		t.probes[k] = track
 	}
 	track.failure(p, k, ev, count, at)
@@ -136,17 +144,17 @@ func firstSeen(ev *eventsv1.Event) time.Time {
 	return ev.CreationTimestamp.Time
 }
 
-// failure adds what a version of an Event says to the streak.
+// failure adds what a version of an Event says to the streak. An Event that expired on the server
+// comes back with its name and its count, but another UID.
 func (t *probeTrack) failure(p *podState, k probeKey, ev *eventsv1.Event, count int32, at time.Time) {
-	uid := string(ev.UID)
-	before, known := t.counts[uid]
+	before, known := t.counts[ev.Name]
 	if known && count == before {
 		return
 	}
 	if !known && len(t.counts) >= maxEventsPerProbe {
 		clear(t.counts)
 	}
-	t.counts[uid] = count
+	t.counts[ev.Name] = count
 	added := count
 	if known && count > before {
 		added = count - before
@@ -155,7 +163,7 @@ func (t *probeTrack) failure(p *podState, k probeKey, ev *eventsv1.Event, count 
 	if p != nil {
 		if c := p.container(k.container); c != nil {
 			spec = c.spec.Value().probes[k.kind]
-			added = t.attribute(c, k, spec, ev, added, known, at)
+			added = t.attribute(c, spec, ev, added, known, at)
 		}
 	}
 	if spec.period > 0 && t.streak > 0 {
@@ -168,13 +176,15 @@ func (t *probeTrack) failure(p *podState, k probeKey, ev *eventsv1.Event, count 
 	if at.After(t.failed) {
 		t.failed = at
 	}
-	t.key = fmt.Sprintf("%s/%d", uid, count)
-	t.message = ev.Note
+	t.event, t.count, t.message = ev.Name, count, ev.Note
 }
 
 // attribute says how many of the added failures are of the container's current instance, and
 // begins a new streak with a new instance.
-func (t *probeTrack) attribute(c *containerState, k probeKey, spec probeSpec, ev *eventsv1.Event, added int32, known bool, at time.Time) int32 {
+func (t *probeTrack) attribute(c *containerState, spec probeSpec, ev *eventsv1.Event, added int32, known bool, at time.Time) int32 {
+	if !known && spec.period > 0 && at.Sub(firstSeen(ev)) > span(spec, added-1)+probeSlack {
+		added = 1 // they were not in a row
+	}
 	start := time.Unix(int64(c.started), 0)
 	if c.started == 0 || at.Before(start) || t.instance == c.id {
 		if t.instance == 0 {
@@ -194,12 +204,17 @@ func (t *probeTrack) attribute(c *containerState, k probeKey, spec probeSpec, ev
 	if known || !firstSeen(ev).Before(start) || at.Before(start) {
 		return added
 	}
-	return min(added, fit(spec, at.Sub(start))) // the others were of an earlier instance
+	return min(added, fit(spec, at.Sub(start)-time.Duration(spec.initialDelay)*time.Second)) // the others were of an earlier instance
 }
 
-// span is how long n failures in a row take at most.
+// span is how long n failures in a row take at most. A probe that may take longer than its period
+// misses its turn.
 func span(s probeSpec, n int32) time.Duration {
-	return time.Duration(n) * time.Duration(s.period+s.timeout) * time.Second
+	step := time.Duration(s.period) * time.Second
+	if s.timeout > s.period {
+		step += time.Duration(s.timeout) * time.Second
+	}
+	return time.Duration(n) * step * 11 / 10
 }
 
 // fit is how many failures in a row fit into d.
@@ -210,7 +225,29 @@ func fit(s probeSpec, d time.Duration) int32 {
 	return int32(min(max(int64(d/(time.Duration(s.period)*time.Second)), 0), 1000)) + 1
 }
 
-func (t *probeTrack) reset() { t.streak, t.fired, t.told = 0, false, 0 }
+func (t *probeTrack) reset() { t.streak, t.fired, t.told = 0, false, toldFailure{} }
+
+// again says whether a streak that was told is to be told again: when as many failures as the
+// threshold came since.
+func (t *probeTrack) again(threshold int32) bool {
+	return t.streak-t.told.streak >= threshold || t.event == t.told.event && t.count/threshold != t.told.bucket
+}
+
+// tell notes that the streak is told, and returns what identifies it: the Event, and how many
+// times its count has passed the threshold. So a khook that first sees the Event at a later count
+// finds the same.
+func (t *probeTrack) tell(threshold int32) string {
+	t.fired, t.told = true, toldFailure{t.streak, t.event, t.count / threshold}
+	key := fmt.Sprintf("%016x/%d", hash(t.event), t.told.bucket)
+	if t.keys[key] {
+		key += fmt.Sprintf("/%d", t.count) // other Events were counted too
+	}
+	if len(t.keys) >= maxKeysPerProbe {
+		clear(t.keys)
+	}
+	t.keys[key] = true
+	return key
+}
 
 // probeDue tells the probe's failure if its streak is long enough, and a long streak again now
 // and then.
@@ -227,13 +264,12 @@ func (b *builder) probeDue(k probeKey, t *probeTrack) {
 	if t.streak < threshold {
 		return
 	}
-	if t.fired && (t.streak-t.told < threshold || b.now.Sub(t.toldAt) < repeatEvery) {
+	if t.fired && !t.again(threshold) {
 		b.stillFailing(k, t)
 		return
 	}
-	t.fired, t.told, t.toldAt = true, t.streak, b.now
 	s := incident.Signal{
-		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", b.pod.resource(b.key).UID, k.container, k.kind, t.key),
+		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", b.pod.resource(b.key).UID, k.container, k.kind, t.tell(threshold)),
 		Type: incident.ProbeFailed, At: t.failed, Container: k.container, Count: t.streak,
 		Reason:  map[probeKind]string{liveness: "LivenessProbeFailed", readiness: "ReadinessProbeFailed", startup: "StartupProbeFailed"}[k.kind],
 		Message: strings.TrimSpace(t.message),
@@ -253,6 +289,9 @@ func (b *builder) stillFailing(k probeKey, t *probeTrack) {
 	o := b.slotOf(incident.ProbeFailed, k.container)
 	o.failed = latest(o.failed, t.failed)
 	o.probes |= 1 << k.kind
+	if c := b.pod.container(k.container); c != nil && !c.has(containerReady) {
+		o.unready = true
+	}
 }
 
 // allowed says whether a failure of the probe counts at now. A readiness probe of a container that

@@ -19,6 +19,9 @@ func (b *builder) recovered() {
 		tr.healthy = b.now
 	}
 	for s, o := range tr.open {
+		if c := b.pod.container(s.container); c != nil && !c.has(containerReady) {
+			o.unready = true
+		}
 		due, ok := b.d.recoveryDue(b.pod, tr, s, o)
 		if !ok || due.After(b.now) {
 			continue
@@ -56,12 +59,27 @@ func (d *Detector) probeRecoveryDue(p *podState, s slot, o *openState) (time.Tim
 		return time.Time{}, false
 	}
 	if o.probes&^(1<<readiness) == 0 {
-		return time.Time{}, true
+		if o.unready {
+			return time.Time{}, true
+		}
+		// The Event may come before the status that shows what it says.
+		return o.failed.Add(span(c.spec.Value().probes[readiness], 1) + probeSlack), true
 	}
 	if !c.has(containerRunning) {
 		return time.Time{}, false
 	}
-	return latest(o.failed, o.told, time.Unix(int64(c.started), 0)).Add(d.rules.Stabilization), true
+	return latest(o.failed, o.told, time.Unix(int64(c.started), 0)).Add(max(d.rules.Stabilization, c.slowest(o.probes))), true
+}
+
+// slowest is how long a new instance may run before the slowest of the probes could fail for good.
+func (c *containerState) slowest(probes uint8) time.Duration {
+	var most time.Duration
+	for k, spec := range c.spec.Value().probes {
+		if probes&(1<<k) != 0 {
+			most = max(most, time.Duration(spec.initialDelay)*time.Second+span(spec, spec.threshold))
+		}
+	}
+	return most
 }
 
 func latest(times ...time.Time) time.Time {

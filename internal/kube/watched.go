@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -34,7 +36,8 @@ type watched struct {
 	once sync.Once
 	mu   sync.Mutex
 	now  WatchHealth
-	seen bool
+	seen bool   // the first list was taken; only the detector's goroutine touches it
+	last uint64 // the newest resource version that was taken of it; as above
 }
 
 // WatchHealth is how a watch does.
@@ -244,6 +247,7 @@ func (s *Source) handle(m message) []incident.Signal {
 	now := s.cfg.Clock.Now()
 	switch m.kind {
 	case msgPut:
+		m.watch.last = max(m.watch.last, versionOf(m.obj))
 		return s.see(now, watch.Modified, m.obj, false)
 	case msgDelete:
 		return s.see(now, watch.Deleted, m.obj, false)
@@ -262,18 +266,38 @@ func (s *Source) see(now time.Time, t watch.EventType, obj any, catchUp bool) []
 	return nil
 }
 
-// seeAll is a full list: what is not in it is gone.
+// versionOf is an object's resource version; 0 if it is none that can be compared.
+func versionOf(obj any) uint64 {
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return 0
+	}
+	version, err := strconv.ParseUint(o.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return version
+}
+
+// seeAll is a full list: what is not in it is gone. An Event that has not changed since it was
+// watched tells nothing new.
 func (s *Source) seeAll(now time.Time, m message) []incident.Signal {
 	var signals []incident.Signal
 	uids := make(map[string]bool, len(m.list))
-	first := !m.watch.seen
+	first, seenTo, newest := !m.watch.seen, m.watch.last, uint64(0)
 	m.watch.seen = true
 	for _, obj := range m.list {
+		version := versionOf(obj)
+		newest = max(newest, version)
+		if _, event := obj.(*eventsv1.Event); event && !first && version > 0 && version <= seenTo {
+			continue
+		}
 		if p, ok := obj.(*corev1.Pod); ok {
 			uids[string(p.UID)] = true
 		}
 		signals = append(signals, s.see(now, watch.Modified, obj, first)...)
 	}
+	m.watch.last = newest // lower than before if the server was restored from a backup
 	if m.watch.resource == "pods" {
 		signals = append(signals, s.detector.Listed(now, m.watch.namespace, uids)...)
 	}
