@@ -1,0 +1,293 @@
+//go:build e2e
+
+// Package e2e runs khook against a cluster with a real node: real containers that are really
+// OOM-killed, crash, fail their probes, and can't be scheduled or pulled.
+//
+// KUBECONFIG names the cluster; "make e2e" starts one. KHOOK names the program, KHOOK_E2E_IMAGE an
+// image with a shell that the cluster's nodes have or can pull.
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+var image = cmp.Or(os.Getenv("KHOOK_E2E_IMAGE"), "localhost/busybox:1")
+
+// patience is for how long a condition is awaited: a real kubelet takes its time.
+const patience = 5 * time.Minute
+
+func connect(t *testing.T) client.Client {
+	t.Helper()
+	cfg, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		t.Fatalf(`%v: run "make e2e", or set KUBECONFIG to a cluster with a node`, err)
+	}
+	if _, err := envtest.InstallCRDs(cfg, envtest.CRDInstallOptions{Paths: []string{"../../config/crd"}, ErrorIfPathMissing: true}); err != nil {
+		t.Fatal(err)
+	}
+	scheme := runtime.NewScheme()
+	if err := clientgoscheme.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	if err := v1alpha2.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.New(cfg, client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// startKhook runs khook until the test ends; kill ends it before, as a crash would.
+func startKhook(t *testing.T, dir, kagent string) (kill func()) {
+	t.Helper()
+	log, err := os.OpenFile(filepath.Join(dir, "khook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(cmp.Or(os.Getenv("KHOOK"), "../../bin/khook"), "controller", "--no-leader-elect", "--log-format", "text",
+		"--kagent-url", kagent, "--database", filepath.Join(dir, "khook.db"), "--stabilization", "45s",
+		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0")
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	t.Cleanup(func() {
+		kill()
+		log.Close()
+		if t.Failed() {
+			text, _ := os.ReadFile(filepath.Join(dir, "khook.log"))
+			t.Logf("log of khook:\n%s", text[max(0, len(text)-20000):])
+		}
+	})
+	return kill
+}
+
+// container is a container of the test's image.
+func container(script string, change ...func(*corev1.Container)) corev1.Container {
+	c := corev1.Container{Name: "app", Image: image, ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/bin/sh", "-c", script}}
+	for _, do := range change {
+		do(&c)
+	}
+	return c
+}
+
+func memory(limit string) func(*corev1.Container) {
+	return func(c *corev1.Container) {
+		c.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(limit)}
+	}
+}
+
+func deployment(ns, name string, replicas int32, spec corev1.PodSpec) *appsv1.Deployment {
+	labels := map[string]string{"app": name}
+	grace := int64(1)
+	spec.TerminationGracePeriodSeconds = &grace
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: spec},
+		},
+	}
+}
+
+// workloads are what fails, each in its own way.
+func workloads(ns string) []*appsv1.Deployment {
+	of := func(c corev1.Container) corev1.PodSpec { return corev1.PodSpec{Containers: []corev1.Container{c}} }
+	return []*appsv1.Deployment{
+		deployment(ns, "oom", 2, of(container("sleep 3; tail /dev/zero", memory("24Mi")))),
+		deployment(ns, "crash-once", 1, corev1.PodSpec{
+			Containers: []corev1.Container{container("test -f /d/x && sleep 100000; touch /d/x; sleep 3; exit 7", func(c *corev1.Container) {
+				c.VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/d"}}
+			})},
+			Volumes: []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+		}),
+		deployment(ns, "liveness", 1, of(container("touch /tmp/ok; sleep 10; rm /tmp/ok; sleep 100000", func(c *corev1.Container) {
+			c.LivenessProbe = &corev1.Probe{PeriodSeconds: 2, FailureThreshold: 3,
+				ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"cat", "/tmp/ok"}}}}
+		}))),
+		deployment(ns, "readiness", 1, of(container("sleep 100000", func(c *corev1.Container) {
+			c.ReadinessProbe = &corev1.Probe{PeriodSeconds: 3, FailureThreshold: 2,
+				ProbeHandler: corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8099)}}}
+		}))),
+		deployment(ns, "unschedulable", 1, of(container("sleep 100000", func(c *corev1.Container) {
+			c.Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("640")}
+		}))),
+		deployment(ns, "unpullable", 1, of(container("sleep 100000", func(c *corev1.Container) { c.Image = "localhost/no-such-image:1" }))),
+		deployment(ns, "init", 1, corev1.PodSpec{
+			InitContainers: []corev1.Container{container("sleep 1; exit 3", func(c *corev1.Container) { c.Name = "migrate" })},
+			Containers:     []corev1.Container{container("sleep 100000")},
+		}),
+		deployment(ns, "healthy", 2, of(container("sleep 100000", func(c *corev1.Container) {
+			c.LivenessProbe = &corev1.Probe{PeriodSeconds: 2, ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"true"}}}}
+		}))),
+	}
+}
+
+// calls are the agent's calls that are right: one for each workload and cause.
+var calls = []string{
+	"oom-kill Deployment/oom", "pod-pending Deployment/unpullable", "pod-pending Deployment/unschedulable",
+	"pod-restart Deployment/crash-once", "pod-restart Deployment/init",
+	"probe-failed Deployment/liveness", "probe-failed Deployment/readiness",
+}
+
+func TestEachFailureCallsItsAgentOnce(t *testing.T) {
+	c := connect(t)
+	kagent := kagenttest.New(t, kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act {
+		return kagenttest.Act{Work: time.Second, Answer: "looked at it"}
+	}})
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
+	if err := c.Create(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Delete(context.Background(), ns) })
+	hook := &v1alpha2.Hook{ObjectMeta: metav1.ObjectMeta{Namespace: ns.Name, Name: "all"}}
+	for _, et := range incident.EventTypes() {
+		id := "kagent/medic"
+		hook.Spec.EventConfigurations = append(hook.Spec.EventConfigurations, v1alpha2.EventConfiguration{
+			EventType: string(et), AgentId: &id, Prompt: "{{.EventType}} {{.Workload}}",
+		})
+	}
+	if err := c.Create(t.Context(), hook); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	kill := startKhook(t, dir, kagent.URL)
+	failing := workloads(ns.Name)
+	for _, d := range failing {
+		if err := c.Create(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	called := func() []string {
+		var got []string
+		for _, m := range kagent.Messages() {
+			got = append(got, m.Text)
+		}
+		slices.Sort(got)
+		return got
+	}
+	await(t, "the first agents are called", func() error {
+		if n := len(called()); n < 3 {
+			return fmt.Errorf("%d calls", n)
+		}
+		return nil
+	})
+	kill() // and start again: nobody is called twice, nothing is missed
+	startKhook(t, dir, kagent.URL)
+	await(t, "every workload has had its call", func() error {
+		if diff := gocmp.Diff(calls, called()); diff != "" {
+			return fmt.Errorf("(-want +got)\n%s", diff)
+		}
+		return nil
+	})
+	await(t, "the Hook tells what is firing, and that the crash is over", func() error {
+		return statusHas(c, hook, map[string]string{
+			"oom-kill oom": "firing", "pod-restart oom": "firing", "pod-restart crash-once": "resolved",
+			"probe-failed liveness": "firing", "pod-restart liveness": "firing", "probe-failed readiness": "firing",
+			"pod-pending unschedulable": "firing", "pod-pending unpullable": "firing",
+			"pod-restart init": "firing", "pod-pending init": "firing",
+		})
+	})
+	for _, d := range failing {
+		if err := c.Delete(t.Context(), d, client.PropagationPolicy(metav1.DeletePropagationForeground)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(t, "nothing fires any more", func() error {
+		if err := c.Get(t.Context(), client.ObjectKeyFromObject(hook), hook); err != nil {
+			return err
+		}
+		if hook.Status.Active != 0 {
+			return fmt.Errorf("%d are active", hook.Status.Active)
+		}
+		return nil
+	})
+	if diff := gocmp.Diff(calls, called()); diff != "" {
+		t.Errorf("calls at the end (-want +got)\n%s", diff)
+	}
+	checkStory(t, c, hook)
+}
+
+// statusHas holds a Hook's active events, as "type workload", against what is expected of them.
+func statusHas(c client.Client, hook *v1alpha2.Hook, want map[string]string) error {
+	if err := c.Get(context.Background(), client.ObjectKeyFromObject(hook), hook); err != nil {
+		return err
+	}
+	got := map[string]string{}
+	for _, e := range hook.Status.ActiveEvents {
+		parts := strings.Split(e.ResourceName, "-") // <deployment>-<hash>-<random>
+		got[e.EventType+" "+strings.Join(parts[:len(parts)-2], "-")] = e.Status
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		return fmt.Errorf("(-want +got)\n%s", diff)
+	}
+	return nil
+}
+
+// checkStory looks at the Hook's condition and Kubernetes Events.
+func checkStory(t *testing.T, c client.Client, hook *v1alpha2.Hook) {
+	t.Helper()
+	if len(hook.Status.Conditions) != 1 || hook.Status.Conditions[0].Status != metav1.ConditionTrue || hook.Status.LastFired == nil {
+		t.Errorf("status %+v", hook.Status)
+	}
+	var events eventsv1.EventList
+	if err := c.List(t.Context(), &events, client.InNamespace(hook.Namespace)); err != nil {
+		t.Fatal(err)
+	}
+	reasons := map[string]int{}
+	for _, e := range events.Items {
+		if e.Regarding.Kind == "Hook" {
+			reasons[e.Reason]++
+		}
+	}
+	if reasons["EventFiring"] == 0 || reasons["AgentCallSuccess"] == 0 || reasons["EventResolved"] == 0 {
+		t.Errorf("Events on the Hook: %v", reasons)
+	}
+}
+
+func await(t *testing.T, what string, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s: %v", what, err)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+}
