@@ -60,7 +60,7 @@ type EventConfiguration struct {
 	// +kubebuilder:validation:MaxLength=317
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="agentId is empty: write the agent's \"namespace/name\" or \"name\""
 	// +kubebuilder:validation:XValidation:rule="size(self) == 0 || self.matches('^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$')",message="agentId must be \"namespace/name\" or \"name\", in lower-case letters, digits, '-' and '.'"
-	AgentId *string `json:"agentId,omitempty"` //nolint:revive,staticcheck // the contract spells it so
+	AgentId *string `json:"agentId,omitempty"` //nolint:revive // the contract spells it so
 
 	// AgentRef names the agent by an object, as the original khook's manifests do.
 	// +optional

@@ -74,7 +74,7 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
-	if err := p.register(mgr); err != nil {
+	if err := p.register(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	log.Info("khook starts", "version", buildVersion(), "database", c.Database, "kagent", c.KagentURL,

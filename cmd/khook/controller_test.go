@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
@@ -258,7 +257,7 @@ func TestKhooksOwnEventsDoNotFeedBack(t *testing.T) {
 	becomes(t, p, 0, "")
 	for i, regarding := range []corev1.ObjectReference{
 		{Kind: "Hook", Namespace: ns, Name: h.Name, UID: h.UID},
-		{Kind: "Pod", Namespace: ns, Name: p.Name, UID: types.UID(p.UID), FieldPath: "spec.containers{app}"},
+		{Kind: "Pod", Namespace: ns, Name: p.Name, UID: p.UID, FieldPath: "spec.containers{app}"},
 	} {
 		ev := &corev1.Event{
 			InvolvedObject: regarding, Type: "Warning", Reason: "Unhealthy", Message: "Liveness probe failed: no", Count: 1,

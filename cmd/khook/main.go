@@ -28,10 +28,13 @@ type streams struct {
 	out, err io.Writer
 }
 
-func main() {
+func main() { os.Exit(untilSignal()) }
+
+// untilSignal runs the command line of the process until it ends or is told to.
+func untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr}))
+	return run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 }
 
 // run executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage.

@@ -62,7 +62,7 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 }
 
 // register adds the pipeline and its checks to the manager.
-func (p *pipeline) register(mgr ctrl.Manager) error {
+func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (p *pipeline) register(mgr ctrl.Manager) error {
 			return err
 		}
 	}
-	if err := p.followHooks(mgr); err != nil {
+	if err := p.followHooks(ctx, mgr); err != nil {
 		return err
 	}
 	return mgr.Add(manager.RunnableFunc(p.lead)) // needs leadership
@@ -117,8 +117,8 @@ func (p *pipeline) lead(ctx context.Context) error {
 }
 
 // followHooks keeps the live set of hooks as the cluster has it, on every replica.
-func (p *pipeline) followHooks(mgr ctrl.Manager) error {
-	informer, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha2.Hook{}, cache.BlockUntilSynced(false))
+func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
+	informer, err := mgr.GetCache().GetInformer(ctx, &v1alpha2.Hook{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}

@@ -193,7 +193,7 @@ func (w *StatusWriter) status(ctx context.Context, ref incident.HookRef, h *v1al
 		return nil, 0, fmt.Errorf("read the summary of hook %s: %w", ref, err)
 	}
 	status := h.Status.DeepCopy()
-	status.Active = int32(min(open, 1<<30)) //nolint:gosec // bounded
+	status.Active = int32(min(open, 1<<30))
 	status.ActiveEvents = activeEvents(incidents)
 	status.ObservedGeneration = h.Generation
 	if !fired.IsZero() {

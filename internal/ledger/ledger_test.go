@@ -268,7 +268,7 @@ func TestIncidentsEndAsTheyDid(t *testing.T) {
 	b.apply(seen(incident.PodRestart, "a-1", 1), seen(incident.PodRestart, "b-1", 1), seen(incident.PodRestart, "c-1", 1),
 		seen(incident.OOMKill, "b-1", 1), seen(incident.PodPending, "d-1", 1))
 	b.after(time.Minute).apply(sign(incident.Healthy, incident.PodRestart, "a-1"), sign(incident.Gone, "", "b-1"))
-	b.after(8*time.Minute).apply(sign(incident.Ongoing, incident.PodPending, "d-1"))
+	b.after(8 * time.Minute).apply(sign(incident.Ongoing, incident.PodPending, "d-1"))
 	if at, ok := b.ledger.NextQuiet(start); !ok || !at.Equal(start.Add(10*time.Minute)) {
 		t.Errorf("next quiet at %v", at)
 	}
@@ -341,7 +341,7 @@ func TestTheBudgetHoldsBackAndForgetsNothing(t *testing.T) {
 	limit := func(e *v1alpha2.EventConfiguration) { n := int32(1); e.MaxCallsPerHour = &n }
 	b := newBench(t, newHook("h", on(incident.PodRestart, limit)))
 	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "pay-1", 1))
-	b.after(61*time.Minute).apply(seen(incident.PodRestart, "pay-1", 2))
+	b.after(61 * time.Minute).apply(seen(incident.PodRestart, "pay-1", 2))
 	want(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "pay-1 pod-restart over-budget", "pay-1 pod-restart delivered"})
 }
 

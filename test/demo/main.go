@@ -36,14 +36,17 @@ const namespace = "shop"
 // until it is fixed, one waits for something that comes later, one never gets ready.
 var recordings = []string{"crash-once-then-recover", "oom-hog", "volume-missing", "readiness-fail"}
 
-func main() {
+func main() { os.Exit(untilSignal()) }
+
+func untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctrllog.SetLogger(logr.Discard())
 	if err := run(ctx); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func run(ctx context.Context) error {

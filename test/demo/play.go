@@ -21,7 +21,6 @@ import (
 type player struct {
 	c     client.Client
 	tell  *teller
-	name  string
 	shift time.Duration        // from the recording's clock to now
 	pods  map[string]types.UID // UIDs here by the recording's
 	state map[string]string    // what was last told of each Pod
