@@ -28,6 +28,7 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=list;watch;create
 // +kubebuilder:rbac:groups=kagent.dev,resources=hooks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=kagent.dev,resources=hooks/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=get;create;update
 
 // leaseName is the name of the leader election's Lease, as the original khook has it.
@@ -35,7 +36,8 @@ const leaseName = "khook.kagent.dev"
 
 // Run runs the controller until ctx ends.
 func (c *controllerCmd) Run(ctx context.Context, io streams) error {
-	log := newLog(io, c.LogLevel, c.LogFormat)
+	level, format := c.logSettings()
+	log := newLog(io, level, format)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
 	cfg, err := restConfig(c.Kubeconfig)

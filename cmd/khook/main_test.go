@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -148,7 +149,10 @@ func controller(t testing.TB, args ...string) *process {
 	p := &process{t: t, log: &syncBuffer{}, health: freeAddress(t), metrics: freeAddress(t), done: make(chan struct{})}
 	base := []string{
 		"controller", "--kubeconfig", world.kubeconfig, "--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics,
-		"--no-leader-elect", "--log-level", "debug", "--agent-check-every", "1s",
+		"--log-level", "debug", "--agent-check-every", "1s",
+	}
+	if !slices.Contains(args, "--leader-elect") {
+		base = append(base, "--no-leader-elect")
 	}
 	p.cmd = exec.Command(os.Args[0], append(base, args...)...)
 	p.cmd.Env = append(os.Environ(), asKhook+"=1")

@@ -156,6 +156,13 @@ func TestHelpIsDocumentation(t *testing.T) {
 	}
 }
 
+func TestAFileCanHoldTheFlags(t *testing.T) {
+	file := write(t, "khook.yaml", "quiet-after: 0s\n")
+	if code, _, errs := khook(t, "controller", "--config", file); code == 0 || !strings.Contains(errs, "--quiet-after is 0s") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
 func TestVariablesOfTheOriginalSetTheAddresses(t *testing.T) {
 	c := controllerCmd{MetricsBindAddress: defaultMetricsAddress, HealthProbeBindAddress: defaultHealthAddress, MetricsPort: 9999}
 	if c.metricsAddress() != ":9999" || c.healthAddress() != ":8081" {

@@ -1,14 +1,44 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
+	sigsyaml "sigs.k8s.io/yaml"
 )
+
+// yamlFlags reads flags from a YAML file: their names without the dashes, and their values.
+func yamlFlags(r io.Reader) (kong.Resolver, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxConfigFile))
+	if err != nil {
+		return nil, err
+	}
+	var values map[string]any
+	if err := sigsyaml.Unmarshal(text, &values); err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	named := make(map[string]any, len(values))
+	for name, v := range values {
+		named[strings.ReplaceAll(name, "-", "_")] = v // as kong looks them up
+	}
+	asJSON, err := json.Marshal(named)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	return kong.JSON(bytes.NewReader(asJSON))
+}
+
+// maxConfigFile bounds the file of --config, in bytes.
+const maxConfigFile = 1 << 20
 
 // controllerCmd is khook controller: its flags and environment variables.
 type controllerCmd struct {
@@ -45,6 +75,34 @@ type controllerCmd struct {
 
 	LogLevel  string `help:"Level of the log: debug, info, warn or error." default:"info" enum:"debug,info,warn,warning,error" env:"LOG_LEVEL" group:"Log"`
 	LogFormat string `help:"Format of the log: json or text." default:"json" enum:"json,text" env:"LOG_FORMAT" group:"Log"`
+
+	Config kong.ConfigFlag `help:"YAML file with any of these flags, such as quiet-after: 20m; flags and variables win over it." group:"Log" placeholder:"FILE"`
+	zapFlags
+}
+
+// zapFlags are the log flags of the original khook; they are taken, and those that have a meaning
+// here have it.
+type zapFlags struct {
+	ZapLogLevel        string `hidden:""`
+	ZapEncoder         string `hidden:""`
+	ZapDevel           bool   `hidden:""`
+	ZapStacktraceLevel string `hidden:""`
+	ZapTimeEncoding    string `hidden:""`
+}
+
+// logSettings are the level and the format of the log.
+func (c *controllerCmd) logSettings() (level, format string) {
+	level, format = c.LogLevel, c.LogFormat
+	if c.ZapDevel {
+		level, format = "debug", "text"
+	}
+	if c.ZapEncoder == "console" {
+		format = "text"
+	}
+	if c.ZapLogLevel != "" {
+		level = c.ZapLogLevel
+	}
+	return level, format
 }
 
 // Help is shown below the flags.
