@@ -33,7 +33,7 @@ func (b *builder) pending(old *podState, pod *corev1.Pod) {
 	if tr == nil {
 		tr = b.d.troubleOf(b.key)
 	}
-	if tr.pending == nil || b.pod.has(podGated) {
+	if tr.pending == nil || b.pod.has(podGated) || old != nil && old.has(podGated) {
 		tr.pending = &pendingState{since: pendingSince(b.pod, old, b.now), again: old != nil && old.phase == phaseRunning}
 	}
 	tr.pending.why = whyPending(pod)
@@ -68,6 +68,7 @@ func (b *builder) pendingDue() {
 		return
 	}
 	pending.told = true
+	b.catchUp = b.catchUp || !pending.hold.IsZero()
 	why := pending.why
 	if tr.mount.reason != "" && vague[why.reason] {
 		why = tr.mount
