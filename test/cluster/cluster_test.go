@@ -63,14 +63,32 @@ func TestAKilledRunTakesItsProcessesAlong(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "ready"))
 		return err == nil
 	})
+	if len(mentioning(t, made)) < 2 {
+		t.Error("etcd and the API server do not run, or are not found")
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
 	await(t, "its processes have ended", func() bool {
-		out, err := exec.Command("pgrep", "-f", made).Output()
-		return err != nil && len(out) == 0
+		return len(mentioning(t, made)) == 0
 	})
+}
+
+// mentioning are the processes whose command line names a folder.
+func mentioning(t *testing.T, dir string) []string {
+	t.Helper()
+	var found []string
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(lines) == 0 {
+		t.Fatal("the processes of this machine can't be listed")
+	}
+	for _, path := range lines {
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), dir) {
+			found = append(found, string(line))
+		}
+	}
+	return found
 }
 
 func TestAClusterThatIsThereIsUsed(t *testing.T) {
