@@ -131,8 +131,14 @@ func (s *Source) reflect(ctx context.Context, w *watched) {
 		}
 	}
 	log := s.cfg.Log.WithValues("watch", w.name)
-	reflector := cache.NewReflectorWithOptions(w.listerWatcher(), w.object, w, cache.ReflectorOptions{Name: w.name, Logger: &log})
+	reflector := cache.NewReflectorWithOptions(w.listerWatcher(), w.object, w, cache.ReflectorOptions{Name: w.name, Logger: &log, Backoff: reopenPauses()})
 	reflector.RunWithContext(ctx)
+}
+
+// reopenPauses are those between attempts to watch again. One khook watches: it need not wait for
+// half a minute, as client-go does by default, after the API server is back.
+func reopenPauses() *wait.Backoff {
+	return &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 5 * time.Second}
 }
 
 func (s *Source) watchPods(namespace string) *watched {

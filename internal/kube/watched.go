@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -154,7 +155,7 @@ func (t *tap) run() {
 	defer t.w.down(nil)
 	for ev := range t.Interface.ResultChan() {
 		if ev.Type == watch.Error {
-			t.w.down(fmt.Errorf("the API server ended the watch: %v", ev.Object))
+			t.w.down(fmt.Errorf("the API server ended the watch: %w", apierrors.FromObject(ev.Object)))
 		} else {
 			t.w.contact(ev.Type != watch.Bookmark)
 		}

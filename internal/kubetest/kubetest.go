@@ -14,6 +14,7 @@ import (
 type Env struct {
 	*envtest.Environment
 	Config *rest.Config // of an administrator
+	certs  string       // folder of the API server, so that it can be stopped and started again
 }
 
 // Start starts etcd and kube-apiserver from the folder that KUBEBUILDER_ASSETS names, with the
@@ -25,17 +26,22 @@ func Start(crdDirs ...string) (*Env, error) {
 	env := &envtest.Environment{CRDDirectoryPaths: crdDirs, ErrorIfCRDPathMissing: true}
 	// Pods of tests have no service account.
 	env.ControlPlane.GetAPIServer().Configure().Append("disable-admission-plugins", "ServiceAccount")
+	certs, err := os.MkdirTemp("", "khook-apiserver-")
+	if err != nil {
+		return nil, fmt.Errorf("start the API server: %w", err)
+	}
+	env.ControlPlane.GetAPIServer().CertDir = certs
 	cfg, err := env.Start()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("start the API server: %w", err), env.Stop())
+		return nil, errors.Join(fmt.Errorf("start the API server: %w", err), env.Stop(), os.RemoveAll(certs))
 	}
 	cfg.QPS, cfg.Burst = 1000, 2000
-	return &Env{Environment: env, Config: cfg}, nil
+	return &Env{Environment: env, Config: cfg, certs: certs}, nil
 }
 
 // Stop ends the API server and etcd.
 func (e *Env) Stop() {
-	if err := e.Environment.Stop(); err != nil {
+	if err := errors.Join(e.Environment.Stop(), os.RemoveAll(e.certs)); err != nil {
 		fmt.Fprintln(os.Stderr, "stop the API server:", err)
 	}
 }
