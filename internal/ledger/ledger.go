@@ -143,7 +143,9 @@ func (l *Ledger) transact(ctx context.Context, do func(*batch) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var b *batch
-	err := l.store.Write(ctx, func(tx *store.Tx) error {
+	// What a power failure takes back here is found again by the next list, with the same keys and
+	// IDs. That an agent is called is written by dispatch, and waits for the disk.
+	err := l.store.WriteSoon(ctx, func(tx *store.Tx) error {
 		b = newBatch(l, tx) // anew, should the transaction be tried again
 		if err := do(b); err != nil {
 			return err

@@ -48,6 +48,7 @@ type Store struct {
 	writing sync.Mutex // guards what follows
 	conn    *sql.Conn  // the writer's one connection
 	stmts   map[string]*sql.Stmt
+	sync    synchrony // of the connection now
 }
 
 // readers is how many reads run at the same time.
@@ -94,9 +95,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	return err
 }
 
-// dsn is the data source. FULL is the durability: a commit is on the disk before anything is done
-// because of it. With NORMAL a power failure could take back the note that an agent was called.
-// It costs one fsync a batch, and batches grow under load.
+// dsn is the data source. Connections start with synchronous=FULL; see Write and WriteSoon.
 func (s *Store) dsn(readOnly bool) string {
 	pragmas := []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
@@ -200,12 +199,32 @@ func (s *Store) Size(ctx context.Context) (int64, error) {
 }
 
 // Write runs do in one transaction, which is committed if do returns nil and rolled back as a
-// whole if not. One runs at a time; do must not call Write.
+// whole if not. One runs at a time; do must not call Write. When it returns, the commit is on the
+// disk, and with it all earlier ones: not even a power failure takes it back.
 func (s *Store) Write(ctx context.Context, do func(*Tx) error) error {
+	return s.commit(ctx, full, do)
+}
+
+// WriteSoon is Write for what could be found out again: the commit survives the end of the process
+// at once, but a power failure only when the next Write or checkpoint has put it on the disk. It
+// saves the wait for the disk, which is most of a small commit's time.
+func (s *Store) WriteSoon(ctx context.Context, do func(*Tx) error) error {
+	return s.commit(ctx, normal, do)
+}
+
+// synchrony is how much of a commit is waited for.
+type synchrony string
+
+const (
+	full   synchrony = "FULL"   // the write-ahead log is on the disk
+	normal synchrony = "NORMAL" // it is with the kernel
+)
+
+func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	started := time.Now()
-	err := s.transact(ctx, do)
+	err := s.transact(ctx, sync, do)
 	writeSeconds.Observe(time.Since(started).Seconds())
 	if err != nil {
 		writeErrors.Inc()
@@ -216,9 +235,15 @@ func (s *Store) Write(ctx context.Context, do func(*Tx) error) error {
 
 // transact begins and ends the transaction by hand, on the one connection of the writer: so its
 // statements stay prepared from one transaction to the next.
-func (s *Store) transact(ctx context.Context, do func(*Tx) error) (err error) {
+func (s *Store) transact(ctx context.Context, sync synchrony, do func(*Tx) error) (err error) {
 	if s.stmts == nil {
 		return errors.New("the history is closed")
+	}
+	if sync != s.sync {
+		if _, err := s.conn.ExecContext(ctx, "PRAGMA synchronous = "+string(sync)); err != nil {
+			return err
+		}
+		s.sync = sync
 	}
 	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
