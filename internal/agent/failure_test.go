@@ -28,7 +28,7 @@ var failures = map[string]struct {
 }{
 	"a broken connection": {kagenttest.Fault{Drop: true}, agent.KindLost, false, 0, "broke before its answer was complete"},
 	"half an answer":      {kagenttest.Fault{Accept: true, Drop: true, CutAfter: 20}, agent.KindLost, false, 0, "broke before its answer was complete"},
-	"no answer at all":    {kagenttest.Fault{Hang: true}, agent.KindLost, false, 0, "gave no complete answer within 250ms"},
+	"no answer at all":    {kagenttest.Fault{Hang: true}, agent.KindLost, false, 0, "gave no complete answer within 500ms"},
 	"a server error":      {kagenttest.Fault{Status: 500, Body: "database is\nlocked\x07"}, agent.KindLost, false, 0, "500 Internal Server Error: database is locked"},
 	"a gateway's error":   {kagenttest.Fault{Status: 502, Body: "upstream connect error"}, agent.KindLost, false, 0, "502 Bad Gateway: upstream connect error"},
 	"overload":            {kagenttest.Fault{Status: 503}, agent.KindLost, false, 0, "503 Service Unavailable"},
@@ -72,7 +72,9 @@ func rpcFault(status, code int, message string) kagenttest.Fault {
 
 func TestEachBadAnswerToASendIsToldApart(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
-		c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.MaxResponse = 250*time.Millisecond, 1<<20 })
+		t.Parallel()
+		c := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 1 << 20 })
+		slow := hurried(t, s)
 		for name, f := range failures {
 			s.Heal()
 			if err := c.Exists(within(t), helper); err != nil {
@@ -80,7 +82,11 @@ func TestEachBadAnswerToASendIsToldApart(t *testing.T) {
 			}
 			f.fault.On = kagenttest.Send
 			s.Inject(f.fault)
-			_, err := c.Send(within(t), request(name))
+			caller := c
+			if f.fault.Hang {
+				caller = slow
+			}
+			_, err := caller.Send(within(t), request(name))
 			var e *agent.Error
 			if !errors.As(err, &e) {
 				t.Errorf("%s: %v is no Error", name, err)
@@ -101,13 +107,18 @@ func TestEachBadAnswerToASendIsToldApart(t *testing.T) {
 
 func TestReadsNeverHaveAnEffect(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
-		c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout = 250 * time.Millisecond })
+		t.Parallel()
+		c := dial(t, s)
 		task, err := c.Send(within(t), request("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Hang: true}, {Body: "garbage"}} {
+		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Body: "garbage"}, {Hang: true}} {
+			f.On = kagenttest.Get
 			s.Inject(f)
+			if f.Hang {
+				c = hurried(t, s)
+			}
 			if _, err := c.Task(within(t), helper, task.ID); err == nil || !agent.NoEffect(err) || agent.TaskGone(err) || agent.Final(err) {
 				t.Errorf("%+v: %v", f, err)
 			}

@@ -31,6 +31,13 @@ func dial(t *testing.T, s *kagenttest.Server, change ...func(*agent.Config)) *ag
 	return c
 }
 
+// hurried returns a client that gives up soon and makes no other request than those it is told
+// to: for requests that nobody answers.
+func hurried(t *testing.T, s *kagenttest.Server) *agent.Client {
+	t.Helper()
+	return dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.Dialect = 500*time.Millisecond, s.Dialect() })
+}
+
 func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

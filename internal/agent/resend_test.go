@@ -12,11 +12,17 @@ import (
 )
 
 // sendUntil is what a dispatcher does: it sends, and after a lost answer sends again, with Resend.
-func sendUntil(t *testing.T, c *agent.Client, r agent.Request) agent.Task {
+func sendUntil(t *testing.T, s *kagenttest.Server, c *agent.Client, r agent.Request, f kagenttest.Fault) agent.Task {
 	t.Helper()
-	ctx := within(t)
-	for range 20 {
-		task, err := c.Send(ctx, r)
+	ctx, slow := within(t), hurried(t, s)
+	for i := range 20 {
+		caller := c
+		if f.Hang && i < max(f.Times, 1) {
+			caller = slow
+		} else if f.Hang {
+			s.Heal()
+		}
+		task, err := caller.Send(ctx, r)
 		if err == nil {
 			return task
 		}
@@ -51,13 +57,14 @@ var losses = map[string]kagenttest.Fault{
 func TestALostAnswerEndsInExactlyOneExecution(t *testing.T) {
 	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act { return kagenttest.Act{Answer: m.Text} }}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
+		t.Parallel()
 		for name, fault := range losses {
-			c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.MaxResponse = 250*time.Millisecond, 1<<20 })
+			c := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 1 << 20 })
 			r := request(name)
 			r.Title = ""
 			fault.On = kagenttest.Send
 			s.Inject(fault)
-			task := sendUntil(t, c, r)
+			task := sendUntil(t, s, c, r, fault)
 			if done := until(t, c, task.ID, agent.Completed); done.Answer != r.Prompt {
 				t.Errorf("%s: answer %q", name, done.Answer)
 			}
@@ -94,7 +101,7 @@ func TestAFailedLookUpIsNoLicenceToSend(t *testing.T) {
 	faults := []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 503}, {Hang: true}, {Body: "garbage"}, {Body: `{"error":"database is locked"}`}, {Status: 401}, {Status: 429}}
 	for _, dialect := range []string{agent.Kagent05, agent.Kagent097, agent.KagentMain} {
 		s := kagenttest.New(t, kagenttest.Options{Dialect: dialect})
-		c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout = 250 * time.Millisecond })
+		c := dial(t, s)
 		for _, f := range faults {
 			for _, kind := range []string{kagenttest.Tasks, kagenttest.List} {
 				f.On, f.Times = kind, -1
@@ -102,7 +109,11 @@ func TestAFailedLookUpIsNoLicenceToSend(t *testing.T) {
 			}
 			r := request("shop")
 			r.Resend, r.Title = true, ""
-			_, err := c.Send(within(t), r)
+			caller := c
+			if f.Hang {
+				caller = hurried(t, s)
+			}
+			_, err := caller.Send(within(t), r)
 			if err == nil || !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "look for an earlier call of agent kagent/k8s-agent") {
 				t.Errorf("%s, %+v: %v", dialect, f, err)
 			}
@@ -134,8 +145,9 @@ func TestAKagentThatCantTellIsNotCalledTwice(t *testing.T) {
 }
 
 func TestAMessageOnItsWayIsGivenTimeToShowUp(t *testing.T) {
+	t.Parallel()
 	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
-	c := dial(t, s, func(cfg *agent.Config) { cfg.Settle = 500 * time.Millisecond })
+	c := dial(t, s, func(cfg *agent.Config) { cfg.Settle = 3 * time.Second })
 	first := request("shop")
 	// The first look finds no session yet; the message arrives while the client waits.
 	s.Inject(kagenttest.Fault{On: kagenttest.Tasks, Accept: true, Status: http.StatusNotFound, Body: `{"error":"Session not found"}`})

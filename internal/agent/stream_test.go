@@ -39,18 +39,19 @@ func TestASilentStreamBreaks(t *testing.T) {
 }
 
 func TestAStreamMayLastLongerThanARequestAndBeSilentBetweenComments(t *testing.T) {
+	t.Parallel()
 	work := make(chan struct{})
 	opts := kagenttest.Options{
 		KeepAlive: 10 * time.Millisecond,
 		Script:    func(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Until: work, Answer: "done"} },
 	}
 	s := kagenttest.New(t, opts)
-	c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.StreamIdle = 100*time.Millisecond, 300*time.Millisecond })
+	c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.StreamIdle = 2*time.Second, 2*time.Second })
 	task, err := c.Send(within(t), request("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(600*time.Millisecond, func() { close(work) })
+	time.AfterFunc(4*time.Second, func() { close(work) })
 	got, err := c.Follow(within(t), helper, task.ID, func(agent.Task) {})
 	if err != nil || got.Answer != "done" || len(s.Requests(kagenttest.Stream)) != 1 {
 		t.Errorf("%+v, %v", got, err)

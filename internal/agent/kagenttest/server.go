@@ -52,6 +52,7 @@ type Server struct {
 	token   atomic.Value // string
 	v1, v0  http.Handler
 	tasks   *tasks
+	queues  *queues
 	records *records
 	faults  *faults
 	once    *once
@@ -78,13 +79,13 @@ func Start(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		URL: "http://" + listener.Addr().String(), opts: opts, listen: listener, served: make(chan struct{}),
-		tasks: newTasks(opts.MaxRecords), records: newRecords(opts.MaxRecords), faults: &faults{},
+		tasks: newTasks(opts.MaxRecords), queues: newQueues(), records: newRecords(opts.MaxRecords), faults: &faults{},
 		rest: newSessions(opts.MaxRecords),
 	}
 	s.over, s.end = context.WithCancel(context.Background())
 	s.dialect.Store(opts.Dialect)
 	s.token.Store(opts.Token)
-	handler := a2asrv.NewHandler(&executor{s}, a2asrv.WithTaskStore(s.tasks), a2asrv.WithLogger(silent), a2asrv.WithCallInterceptors(userOf{}))
+	handler := a2asrv.NewHandler(&executor{s}, a2asrv.WithTaskStore(s.tasks), a2asrv.WithEventQueueManager(s.queues), a2asrv.WithLogger(silent), a2asrv.WithCallInterceptors(userOf{}))
 	s.once = newOnce(s, handler)
 	keepAlive := a2asrv.WithTransportKeepAlive(opts.KeepAlive)
 	s.v1, s.v0 = a2asrv.NewJSONRPCHandler(s.once, keepAlive), a2av0.NewJSONRPCHandler(s.once, keepAlive)
