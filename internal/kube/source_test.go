@@ -258,6 +258,8 @@ func TestASourceThatNeverReachesTheClusterIsShown(t *testing.T) {
 func TestRunEndsAndLeavesNothingBehind(t *testing.T) {
 	apiServer(t)
 	before := goleak.IgnoreCurrent()
+	// Connections are of client-go's transport, which the tests share.
+	connection := goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*clientConnReadLoop).run")
 	w := watchCluster(t)
 	w.awaitSynced()
 	w.restart(w.start(w.namespace, "web"), 1)
@@ -266,5 +268,5 @@ func TestRunEndsAndLeavesNothingBehind(t *testing.T) {
 	w.restart(w.start(w.namespace, "waits"), 1)
 	w.await("a signal waits", func() bool { return w.source.Check() != nil })
 	w.stop()
-	goleak.VerifyNone(t, before)
+	goleak.VerifyNone(t, before, connection)
 }
