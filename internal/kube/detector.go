@@ -33,6 +33,9 @@ func (r *Rules) setDefaults() {
 	}
 }
 
+// lookAgain is how long after the loss of a watch is waited to see whether it is back.
+const lookAgain = 30 * time.Second
+
 // ongoingEvery is how often a problem that is still seen is told again: often enough that it does
 // not end as quiet.
 const ongoingEvery = 4 * time.Minute
@@ -44,6 +47,7 @@ type Detector struct {
 	pods    map[podKey]*podState
 	trouble map[podKey]*trouble // of Pods with something to watch
 	gone    *recent             // Pods that were deleted lately
+	held    held                // Events that came before their Pods
 	timers  timers
 }
 
@@ -95,6 +99,9 @@ func (d *Detector) SetLive(live bool) { d.live = live }
 // recovered or was deleted meanwhile is told.
 func (d *Detector) Seed(open []*incident.Incident) {
 	for _, inc := range open {
+		if inc.Resource.Kind != "Pod" {
+			continue // of another source
+		}
 		key, _ := keyOf(inc.Resource.UID)
 		t := d.troubleOf(key)
 		t.resource = inc.Resource
@@ -120,7 +127,7 @@ func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catc
 	}
 	d.pods[key] = p
 	d.settle(key, now)
-	return b.signals
+	return append(b.signals, d.release(now, key)...)
 }
 
 // deleted tells the end of the Pod, if anybody waits for it.
@@ -130,6 +137,7 @@ func (b *builder) deleted() {
 	}
 	delete(b.d.trouble, b.key)
 	delete(b.d.pods, b.key)
+	delete(b.d.held.pods, b.key)
 	b.d.gone.add(b.key)
 }
 
@@ -167,7 +175,7 @@ func (d *Detector) Listed(now time.Time, namespace string, uids map[string]bool)
 
 // Tick tells what time brings: Pods that are Pending for too long, or healthy for long enough.
 func (d *Detector) Tick(now time.Time) []incident.Signal {
-	var signals []incident.Signal
+	signals := d.releaseDue(now)
 	for len(d.timers) > 0 && !d.timers[0].at.After(now) {
 		timer, _ := heap.Pop(&d.timers).(timer)
 		t := d.trouble[timer.key]
@@ -192,6 +200,15 @@ func (d *Detector) Tick(now time.Time) []incident.Signal {
 
 // Next returns when Tick has something to do.
 func (d *Detector) Next() (time.Time, bool) {
+	timer, any := d.nextTimer()
+	if due, ok := d.held.next(); ok && (!any || due.Before(timer)) {
+		return due, true
+	}
+	return timer, any
+}
+
+// nextTimer is when the first of the Pods is to be looked at.
+func (d *Detector) nextTimer() (time.Time, bool) {
 	for len(d.timers) > 0 {
 		if t := d.trouble[d.timers[0].key]; t != nil && t.due.Equal(d.timers[0].at) {
 			return d.timers[0].at, true
@@ -251,8 +268,12 @@ func (d *Detector) nextDue(key podKey, t *trouble, now time.Time) time.Time {
 		if due, ok := d.recoveryDue(p, t, s, o); ok {
 			at(due)
 		}
-		if d.live && stillSeen(p, s, o) {
-			at(o.told.Add(ongoingEvery))
+		if stillSeen(p, s, o) {
+			due := o.told.Add(ongoingEvery)
+			if !d.live {
+				due = latest(due, now.Add(lookAgain))
+			}
+			at(due)
 		}
 	}
 	for k, track := range t.probes {

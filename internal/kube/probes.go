@@ -39,7 +39,8 @@ type probeTrack struct {
 type toldFailure struct {
 	streak int32
 	event  string
-	bucket int32
+	bucket int32 // how many times the Event's count had passed the threshold
+	step   int32 // and the step between two repetitions
 }
 
 const (
@@ -49,9 +50,24 @@ const (
 	probeSlack        = 10 * time.Second // what the kubelet's timing may be off
 )
 
-// unhealthyNote is how the kubelet words a failed probe. "errored" means that the probe itself
-// could not be made: the kubelet throws that result away, and so does khook.
-var unhealthyNote = regexp.MustCompile(`(?s)^(Liveness|Readiness|Startup) probe failed:?\s*(.*)$`)
+// unhealthyNote is how the kubelet words a failed probe, also where its recorder has combined
+// several wordings. "errored" means that the probe itself could not be made, see withoutResult.
+var unhealthyNote = regexp.MustCompile(`(?s)^(?:\(combined from similar events\): )?((Liveness|Readiness|Startup) probe (failed|errored)\b.*)$`)
+
+var probeKinds = map[string]probeKind{"Liveness": liveness, "Readiness": readiness, "Startup": startup}
+
+// withoutResult says whether a probe that could not be made changes nothing: the kubelet throws
+// its result away. But then a container that was never ready, or never started, stays so.
+func withoutResult(p *podState, container string, kind probeKind) bool {
+	c := p.containerOrNil(container)
+	switch {
+	case c == nil || kind == liveness:
+		return true
+	case kind == startup:
+		return c.has(containerStarted)
+	}
+	return c.has(containerWasReady)
+}
 
 var containerPath = regexp.MustCompile(`^spec\.(?:initContainers|containers)\{(.+)\}$`)
 
@@ -67,6 +83,9 @@ func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event,
 	}
 	switch ev.Reason {
 	case "Unhealthy":
+		if d.pods[key] == nil {
+			return d.hold(now, key, ev, catchUp)
+		}
 		return d.unhealthy(now, key, ev, catchUp)
 	case "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedMapVolume":
 		if p, t := d.pods[key], d.trouble[key]; p != nil && p.phase == phasePending && t != nil {
@@ -83,11 +102,14 @@ func (d *Detector) unhealthy(now time.Time, key podKey, ev *eventsv1.Event, catc
 	if found == nil || path == nil {
 		return nil
 	}
-	kind := map[string]probeKind{"Liveness": liveness, "Readiness": readiness, "Startup": startup}[found[1]]
+	message, kind := found[1], probeKinds[found[2]]
 	count, at := countOf(ev), lastSeen(ev, now)
 	p := d.pods[key]
-	if p != nil && p.over() || catchUp && (p == nil || at.Before(d.start(now).Add(-d.rules.CatchUp))) {
-		return nil // what is not among the listed Pods is gone
+	if p != nil && p.over() || catchUp && at.Before(d.start(now).Add(-d.rules.CatchUp)) {
+		return nil
+	}
+	if found[3] == "errored" && withoutResult(p, path[1], kind) {
+		return nil
 	}
 	b := &builder{d: d, key: key, pod: p, now: now, catchUp: catchUp}
 	if p == nil {
@@ -102,6 +124,7 @@ func (d *Detector) unhealthy(now time.Time, key podKey, ev *eventsv1.Event, catc
 		t.probes[k] = track
 	}
 	track.failure(p, k, ev, count, at)
+	track.message = message
 	b.probeDue(k, track)
 	if p == nil {
 		delete(d.trouble, key) // nobody would tell its end
@@ -160,23 +183,34 @@ func (t *probeTrack) failure(p *podState, k probeKey, ev *eventsv1.Event, count 
 		added = count - before
 	}
 	var spec probeSpec
-	if p != nil {
-		if c := p.container(k.container); c != nil {
-			spec = c.spec.Value().probes[k.kind]
-			added = t.attribute(c, spec, ev, added, known, at)
-		}
+	c := p.containerOrNil(k.container)
+	if c != nil {
+		spec = c.spec.Value().probes[k.kind]
+		added = t.attribute(c, spec, ev, added, known, at)
 	}
 	if spec.period > 0 && t.streak > 0 {
 		if gap := at.Sub(t.failed); gap > span(spec, added)+probeSlack {
-			t.reset() // it must have passed in between
 			added = min(added, fit(spec, gap))
+			if c.survived(k.kind, t.failed) {
+				added = 1 // the others were not in a row
+			}
+			t.reset() // it must have passed in between
 		}
 	}
 	t.streak += added
 	if at.After(t.failed) {
 		t.failed = at
 	}
-	t.event, t.count, t.message = ev.Name, count, ev.Note
+	t.event, t.count = ev.Name, count
+}
+
+// survived says whether the failures since a time were too few in a row for the kubelet to act: the
+// instance that ran then still does, and is ready if it is about that.
+func (c *containerState) survived(kind probeKind, since time.Time) bool {
+	if kind == readiness {
+		return c.has(containerReady)
+	}
+	return c.has(containerRunning) && time.Unix(int64(c.started), 0).Before(since)
 }
 
 // attribute says how many of the added failures are of the container's current instance, and
@@ -227,17 +261,30 @@ func fit(s probeSpec, d time.Duration) int32 {
 
 func (t *probeTrack) reset() { t.streak, t.fired, t.told = 0, false, toldFailure{} }
 
-// again says whether a streak that was told is to be told again: when as many failures as the
-// threshold came since.
-func (t *probeTrack) again(threshold int32) bool {
-	return t.streak-t.told.streak >= threshold || t.event == t.told.event && t.count/threshold != t.told.bucket
+// again says whether a streak that was told is to be told again, with step failures between two
+// times.
+func (t *probeTrack) again(step int32) bool {
+	return t.streak-t.told.streak >= step || t.event == t.told.event && t.count/step != t.told.step
+}
+
+// repeatEvery is how often, at most, a streak is told again: as often as the kubelet tells of a
+// crash loop.
+const repeatEvery = 12 * time.Second
+
+// stepOf is how many failures are told as one repetition: as many as the threshold, and more of a
+// probe that is made every few seconds.
+func stepOf(s probeSpec, threshold int32) int32 {
+	if s.period <= 0 {
+		return threshold
+	}
+	return max(threshold, (int32(repeatEvery/time.Second)+s.period-1)/s.period)
 }
 
 // tell notes that the streak is told, and returns what identifies it: the Event, and how many
 // times its count has passed the threshold. So a khook that first sees the Event at a later count
 // finds the same.
-func (t *probeTrack) tell(threshold int32) string {
-	t.fired, t.told = true, toldFailure{t.streak, t.event, t.count / threshold}
+func (t *probeTrack) tell(threshold, step int32) string {
+	t.fired, t.told = true, toldFailure{t.streak, t.event, t.count / threshold, t.count / step}
 	key := fmt.Sprintf("%016x/%d", hash(t.event), t.told.bucket)
 	if t.keys[key] {
 		key += fmt.Sprintf("/%d", t.count) // other Events were counted too
@@ -252,24 +299,24 @@ func (t *probeTrack) tell(threshold int32) string {
 // probeDue tells the probe's failure if its streak is long enough, and a long streak again now
 // and then.
 func (b *builder) probeDue(k probeKey, t *probeTrack) {
-	threshold := int32(1)
+	threshold, step := int32(1), int32(1)
 	if c := b.pod.container(k.container); c != nil {
-		if spec := c.spec.Value().probes[k.kind]; spec.threshold > 0 {
-			threshold = spec.threshold
-		}
-		if !allowed(c, k.kind, b.now) {
+		spec := c.spec.Value().probes[k.kind]
+		threshold = max(threshold, spec.threshold)
+		step = stepOf(spec, threshold)
+		if k.kind == readiness && spec.threshold > 0 && !b.allowed(c, t) {
 			return
 		}
 	}
 	if t.streak < threshold {
 		return
 	}
-	if t.fired && !t.again(threshold) {
+	if t.fired && !t.again(step) {
 		b.stillFailing(k, t)
 		return
 	}
 	s := incident.Signal{
-		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", b.pod.resource(b.key).UID, k.container, k.kind, t.tell(threshold)),
+		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", b.pod.resource(b.key).UID, k.container, k.kind, t.tell(threshold, step)),
 		Type: incident.ProbeFailed, At: t.failed, Container: k.container, Count: t.streak,
 		Reason:  map[probeKind]string{liveness: "LivenessProbeFailed", readiness: "ReadinessProbeFailed", startup: "StartupProbeFailed"}[k.kind],
 		Message: strings.TrimSpace(t.message),
@@ -294,14 +341,19 @@ func (b *builder) stillFailing(k probeKey, t *probeTrack) {
 	}
 }
 
-// allowed says whether a failure of the probe counts at now. A readiness probe of a container that
-// was not ready yet counts after the time that the probe itself allows for starting.
-func allowed(c *containerState, kind probeKind, now time.Time) bool {
-	if kind != readiness || c.has(containerWasReady) {
+// allowed says whether the failures of a readiness probe count. Those of a container that was not
+// ready yet count after the time that the probe itself allows for starting. What is found at the
+// start of khook may have come before the container was ready.
+func (b *builder) allowed(c *containerState, t *probeTrack) bool {
+	if c.has(containerWasReady) && !b.catchUp {
 		return true
 	}
+	at := b.now
+	if c.has(containerReady) {
+		at = t.failed
+	}
 	over, ok := startupOver(c)
-	return ok && !now.Before(over)
+	return ok && !at.Before(over)
 }
 
 // startupOver is when a container has had the time that its readiness probe allows for starting;

@@ -269,11 +269,13 @@ func TestProbesOfPodsThatAreOverAreNothing(t *testing.T) {
 	}
 }
 
-func TestAnEventOfAPodThatIsNotKnownIsToldAtOnceButNotFromTheFirstList(t *testing.T) {
+func TestAnEventOfAPodThatIsNotKnownIsToldAfterAMomentButNotFromTheFirstList(t *testing.T) {
 	s := newScene(t)
 	s.warn("Unhealthy", "spec.containers{app}", notReady, 1, true)
+	s.wait(time.Minute)
 	s.says()
 	s.probe("app", notReady, 1)
+	s.wait(10 * second)
 	s.says("probe-failed web app x1")
 }
 

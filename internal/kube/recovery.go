@@ -1,6 +1,9 @@
 package kube
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -18,7 +21,8 @@ func (b *builder) recovered() {
 	case tr.healthy.IsZero():
 		tr.healthy = b.now
 	}
-	for s, o := range tr.open {
+	for _, s := range tr.slots() {
+		o := tr.open[s]
 		if c := b.pod.container(s.container); c != nil && !c.has(containerReady) {
 			o.unready = true
 		}
@@ -29,6 +33,13 @@ func (b *builder) recovered() {
 		delete(tr.open, s)
 		b.sign(incident.Healthy, s, b.now)
 	}
+}
+
+// slots are those that are open, in a fixed order.
+func (t *trouble) slots() []slot {
+	return slices.SortedFunc(maps.Keys(t.open), func(a, b slot) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.container, b.container))
+	})
 }
 
 // recoveryDue is when an open problem is over, if the Pod stays as it is; false if it is not
@@ -43,14 +54,14 @@ func (d *Detector) recoveryDue(p *podState, t *trouble, s slot, o *openState) (t
 		}
 		return latest(t.healthy, t.restart, o.told).Add(d.rules.Stabilization), !t.healthy.IsZero()
 	case incident.ProbeFailed:
-		return d.probeRecoveryDue(p, s, o)
+		return d.probeRecoveryDue(p, t, s, o)
 	}
 	return time.Time{}, false
 }
 
 // probeRecoveryDue: a container whose readiness probe failed is over it when it is ready; one
 // whose liveness or startup probe failed when it has run for a while with no new failure.
-func (d *Detector) probeRecoveryDue(p *podState, s slot, o *openState) (time.Time, bool) {
+func (d *Detector) probeRecoveryDue(p *podState, t *trouble, s slot, o *openState) (time.Time, bool) {
 	c := p.container(s.container)
 	if c == nil || p.over() {
 		return time.Time{}, false
@@ -65,10 +76,23 @@ func (d *Detector) probeRecoveryDue(p *podState, s slot, o *openState) (time.Tim
 		// The Event may come before the status that shows what it says.
 		return o.failed.Add(span(c.spec.Value().probes[readiness], 1) + probeSlack), true
 	}
-	if !c.has(containerRunning) {
+	if !c.has(containerRunning) || t.doomed(c) {
 		return time.Time{}, false
 	}
 	return latest(o.failed, o.told, time.Unix(int64(c.started), 0)).Add(max(d.rules.Stabilization, c.slowest(o.probes))), true
+}
+
+// doomed says whether the kubelet is about to end the container's current instance, because its
+// liveness or startup probe has failed: only the next one can be well.
+func (t *trouble) doomed(c *containerState) bool {
+	spec := c.spec.Value()
+	for _, kind := range []probeKind{liveness, startup} {
+		track := t.probes[probeKey{spec.name, kind}]
+		if track != nil && track.fired && track.instance == c.id && spec.probes[kind].threshold > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // slowest is how long a new instance may run before the slowest of the probes could fail for good.
@@ -98,8 +122,8 @@ func (b *builder) ongoing() {
 	if tr == nil || !b.d.live {
 		return
 	}
-	for s, o := range tr.open {
-		if stillSeen(b.pod, s, o) && b.now.Sub(o.told) >= ongoingEvery {
+	for _, s := range tr.slots() {
+		if o := tr.open[s]; stillSeen(b.pod, s, o) && b.now.Sub(o.told) >= ongoingEvery {
 			o.told = b.now
 			b.sign(incident.Ongoing, s, b.now)
 		}

@@ -52,7 +52,7 @@ func statuses(pod *corev1.Pod) []*corev1.ContainerStatus {
 // unknownStatus says that the count grew because the kubelet lost sight of the container, as after
 // the loss of a node: neither a crash nor an OOM kill.
 func unknownStatus(st *corev1.ContainerStatus) bool {
-	t := ended(st)
+	t := former(st)
 	return t != nil && t.Reason == "ContainerStatusUnknown"
 }
 
@@ -118,22 +118,20 @@ func former(st *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
 	return st.State.Terminated
 }
 
-// probeKillGrace is how long after the last failure of its liveness or startup probe a container
-// may still end because of it: the usual grace period, and the kubelet's own time.
-const probeKillGrace = 90 * time.Second
-
-// causesOfRestart finds what the status and the probes say about why the former instance ended.
+// causesOfRestart finds what the status and the probes say about why the former instance ended. The
+// kubelet ends each instance whose liveness or startup probe has failed, though a grace period or
+// the back-off may put off the restart by minutes.
 func (b *builder) causesOfRestart(old *podState, st *corev1.ContainerStatus) []incident.EventType {
 	if t := former(st); t != nil && t.Reason == reasonOOMKilled {
 		return []incident.EventType{incident.OOMKill}
 	}
-	tr := b.d.trouble[b.key]
-	if tr == nil {
+	tr, was := b.d.trouble[b.key], old.containerOrNil(st.Name)
+	if tr == nil || was == nil {
 		return nil
 	}
 	for _, kind := range []probeKind{liveness, startup} {
 		track := tr.probes[probeKey{st.Name, kind}]
-		if track != nil && track.fired && b.now.Sub(track.failed) < probeKillGrace {
+		if track != nil && track.fired && track.instance == was.id {
 			return []incident.EventType{incident.ProbeFailed}
 		}
 	}

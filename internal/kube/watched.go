@@ -281,7 +281,7 @@ func versionOf(obj any) uint64 {
 }
 
 // seeAll is a full list: what is not in it is gone. An Event that has not changed since it was
-// watched tells nothing new.
+// watched tells nothing new, and one of a Pod that is not known is of one that came and went.
 func (s *Source) seeAll(now time.Time, m message) []incident.Signal {
 	var signals []incident.Signal
 	uids := make(map[string]bool, len(m.list))
@@ -290,8 +290,10 @@ func (s *Source) seeAll(now time.Time, m message) []incident.Signal {
 	for _, obj := range m.list {
 		version := versionOf(obj)
 		newest = max(newest, version)
-		if _, event := obj.(*eventsv1.Event); event && !first && version > 0 && version <= seenTo {
-			continue
+		if ev, ok := obj.(*eventsv1.Event); ok && !first {
+			if version > 0 && version <= seenTo || !s.detector.knows(ev.Regarding.UID) {
+				continue
+			}
 		}
 		if p, ok := obj.(*corev1.Pod); ok {
 			uids[string(p.UID)] = true

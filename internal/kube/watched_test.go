@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -27,17 +28,21 @@ func TestAListAfterABreakTellsOnlyTheEventsThatChanged(t *testing.T) {
 	ev := s.events["Unhealthy"+"spec.containers{app}"+notReady]
 	ev.ResourceVersion = "10"
 	handle := func(kind messageKind, version string) int {
+		clear(source.detector.trouble) // what was told is forgotten
 		ev := ev.DeepCopy()
 		ev.ResourceVersion = version
 		return len(source.handle(message{watch: events, kind: kind, obj: ev, list: []any{ev}}))
 	}
+	if got := handle(msgReplace, "10"); got != 0 {
+		t.Errorf("the first list tells %d signals of a Pod that is gone", got)
+	}
+	source.detector.Pod(s.now, watch.Modified, s.pod, false)
 	for _, step := range []struct {
 		what    string
 		kind    messageKind
 		version string
 		want    int
 	}{
-		{"the first list is about a Pod that is gone", msgReplace, "10", 0},
 		{"an update of the watch", msgPut, "12", 1},
 		{"a list with what the watch has brought", msgReplace, "12", 0},
 		{"a list with what has changed since", msgReplace, "13", 1},
