@@ -119,7 +119,11 @@ const maxUnfinished = 100_000
 // Run takes up what an earlier run left unfinished, and works until ctx ends. Steps under way
 // are finished first, within the limits of their network calls.
 func (d *Dispatcher) Run(ctx context.Context) error {
+	defer d.queue.ShutDown()
 	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-2*d.cfg.VerifyWindow), maxUnfinished)
+	if ctx.Err() != nil {
+		return nil // told to end before it began
+	}
 	if err != nil {
 		return fmt.Errorf("read the unfinished deliveries: %w", err)
 	}

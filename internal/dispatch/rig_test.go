@@ -1,0 +1,177 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a dispatcher on a real store with a real A2A server.
+type rig struct {
+	*testing.T
+	store  *store.Store
+	kagent *kagenttest.Server
+	cfg    Config
+	d      *Dispatcher
+	n      int
+
+	mu    sync.Mutex
+	stop  context.CancelFunc
+	ended chan struct{}
+}
+
+func newRig(t *testing.T, opts kagenttest.Options, change ...func(*Config)) *rig {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{Path: ":memory:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), cfg: Config{
+		PollMin: 5 * time.Millisecond, PollMax: 50 * time.Millisecond, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
+		BreakerDelay: 20 * time.Millisecond, VerifyWindow: 300 * time.Millisecond, Follow: true,
+	}}
+	for _, c := range change {
+		c(&r.cfg)
+	}
+	t.Cleanup(func() {
+		r.halt()
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.start()
+	return r
+}
+
+// start runs a new dispatcher with a new client, as a new process would.
+func (r *rig) start() {
+	r.Helper()
+	client, err := agent.New(agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second})
+	if err != nil {
+		r.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d := New(r.cfg, r.store, client)
+	r.mu.Lock()
+	r.d, r.stop, r.ended = d, cancel, make(chan struct{})
+	r.mu.Unlock()
+	go func(ended chan struct{}) {
+		defer close(ended)
+		defer client.Close()
+		if err := d.Run(ctx); err != nil {
+			r.Error(err)
+		}
+	}(r.ended)
+}
+
+// halt ends the dispatcher wherever it is.
+func (r *rig) halt() {
+	r.stop()
+	<-r.ended
+}
+
+// due makes a delivery due, as the ledger does.
+func (r *rig) due(change ...func(*incident.Delivery)) *incident.Delivery {
+	r.Helper()
+	r.n++
+	now := time.Now()
+	s := incident.Signal{
+		Key: fmt.Sprintf("k%d", r.n), Kind: incident.Observed, Type: incident.OOMKill, At: now, Container: "app", Count: 1,
+		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("cart-%d", r.n), UID: fmt.Sprintf("u%d", r.n)},
+		Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Reason: "OOMKilled", Message: "it was OOM-killed",
+	}
+	inc := incident.Open("", &s)
+	hook := incident.HookRef{Namespace: "shop", Name: "h"}
+	d := &incident.Delivery{
+		ID: incident.DeriveID("test", r.Name(), s.Key), State: incident.Pending, Hook: hook, HookUID: "uid", Config: "oom-kill", EventType: incident.OOMKill,
+		Group: fmt.Sprintf("Deployment/cart-%d", r.n), Agent: incident.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: inc.ID,
+		Prompt: "look at it", Timeout: time.Hour, CreatedAt: now, NextAt: now,
+	}
+	for _, c := range change {
+		c(d)
+	}
+	r.write(func(tx *store.Tx) *store.Changes {
+		ev := incident.NewEvent(inc, &s, now)
+		ev.ID = tx.Next()
+		return &store.Changes{
+			Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}, Deliveries: []*incident.Delivery{d},
+			Decisions: []incident.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: hook, Config: "oom-kill", Disposition: incident.Delivered, DeliveryID: d.ID, At: now}},
+		}
+	})
+	r.d.Wake(d.ID)
+	return d
+}
+
+func (r *rig) write(changes func(*store.Tx) *store.Changes) {
+	r.Helper()
+	if err := r.store.Write(context.Background(), func(tx *store.Tx) error { return tx.Save(context.Background(), changes(tx)) }); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// resolve ends the delivery's incident.
+func (r *rig) resolve(d *incident.Delivery, as incident.Resolution) {
+	r.Helper()
+	inc, err := r.store.Incident(r.Context(), d.IncidentID)
+	if err != nil {
+		r.Fatal(err)
+	}
+	inc.Resolve(as, time.Now())
+	r.write(func(*store.Tx) *store.Changes { return &store.Changes{Incidents: []*incident.Incident{inc}} })
+	r.d.Wake(d.ID)
+}
+
+func (r *rig) now(d *incident.Delivery) *incident.Delivery {
+	r.Helper()
+	now, err := r.store.Delivery(context.Background(), d.ID)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return now
+}
+
+// until waits for a condition of a delivery, and returns the delivery.
+func (r *rig) until(d *incident.Delivery, what string, ok func(*incident.Delivery) bool) *incident.Delivery {
+	r.Helper()
+	var now *incident.Delivery
+	r.eventually(what, func() bool {
+		now = r.now(d)
+		return ok(now)
+	}, func() string { return fmt.Sprintf("state %s, attempt %d, error %q", now.State, now.Attempt, now.Error) })
+	return now
+}
+
+func (r *rig) eventually(what string, ok func() bool, is func() string) {
+	r.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			r.Fatalf("waited in vain until %s: %s", what, is())
+		}
+	}
+}
+
+func (r *rig) untilState(d *incident.Delivery, s incident.DeliveryState) *incident.Delivery {
+	r.Helper()
+	return r.until(d, "it is "+string(s), func(d *incident.Delivery) bool { return d.State == s })
+}
+
+// once checks that the agent ran the delivery's message exactly once.
+func (r *rig) once(ds ...*incident.Delivery) {
+	r.Helper()
+	for _, d := range ds {
+		if n := r.kagent.Executions(d.MessageID()); n != 1 {
+			r.Errorf("the agent ran the message of %s %d times", d.Group, n)
+		}
+	}
+}
