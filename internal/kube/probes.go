@@ -69,12 +69,24 @@ func withoutResult(p *podState, container string, kind probeKind) bool {
 	return c.has(containerWasReady)
 }
 
-var containerPath = regexp.MustCompile(`^spec\.(?:initContainers|containers)\{(.+)\}$`)
+var containerPath = regexp.MustCompile(`^spec\.(?:initContainers|containers)\{([-a-z0-9]{1,63})\}$`)
+
+// aPod says whether an Event is about something that can be a Pod. The API server does not check
+// it, and whoever may write Events chooses it.
+func aPod(ref *corev1.ObjectReference) bool {
+	return ref.Kind == "Pod" && ref.UID != "" && len(ref.UID) <= maxUID && ref.Name != "" && len(ref.Name) <= maxName &&
+		incident.Clean(ref.Name, maxName) == ref.Name
+}
+
+const (
+	maxUID  = 64  // bytes; UUIDs have 36
+	maxName = 253 // bytes of the name of an object
+)
 
 // Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
 // keeps a Pod's volumes or sandbox from being made. Pods are to be listed before.
 func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event, catchUp bool) []incident.Signal {
-	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || ev.Regarding.Kind != "Pod" || ev.Regarding.UID == "" {
+	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || !aPod(&ev.Regarding) {
 		return nil
 	}
 	key, _ := keyOf(string(ev.Regarding.UID))
