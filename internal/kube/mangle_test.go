@@ -130,7 +130,9 @@ func manglePod(pod *corev1.Pod, rnd *rand.Rand) []func() {
 			func() {
 				st.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: oddText(rnd), Message: oddText(rnd), FinishedAt: oddTime(rnd), ContainerID: oddText(rnd)}}
 			},
-			func() { st.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: oddTime(rnd)}} },
+			func() {
+				st.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: oddTime(rnd)}}
+			},
 		)
 	}
 	return changes

@@ -78,7 +78,7 @@ func managed(of string, fields int) *metav1.FieldsV1 {
 		fmt.Fprintf(&b, `"k:{\"name\":\"field-%d\"}":{".":{},"f:name":{},"f:value":{}},`, i)
 	}
 	b.WriteString(`"f:last":{}}}`)
-	return &metav1.FieldsV1{Raw: []byte(b.String())}
+	return metav1.NewFieldsV1(b.String())
 }
 
 func realisticContainer(name, app string) corev1.Container {
@@ -162,7 +162,7 @@ func startedSource(ctx context.Context, b *testing.B, client kubernetes.Interfac
 	if err != nil {
 		b.Fatal(err)
 	}
-	go s.Run(ctx, nil)
+	go func() { _ = s.Run(ctx, nil) }()
 	for !s.Synced() {
 		time.Sleep(time.Millisecond)
 	}

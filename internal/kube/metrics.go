@@ -13,6 +13,7 @@ type sourceMetrics struct {
 	down     *prometheus.GaugeVec
 	contact  *prometheus.GaugeVec
 	reopened *prometheus.GaugeVec
+	lag      *prometheus.GaugeVec
 	signals  *prometheus.CounterVec
 	retries  prometheus.Counter
 	waiting  prometheus.Gauge
@@ -30,6 +31,7 @@ func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
 		down:     gauge("khook_watch_down_seconds", "For how long a watch has been down; 0 while it is up."),
 		contact:  gauge("khook_watch_last_contact_timestamp_seconds", "When the API server last said something on a watch; bookmarks count."),
 		reopened: gauge("khook_watch_reopened", "How often a watch had to be opened again since khook became the leader."),
+		lag:      gauge("khook_watch_lag_seconds", "How long the newest change on a watch had waited to be looked at."),
 		signals:  register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "khook_signals_total", Help: "Signals from the cluster."}, []string{"kind"})),
 		retries:  register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_signal_retries_total", Help: "Failed attempts to record signals; they are kept and tried again."})),
 		waiting:  register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_signals_waiting", Help: "Signals that wait to be recorded."})),
@@ -55,6 +57,7 @@ func (m *sourceMetrics) observe(h WatchHealth, now time.Time) {
 	m.up.WithLabelValues(h.Resource, h.Namespace).Set(up)
 	m.down.WithLabelValues(h.Resource, h.Namespace).Set(down)
 	m.reopened.WithLabelValues(h.Resource, h.Namespace).Set(float64(h.Restarts))
+	m.lag.WithLabelValues(h.Resource, h.Namespace).Set(h.Lag.Seconds())
 	if !h.LastContact.IsZero() {
 		m.contact.WithLabelValues(h.Resource, h.Namespace).Set(float64(h.LastContact.UnixMilli()) / 1000)
 	}

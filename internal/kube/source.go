@@ -69,6 +69,7 @@ type Source struct {
 type message struct {
 	watch *watched
 	kind  messageKind
+	sent  time.Time
 	obj   any
 	list  []any
 	done  chan struct{}
@@ -254,7 +255,7 @@ func (s *Source) supervise(ctx context.Context) {
 func (s *Source) look() {
 	now, all := s.cfg.Clock.Now(), true
 	for _, w := range s.watches {
-		h := w.health(now)
+		h := w.health()
 		all = all && (h.Up || w.isListed() && now.Sub(h.Since) < reopenWithin)
 		s.metrics.observe(h, now)
 	}
@@ -290,10 +291,11 @@ func (s *Source) Synced() bool {
 
 // Health tells how each watch does.
 func (s *Source) Health() []WatchHealth {
-	now := s.cfg.Clock.Now()
+	waiting := s.queue.len()
 	all := make([]WatchHealth, len(s.watches))
 	for i, w := range s.watches {
-		all[i] = w.health(now)
+		all[i] = w.health()
+		all[i].Waiting = waiting
 	}
 	return all
 }

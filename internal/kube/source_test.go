@@ -209,6 +209,7 @@ func TestSignalsThatCannotBeRecordedAreKeptAndShown(t *testing.T) {
 		err := w.source.Check()
 		return err != nil && strings.Contains(err.Error(), "signals wait to be recorded: the disk is full")
 	})
+	w.await("Health says how many", func() bool { return w.source.Health()[0].Waiting == 5 })
 	w.refusing(nil)
 	w.awaitObserved(5)
 	w.await("Check is content", func() bool { return w.source.Check() == nil })

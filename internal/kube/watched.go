@@ -52,6 +52,9 @@ type WatchHealth struct {
 	LastEvent   time.Time // when the newest change came
 	Restarts    int64     // how often it had to be opened again
 	Error       string    // the newest one; "" while it is up
+
+	Lag     time.Duration // how long the newest change had waited for the detector
+	Waiting int           // signals, of all watches, that wait to be recorded
 }
 
 func (s *Source) newWatched(resource, namespace string, object runtime.Object) *watched {
@@ -64,7 +67,7 @@ func (s *Source) newWatched(resource, namespace string, object runtime.Object) *
 	return w
 }
 
-func (w *watched) health(time.Time) WatchHealth {
+func (w *watched) health() WatchHealth {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.now
@@ -81,6 +84,13 @@ func (w *watched) contact(changed bool) {
 	if !w.now.Up && w.isListed() {
 		w.now.Up, w.now.Since, w.now.Error = true, now, ""
 	}
+}
+
+// taken notes that the detector has begun with what the watch told at a time.
+func (w *watched) taken(sent, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now.Lag = max(0, now.Sub(sent))
 }
 
 func (w *watched) isListed() bool {
@@ -179,7 +189,7 @@ func (t *tap) Stop() {
 // The store of the reflector: it passes on what it is told.
 
 func (w *watched) send(m message) error {
-	m.watch = w
+	m.watch, m.sent = w, w.source.cfg.Clock.Now()
 	select {
 	case w.source.inbox <- m:
 		return nil
@@ -246,6 +256,7 @@ func strip(p *corev1.Pod) {
 // handle lets the detector see what a watch told.
 func (s *Source) handle(m message) []incident.Signal {
 	now := s.cfg.Clock.Now()
+	m.watch.taken(m.sent, now)
 	switch m.kind {
 	case msgPut:
 		m.watch.last = max(m.watch.last, versionOf(m.obj))
