@@ -3,66 +3,118 @@ package store
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 )
 
-// pruneBatch is how many rows one transaction of a Prune deletes: some milliseconds of work, so
-// that other writers hardly wait.
-const pruneBatch = 500
+// One transaction of a Prune deletes at most this many rows of a table: some milliseconds of
+// work, which is how long another write may have to wait.
+const (
+	pruneRows      = 200
+	pruneIncidents = 100
+)
 
-// Prune deletes the history of before a time, in small transactions: incidents that ended
-// before, with their events and decisions, deliveries, counters and the change log. Open
-// incidents and unfinished deliveries stay, with all that belongs to them.
+// pruneShare is how much of the writer's time a Prune takes at most: one part in so many.
+const pruneShare = 4
+
+// Prune deletes the history of before a time, in small transactions between which others write:
+// incidents that ended before, with their events and decisions; repeats of incidents that go on;
+// deliveries, counters and the change log. Open incidents with their first event stay, and
+// unfinished deliveries with the incident that made them due.
 func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err error) {
 	us := micros(before)
-	for _, step := range []struct {
-		query string
-		args  []any
-	}{
-		{`DELETE FROM decisions WHERE event_id IN (SELECT e.id FROM events e JOIN incidents i ON i.id = e.incident_id
-			WHERE i.resolution <> '' AND i.resolved_at < ? AND EXISTS (SELECT 1 FROM decisions d WHERE d.event_id = e.id) LIMIT ?)`, []any{us}},
-		{`DELETE FROM events WHERE id IN (SELECT e.id FROM events e JOIN incidents i ON i.id = e.incident_id
-			WHERE i.resolution <> '' AND i.resolved_at < ? LIMIT ?)`, []any{us}},
-		{`DELETE FROM hook_incidents WHERE incident_id IN (SELECT i.id FROM incidents i
-			WHERE i.resolution <> '' AND i.resolved_at < ? AND EXISTS (SELECT 1 FROM hook_incidents h WHERE h.incident_id = i.id) LIMIT ?)`, []any{us}},
-		{`DELETE FROM incidents WHERE id IN (SELECT id FROM incidents WHERE resolution <> '' AND resolved_at < ? LIMIT ?)`, []any{us}},
-		// Repeats of an incident that goes on for longer than the retention; its first event stays.
-		{`DELETE FROM decisions WHERE event_id IN (SELECT e.id FROM events e
-			WHERE e.at < ? AND e.status = 'duplicate' AND EXISTS (SELECT 1 FROM decisions d WHERE d.event_id = e.id) LIMIT ?)`, []any{us}},
-		{`DELETE FROM events WHERE id IN (SELECT id FROM events WHERE at < ? AND status = 'duplicate' LIMIT ?)`, []any{us}},
-		{`DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries WHERE created_at < ? AND ended_at <> 0 AND ended_at < ? LIMIT ?)`, []any{us, us}},
-		{`DELETE FROM changes WHERE seq IN (SELECT seq FROM changes WHERE at < ? ORDER BY seq LIMIT ?)`, []any{us}},
-		{`DELETE FROM event_counts WHERE (minute, cluster, namespace, type, status) IN
-			(SELECT minute, cluster, namespace, type, status FROM event_counts WHERE minute < ? LIMIT ?)`, []any{minute(before)}},
-		{`DELETE FROM hook_counts WHERE (minute, cluster, hook_ns, hook, config, name) IN
-			(SELECT minute, cluster, hook_ns, hook, config, name FROM hook_counts WHERE minute < ? LIMIT ?)`, []any{minute(before)}},
+	for _, step := range []func(*Tx) (int64, error){
+		func(tx *Tx) (int64, error) { return tx.pruneIncidents(ctx, us) },
+		func(tx *Tx) (int64, error) { return tx.pruneRepeats(ctx, us) },
+		pruneBy(ctx, `DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries
+			WHERE created_at < ? AND ended_at <> 0 AND ended_at < ? ORDER BY created_at LIMIT ?)`, us, us),
+		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
+		pruneBy(ctx, `DELETE FROM changes WHERE at < ? AND seq IN (SELECT seq FROM changes ORDER BY seq LIMIT ?)`, us),
+		pruneBy(ctx, `DELETE FROM event_counts WHERE (minute, cluster, namespace, type, status) IN
+			(SELECT minute, cluster, namespace, type, status FROM event_counts WHERE minute < ? LIMIT ?)`, minute(before)),
+		pruneBy(ctx, `DELETE FROM hook_counts WHERE (minute, cluster, hook_ns, hook, config, name) IN
+			(SELECT minute, cluster, hook_ns, hook, config, name FROM hook_counts WHERE minute < ? LIMIT ?)`, minute(before)),
 	} {
-		n, err := s.pruneAll(ctx, step.query, append(step.args, pruneBatch))
+		n, err := s.pruneAll(ctx, step)
 		deleted += n
 		if err != nil {
-			return deleted, err
+			return deleted, fmt.Errorf("delete old history: %w", err)
 		}
 	}
 	return deleted, nil
 }
 
-// pruneAll repeats one delete until it finds nothing more, and lets other writers go first.
-func (s *Store) pruneAll(ctx context.Context, query string, args []any) (deleted int64, err error) {
+// pruneAll repeats a step until it finds nothing more, and leaves the writer to others for most
+// of the time. What a power failure takes back is deleted again.
+func (s *Store) pruneAll(ctx context.Context, step func(*Tx) (int64, error)) (deleted int64, err error) {
 	for {
 		var n int64
-		err := s.Write(ctx, func(tx *Tx) error {
-			result, err := tx.exec(ctx, query, args...)
-			if err != nil {
-				return fmt.Errorf("delete old history: %w", err)
-			}
-			n, err = result.RowsAffected()
+		var took time.Duration
+		err := s.WriteSoon(ctx, func(tx *Tx) (err error) {
+			began := time.Now()
+			n, err = step(tx)
+			took = time.Since(began)
 			return err
 		})
-		deleted += n
 		if err != nil || n == 0 {
 			return deleted, err
 		}
-		runtime.Gosched()
+		deleted += n
+		select {
+		case <-ctx.Done():
+			return deleted, ctx.Err()
+		case <-time.After((pruneShare - 1) * took):
+		}
 	}
+}
+
+// pruneBy is a step that is one statement; the last argument is its limit.
+func pruneBy(ctx context.Context, query string, args ...any) func(*Tx) (int64, error) {
+	return func(tx *Tx) (int64, error) { return tx.exec(ctx, query, append(args, pruneRows)...) }
+}
+
+// pruneIncidents deletes some events of the incidents that ended first, with the decisions about
+// them; and those incidents once they have no more events.
+func (tx *Tx) pruneIncidents(ctx context.Context, before int64) (int64, error) {
+	ids, err := rowsOf(ctx, tx, scanText, "SELECT i.id FROM incidents i WHERE i.resolution <> '' AND i.resolved_at < ? AND NOT EXISTS "+
+		"(SELECT 1 FROM deliveries d WHERE d.incident_id = i.id AND d.ended_at = 0) ORDER BY i.resolved_at LIMIT ?", before, pruneIncidents)
+	if err != nil || len(ids) == 0 {
+		return 0, err
+	}
+	deleted, events := int64(0), int64(0)
+	for _, id := range ids { // one by one: so each takes the index from where its events begin
+		n, err := tx.pruneEvents(ctx, "SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?", id, pruneRows-events)
+		if events += n; err != nil || events == pruneRows {
+			return deleted + events, err
+		}
+		for _, query := range []string{"DELETE FROM hook_incidents WHERE incident_id = ?", "DELETE FROM incidents WHERE id = ?"} {
+			n, err := tx.exec(ctx, query, id)
+			if deleted += n; err != nil {
+				return deleted, err
+			}
+		}
+	}
+	return deleted + events, nil
+}
+
+// pruneRepeats deletes old repeats of incidents that go on for longer than the retention.
+func (tx *Tx) pruneRepeats(ctx context.Context, before int64) (int64, error) {
+	return tx.pruneEvents(ctx, "SELECT id FROM events WHERE at < ? AND status = 'duplicate' ORDER BY at, id LIMIT ?", before, pruneRows)
+}
+
+// pruneEvents deletes the events that a query finds, with the decisions about them. It returns
+// how many events there were.
+func (tx *Tx) pruneEvents(ctx context.Context, query string, args ...any) (int64, error) {
+	ids, err := rowsOf(ctx, tx, scanNumber, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
+		in := "(" + marks(to-from) + ")"
+		for _, query := range []string{"DELETE FROM decisions WHERE event_id IN " + in, "DELETE FROM events WHERE id IN " + in} {
+			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

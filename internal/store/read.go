@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -12,7 +13,11 @@ import (
 
 // list runs a read and collects its rows.
 func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
-	rows, err := s.read.QueryContext(ctx, query, args...)
+	st, err := s.reads.stmt(ctx, s.read, query)
+	if err != nil {
+		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+	}
+	rows, err := st.QueryContext(ctx, args...)
 	if err != nil {
 		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
 	}
@@ -25,26 +30,28 @@ func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) 
 
 // one is list for at most one row; ErrNotFound if there is none.
 func one[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) (T, error) {
-	v, err := scan(s.read.QueryRowContext(ctx, query, args...))
-	if errors.Is(err, sql.ErrNoRows) {
-		err = ErrNotFound
-	}
+	var none T
+	found, err := list(ctx, s, what, scan, query, args...)
 	if err != nil {
-		var none T
-		return none, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+		return none, err
 	}
-	return v, nil
+	if len(found) == 0 {
+		return none, fmt.Errorf("read %s: %w", what, ErrNotFound)
+	}
+	return found[0], nil
 }
 
-// listByIDs is list for a query with one set of IDs, cut into batches.
+// listByIDs is list for a query with a set of IDs, cut into batches; the set may be in it more
+// than once.
 func listByIDs[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), ids []string, query func(in string) string) ([]T, error) {
 	var all []T
 	err := inBatches(len(ids), func(from, to int) error {
-		args := make([]any, 0, to-from)
-		for _, id := range ids[from:to] {
-			args = append(args, id)
+		text := query("(" + marks(to-from) + ")")
+		var args []any
+		for range strings.Count(text, "?") / (to - from) {
+			args = append(args, anys(ids[from:to])...)
 		}
-		part, err := list(ctx, s, what, scan, query("("+marks(to-from)+")"), args...)
+		part, err := list(ctx, s, what, scan, text, args...)
 		all = append(all, part...)
 		return err
 	})
@@ -110,16 +117,18 @@ func (s *Store) DeliveryIncidents(ctx context.Context, id string, limit int) ([]
 
 // DeliveryEvents returns how many events a delivery covers.
 func (s *Store) DeliveryEvents(ctx context.Context, id string) (int64, error) {
-	return one(ctx, s, "events of delivery "+id, func(row scanner) (n int64, err error) { err = row.Scan(&n); return },
+	return one(ctx, s, "events of delivery "+id, scanNumber,
 		"SELECT count(*) FROM decisions WHERE delivery_id = ? AND delivery_id <> '' AND disposition <> 'explained'", id)
 }
 
 // DeliveriesOfIncidents returns the deliveries without an outcome that cover one of the incidents.
 func (s *Store) DeliveriesOfIncidents(ctx context.Context, ids []string) ([]*incident.Delivery, error) {
-	return listByIDs(ctx, s, "deliveries of incidents", scanDelivery, ids, func(in string) string {
-		return "SELECT " + deliveryColumns + " FROM deliveries WHERE outcome = '' AND id IN (SELECT DISTINCT delivery_id FROM decisions " +
-			"WHERE delivery_id <> '' AND event_id IN (SELECT id FROM events WHERE incident_id IN " + in + "))"
+	found, err := listByIDs(ctx, s, "deliveries of incidents", scanDelivery, ids, func(in string) string {
+		return "SELECT " + deliveryColumns + " FROM deliveries WHERE outcome = '' AND id IN (SELECT delivery_id FROM decisions " +
+			"WHERE delivery_id <> '' AND disposition <> 'explained' AND event_id IN (SELECT id FROM events WHERE incident_id IN " + in + ") " +
+			"UNION SELECT id FROM deliveries WHERE incident_id IN " + in + ")"
 	})
+	return lastOfEach(found, func(d *incident.Delivery) string { return d.ID }), err
 }
 
 // UnfinishedDeliveries returns the deliveries that have not ended, and those that ended after a
@@ -142,13 +151,13 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
 }
 
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
-// after a time; the open ones first, then by the newest sign of them.
+// after a time; by the newest sign of them, newest first.
 func (s *Store) HookIncidents(ctx context.Context, hook incident.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
 	return list(ctx, s, "incidents of hook "+hook.String(), scanIncident,
 		"SELECT "+prefixed("i", incidentColumns)+" FROM incidents i JOIN hook_incidents h ON h.incident_id = i.id "+
 			"WHERE h.hook_ns = ? AND h.hook = ? AND i.id IN (SELECT id FROM incidents WHERE resolution = '' AND cluster = ? UNION ALL "+
-			"SELECT id FROM incidents WHERE resolution <> '' AND resolved_at > ?) ORDER BY i.last_seen DESC, i.id LIMIT ?",
-		hook.Namespace, hook.Name, s.cfg.Cluster, micros(resolvedAfter), limit)
+			"SELECT id FROM incidents WHERE resolution <> '' AND resolved_at > ? AND cluster = ?) ORDER BY i.last_seen DESC, i.id LIMIT ?",
+		hook.Namespace, hook.Name, s.cfg.Cluster, micros(resolvedAfter), s.cfg.Cluster, limit)
 }
 
 // HookSummary returns how many of the hook's incidents are open, and when it last made a delivery
@@ -173,7 +182,8 @@ func (s *Store) HookSummary(ctx context.Context, hook incident.HookRef) (open in
 // LastDelivery returns the hook's newest delivery, or ErrNotFound.
 func (s *Store) LastDelivery(ctx context.Context, hook incident.HookRef) (*incident.Delivery, error) {
 	return one(ctx, s, "last delivery of hook "+hook.String(), scanDelivery,
-		"SELECT "+deliveryColumns+" FROM deliveries WHERE hook_ns = ? AND hook = ? ORDER BY created_at DESC LIMIT 1", hook.Namespace, hook.Name)
+		"SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? ORDER BY created_at DESC LIMIT 1",
+		s.cfg.Cluster, hook.Namespace, hook.Name)
 }
 
 // ConcernedHook is a hook that an incident concerns.
@@ -234,7 +244,7 @@ func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]Change, 
 
 // LastChange returns the newest number of the change sequence.
 func (s *Store) LastChange(ctx context.Context) (int64, error) {
-	return one(ctx, s, "the change sequence", func(row scanner) (n int64, err error) { err = row.Scan(&n); return },
+	return one(ctx, s, "the change sequence", scanNumber,
 		"SELECT value FROM meta WHERE name = 'seq'")
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -26,7 +27,7 @@ const (
 // saving collects what a Save adds beside the rows themselves: the change log and the counters.
 type saving struct {
 	tx     *Tx
-	now    int64
+	now    time.Time
 	log    [][]any
 	events map[eventCount]int64
 	hooks  map[hookCount]int64
@@ -46,7 +47,7 @@ type hookCount struct {
 // Save writes changes, and for each of them the change log and the counters. An event whose key
 // is known is an error: ask KnownKeys first, in the same transaction.
 func (tx *Tx) Save(ctx context.Context, c *Changes) error {
-	s := &saving{tx: tx, now: time.Now().UnixMicro(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}}
+	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}}
 	if err := s.saveEvents(ctx, c.Events); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (tx *Tx) Save(ctx context.Context, c *Changes) error {
 	if err := s.saveDeliveries(ctx, c.Deliveries); err != nil {
 		return err
 	}
-	if err := s.saveDecisions(ctx, c.Decisions); err != nil {
+	if err := s.saveDecisions(ctx, c); err != nil {
 		return err
 	}
 	if err := s.saveCounts(ctx); err != nil {
@@ -67,22 +68,31 @@ func (tx *Tx) Save(ctx context.Context, c *Changes) error {
 
 // change adds to the change log.
 func (s *saving) change(seq int64, kind, id, state string) {
-	s.log = append(s.log, []any{seq, kind, id, state, s.now})
+	s.log = append(s.log, []any{seq, kind, id, state, micros(s.now)})
 }
 
 func minute(t time.Time) int64 { return t.Unix() / 60 }
+
+// minute is the minute under which something is counted that happened at t: now, if that is not known.
+func (s *saving) minute(t time.Time) int64 {
+	if t.IsZero() {
+		t = s.now
+	}
+	return minute(t)
+}
 
 func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error {
 	rows := make([][]any, 0, len(events))
 	for _, e := range events {
 		rows = append(rows, eventRow(e))
 		s.change(e.ID, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
-		s.events[eventCount{minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
+		s.events[eventCount{s.minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
 	return s.tx.insert(ctx, "events", eventColumns, rows, "")
 }
 
 func (s *saving) saveIncidents(ctx context.Context, incidents []*incident.Incident) error {
+	incidents = lastOfEach(incidents, func(i *incident.Incident) string { return i.ID })
 	rows := make([][]any, 0, len(incidents))
 	for _, i := range incidents {
 		seq := s.tx.Next()
@@ -115,22 +125,19 @@ func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error 
 	if i.Open() {
 		return nil
 	}
-	rows, err := s.tx.query(ctx, "UPDATE events SET status = 'resolved' WHERE incident_id = ? AND status = 'firing' RETURNING id", i.ID)
+	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'resolved' WHERE incident_id = ? AND status = 'firing' RETURNING id", i.ID)
 	if err != nil {
-		return err
-	}
-	ids, err := collect(rows, func(row scanner) (id int64, err error) { err = row.Scan(&id); return })
-	if err != nil {
-		return err
+		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
 	}
 	for _, id := range ids {
 		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Resolved))
-		s.events[eventCount{minute(i.ResolvedAt), i.Cluster, i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
+		s.events[eventCount{s.minute(i.ResolvedAt), i.Cluster, i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
 	}
 	return nil
 }
 
 func (s *saving) saveDeliveries(ctx context.Context, deliveries []*incident.Delivery) error {
+	deliveries = lastOfEach(deliveries, func(d *incident.Delivery) string { return d.ID })
 	rows := make([][]any, 0, len(deliveries))
 	for _, d := range deliveries {
 		seq := s.tx.Next()
@@ -149,24 +156,80 @@ func (s *saving) countDelivery(ctx context.Context, d *incident.Delivery) error 
 	if !d.State.Ended() {
 		return nil
 	}
-	var state, outcome string
-	rows, err := s.tx.query(ctx, "SELECT state, outcome FROM deliveries WHERE id = ?", d.ID)
+	var state, outcome string // none if it is new
+	_, err := rowsOf(ctx, s.tx, func(row scanner) (bool, error) { return true, row.Scan(&state, &outcome) },
+		"SELECT state, outcome FROM deliveries WHERE id = ?", d.ID)
 	if err != nil {
-		return err
-	}
-	if _, err := collect(rows, func(row scanner) (bool, error) { return true, row.Scan(&state, &outcome) }); err != nil {
-		return err
+		return fmt.Errorf("read delivery %s: %w", d.ID, err)
 	}
 	if state != string(d.State) {
-		s.hooks[hookCount{minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
+		s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
 	}
 	if d.Outcome != "" && outcome != string(d.Outcome) {
-		s.hooks[hookCount{minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
+		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
 	}
 	return nil
 }
 
-func (s *saving) saveDecisions(ctx context.Context, decisions []incident.Decision) error {
+// lastOfEach leaves out all but the last of those with the same ID: one statement can't write a row twice.
+func lastOfEach[T any](all []T, id func(T) string) []T {
+	last := make(map[string]int, len(all))
+	for n, v := range all {
+		last[id(v)] = n
+	}
+	if len(last) == len(all) {
+		return all
+	}
+	var kept []T
+	for n, v := range all {
+		if last[id(v)] == n {
+			kept = append(kept, v)
+		}
+	}
+	return kept
+}
+
+type decisionKey struct {
+	event  int64
+	hook   incident.HookRef
+	config string
+}
+
+// newDecisions leaves out those that are recorded already, so that each is counted once. Those
+// about the events of the same Save are new without asking.
+func (s *saving) newDecisions(ctx context.Context, c *Changes) ([]incident.Decision, error) {
+	fresh := make(map[int64]bool, len(c.Events))
+	for _, e := range c.Events {
+		fresh[e.ID] = true
+	}
+	seen := make(map[decisionKey]bool, len(c.Decisions))
+	kept := make([]incident.Decision, 0, len(c.Decisions))
+	for _, d := range c.Decisions {
+		key := decisionKey{d.EventID, d.Hook, d.Config}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		if !fresh[d.EventID] {
+			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE event_id = ? AND hook_ns = ? AND hook = ? AND config = ?",
+				d.EventID, d.Hook.Namespace, d.Hook.Name, d.Config)
+			if err != nil {
+				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
+			}
+			if n > 0 {
+				continue
+			}
+		}
+		kept = append(kept, d)
+	}
+	return kept, nil
+}
+
+func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
+	decisions, err := s.newDecisions(ctx, c)
+	if err != nil {
+		return err
+	}
 	type pair struct {
 		hook     incident.HookRef
 		incident string
@@ -177,13 +240,13 @@ func (s *saving) saveDecisions(ctx context.Context, decisions []incident.Decisio
 		rows = append(rows, []any{
 			d.EventID, d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
 		})
-		s.hooks[hookCount{minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
+		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {
 			seen[p] = true
 			concerned = append(concerned, []any{d.Hook.Namespace, d.Hook.Name, d.IncidentID, d.HookUID})
 		}
 	}
-	if err := s.tx.insert(ctx, "decisions", decisionColumns, rows, " ON CONFLICT DO NOTHING"); err != nil {
+	if err := s.tx.insert(ctx, "decisions", decisionColumns, rows, ""); err != nil {
 		return err
 	}
 	return s.tx.insert(ctx, "hook_incidents", "hook_ns, hook, incident_id, hook_uid", concerned, " ON CONFLICT DO NOTHING")

@@ -12,17 +12,14 @@ import (
 
 // Tx is one write transaction.
 type Tx struct {
-	store *Store
-	first int64 // the change sequence's number at the start
-	seq   int64 // the newest number that was given out
+	store  *Store
+	first  int64 // the change sequence's number at the start
+	seq    int64 // the newest number that was given out
+	failed error // of the first statement that failed; it may have ended the transaction
 }
 
-func (tx *Tx) begin(ctx context.Context) error {
-	row, err := tx.row(ctx, "SELECT value FROM meta WHERE name = 'seq'")
-	if err != nil {
-		return err
-	}
-	if err := row.Scan(&tx.seq); err != nil {
+func (tx *Tx) begin(ctx context.Context) (err error) {
+	if tx.seq, err = tx.number(ctx, "SELECT value FROM meta WHERE name = 'seq'"); err != nil {
 		return fmt.Errorf("read the change sequence: %w", err)
 	}
 	tx.first = tx.seq
@@ -46,40 +43,73 @@ func (tx *Tx) Next() int64 {
 
 // stmt returns the prepared statement of a query; queries are constants, or few by construction.
 func (tx *Tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	if tx.failed != nil {
+		return nil, tx.failed // some errors end the transaction: what follows would not be part of it
+	}
 	if st := tx.store.stmts[query]; st != nil {
 		return st, nil
 	}
 	st, err := tx.store.conn.PrepareContext(ctx, query)
 	if err != nil {
-		return nil, fmt.Errorf("prepare %.60q: %w", query, err)
+		return nil, tx.fail(fmt.Errorf("prepare %.60q: %w", query, err))
 	}
 	tx.store.stmts[query] = st
 	return st, nil
 }
 
-func (tx *Tx) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	st, err := tx.stmt(ctx, query)
-	if err != nil {
-		return nil, err
+// fail notes that a statement failed: the transaction can't be committed any more.
+func (tx *Tx) fail(err error) error {
+	if tx.failed == nil {
+		tx.failed = err
 	}
-	return st.ExecContext(ctx, args...)
+	return err
 }
 
-func (tx *Tx) row(ctx context.Context, query string, args ...any) (*sql.Row, error) {
+// exec runs a statement and returns how many rows it changed.
+func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
 	st, err := tx.stmt(ctx, query)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	return st.QueryRowContext(ctx, args...), nil
+	result, err := st.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, tx.fail(err)
+	}
+	return result.RowsAffected()
 }
 
-func (tx *Tx) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// number reads the one number that a query finds.
+func (tx *Tx) number(ctx context.Context, query string, args ...any) (int64, error) {
+	found, err := rowsOf(ctx, tx, scanNumber, query, args...)
+	if err == nil && len(found) != 1 {
+		err = tx.fail(fmt.Errorf("%d rows for %.60q", len(found), query))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return found[0], nil
+}
+
+// rowsOf reads all rows that a query finds.
+func rowsOf[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	st, err := tx.stmt(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	return st.QueryContext(ctx, args...)
+	rows, err := st.QueryContext(ctx, args...)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	all, err := collect(rows, scan)
+	if err != nil {
+		return nil, tx.fail(err)
+	}
+	return all, nil
 }
+
+func scanNumber(row scanner) (n int64, err error) { err = row.Scan(&n); return n, err }
+
+func scanText(row scanner) (text string, err error) { err = row.Scan(&text); return text, err }
 
 // batches are the numbers of rows that one statement takes: few, so that the prepared statements
 // stay few.
@@ -119,43 +149,46 @@ func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, c
 func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, error) {
 	known := map[string]bool{}
 	err := inBatches(len(keys), func(from, to int) error {
-		args := make([]any, 0, to-from+1)
-		for _, k := range keys[from:to] {
-			args = append(args, k)
-		}
 		query := "SELECT event_key FROM events WHERE event_key IN (" + marks(to-from) + ") AND cluster = ?"
-		rows, err := tx.query(ctx, query, append(args, tx.store.cfg.Cluster)...)
-		if err != nil {
-			return fmt.Errorf("look up event keys: %w", err)
-		}
-		found, err := collect(rows, func(row scanner) (k string, err error) { err = row.Scan(&k); return })
+		found, err := rowsOf(ctx, tx, scanText, query, append(anys(keys[from:to]), tx.store.cfg.Cluster)...)
 		for _, k := range found {
 			known[k] = true
 		}
 		return err
 	})
-	return known, err
+	if err != nil {
+		return nil, fmt.Errorf("look up event keys: %w", err)
+	}
+	return known, nil
 }
 
 // GroupDeliveries returns the newest deliveries of a group, newest first.
 func (tx *Tx) GroupDeliveries(ctx context.Context, hook incident.HookRef, config, group string, limit int) ([]*incident.Delivery, error) {
-	rows, err := tx.query(ctx, "SELECT "+deliveryColumns+" FROM deliveries WHERE hook_ns = ? AND hook = ? AND config = ? AND grp = ? "+
-		"ORDER BY created_at DESC LIMIT ?", hook.Namespace, hook.Name, config, group, limit)
+	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? "+
+		"AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT ?", tx.store.cfg.Cluster, hook.Namespace, hook.Name, config, group, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the deliveries of group %s: %w", group, err)
 	}
-	return collect(rows, scanDelivery)
+	return found, nil
 }
 
 // CountDeliveries returns how many deliveries of a hook's configuration were made due since.
 func (tx *Tx) CountDeliveries(ctx context.Context, hook incident.HookRef, config string, since time.Time) (int, error) {
-	row, err := tx.row(ctx, "SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND config = ? AND created_at >= ?",
-		hook.Namespace, hook.Name, config, micros(since))
+	n, err := tx.number(ctx, "SELECT count(*) FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND created_at >= ?",
+		tx.store.cfg.Cluster, hook.Namespace, hook.Name, config, micros(since))
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("count the deliveries of hook %s: %w", hook, err)
 	}
-	var n int
-	return n, row.Scan(&n)
+	return int(n), nil
+}
+
+// anys are the arguments that values become.
+func anys[T any](values []T) []any {
+	args := make([]any, 0, len(values)+1)
+	for _, v := range values {
+		args = append(args, v)
+	}
+	return args
 }
 
 // collect reads all rows, and closes them.

@@ -93,9 +93,9 @@ CREATE TABLE deliveries (
   outcome     TEXT NOT NULL,
   outcome_at  BIGINT NOT NULL
 );
-CREATE INDEX deliveries_group ON deliveries (hook_ns, hook, config, grp, created_at);
-CREATE INDEX deliveries_hook ON deliveries (hook_ns, hook, created_at);
-CREATE INDEX deliveries_config ON deliveries (hook_ns, hook, config, created_at);
+CREATE INDEX deliveries_group ON deliveries (cluster, hook_ns, hook, config, grp, created_at);
+CREATE INDEX deliveries_hook ON deliveries (cluster, hook_ns, hook, created_at);
+CREATE INDEX deliveries_config ON deliveries (cluster, hook_ns, hook, config, created_at);
 CREATE INDEX deliveries_created ON deliveries (created_at, id);
 CREATE INDEX deliveries_unfinished ON deliveries (cluster, created_at) WHERE ended_at = 0;
 CREATE INDEX deliveries_unverified ON deliveries (ended_at) WHERE outcome = '';

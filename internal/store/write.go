@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Write runs do in one transaction, which is committed if do returns nil and rolled back as a
+// whole if not. One runs at a time, in the order of the calls; do must not call Write. When it
+// returns, the commit is on the disk, and with it all earlier ones: not even a power failure takes
+// it back. ctx ends the wait for earlier writes and the statements of do, but never a commit that
+// has begun: so an error always means that nothing of it is recorded.
+func (s *Store) Write(ctx context.Context, do func(*Tx) error) error {
+	return s.commit(ctx, full, do)
+}
+
+// WriteSoon is Write for what could be found out again: the commit survives the end of the process
+// at once, but a power failure only when the next Write or checkpoint has put it on the disk. It
+// saves the wait for the disk, which is most of a small commit's time.
+func (s *Store) WriteSoon(ctx context.Context, do func(*Tx) error) error {
+	return s.commit(ctx, normal, do)
+}
+
+// synchrony is how much of a commit is waited for.
+type synchrony string
+
+const (
+	full   synchrony = "FULL"   // the write-ahead log is on the disk
+	normal synchrony = "NORMAL" // it is with the kernel
+)
+
+// failureShown is how long Check goes on to tell of a write that failed, unless one succeeds: a
+// small write may fit where a large one did not.
+const failureShown = 30 * time.Second
+
+// Check proves that the history can be written; the error says what to do.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	now := s.cfg.Clock.Now()
+	if s.failed != nil && now.Sub(s.failedAt) < failureShown {
+		return s.failed
+	}
+	return explain(s.cfg.Path, s.transact(ctx, full, func(tx *Tx) error {
+		_, err := tx.exec(ctx, "INSERT INTO meta (name, value) VALUES ('checked', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+			now.UnixMicro())
+		return err
+	}))
+}
+
+// lock waits for its turn to write, first come first served.
+func (s *Store) lock(ctx context.Context) error {
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for earlier writes of the history: %w", ctx.Err())
+	}
+}
+
+func (s *Store) unlock() { <-s.turn }
+
+func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) error {
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	started := time.Now()
+	err := explain(s.cfg.Path, s.transact(ctx, sync, do))
+	writeSeconds.Observe(time.Since(started).Seconds())
+	if err == nil {
+		s.failed = nil
+		return nil
+	}
+	writeErrors.Inc()
+	if told := (*fileError)(nil); errors.As(err, &told) {
+		s.failed, s.failedAt = err, s.cfg.Clock.Now()
+	}
+	return err
+}
+
+// transact begins and ends the transaction by hand, on the one connection of the writer: so its
+// statements stay prepared from one transaction to the next.
+func (s *Store) transact(ctx context.Context, sync synchrony, do func(*Tx) error) error {
+	if s.stmts == nil {
+		return errClosed
+	}
+	if err := s.sameFile(); err != nil {
+		return err
+	}
+	if sync != s.sync {
+		if _, err := s.conn.ExecContext(ctx, "PRAGMA synchronous = "+string(sync)); err != nil {
+			return err
+		}
+		s.sync = sync
+	}
+	ended := context.WithoutCancel(ctx)
+	committed := false
+	defer func() {
+		if !committed { // an error, or a panic; an error may have ended the transaction already
+			_, _ = s.conn.ExecContext(ended, "ROLLBACK")
+		}
+	}()
+	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if err := s.run(ctx, do); err != nil {
+		return err
+	}
+	_, err := s.conn.ExecContext(ended, "COMMIT")
+	committed = err == nil
+	return err
+}
+
+// run is what happens between the begin of the transaction and its commit.
+func (s *Store) run(ctx context.Context, do func(*Tx) error) error {
+	tx := &Tx{store: s}
+	if err := tx.begin(ctx); err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		return err
+	}
+	if tx.failed != nil {
+		return tx.failed
+	}
+	return tx.finish(ctx)
+}
+
+// sameFile says whether the file is still where it was opened: what is written into a file that
+// was moved away or deleted is lost at the next start.
+func (s *Store) sameFile() error {
+	if s.file == nil {
+		return nil
+	}
+	now, err := os.Stat(s.cfg.Path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMoved, err)
+	}
+	if !os.SameFile(s.file, now) {
+		return errMoved
+	}
+	return nil
+}
