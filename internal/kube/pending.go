@@ -53,7 +53,7 @@ func pendingSince(p, old *podState, now time.Time) time.Time {
 	if old != nil && (old.has(podGated) || old.phase != phasePending) || p.has(podGated) {
 		return now
 	}
-	return time.Unix(p.created, 0)
+	return time.Unix(int64(p.created), 0)
 }
 
 // pendingDue tells the Pod if it is due.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -43,14 +44,13 @@ func (k podKey) uuid() string {
 // a signal that no Pod update brings (a timer's, an Event's) must tell. What many Pods have in
 // common is interned.
 type podState struct {
-	uid        string // only of a UID that could not be packed
-	name       string
+	name       string // with the UID before it if that could not be packed, see named
 	namespace  unique.Handle[string]
 	node       unique.Handle[string]
 	labels     unique.Handle[string] // as JSON
 	workload   unique.Handle[incident.Workload]
-	created    int64 // Unix seconds
 	containers []containerState
+	created    uint32 // Unix seconds
 	phase      phase
 	flags      podFlags
 }
@@ -81,13 +81,24 @@ const (
 // containerState is what is kept of a container.
 type containerState struct {
 	spec     unique.Handle[containerSpec]
-	id       uint64 // hash of the current instance's container ID; 0 if there is none
-	oom      uint64 // hash of the newest instance that was told as OOM-killed
-	oomOlder uint64 // and of the one before it
+	id       uint64  // hash of the current instance's container ID; 0 if there is none
+	ooms     *oomIDs // nil if none was OOM-killed
 	restarts int32
 	started  uint32 // Unix seconds at which the current instance started; 0 if it does not run
 	readyAt  uint32 // Unix seconds since when its startup is over; 0 if it is not
 	flags    containerFlags
+}
+
+// oomIDs are hashes of the two newest instances that were told as OOM-killed, the newest first.
+type oomIDs [2]uint64
+
+func (o *oomIDs) has(id uint64) bool { return o != nil && (o[0] == id || o[1] == id) }
+
+func (o *oomIDs) with(id uint64) *oomIDs {
+	if o == nil {
+		return &oomIDs{id}
+	}
+	return &oomIDs{id, o[0]}
 }
 
 type containerFlags uint8
@@ -152,11 +163,22 @@ func (p *podState) container(name string) *containerState {
 
 // resource names the Pod in signals.
 func (p *podState) resource(key podKey) incident.Resource {
-	uid := p.uid
-	if uid == "" {
-		uid = key.uuid()
+	uid, name, odd := strings.Cut(p.name, uidEnd)
+	if !odd {
+		uid, name = key.uuid(), p.name
 	}
-	return incident.Resource{Kind: "Pod", Namespace: p.namespace.Value(), Name: p.name, UID: uid}
+	return incident.Resource{Kind: "Pod", Namespace: p.namespace.Value(), Name: name, UID: uid}
+}
+
+// uidEnd parts a UID that could not be packed from the name: neither can have it.
+const uidEnd = "\x00"
+
+// named is what is kept of a Pod's name and UID.
+func named(name, uid string) string {
+	if _, packed := keyOf(uid); packed {
+		return strings.Clone(name)
+	}
+	return strings.ReplaceAll(uid, uidEnd, "") + uidEnd + strings.ReplaceAll(name, uidEnd, "")
 }
 
 func (p *podState) labelMap() map[string]string {
@@ -170,14 +192,11 @@ func (p *podState) labelMap() map[string]string {
 // compact keeps of a Pod what detection needs. old is what was kept of its former version; nil if
 // it was not known.
 func compact(pod *corev1.Pod, old *podState, now time.Time) (podKey, *podState) {
-	key, packed := keyOf(string(pod.UID))
+	key, _ := keyOf(string(pod.UID))
 	p := &podState{
-		name: strings.Clone(pod.Name), created: pod.CreationTimestamp.Unix(), phase: phases[pod.Status.Phase],
+		name: named(pod.Name, string(pod.UID)), created: seconds(pod.CreationTimestamp.Time), phase: phases[pod.Status.Phase],
 		namespace: unique.Make(pod.Namespace), node: unique.Make(pod.Spec.NodeName),
 		workload: unique.Make(workloadOf(pod)), labels: unique.Make(encodeLabels(pod.Labels)),
-	}
-	if !packed {
-		p.uid = strings.Clone(string(pod.UID))
 	}
 	if pod.DeletionTimestamp != nil {
 		p.flags |= podTerminating
@@ -214,7 +233,7 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 	var was *containerState
 	if old != nil {
 		if was = old.container(c.Name); was != nil {
-			s.oom, s.oomOlder, s.restarts, s.id = was.oom, was.oomOlder, was.restarts, was.id
+			s.ooms, s.restarts, s.id = was.ooms, was.restarts, was.id
 		}
 	}
 	st := statusOf(statuses, c.Name)
@@ -228,7 +247,7 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 	same := was != nil && was.id == s.id
 	if r := st.State.Running; r != nil {
 		s.flags |= containerRunning
-		s.started = uint32(max(0, min(r.StartedAt.Unix(), now.Unix()))) // a node's clock may be ahead
+		s.started = min(seconds(r.StartedAt.Time), seconds(now)) // a node's clock may be ahead
 	}
 	if st.Ready {
 		s.flags |= containerReady | containerWasReady
@@ -238,7 +257,7 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 	}
 	if st.Started != nil && *st.Started {
 		s.flags |= containerStarted
-		s.readyAt = uint32(now.Unix())
+		s.readyAt = seconds(now)
 		if same && was.readyAt != 0 {
 			s.readyAt = was.readyAt
 		}
@@ -314,6 +333,9 @@ func done(st *corev1.ContainerStatus, policy corev1.RestartPolicy) bool {
 	return t != nil && t.ExitCode == 0 && policy != corev1.RestartPolicyAlways
 }
 
+// seconds packs a time: Unix seconds, within the years 1970 to 2106.
+func seconds(t time.Time) uint32 { return uint32(min(max(0, t.Unix()), math.MaxUint32)) }
+
 func hash(s string) uint64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(s))
@@ -349,12 +371,8 @@ func writeJSON(b *strings.Builder, s string) {
 
 // unknownPod is what an Event says of a Pod that is not known.
 func unknownPod(ev *eventsv1.Event) *podState {
-	p := &podState{
-		name: ev.Regarding.Name, namespace: unique.Make(ev.Regarding.Namespace), node: unique.Make(""),
+	return &podState{
+		name: named(ev.Regarding.Name, string(ev.Regarding.UID)), namespace: unique.Make(ev.Regarding.Namespace), node: unique.Make(""),
 		labels: unique.Make("{}"), workload: unique.Make(incident.Workload{Kind: "Pod", Name: ev.Regarding.Name}),
 	}
-	if _, packed := keyOf(string(ev.Regarding.UID)); !packed {
-		p.uid = string(ev.Regarding.UID)
-	}
-	return p
 }

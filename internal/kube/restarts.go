@@ -157,10 +157,10 @@ func (b *builder) oomKills(old *podState, pod *corev1.Pod) {
 				instance = t.FinishedAt.String()
 			}
 			id := hash(instance)
-			if id == c.oom || id == c.oomOlder {
+			if c.ooms.has(id) {
 				continue
 			}
-			c.oom, c.oomOlder = id, c.oom
+			c.ooms = c.ooms.with(id)
 			if old == nil && b.tooOld(t.FinishedAt.Time) {
 				continue
 			}
