@@ -1,0 +1,201 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+func path(t testing.TB) string { return filepath.Join(t.TempDir(), "khook.db") }
+
+func says(t *testing.T, err error, want string) {
+	t.Helper()
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("it says %v, want %q", err, want)
+	}
+}
+
+func TestAnErrorMeansThatNothingIsRecordedAndNoErrorThatAllIs(t *testing.T) {
+	st := open(t, path(t))
+	done := 0
+	for i := range 400 {
+		ctx, cancel := context.WithCancel(t.Context())
+		timer := time.AfterFunc(time.Duration(rand.IntN(1500))*time.Microsecond, cancel)
+		key := fmt.Sprintf("k%d", i)
+		err := save(ctx, st, key)
+		timer.Stop()
+		cancel()
+		_, found := st.Incident(t.Context(), incident.DeriveID("incident", "", key))
+		if (err == nil) != (found == nil) {
+			t.Fatalf("%s: writing it says %v, reading it says %v", key, err, found)
+		}
+		if err == nil {
+			done++
+		}
+	}
+	if err := save(t.Context(), st, "last"); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, st, "events"); n != done+1 {
+		t.Errorf("%d events, %d were acknowledged", n, done+1)
+	}
+}
+
+func TestAPanicInAWriteRollsItBackAndTheNextOneGoesOn(t *testing.T) {
+	st := open(t, path(t))
+	func() {
+		defer func() { _ = recover() }()
+		_ = st.Write(t.Context(), func(tx *Tx) error {
+			if _, err := tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('half', 1)"); err != nil {
+				t.Error(err)
+			}
+			panic("a bug")
+		})
+	}()
+	if err := save(t.Context(), st, "k"); err != nil {
+		t.Errorf("after the panic: %v", err)
+	}
+	if n := count(t, st, "meta WHERE name = 'half'"); n != 0 {
+		t.Error("half of the write that panicked is there")
+	}
+}
+
+func TestAWriteWhoseStatementFailedIsNotCommittedThoughTheErrorWasIgnored(t *testing.T) {
+	st := open(t, path(t))
+	err := st.Write(t.Context(), func(tx *Tx) error {
+		_, _ = tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('before', 1)")
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _ = tx.exec(canceled, "INSERT INTO meta (name, value) VALUES ('failed', 1)")
+		_, _ = tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('after', 1)")
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("it says %v", err)
+	}
+	if n := count(t, st, "meta WHERE name IN ('before', 'failed', 'after')"); n != 0 {
+		t.Errorf("%d of its rows are there", n)
+	}
+}
+
+func TestNobodyWaitsForTheWriterLongerThanTheContextLets(t *testing.T) {
+	st := open(t, path(t))
+	err := st.Write(t.Context(), func(*Tx) error {
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := st.Check(canceled)
+		says(t, err, "wait for earlier writes")
+		return err
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("it says %v", err)
+	}
+}
+
+func TestReadinessGoesOnTellingOfAWriteThatFailed(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC))
+	st, err := Open(t.Context(), Config{Path: path(t), Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	limitPages(t, st, 60)
+	for n := 0; err == nil; n++ {
+		err = save(t.Context(), st, fmt.Sprintf("k%d", n))
+	}
+	limitPages(t, st, 1_000_000)
+	says(t, st.Check(t.Context()), "the disk is full")
+	clock.SetTime(clock.Now().Add(failureShown))
+	if err := st.Check(t.Context()); err != nil {
+		t.Errorf("nothing failed for a while: %v", err)
+	}
+}
+
+func limitPages(t *testing.T, st *Store, pages int) {
+	t.Helper()
+	if _, err := st.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
+	for name, harm := range map[string]func(file string) error{
+		"deleted":  os.Remove,
+		"moved":    func(file string) error { return os.Rename(file, file+".old") },
+		"replaced": func(file string) error { return errors.Join(os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := path(t)
+			st := open(t, file)
+			if err := harm(file); err != nil {
+				t.Fatal(err)
+			}
+			says(t, save(t.Context(), st, "k"), "moved, deleted or replaced")
+			says(t, st.Check(t.Context()), "restart khook")
+		})
+	}
+}
+
+func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
+	file := path(t)
+	st := open(t, file)
+	for _, table := range []string{"goose_db_version", "events"} {
+		if _, err := st.conn.ExecContext(t.Context(), "ALTER TABLE "+table+" RENAME TO their_"+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tables := count(t, st, "sqlite_master")
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), Config{Path: file})
+	says(t, err, "database of another program")
+	s := &Store{cfg: Config{Path: file}}
+	if s.read, err = sql.Open("sqlite", s.dsn(true)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.read.Close()
+	if n := count(t, s, "sqlite_master"); n != tables {
+		t.Errorf("it has %d tables and indexes now, had %d", n, tables)
+	}
+}
+
+func TestNoFileIsNamed(t *testing.T) {
+	_, err := Open(t.Context(), Config{})
+	says(t, err, "needs a file")
+}
+
+func TestAFileMayHaveAnyName(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a b.db", "50%.db", "who?.db", "#1.db", "x&_pragma=query_only(1).db", "ü.db"} {
+		file := filepath.Join(dir, name)
+		if err := save(t.Context(), open(t, file), "k"); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(file); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestClosingTwiceIsFine(t *testing.T) {
+	st := open(t, path(t))
+	for range 2 {
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := st.OpenIncidents(t.Context())
+	says(t, err, "closed")
+}
