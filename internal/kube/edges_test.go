@@ -195,6 +195,25 @@ func TestAStartOfKhookTellsNothingOfContainersThatStartedAsTheyMay(t *testing.T)
 	s.says()
 }
 
+func TestFailuresFromBeforeAContainerWasReadyDoNotAddUpWithThoseAfterAStartOfKhook(t *testing.T) {
+	s := newScene(t, withReadiness(httpProbe(3, 10, 20))...)
+	s.put()
+	s.run("app")
+	s.wait(20 * second)
+	s.probes("app", notReady, 3, 10*second)
+	s.wait(second)
+	s.ready("app", true)
+	s.restartKhook()
+	s.list()
+	for _, ev := range s.events {
+		s.see(ev, true)
+	}
+	s.wait(9 * second)
+	s.probe("app", notReady, 1)
+	s.wait(time.Hour)
+	s.says()
+}
+
 func TestFailuresThatTheKubeletHoldsBackAreNotTakenToBeInARow(t *testing.T) {
 	tell(t, []story{
 		{"a liveness probe that now and then fails, and kills nothing", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {

@@ -17,6 +17,9 @@ func (b *builder) probeDue(k probeKey, t *probeTrack) {
 		threshold = max(threshold, spec.threshold)
 		step = stepOf(spec, threshold)
 		if k.kind == readiness && spec.threshold > 0 && !b.allowed(c, t) {
+			if c.has(containerReady) {
+				t.reset() // it has passed since
+			}
 			return
 		}
 	}
