@@ -130,7 +130,7 @@ func healthy(pod *corev1.Pod) bool {
 	if pod.Status.Phase == corev1.PodSucceeded {
 		return true
 	}
-	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
+	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || nodeLost(pod) {
 		return false
 	}
 	for i := range pod.Spec.Containers {
@@ -147,6 +147,14 @@ func healthy(pod *corev1.Pod) bool {
 		}
 	}
 	return true
+}
+
+// nodeLost says whether the Pod's node is not heard of: the statuses of its containers are then
+// those of before.
+func nodeLost(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && (c.Status == corev1.ConditionUnknown || c.Status == corev1.ConditionFalse && c.Reason == "NodeNotReady")
+	})
 }
 
 // done says whether a container has completed and is not to run again.

@@ -41,7 +41,7 @@ const (
 	maxEventsPerProbe = 32               // Events of one probe that are told apart
 	maxKeysPerProbe   = 64               // keys that were told and are remembered
 	probeMemory       = time.Hour        // for how long failures are remembered, as for the Events themselves
-	probeSlack        = 10 * time.Second // what the kubelet's timing may be off
+	probeSlack        = 10 * time.Second // at most, what the kubelet's timing may be off
 )
 
 // failure adds what a version of an Event says to the streak. An Event that expired on the server
@@ -66,7 +66,7 @@ func (t *probeTrack) failure(p *podState, k probeKey, ev *eventsv1.Event, count 
 		added = t.attribute(c, spec, ev, added, known, at)
 	}
 	if spec.period > 0 && t.streak > 0 {
-		if gap := at.Sub(t.failed); gap > span(spec, added)+probeSlack {
+		if gap := at.Sub(t.failed); gap > span(spec, added)+slack(spec) {
 			added = min(added, fit(spec, gap))
 			if c.survived(k.kind, t.failed) {
 				added = 1 // the others were not in a row
@@ -93,7 +93,7 @@ func (c *containerState) survived(kind probeKind, since time.Time) bool {
 // attribute says how many of the added failures are of the container's current instance, and
 // begins a new streak with a new instance.
 func (t *probeTrack) attribute(c *containerState, spec probeSpec, ev *eventsv1.Event, added int32, known bool, at time.Time) int32 {
-	if !known && spec.period > 0 && at.Sub(firstSeen(ev)) > span(spec, added-1)+probeSlack {
+	if !known && spec.period > 0 && at.Sub(firstSeen(ev)) > span(spec, added-1)+slack(spec) {
 		added = 1 // they were not in a row
 	}
 	start := time.Unix(int64(c.started), 0)
@@ -126,6 +126,12 @@ func span(s probeSpec, n int32) time.Duration {
 		step += time.Duration(s.timeout) * time.Second
 	}
 	return time.Duration(n) * step * 11 / 10
+}
+
+// slack is what the kubelet's timing, and times to the second, may be off: less than a period, or a
+// probe that passed in between would not be noticed.
+func slack(s probeSpec) time.Duration {
+	return min(max(time.Duration(s.period)*time.Second/2, 2*time.Second), probeSlack)
 }
 
 // fit is how many failures in a row fit into d.

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -59,7 +60,7 @@ func ReadRecording(r io.Reader) (*Recording, error) {
 		rec.Records = append(rec.Records, record)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("after line %d: %w", n, err)
+		return nil, fmt.Errorf("line %d: %w (a line may have %d MiB)", n+1, err, maxRecord>>20)
 	}
 	if len(rec.Records) == 0 {
 		return nil, errors.New("there is no Pod and no Event in it")
@@ -74,6 +75,9 @@ func readRecord(line []byte) (Record, error) {
 		Type   watch.EventType `json:"type"`
 		Object json.RawMessage `json:"object"`
 	}
+	if bytes.HasPrefix(line, []byte{0x1f, 0x8b}) {
+		return Record{}, errors.New("the file is compressed: unpack it first")
+	}
 	if err := json.Unmarshal(line, &raw); err != nil {
 		return Record{}, err
 	}
@@ -82,22 +86,29 @@ func readRecord(line []byte) (Record, error) {
 	}
 	switch raw.Type {
 	case watch.Added, watch.Modified, watch.Deleted:
+	case watch.Bookmark, watch.Error:
+		return Record{}, nil // says nothing of an object
 	default:
 		return Record{}, fmt.Errorf(`"type" is %q: it must be ADDED, MODIFIED or DELETED`, raw.Type)
 	}
-	record := Record{T: time.Duration(*raw.T * float64(time.Second)), Type: raw.Type}
-	var meta struct {
-		Kind string `json:"kind"`
+	if len(raw.Object) == 0 {
+		return Record{}, errors.New(`"object" is missing`)
 	}
+	record := Record{T: time.Duration(*raw.T * float64(time.Second)), Type: raw.Type}
+	var meta metav1.TypeMeta
 	if err := json.Unmarshal(raw.Object, &meta); err != nil {
 		return Record{}, fmt.Errorf("object: %w", err)
 	}
 	var err error
-	switch meta.Kind {
-	case "Pod":
+	switch {
+	case meta.Kind == "Pod":
 		record.Pod = &corev1.Pod{}
 		err = json.Unmarshal(raw.Object, record.Pod)
-	case "Event":
+	case meta.Kind == "Event" && meta.APIVersion == "v1":
+		old := &corev1.Event{}
+		err = json.Unmarshal(raw.Object, old)
+		record.Event = fromCore(old)
+	case meta.Kind == "Event":
 		record.Event = &eventsv1.Event{}
 		err = json.Unmarshal(raw.Object, record.Event)
 	}
@@ -107,12 +118,26 @@ func readRecord(line []byte) (Record, error) {
 	return record, nil
 }
 
-// base finds when the recording started: so that nothing was seen before it happened. Objects have
-// times to the second, Events of the scheduler to the microsecond.
+// fromCore reads an Event of the older API, which holds the same under other names.
+func fromCore(e *corev1.Event) *eventsv1.Event {
+	ev := &eventsv1.Event{
+		ObjectMeta: e.ObjectMeta, EventTime: e.EventTime, Type: e.Type, Reason: e.Reason, Note: e.Message, Action: e.Action,
+		Regarding: e.InvolvedObject, Related: e.Related, ReportingController: e.ReportingController, ReportingInstance: e.ReportingInstance,
+		DeprecatedSource: e.Source, DeprecatedCount: e.Count, DeprecatedFirstTimestamp: e.FirstTimestamp, DeprecatedLastTimestamp: e.LastTimestamp,
+	}
+	if e.Series != nil {
+		ev.Series = &eventsv1.EventSeries{Count: e.Series.Count, LastObservedTime: e.Series.LastObservedTime}
+	}
+	return ev
+}
+
+// base finds when the recording started: so that nothing was seen before it was made. The times
+// are those of the API server, to the second; the clock of a node may be off.
 func base(records []Record) time.Time {
 	var b time.Time
 	for _, r := range records {
-		if at := newestTime(r); !at.IsZero() && at.Add(-r.T).After(b) {
+		at := created(r)
+		if !at.IsZero() && at.Add(-r.T).After(b) {
 			b = at.Add(-r.T)
 		}
 	}
@@ -122,25 +147,12 @@ func base(records []Record) time.Time {
 	return b.UTC()
 }
 
-// newestTime is the newest time that a record tells.
-func newestTime(r Record) time.Time {
+// created is when the API server took the record's object.
+func created(r Record) time.Time {
 	if r.Event != nil {
-		at := latest(r.Event.EventTime.Time, r.Event.DeprecatedLastTimestamp.Time, r.Event.CreationTimestamp.Time)
-		if r.Event.Series != nil {
-			at = latest(at, r.Event.Series.LastObservedTime.Time)
-		}
-		return at
+		return r.Event.CreationTimestamp.Time
 	}
-	at := r.Pod.CreationTimestamp.Time
-	for _, st := range statuses(r.Pod) {
-		if run := st.State.Running; run != nil {
-			at = latest(at, run.StartedAt.Time)
-		}
-		if t := ended(st); t != nil {
-			at = latest(at, t.FinishedAt.Time)
-		}
-	}
-	return at
+	return r.Pod.CreationTimestamp.Time
 }
 
 // Namespace is the namespace of the first Pod, or of the first Event.
