@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 
 	sqlite "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
@@ -52,6 +53,36 @@ func explain(path string, err error) error {
 		return &fileError{path, "use that version, or another file (--database)", err}
 	}
 	return err
+}
+
+// damage is the first sign that the file is damaged. It stays: what is written into such a file
+// is lost with it, so nothing more is.
+type damage struct{ first atomic.Pointer[error] }
+
+func (d *damage) note(err error) {
+	var se *sqlite.Error
+	if errors.As(err, &se) && (se.Code()&0xff == sqlite3.SQLITE_CORRUPT || se.Code()&0xff == sqlite3.SQLITE_NOTADB) {
+		d.first.CompareAndSwap(nil, &err)
+	}
+}
+
+func (d *damage) found() error {
+	if err := d.first.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// explain is explain for an error about the store's own file.
+func (s *Store) explain(err error) error {
+	s.damage.note(err)
+	return explain(s.cfg.Path, err)
+}
+
+// isDuplicate says whether a row could not be written because its key is there already.
+func isDuplicate(err error) bool {
+	var se *sqlite.Error
+	return errors.As(err, &se) && (se.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || se.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 }
 
 // fileError is an error about the state of the file.

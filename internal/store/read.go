@@ -15,15 +15,15 @@ import (
 func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	st, err := s.reads.stmt(ctx, s.read, query)
 	if err != nil {
-		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
 	}
 	rows, err := st.QueryContext(ctx, args...)
 	if err != nil {
-		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
 	}
 	all, err := collect(rows, scan)
 	if err != nil {
-		return nil, explain(s.cfg.Path, fmt.Errorf("read %s: %w", what, err))
+		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
 	}
 	return all, nil
 }

@@ -88,7 +88,11 @@ func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error
 		s.change(e.ID, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
 		s.events[eventCount{s.minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
-	return s.tx.insert(ctx, "events", eventColumns, rows, "")
+	err := s.tx.insert(ctx, "events", eventColumns, rows, "")
+	if isDuplicate(err) {
+		return fmt.Errorf("an event of these is recorded already: %w", err)
+	}
+	return err
 }
 
 func (s *saving) saveIncidents(ctx context.Context, incidents []*incident.Incident) error {

@@ -47,6 +47,7 @@ type Store struct {
 	write  *sql.DB
 	read   *sql.DB
 	reads  prepared // statements of read
+	damage damage
 
 	turn     chan struct{} // holds one token while somebody writes; guards what follows
 	conn     *sql.Conn     // the writer's one connection

@@ -46,7 +46,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if s.failed != nil && now.Sub(s.failedAt) < failureShown {
 		return s.failed
 	}
-	return explain(s.cfg.Path, s.transact(ctx, full, func(tx *Tx) error {
+	return s.explain(s.transact(ctx, full, func(tx *Tx) error {
 		_, err := tx.exec(ctx, "INSERT INTO meta (name, value) VALUES ('checked', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 			now.UnixMicro())
 		return err
@@ -71,7 +71,7 @@ func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) 
 	}
 	defer s.unlock()
 	started := time.Now()
-	err := explain(s.cfg.Path, s.transact(ctx, sync, do))
+	err := s.explain(s.transact(ctx, sync, do))
 	writeSeconds.Observe(time.Since(started).Seconds())
 	if err == nil {
 		s.failed = nil
@@ -90,7 +90,7 @@ func (s *Store) transact(ctx context.Context, sync synchrony, do func(*Tx) error
 	if s.stmts == nil {
 		return errClosed
 	}
-	if err := s.sameFile(); err != nil {
+	if err := errors.Join(s.damage.found(), s.sameFile()); err != nil {
 		return err
 	}
 	if sync != s.sync {

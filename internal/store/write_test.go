@@ -131,9 +131,11 @@ func limitPages(t *testing.T, st *Store, pages int) {
 
 func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
 	for name, harm := range map[string]func(file string) error{
-		"deleted":  os.Remove,
-		"moved":    func(file string) error { return os.Rename(file, file+".old") },
-		"replaced": func(file string) error { return errors.Join(os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600)) },
+		"deleted": os.Remove,
+		"moved":   func(file string) error { return os.Rename(file, file+".old") },
+		"replaced": func(file string) error {
+			return errors.Join(os.Rename(file, file+".old"), os.WriteFile(file, nil, 0o600))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := path(t)
