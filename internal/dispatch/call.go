@@ -14,32 +14,68 @@ import (
 // call sends the delivery's message to its agent, when the agent has time and kagent is not
 // known to be down.
 func (d *Dispatcher) call(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	if why := d.refusal(dl); why != "" {
+		return d.end(ctx, dl, incident.Canceled, why)
+	}
 	if !d.slots.acquire(dl.Agent, dl.ID) {
-		return 0, nil // release wakes it
+		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // release wakes it
+	}
+	if n := d.notes.get(dl.ID); n.sent != nil { // the answer is here and could not be recorded
+		return d.accepted(ctx, dl, n)
 	}
 	if !d.breaker.TryAcquirePermit() {
-		if dl.State == incident.Pending {
+		if !busy(dl) {
 			d.queueAll(d.slots.release(dl.Agent, dl.ID))
 		}
 		return wait.Jitter(max(d.breaker.RemainingDelay(), d.cfg.RetryMin), 0.5), nil
 	}
-	resend := dl.State == incident.Calling || dl.CatchUp
 	if err := d.announce(ctx, dl); err != nil {
-		d.breaker.RecordSuccess()
+		d.noVerdict()
 		return 0, err
 	}
+	return d.send(ctx, dl)
+}
+
+// send makes the call that was announced. When ctx ends meanwhile the agent has a last moment to
+// answer: after that the delivery stays "calling", and the next run finds out what became of it.
+func (d *Dispatcher) send(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	sending, cancel := d.graced(ctx)
+	defer cancel()
 	start := d.cfg.Clock.Now()
-	task, err := d.agent.Send(ctx, request(dl, resend))
+	task, err := d.agent.Send(sending, request(dl))
 	took := d.cfg.Clock.Since(start)
-	if ctx.Err() != nil && err != nil {
-		d.breaker.RecordSuccess()
-		return 0, ctx.Err() // it stays "calling": the next run finds out what became of it
+	if err != nil && sending.Err() != nil {
+		return 0, sending.Err()
 	}
 	d.judge(err)
 	if err != nil {
 		return d.callFailed(context.WithoutCancel(ctx), dl, err, took)
 	}
-	return d.accepted(context.WithoutCancel(ctx), dl, task, took)
+	n := note{sent: &task, took: took}
+	d.notes.put(dl.ID, n)
+	return d.accepted(ctx, dl, n)
+}
+
+// graced returns a context that ends some time after ctx.
+func (d *Dispatcher) graced(ctx context.Context) (context.Context, context.CancelFunc) {
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-out.Done():
+		case <-time.After(d.cfg.Grace):
+			cancel()
+		}
+	})
+	return out, func() { stop(); cancel() }
+}
+
+// refusal tells why the delivery must not be sent. One whose message may have arrived is followed
+// to its end whatever the Hook says now.
+func (d *Dispatcher) refusal(dl *incident.Delivery) string {
+	if d.cfg.Refusal == nil || dl.State != incident.Pending || dl.CatchUp && dl.Attempt > 0 {
+		return ""
+	}
+	return d.cfg.Refusal(dl)
 }
 
 // announce records that the message is about to be sent, and what is sent.
@@ -52,12 +88,13 @@ func (d *Dispatcher) announce(ctx context.Context, dl *incident.Delivery) error 
 		dl.Data = data
 	}
 	from := dl.State
+	dl.CatchUp = dl.CatchUp || from == incident.Calling // an earlier attempt may have arrived: look first, from now on
 	dl.State, dl.CalledAt, dl.NextAt = incident.Calling, d.cfg.Clock.Now(), time.Time{}
 	dl.Attempt++
 	return d.save(ctx, dl, Change{From: from})
 }
 
-func request(dl *incident.Delivery, resend bool) agent.Request {
+func request(dl *incident.Delivery) agent.Request {
 	return agent.Request{
 		Agent:     dl.Agent,
 		MessageID: dl.MessageID(),
@@ -65,7 +102,7 @@ func request(dl *incident.Delivery, resend bool) agent.Request {
 		Title:     fmt.Sprintf("khook %s: %s in %s", dl.EventType, dl.Group, dl.Hook.Namespace),
 		Prompt:    dl.Prompt,
 		Data:      []byte(dl.Data),
-		Resend:    resend,
+		Resend:    dl.CatchUp,
 	}
 }
 
@@ -78,14 +115,23 @@ func (d *Dispatcher) judge(err error) {
 	d.breaker.RecordSuccess()
 }
 
+// noVerdict gives back a permit of the circuit breaker that led to no call. Where only one call is
+// let through, to try kagent, the next one waits as if it had failed.
+func (d *Dispatcher) noVerdict() {
+	if d.breaker.IsHalfOpen() {
+		d.breaker.RecordFailure()
+	}
+}
+
 // accepted records what the agent made of the message.
-func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, task agent.Task, took time.Duration) (time.Duration, error) {
-	from := dl.State
+func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, n note) (time.Duration, error) {
+	from, task := dl.State, n.sent
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Error = task.Dialect, task.ContextID, task.ID, ""
-	keep(dl, task)
-	if err := d.save(ctx, dl, Change{From: from, Took: took}); err != nil {
+	keep(dl, *task)
+	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}); err != nil {
 		return 0, err
 	}
+	d.notes.put(dl.ID, note{})
 	d.cfg.Log.Info("agent called", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "task", dl.TaskID,
 		"state", dl.State, "attempt", dl.Attempt)
 	return d.after(ctx, dl)
@@ -98,12 +144,14 @@ func (d *Dispatcher) after(ctx context.Context, dl *incident.Delivery) (time.Dur
 		return d.verify(ctx, dl)
 	case dl.State.Ended():
 		return 0, nil
-	default:
-		return d.pollPause(dl), nil
+	case dl.State == incident.Working && d.cfg.Follow:
+		d.stream(ctx, *dl)
 	}
+	return d.pollPause(dl), nil
 }
 
-// maxBadAnswers is how often an agent may answer with something that is no answer, or be absent.
+// maxBadAnswers is how often in a row an agent may answer with something that is no answer, or be
+// absent.
 const maxBadAnswers = 5
 
 // callFailed decides between another attempt and the end. Only what certainly had no effect is
@@ -111,20 +159,14 @@ const maxBadAnswers = 5
 func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err error, took time.Duration) (time.Duration, error) {
 	from := dl.State
 	dl.Error = agent.Explain(err)
-	if agent.Final(err) || agent.Limited(err) && dl.Attempt >= maxBadAnswers {
+	switch n := d.badAnswers(dl.ID, err); {
+	case agent.Final(err), n >= maxBadAnswers:
 		dl.State = incident.Failed
-	} else {
-		pause := d.retryPause(dl.Attempt)
-		if after := agent.RetryAfter(err); after > pause {
-			pause = wait.Jitter(min(after, time.Hour), 0.1)
-		}
+	default:
+		dl.NextAt = d.cfg.Clock.Now().Add(d.callPause(dl.Attempt, err))
 		if agent.NoEffect(err) {
 			dl.State = incident.Pending
-			if from == incident.Calling && dl.Attempt > 1 {
-				dl.CatchUp = true // an earlier attempt may have arrived: keep looking first
-			}
 		}
-		dl.NextAt = d.cfg.Clock.Now().Add(pause)
 	}
 	if err := d.save(ctx, dl, Change{From: from, Err: err, Took: took}); err != nil {
 		return 0, err
@@ -138,6 +180,25 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err 
 	d.cfg.Log.Info("agent call failed, will retry", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
 		"attempt", dl.Attempt, "in", pause.Round(time.Millisecond), "error", dl.Error)
 	return max(pause, time.Millisecond), nil
+}
+
+// badAnswers counts the answers in a row that are worth only a few attempts.
+func (d *Dispatcher) badAnswers(id string, err error) int {
+	n := d.notes.get(id)
+	if n.bad++; !agent.Limited(err) {
+		n.bad = 0
+	}
+	d.notes.put(id, n)
+	return n.bad
+}
+
+// callPause is how long to wait before the next attempt: what kagent asks for, if that is longer.
+func (d *Dispatcher) callPause(attempt int, err error) time.Duration {
+	pause := d.retryPause(attempt)
+	if after := agent.RetryAfter(err); after > pause {
+		return wait.Jitter(min(after, time.Hour), 0.1)
+	}
+	return pause
 }
 
 // retryPause grows exponentially with the attempts, with jitter.

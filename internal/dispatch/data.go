@@ -26,8 +26,9 @@ type payload struct {
 	Hook      string             `json:"hook"`
 	EventType incident.EventType `json:"eventType"`
 	Group     string             `json:"group"`
-	Total     int                `json:"totalIncidents"`
-	Incidents []told             `json:"incidents"` // at most maxTold
+	Total     int                `json:"totalIncidents"`          // at most maxIncidents
+	More      bool               `json:"moreIncidents,omitempty"` // there are more than Total
+	Incidents []told             `json:"incidents"`               // at most maxTold
 	Effects   []told             `json:"effects,omitempty"`
 	Cause     *told              `json:"cause,omitempty"`
 	Shared    *incident.Shared   `json:"sharedCause,omitempty"`
@@ -64,13 +65,15 @@ func tell(inc *incident.Incident) told {
 // data builds the structured part of a delivery: its incidents, what they caused, what caused
 // them, and what else fails for the same reason.
 func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, error) {
-	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents)
+	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents+1)
 	if err != nil {
 		return "", fmt.Errorf("read the incidents of delivery %s: %w", dl.ID, err)
 	}
+	more := len(incidents) > maxIncidents
+	incidents = incidents[:min(len(incidents), maxIncidents)]
 	p := payload{
 		Warning: warning, Delivery: dl.ID, Cluster: dl.Cluster, Hook: dl.Hook.String(),
-		EventType: dl.EventType, Group: dl.Group, Total: len(incidents),
+		EventType: dl.EventType, Group: dl.Group, Total: len(incidents), More: more,
 	}
 	ids := make([]string, 0, len(incidents))
 	var causes []string
@@ -108,16 +111,22 @@ func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, e
 	return encode(p)
 }
 
-// encode fits the payload into its bound, by leaving out incidents.
+// encode fits the payload into its bound, by leaving out the effects and incidents that stand
+// last, and then what is not about the first incident.
 func encode(p payload) (string, error) {
 	for {
 		out, err := json.Marshal(p)
-		if err != nil {
+		switch {
+		case err != nil:
 			return "", fmt.Errorf("encode the data part: %w", err)
-		}
-		if len(out) <= incident.MaxData {
+		case len(out) <= incident.MaxData:
 			return string(out), nil
+		case len(p.Incidents) > 1, len(p.Effects) > 0:
+			p.Incidents, p.Effects = p.Incidents[:(len(p.Incidents)+1)/2], p.Effects[:len(p.Effects)/2]
+		case p.Shared != nil, p.Cause != nil:
+			p.Shared, p.Cause = nil, nil
+		default:
+			return "", fmt.Errorf("the data part of delivery %s has %d bytes and can't be made smaller", p.Delivery, len(out))
 		}
-		p.Incidents, p.Effects = p.Incidents[:max(1, len(p.Incidents)/2)], p.Effects[:len(p.Effects)/2]
 	}
 }

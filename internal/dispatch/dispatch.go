@@ -43,11 +43,15 @@ type Config struct {
 	RetryMax     time.Duration // longest such pause; 5 min
 	VerifyWindow time.Duration // how long the incidents are watched after the agent's end; 10 min
 	BreakerDelay time.Duration // how long all calls wait after kagent failed repeatedly; 10 s
+	Grace        time.Duration // how long a message under way may still be answered once Run is to end; 3 s
 	Follow       bool          // use the agent's stream where it has one
 	Clock        clock.WithTicker
 	Log          logr.Logger
 	// Shared tells what else fails for the same reason; may be nil.
 	Shared func(*incident.Incident) *incident.Shared
+	// Refusal tells why a delivery whose message was never sent must not be sent any more; "" if it
+	// may. May be nil.
+	Refusal func(*incident.Delivery) string
 	// Observe is called after each committed change of a delivery, with its former state. It
 	// must not block.
 	Observe func(Change)
@@ -73,6 +77,7 @@ func (c *Config) setDefaults() {
 	def(&c.RetryMax, 5*time.Minute)
 	def(&c.VerifyWindow, 10*time.Minute)
 	def(&c.BreakerDelay, 10*time.Second)
+	def(&c.Grace, 3*time.Second)
 	if c.Concurrency == 0 {
 		c.Concurrency = 5
 	}
@@ -95,6 +100,9 @@ type Dispatcher struct {
 	queue   workqueue.TypedDelayingInterface[string]
 	slots   *slots
 	breaker circuitbreaker.CircuitBreaker[any]
+	notes   *notes
+
+	vanishAfter time.Duration // for how long a task that kagent does not know is looked for
 
 	followers sync.WaitGroup
 	following sync.Map // IDs of deliveries whose stream is read, or is not to be read again
@@ -107,20 +115,23 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	return &Dispatcher{
 		cfg: cfg, store: st, agent: a,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
-		slots: newSlots(cfg.Concurrency),
+		slots: newSlots(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
 		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(5).WithSuccessThreshold(1).
 			WithDelay(cfg.BreakerDelay).Build(),
 	}
 }
 
+// maxDown is how long khook may be down without losing the outcomes of deliveries that ended before.
+const maxDown = 24 * time.Hour
+
 // maxUnfinished bounds how many deliveries are taken up at a start.
 const maxUnfinished = 100_000
 
-// Run takes up what an earlier run left unfinished, and works until ctx ends. Steps under way
-// are finished first, within the limits of their network calls.
+// Run takes up what an earlier run left unfinished, and works until ctx ends. A message under way
+// may still be answered for Config.Grace; what else is under way is left to the next run.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.queue.ShutDown()
-	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-2*d.cfg.VerifyWindow), maxUnfinished)
+	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-d.cfg.VerifyWindow-maxDown), maxUnfinished)
 	if ctx.Err() != nil {
 		return nil // told to end before it began
 	}
@@ -128,7 +139,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return fmt.Errorf("read the unfinished deliveries: %w", err)
 	}
 	for _, dl := range unfinished {
-		if busy(dl.State) {
+		if busy(dl) {
 			d.slots.hold(dl.Agent, dl.ID)
 		}
 		d.queue.Add(dl.ID)
@@ -178,7 +189,11 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 	}
 	next, err := d.Reconcile(ctx, id)
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, store.ErrNotFound):
+	case ctx.Err() != nil:
+	case errors.Is(err, store.ErrNotFound):
+		d.notes.put(id, note{})
+		d.following.Delete(id)
+		d.queueAll(d.slots.forget(id))
 	case err != nil:
 		d.cfg.Log.Error(err, "delivery step failed, will repeat it", "delivery", id, "in", d.cfg.RetryMin)
 		d.queue.AddAfter(id, wait.Jitter(d.cfg.RetryMin, 1))
@@ -198,8 +213,11 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 	if !dl.State.Ended() && !now.Before(dl.Deadline()) {
 		return d.expire(ctx, dl)
 	}
-	if wait := dl.NextAt.Sub(now); wait > 0 && (dl.State == incident.Pending || dl.State == incident.Calling) {
-		return wait, nil
+	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
+		if !busy(dl) {
+			d.queueAll(d.slots.release(dl.Agent, dl.ID))
+		}
+		return dl.NextAt.Sub(now), nil
 	}
 	switch dl.State {
 	case incident.Pending, incident.Calling:
@@ -225,10 +243,17 @@ func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change) 
 	if err != nil {
 		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
 	}
-	if !busy(dl.State) {
+	if busy(dl) {
+		d.slots.hold(dl.Agent, dl.ID) // also one that a person set to work again
+	} else {
 		d.queueAll(d.slots.release(dl.Agent, dl.ID))
 	}
-	c.Delivery = dl
+	if dl.State.Ended() {
+		d.notes.put(dl.ID, note{})
+		d.following.Delete(dl.ID)
+	}
+	told := *dl // dl may change in the same step
+	c.Delivery = &told
 	d.cfg.Observe(c)
 	return nil
 }
@@ -239,10 +264,22 @@ func (d *Dispatcher) queueAll(ids []string) {
 	}
 }
 
-// busy says whether a delivery in this state takes up its agent.
-func busy(s incident.DeliveryState) bool { return s == incident.Calling || s == incident.Working }
+// maxHeld is after how many attempts a delivery whose answers get lost no longer keeps other
+// deliveries from its agent while it pauses.
+const maxHeld = 5
 
-// end brings the delivery to a final state.
+// busy says whether the delivery takes up its agent, as far as is known.
+func busy(dl *incident.Delivery) bool {
+	switch dl.State {
+	case incident.Working:
+		return true
+	case incident.Calling:
+		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld
+	}
+	return false
+}
+
+// end brings the delivery to a final state other than success.
 func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident.DeliveryState, why string) (time.Duration, error) {
 	from := dl.State
 	dl.State, dl.Error = to, why
@@ -250,23 +287,5 @@ func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident
 		return 0, err
 	}
 	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "reason", dl.Error)
-	if to == incident.Succeeded {
-		return d.verify(ctx, dl)
-	}
 	return 0, nil
-}
-
-// expire ends a delivery whose time is up, and tells the agent to stop.
-func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
-	why := fmt.Sprintf("the agent was not reached within %s", incident.MaxWait)
-	if dl.Error != "" {
-		why += "; last error: " + dl.Error
-	}
-	if dl.TaskID != "" {
-		why = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
-		if _, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID); err != nil {
-			d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", err.Error())
-		}
-	}
-	return d.end(ctx, dl, incident.Expired, why)
 }

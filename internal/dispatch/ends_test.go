@@ -107,10 +107,9 @@ func eventuallyDue(r *rig, d *incident.Delivery) {
 	r.eventually("it has ended", func() bool {
 		now := r.now(d)
 		if now.State == incident.Pending && time.Until(now.NextAt) > time.Second {
-			r.halt()
 			now.NextAt = time.Now()
 			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*incident.Delivery{now}} })
-			r.start()
+			r.d.Wake(d.ID)
 		}
 		return now.State.Ended()
 	}, func() string { return string(r.now(d).State) })
@@ -200,5 +199,28 @@ func TestTheDataPartTellsAllAndIsBounded(t *testing.T) {
 	}
 	if text, err := encode(big); err != nil || len(text) > incident.MaxData {
 		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
+func TestAHookThatIsStoppedCallsNobody(t *testing.T) {
+	var stopped atomic.Bool
+	r := newRig(t, kagenttest.Options{}, func(c *Config) {
+		c.Refusal = func(*incident.Delivery) string {
+			if stopped.Load() {
+				return "the Hook was suspended before its agent was called"
+			}
+			return ""
+		}
+	})
+	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Card, Times: -1, Status: http.StatusServiceUnavailable})
+	d := r.due()
+	r.until(d, "it was tried", func(d *incident.Delivery) bool { return d.State == incident.Pending && d.Attempt > 0 })
+	stopped.Store(true)
+	r.kagent.Heal()
+	if d = r.untilState(d, incident.Canceled); d.Error != "the Hook was suspended before its agent was called" {
+		t.Errorf("%q", d.Error)
+	}
+	if len(r.kagent.Messages()) != 0 {
+		t.Error("the agent was called")
 	}
 }

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,7 +13,8 @@ import (
 // keep takes over what the task says.
 func keep(dl *incident.Delivery, t agent.Task) {
 	dl.TaskState = string(t.State)
-	if t.Answer != "" {
+	// A question is no answer, and the end's answer replaces what was said on the way.
+	if t.Answer != "" && t.Answer != t.Question || t.State == agent.Completed {
 		dl.Answer = incident.Truncate(t.Answer, incident.MaxAnswer)
 	}
 	switch t.State {
@@ -45,11 +47,9 @@ func (d *Dispatcher) follow(ctx context.Context, dl *incident.Delivery) (time.Du
 	if err != nil {
 		return d.lookFailed(ctx, dl, err)
 	}
+	d.notes.put(dl.ID, note{})
 	if err := d.progress(context.WithoutCancel(ctx), dl, task); err != nil {
 		return 0, err
-	}
-	if dl.State == incident.Working && d.cfg.Follow {
-		d.stream(ctx, *dl)
 	}
 	return d.after(ctx, dl)
 }
@@ -71,16 +71,12 @@ func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task a
 	return nil
 }
 
-// vanishAfter is for how long a task that kagent does not know is looked for.
-const vanishAfter = time.Minute
-
-// lookFailed keeps looking, unless kagent says that there is no such task.
+// lookFailed keeps looking, unless kagent says for a while that there is no such task.
 func (d *Dispatcher) lookFailed(ctx context.Context, dl *incident.Delivery, err error) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	now := d.cfg.Clock.Now()
-	if agent.TaskGone(err) && now.Sub(dl.CalledAt) > vanishAfter {
+	if agent.TaskGone(err) && d.goneFor(dl.ID) >= d.vanishAfter {
 		return d.end(ctx, dl, incident.Failed, fmt.Sprintf("kagent no longer knows the task %s: its answer is lost", dl.TaskID))
 	}
 	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), incident.MaxError); why != dl.Error {
@@ -93,12 +89,26 @@ func (d *Dispatcher) lookFailed(ctx context.Context, dl *incident.Delivery, err 
 	return max(d.pollPause(dl), agent.RetryAfter(err)), nil
 }
 
+// goneFor is how long kagent has not known the delivery's task. It may be back after a restart or
+// an upgrade of kagent.
+func (d *Dispatcher) goneFor(id string) time.Duration {
+	now, n := d.cfg.Clock.Now(), d.notes.get(id)
+	if n.gone.IsZero() {
+		n.gone = now
+		d.notes.put(id, n)
+	}
+	return now.Sub(n.gone)
+}
+
 // pollPause is how long to wait before the next look: longer the longer the task takes, and never
 // past its deadline.
 func (d *Dispatcher) pollPause(dl *incident.Delivery) time.Duration {
 	now := d.cfg.Clock.Now()
 	pause := min(max(now.Sub(dl.CalledAt)/4, d.cfg.PollMin), d.cfg.PollMax)
-	return max(min(pause, dl.Deadline().Sub(now)), time.Millisecond)
+	if left := dl.Deadline().Sub(now); left > 0 {
+		return min(pause, left)
+	}
+	return pause
 }
 
 // maxFollowers bounds the streams that are read at the same time; further tasks are polled.
@@ -129,7 +139,7 @@ func (d *Dispatcher) stream(ctx context.Context, dl incident.Delivery) {
 		if err == nil {
 			d.following.Delete(dl.ID)
 		} // else it stays marked: the task is polled from now on
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, agent.ErrNoStream) {
 			d.queue.Add(dl.ID)
 		}
 	})
@@ -152,13 +162,12 @@ func (d *Dispatcher) verify(ctx context.Context, dl *incident.Delivery) (time.Du
 	if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
 		return 0, err
 	}
-	d.following.Delete(dl.ID)
 	d.cfg.Log.Info("outcome known", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "outcome", outcome)
 	return 0, nil
 }
 
 // outcomeOf judges the incidents of a delivery at now: "" while one is open, until the window
-// ends.
+// ends. What ended later, while nobody watched, was open at the window's end.
 func outcomeOf(incidents []*incident.Incident, until, now time.Time) (incident.Outcome, time.Time) {
 	last, recovered, open := time.Time{}, true, false
 	for _, inc := range incidents {
@@ -171,7 +180,7 @@ func outcomeOf(incidents []*incident.Incident, until, now time.Time) (incident.O
 	switch {
 	case open && now.Before(until):
 		return "", until
-	case open:
+	case open, last.After(until):
 		return incident.OutcomePersisting, now
 	case recovered && len(incidents) > 0:
 		return incident.OutcomeRecovered, last

@@ -8,7 +8,7 @@ import (
 )
 
 // slots bounds how many deliveries each agent works on. Those that must wait are let in first
-// come, first served.
+// come, first served: while one waits, no later one finds a free slot.
 type slots struct {
 	limit int
 
@@ -25,6 +25,7 @@ func newSlots(limit int) *slots {
 func (s *slots) hold(a incident.AgentRef, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.leave(a, id)
 	s.take(a, id)
 }
 
@@ -35,12 +36,25 @@ func (s *slots) take(a incident.AgentRef, id string) {
 	s.held[a][id] = true
 }
 
+// leave takes the delivery out of the agent's line.
+func (s *slots) leave(a incident.AgentRef, id string) {
+	if i := slices.Index(s.wait[a], id); i >= 0 {
+		s.wait[a] = slices.Delete(s.wait[a], i, i+1)
+	}
+	if len(s.wait[a]) == 0 {
+		delete(s.wait, a)
+	}
+}
+
 // acquire takes a slot, or puts the delivery into the agent's line and returns false. release
-// returns its ID when it is its turn.
+// gives it a slot when it is its turn.
 func (s *slots) acquire(a incident.AgentRef, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held[a][id] || len(s.held[a]) < s.limit {
+	if s.held[a][id] {
+		return true
+	}
+	if len(s.held[a]) < s.limit {
 		s.take(a, id)
 		return true
 	}
@@ -50,26 +64,44 @@ func (s *slots) acquire(a incident.AgentRef, id string) bool {
 	return false
 }
 
-// release gives the slot back and returns the deliveries that may try now.
+// release gives the slot back, or leaves the line. It returns the deliveries that have a slot now
+// and must be woken.
 func (s *slots) release(a incident.AgentRef, id string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held[a] != nil {
-		delete(s.held[a], id)
-		if len(s.held[a]) == 0 {
-			delete(s.held, a)
-		}
+	s.leave(a, id)
+	delete(s.held[a], id)
+	var next []string
+	for len(s.wait[a]) > 0 && len(s.held[a]) < s.limit {
+		first := s.wait[a][0]
+		s.leave(a, first)
+		s.take(a, first)
+		next = append(next, first)
 	}
-	s.wait[a] = slices.DeleteFunc(s.wait[a], func(w string) bool { return w == id })
-	n := min(len(s.wait[a]), s.limit-len(s.held[a]))
-	if n <= 0 {
-		return nil
-	}
-	next := slices.Clone(s.wait[a][:n])
-	if s.wait[a] = s.wait[a][n:]; len(s.wait[a]) == 0 {
-		delete(s.wait, a)
+	if len(s.held[a]) == 0 {
+		delete(s.held, a)
 	}
 	return next
+}
+
+// forget releases a delivery whose agent is not known any more.
+func (s *slots) forget(id string) []string {
+	a, ok := s.find(id)
+	if !ok {
+		return nil
+	}
+	return s.release(a, id)
+}
+
+func (s *slots) find(id string) (incident.AgentRef, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for a, held := range s.held { // an agent with a line has no free slot
+		if held[id] || slices.Contains(s.wait[a], id) {
+			return a, true
+		}
+	}
+	return incident.AgentRef{}, false
 }
 
 func (s *slots) waiting() int {

@@ -1,0 +1,65 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// lateLook is for how long after a delivery's deadline its task is looked for when kagent does not
+// answer: the agent may have finished in time, while khook or kagent was down.
+const lateLook = 10 * time.Minute
+
+// expire ends a delivery whose time is up, and tells the agent to stop. What the agent finished
+// meanwhile counts.
+func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	if dl.TaskID != "" {
+		task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
+		if err != nil && !agent.TaskGone(err) && d.cfg.Clock.Now().Before(dl.Deadline().Add(lateLook)) {
+			return d.lookFailed(ctx, dl, err)
+		}
+		if err == nil && !task.State.Ended() {
+			task, err = d.cancel(ctx, dl)
+		}
+		if err == nil && task.State.Ended() && task.State != agent.Canceled {
+			if err := d.progress(ctx, dl, task); err != nil {
+				return 0, err
+			}
+			return d.after(ctx, dl)
+		}
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
+	return d.end(ctx, dl, incident.Expired, overdue(dl))
+}
+
+func (d *Dispatcher) cancel(ctx context.Context, dl *incident.Delivery) (agent.Task, error) {
+	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
+	if err != nil {
+		d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Explain(err))
+	}
+	return task, err
+}
+
+// overdue says what did not happen in time, and claims no more than is known.
+func overdue(dl *incident.Delivery) string {
+	var why string
+	switch {
+	case dl.State == incident.InputRequired:
+		return fmt.Sprintf("nobody answered the agent within %s (spec.eventConfigurations[].timeout): %s", dl.Timeout, dl.Error)
+	case dl.TaskID != "":
+		why = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
+	case dl.State == incident.Calling, dl.CatchUp && dl.Attempt > 0:
+		why = fmt.Sprintf("the agent gave no answer within %s: it is not known whether it got the message", incident.MaxWait)
+	default:
+		why = fmt.Sprintf("the agent was not reached within %s", incident.MaxWait)
+	}
+	if dl.Error != "" {
+		why += "; last error: " + dl.Error
+	}
+	return why
+}
