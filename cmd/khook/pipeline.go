@@ -35,13 +35,13 @@ type pipeline struct {
 	store  *store.Store
 	agents *agent.Client
 	hooks  *hook.Set
-	cache  cache.Cache
 	kube   kubernetes.Interface
 	story  *story
 	status *hook.StatusWriter
 
-	checked time.Time                   // when all agents were last looked for
-	leading atomic.Pointer[kube.Source] // nil while another replica leads
+	hooksListed toolscache.InformerSynced   // all Hooks are in the set
+	checked     time.Time                   // when all agents were last looked for
+	leading     atomic.Pointer[kube.Source] // nil while another replica leads
 }
 
 func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
@@ -56,7 +56,7 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 	m := newMeters(metrics.Registry)
 	teller := hook.NewTeller(clients, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
 	return &pipeline{
-		cmd: c, log: log, store: st, agents: agents, hooks: set, cache: mgr.GetCache(), kube: clients, status: status,
+		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
 		story: &story{meters: m, status: status, teller: teller, store: st, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil
 }
@@ -79,7 +79,7 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 
 // lead watches and calls while this replica is the leader.
 func (p *pipeline) lead(ctx context.Context) error {
-	if !p.cache.WaitForCacheSync(ctx) {
+	if !toolscache.WaitForCacheSync(ctx.Done(), p.hooksListed) {
 		return errors.New("the Hooks could not be listed")
 	}
 	book, err := ledger.New(ctx, ledger.Config{
@@ -90,7 +90,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 	}
 	dispatcher := dispatch.New(dispatch.Config{
 		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
-		Log: p.log.WithName("dispatch"), Shared: book.Shared, Observe: p.story.dispatched,
+		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Observe: p.story.dispatched,
 	}, p.store, p.agents)
 	p.story.wake = dispatcher.Wake
 	source, err := kube.New(kube.Config{
@@ -128,7 +128,7 @@ func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 			p.status.Touch(refOf(h))
 		}
 	}
-	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+	handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
 		AddFunc:    put,
 		UpdateFunc: func(_, obj any) { put(obj) },
 		DeleteFunc: func(obj any) {
@@ -140,7 +140,15 @@ func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 			}
 		},
 	})
+	if err == nil {
+		p.hooksListed = handler.HasSynced
+	}
 	return err
+}
+
+// refusal tells why a delivery must not be sent any more.
+func (p *pipeline) refusal(d *incident.Delivery) string {
+	return p.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
 }
 
 func refOf(h *v1alpha2.Hook) incident.HookRef {

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type Set struct {
 type entry struct {
 	generation int64
 	uid        string
+	suspended  bool
 	configs    []*Config
 	errs       field.ErrorList
 }
@@ -46,7 +48,7 @@ func (s *Set) Put(h *v1alpha2.Hook) field.ErrorList {
 	configs, errs := Compile(h, s.policy)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hooks[ref] = &entry{h.Generation, string(h.UID), configs, errs}
+	s.hooks[ref] = &entry{h.Generation, string(h.UID), h.Spec.Suspend, configs, errs}
 	s.index(h.Namespace)
 	return errs
 }
@@ -148,4 +150,21 @@ func (s *Set) AllAgents() []incident.AgentRef {
 	agents := slices.Collect(maps.Keys(seen))
 	slices.SortFunc(agents, func(a, b incident.AgentRef) int { return strings.Compare(a.String(), b.String()) })
 	return agents
+}
+
+// Refusal says why a delivery that was made due for a hook must not be sent any more: the hook is
+// gone, suspended, or may not call the agent. It is "" if the delivery may be sent.
+func (s *Set) Refusal(ref incident.HookRef, uid string, agent incident.AgentRef) string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	e := s.hooks[ref]
+	switch {
+	case e == nil || e.uid != uid:
+		return "the Hook was deleted before its agent was called"
+	case e.suspended:
+		return "the Hook was suspended before its agent was called"
+	case !s.policy.allows(ref.Namespace, agent):
+		return fmt.Sprintf("agent %s is in a namespace that hooks may not call any more", agent)
+	}
+	return ""
 }

@@ -150,7 +150,7 @@ func (b *batch) deliver(c *hook.Config, f hook.Facts) (incident.Disposition, str
 // explained says whether the hook has already been asked about the same cause: it names the
 // event type of one of the incident's causes, or it called for an effect that was told first.
 func (b *batch) explained(ctx context.Context, c *hook.Config, f hook.Facts) (deliveryID string, explained bool, err error) {
-	cause := b.findID(f.Incident.CausedBy)
+	cause := b.causeOfEvent(f)
 	for range 8 {
 		if cause == nil {
 			break
@@ -161,6 +161,23 @@ func (b *batch) explained(ctx context.Context, c *hook.Config, f hook.Facts) (de
 		cause = b.findID(cause.CausedBy)
 	}
 	return b.calledForEffect(ctx, c, f.Incident)
+}
+
+// causeOfEvent is the incident that caused this very occurrence: a container that was OOM-killed once
+// may crash for another reason later, in the same incident. nil if it has none.
+func (b *batch) causeOfEvent(f hook.Facts) *incident.Incident {
+	if f.Signal.Kind == incident.Ongoing {
+		return b.findID(f.Incident.CausedBy)
+	}
+	if id := b.causeOf(f.Signal, f.Incident); id != "" {
+		return b.findID(id)
+	}
+	// Killed, and the Events that would say why may have been held back.
+	known := b.findID(f.Incident.CausedBy)
+	if code := f.Signal.ExitCode; known != nil && known.Type == incident.ProbeFailed && code != nil && (*code == 137 || *code == 143) {
+		return known
+	}
+	return nil
 }
 
 // newest finds the newest delivery of the group that the incident belongs to, if there is one.

@@ -244,6 +244,23 @@ func TestACauseOfACauseExplainsToo(t *testing.T) {
 	want(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 probe-failed explained"})
 }
 
+func TestOneCauseDoesNotExplainWhatHasAnother(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.OOMKill), on(incident.PodRestart)))
+	b.apply(seen(incident.OOMKill, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.OOMKill))
+	b.after(time.Minute).apply(seen(incident.PodRestart, "cart-1", 2))
+	want(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 pod-restart explained", "cart-1 pod-restart delivered"})
+}
+
+func TestAKilledContainerIsExplainedByItsProbeWhenTheEventsWereHeldBack(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.ProbeFailed), on(incident.PodRestart)))
+	b.apply(seen(incident.ProbeFailed, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.ProbeFailed))
+	silent := seen(incident.PodRestart, "cart-1", 2)
+	killed := int32(137)
+	silent.ExitCode = &killed
+	b.after(time.Minute).apply(silent)
+	want(t, b.dispositions(), []string{"cart-1 probe-failed delivered", "cart-1 pod-restart explained", "cart-1 pod-restart explained"})
+}
+
 func TestOnePerCauseCanBeTurnedOff(t *testing.T) {
 	h := newHook("h", on(incident.OOMKill), on(incident.PodRestart))
 	off := false
