@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -72,6 +73,9 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	if err != nil {
 		return fmt.Errorf("set up the client of kagent: %w", err)
 	}
+	if err := hooksKnown(mgr); err != nil {
+		return err
+	}
 	p, err := newPipeline(c, mgr, st, agents, log)
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
@@ -114,6 +118,18 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		LeaderElectionNamespace:       c.leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
 	})
+}
+
+// hooksKnown makes sure that the cluster has the resource.
+func hooksKnown(mgr ctrl.Manager) error {
+	_, err := mgr.GetRESTMapper().RESTMapping(v1alpha2.SchemeGroupVersion.WithKind("Hook").GroupKind(), v1alpha2.SchemeGroupVersion.Version)
+	if meta.IsNoMatchError(err) {
+		return fmt.Errorf("the cluster does not know Hooks: install the CRD first (kubectl apply -f config/crd): %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the API server for the Hook resource: %w", err)
+	}
+	return nil
 }
 
 func (c *controllerCmd) policy() hook.Policy {

@@ -120,7 +120,12 @@ func readHooks(paths []string, policy hook.Policy) ([]*v1alpha2.Hook, error) {
 			return nil, fmt.Errorf("read hooks: %s: there is no Hook in it (apiVersion %s, kind Hook)", path, v1alpha2.SchemeGroupVersion)
 		}
 		for _, h := range found {
-			if _, errs := hook.Compile(h, policy); len(errs) > 0 {
+			tried := h
+			if tried.Namespace == "" { // it gets that of the recording
+				tried = h.DeepCopy()
+				tried.Namespace = "default"
+			}
+			if _, errs := hook.Compile(tried, policy); len(errs) > 0 {
 				return nil, fmt.Errorf("hook %s in %s can't be used: %w", h.Name, path, errs.ToAggregate())
 			}
 		}

@@ -97,6 +97,14 @@ func TestReplayWithoutSettlingLeavesOpenWhatIsOpen(t *testing.T) {
 	}
 }
 
+func TestAHookWithoutANamespaceMayNameItsAgentShortly(t *testing.T) {
+	hook := write(t, "hook.yaml", strings.ReplaceAll(strings.Replace(replayHook, ", namespace: shop", "", 1), "kagent/medic", "medic"))
+	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
+	if code != 0 || !strings.Contains(out, "calls agent shop/medic") {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+}
+
 func TestReplayTableIsForPeople(t *testing.T) {
 	hook := write(t, "hook.yaml", strings.Replace(replayHook, ", namespace: shop", "", 1))
 	dir := filepath.Join("..", "..", "test", "recordings")
@@ -159,6 +167,10 @@ func TestHelpIsDocumentation(t *testing.T) {
 func TestAFileCanHoldTheFlags(t *testing.T) {
 	file := write(t, "khook.yaml", "quiet-after: 0s\n")
 	if code, _, errs := khook(t, "controller", "--config", file); code == 0 || !strings.Contains(errs, "--quiet-after is 0s") {
+		t.Errorf("%d %s", code, errs)
+	}
+	misspelt := write(t, "khook.yaml", "quiet-aftr: 5m\n")
+	if code, _, errs := khook(t, "controller", "--config", misspelt); code == 0 || !strings.Contains(errs, `there is no flag "quiet-aftr"`) {
 		t.Errorf("%d %s", code, errs)
 	}
 }

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"k8s.io/apimachinery/pkg/util/validation"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -34,7 +37,33 @@ func yamlFlags(r io.Reader) (kong.Resolver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	return kong.JSON(bytes.NewReader(asJSON))
+	resolver, err := kong.JSON(bytes.NewReader(asJSON))
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	return fileFlags{resolver, slices.Sorted(maps.Keys(values))}, nil
+}
+
+// fileFlags are the flags of a file, all of which must exist.
+type fileFlags struct {
+	kong.Resolver
+	names []string
+}
+
+// Validate refuses names that no flag has.
+func (f fileFlags) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	for _, command := range app.Children {
+		for _, flag := range command.Flags {
+			known[flag.Name], known[strings.ReplaceAll(flag.Name, "-", "_")] = true, true
+		}
+	}
+	for _, name := range f.names {
+		if !known[name] {
+			return fmt.Errorf("--config: there is no flag %q", name)
+		}
+	}
+	return nil
 }
 
 // maxConfigFile bounds the file of --config, in bytes.
@@ -109,7 +138,7 @@ func (c *controllerCmd) logSettings() (level, format string) {
 func (controllerCmd) Help() string {
 	return `The controller watches Pods and Events, records what fails, and calls the agents that the Hooks in the failing Pod's namespace name.
 
-/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. It names what is wrong.
+/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. /readyz/history and /readyz/watch say what is wrong.
 
 The environment variables of the original khook are understood: KAGENT_API_URL, KAGENT_API_BASE_URL, KAGENT_BASE_URL, KAGENT_USER_ID, KAGENT_API_TIMEOUT, LOG_LEVEL, METRICS_PORT, HEALTH_PORT and LEADER_ELECTION. A flag wins over its variable.`
 }
@@ -125,11 +154,22 @@ func (c *controllerCmd) Validate() error {
 	atLeast("--pending-after", c.PendingAfter, time.Second)
 	atLeast("--stabilization", c.Stabilization, time.Second)
 	atLeast("--quiet-after", c.QuietAfter, time.Second)
-	atLeast("--catch-up", c.CatchUp, 0)
+	atLeast("--catch-up", c.CatchUp, time.Second)
+	atLeast("--shutdown-timeout", c.ShutdownTimeout, 0)
 	atLeast("--kagent-timeout", c.KagentTimeout, time.Second)
 	atLeast("--agent-check-every", c.AgentCheckEvery, time.Second)
 	atLeast("--verify-window", c.VerifyWindow, time.Second)
 	atLeast("--retention", c.Retention, time.Hour)
+	if c.Retention < c.CatchUp {
+		errs = append(errs, fmt.Errorf("--retention is %s: it must not be shorter than --catch-up (%s), or what was deleted would be told again", c.Retention, c.CatchUp))
+	}
+	for flag, names := range map[string][]string{"--namespaces": c.Namespaces, "--agent-namespaces": c.AgentNamespaces} {
+		for _, ns := range names {
+			if why := validation.IsDNS1123Label(ns); len(why) > 0 && (ns != "*" || flag == "--namespaces") {
+				errs = append(errs, fmt.Errorf("%s has %q, which is no name of a namespace", flag, ns))
+			}
+		}
+	}
 	if c.AgentConcurrency < 1 {
 		errs = append(errs, fmt.Errorf("--agent-concurrency is %d: it must be at least 1", c.AgentConcurrency))
 	}

@@ -262,7 +262,11 @@ func (w *StatusWriter) agentErrors(ref incident.HookRef) error {
 	defer w.mu.Unlock()
 	var errs []error
 	for _, a := range w.cfg.Set.Agents(ref) {
-		if why := w.agents[a]; why != "" {
+		switch why := w.agents[a]; {
+		case why == "":
+		case strings.Contains(why, a.String()):
+			errs = append(errs, errors.New(why))
+		default:
 			errs = append(errs, fmt.Errorf("agent %s: %s", a, why))
 		}
 	}

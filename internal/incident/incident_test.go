@@ -63,7 +63,8 @@ func TestAnIncidentGoesFromItsFirstEventToItsEnd(t *testing.T) {
 }
 
 func TestIDsAreTheSameForTheSameAndOnlyForTheSame(t *testing.T) {
-	if DeriveID("a", "b") != DeriveID("a", "b") {
+	parts := []string{"a", "b"}
+	if DeriveID("a", "b") != DeriveID(parts...) {
 		t.Error("not the same twice")
 	}
 	if DeriveID("a", "b") == DeriveID("ab") || DeriveID("a", "b") == DeriveID("a", "b", "") {
