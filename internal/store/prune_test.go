@@ -1,0 +1,171 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+var long = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
+
+var shopHook = incident.HookRef{Namespace: "shop", Name: "h"}
+
+// told is an incident with so many events, a minute apart, about each of which a hook decided.
+func told(tx *Tx, key string, from time.Time, events int) (*incident.Incident, *Changes) {
+	c := &Changes{}
+	var inc *incident.Incident
+	for n := range events {
+		s := &incident.Signal{
+			Key: fmt.Sprintf("%s %d", key, n), Kind: incident.Observed, Type: incident.PodRestart, At: from.Add(time.Duration(n) * time.Minute),
+			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key},
+		}
+		if inc == nil {
+			inc = incident.Open("", s)
+		} else {
+			inc.Observe(s)
+		}
+		ev := incident.NewEvent(inc, s, s.At)
+		ev.ID = tx.Next()
+		c.Events = append(c.Events, ev)
+		c.Decisions = append(c.Decisions, incident.Decision{
+			EventID: ev.ID, IncidentID: inc.ID, Hook: shopHook, Config: "pod-restart",
+			Disposition: incident.Delivered, DeliveryID: "delivery of " + key, At: s.At,
+		})
+	}
+	c.Incidents = []*incident.Incident{inc}
+	return inc, c
+}
+
+func due(inc *incident.Incident, state incident.DeliveryState) *incident.Delivery {
+	d := &incident.Delivery{ID: "delivery of " + inc.Resource.Name, State: state, Hook: shopHook, Config: "pod-restart", IncidentID: inc.ID, CreatedAt: inc.FirstSeen}
+	if state.Ended() {
+		d.EndedAt = inc.FirstSeen.Add(time.Minute)
+	}
+	return d
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(long)
+	st, err := Open(t.Context(), Config{Path: path(t), Clock: clock})
+	must(t, err)
+	defer st.Close()
+	for key, of := range map[string]struct {
+		events int
+		ends   bool
+		state  incident.DeliveryState
+	}{
+		"over":        {3*pruneRows + 7, true, incident.Succeeded},
+		"called":      {5, true, incident.Working},
+		"goes-on":     {2*pruneRows + 3, false, incident.Succeeded},
+		"over-shorty": {1, true, incident.Failed},
+	} {
+		must(t, st.Write(t.Context(), func(tx *Tx) error {
+			inc, c := told(tx, key, long, of.events)
+			if of.ends {
+				inc.Resolve(incident.Recovered, inc.LastSeen)
+			}
+			c.Deliveries = []*incident.Delivery{due(inc, of.state)}
+			return tx.Save(t.Context(), c)
+		}))
+	}
+	clock.SetTime(long.Add(72 * time.Hour))
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		inc, c := told(tx, "fresh", clock.Now(), 3)
+		inc.Resolve(incident.Recovered, inc.LastSeen)
+		return tx.Save(t.Context(), c)
+	}))
+
+	_, err = st.Prune(t.Context(), long.Add(48*time.Hour))
+	must(t, err)
+	for what, n := range map[string]int{
+		"incidents":      3, // called, goes-on, fresh
+		"events":         1 + 1 + 3,
+		"decisions":      1 + 1 + 3,
+		"hook_incidents": 3,
+		"deliveries":     1, // called
+		"changes":        3 + 1 + 1,
+		"event_counts":   3 + 1,
+		"hook_counts":    3,
+		"events WHERE incident_id NOT IN (SELECT id FROM incidents)": 0,
+		"decisions WHERE event_id NOT IN (SELECT id FROM events)":    0,
+		"incidents WHERE id NOT IN (SELECT incident_id FROM events)": 0,
+	} {
+		if got := count(t, st, what); got != n {
+			t.Errorf("%d %s, want %d", got, what, n)
+		}
+	}
+	deleted, err := st.Prune(t.Context(), long.Add(48*time.Hour))
+	if must(t, err); deleted != 0 {
+		t.Errorf("a second time it deleted %d rows", deleted)
+	}
+}
+
+func TestPruneEndsWithItsContext(t *testing.T) {
+	st := open(t, path(t))
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		inc, c := told(tx, "over", long, 3*pruneRows)
+		inc.Resolve(incident.Recovered, inc.LastSeen)
+		return tx.Save(t.Context(), c)
+	}))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := st.Prune(ctx, time.Now()); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	_, err := st.Prune(t.Context(), time.Now())
+	if must(t, err); count(t, st, "events") != 0 {
+		t.Error("what it left it does not find again")
+	}
+}
+
+func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
+	file := path(t)
+	for _, cluster := range []string{"one", "two"} {
+		st, err := Open(t.Context(), Config{Path: file, Cluster: cluster})
+		must(t, err)
+		defer st.Close()
+		must(t, st.Write(t.Context(), func(tx *Tx) error {
+			if known, err := tx.KnownKeys(t.Context(), []string{"k 0"}); err != nil || len(known) > 0 {
+				t.Errorf("%s knows %v, %v", cluster, known, err)
+			}
+			for range 2 {
+				group, err := tx.GroupDeliveries(t.Context(), shopHook, "pod-restart", "Pod/k", 10)
+				n, again := tx.CountDeliveries(t.Context(), shopHook, "pod-restart", long)
+				if errors.Join(err, again) != nil || len(group) != n || n > 1 || n == 1 && group[0].Cluster != cluster {
+					t.Errorf("%s sees %d deliveries, counts %d, %v, %v", cluster, len(group), n, err, again)
+				}
+				inc, c := told(tx, "k", long, 1)
+				inc.Cluster, inc.ID = cluster, "incident of "+cluster
+				d := due(inc, incident.Pending)
+				d.ID, d.Cluster, d.Group = "delivery of "+cluster, cluster, "Pod/k"
+				c.Events[0].Cluster, c.Decisions[0].IncidentID = cluster, inc.ID
+				c.Deliveries = []*incident.Delivery{d}
+				if n == 0 {
+					must(t, tx.Save(t.Context(), c))
+				}
+			}
+			return nil
+		}))
+		last, err := st.LastDelivery(t.Context(), shopHook)
+		if must(t, err); last.Cluster != cluster {
+			t.Errorf("the last delivery of %s is of %s", cluster, last.Cluster)
+		}
+		incidents, err := st.HookIncidents(t.Context(), shopHook, long, 10)
+		if must(t, err); len(incidents) != 1 || incidents[0].Cluster != cluster {
+			t.Errorf("%s has %d incidents", cluster, len(incidents))
+		}
+	}
+}
