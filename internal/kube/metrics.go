@@ -52,7 +52,7 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 func (m *sourceMetrics) observe(h WatchHealth, now time.Time) {
 	up, down := 1.0, 0.0
 	if !h.Up {
-		up, down = 0, now.Sub(h.Since).Seconds()
+		up, down = 0, h.downFor(now).Seconds()
 	}
 	m.up.WithLabelValues(h.Resource, h.Namespace).Set(up)
 	m.down.WithLabelValues(h.Resource, h.Namespace).Set(down)

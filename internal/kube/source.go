@@ -306,8 +306,8 @@ func (s *Source) Check() error {
 	now := s.cfg.Clock.Now()
 	var errs []error
 	for _, h := range s.Health() {
-		if !h.Up && now.Sub(latest(h.Since, s.begun)) > downAfter {
-			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", h.Name, h.Since.UTC().Format(time.RFC3339), orText(h.Error, "no answer yet")))
+		if down := h.downFor(now); down > downAfter && now.Sub(s.begun) > downAfter {
+			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", h.Name, now.Add(-down).UTC().Format(time.RFC3339), orText(h.Error, "no answer yet")))
 		}
 	}
 	if err := s.queue.error(); err != nil {

@@ -57,6 +57,23 @@ type WatchHealth struct {
 	Waiting int           // signals, of all watches, that wait to be recorded
 }
 
+// silentAfter is how long a watch must be down before the silence before it counts as well.
+const silentAfter = 15 * time.Second
+
+// downFor is for how long nothing has been seen: zero while the watch is up, and counted from the
+// last contact when it does not come back soon, because an API server that hangs is noticed late.
+func (h WatchHealth) downFor(now time.Time) time.Duration {
+	down := now.Sub(h.Since)
+	switch {
+	case h.Up:
+		return 0
+	case down > silentAfter && !h.LastContact.IsZero():
+		return max(down, now.Sub(h.LastContact))
+	default:
+		return max(down, 0)
+	}
+}
+
 func (s *Source) newWatched(resource, namespace string, object runtime.Object) *watched {
 	name := resource
 	if namespace != "" {
