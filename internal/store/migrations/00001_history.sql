@@ -60,6 +60,7 @@ CREATE UNIQUE INDEX events_key ON events (event_key, cluster);
 CREATE INDEX events_at ON events (at, id);
 CREATE INDEX events_namespace_at ON events (namespace, at, id);
 CREATE INDEX events_incident ON events (incident_id, id);
+CREATE INDEX events_firing ON events (incident_id) WHERE status = 'firing';
 
 CREATE TABLE deliveries (
   id          TEXT PRIMARY KEY,
@@ -98,7 +99,7 @@ CREATE INDEX deliveries_hook ON deliveries (cluster, hook_ns, hook, created_at);
 CREATE INDEX deliveries_config ON deliveries (cluster, hook_ns, hook, config, created_at);
 CREATE INDEX deliveries_created ON deliveries (created_at, id);
 CREATE INDEX deliveries_unfinished ON deliveries (cluster, created_at) WHERE ended_at = 0;
-CREATE INDEX deliveries_unverified ON deliveries (ended_at) WHERE outcome = '';
+CREATE INDEX deliveries_unverified ON deliveries (cluster, ended_at) WHERE outcome = '';
 CREATE INDEX deliveries_incident ON deliveries (incident_id);
 
 CREATE TABLE decisions (

@@ -1,0 +1,130 @@
+package store
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// everything uses all that the store can do, so that all its statements are prepared.
+func everything(t *testing.T, st *Store) {
+	t.Helper()
+	ctx := t.Context()
+	var inc *incident.Incident
+	must(t, st.Write(ctx, func(tx *Tx) error {
+		var c *Changes
+		inc, c = told(tx, "k", long, 2)
+		inc.CausedBy = "another"
+		c.Deliveries = []*incident.Delivery{due(inc, incident.Succeeded)}
+		must(t, tx.Save(ctx, c))
+		_, err := tx.GroupDeliveries(ctx, shopHook, "pod-restart", "Pod/k", 10)
+		_, again := tx.CountDeliveries(ctx, shopHook, "pod-restart", long)
+		_, more := tx.KnownKeys(ctx, []string{"k 0"})
+		inc.Resolve(incident.Recovered, inc.LastSeen)
+		return errors.Join(err, again, more, tx.Save(ctx, &Changes{Incidents: []*incident.Incident{inc}, Decisions: c.Decisions}))
+	}))
+	ids, id := []string{inc.ID}, "delivery of k"
+	var errs []error
+	note := func(_ any, err error) { errs = append(errs, err) }
+	note(st.OpenIncidents(ctx))
+	note(st.Incident(ctx, inc.ID))
+	note(st.Incidents(ctx, ids))
+	note(st.IncidentEffects(ctx, []string{"another"}))
+	note(st.Event(ctx, 1))
+	note(st.IncidentEvents(ctx, inc.ID, 10))
+	note(st.EventDecisions(ctx, 1))
+	note(st.Delivery(ctx, id))
+	note(st.DeliveryIncidents(ctx, id, 10))
+	note(st.DeliveryEvents(ctx, id))
+	note(st.DeliveriesOfIncidents(ctx, ids))
+	note(st.UnfinishedDeliveries(ctx, long, 10))
+	note(st.OldestPending(ctx))
+	note(st.HookIncidents(ctx, shopHook, long, 10))
+	open, fired, err := st.HookSummary(ctx, shopHook)
+	if note(nil, err); open != 0 || !fired.Equal(long) {
+		t.Errorf("%d open, fired at %s", open, fired)
+	}
+	note(st.LastDelivery(ctx, shopHook))
+	note(st.IncidentHooks(ctx, ids))
+	note(st.AllIncidents(ctx, 10))
+	note(st.AllDeliveries(ctx, 10))
+	note(st.Changes(ctx, 0, 10))
+	note(st.LastChange(ctx))
+	note(st.EventCounts(ctx, long, time.Now(), "shop"))
+	note(nil, st.Check(ctx))
+	note(st.Prune(ctx, time.Now()))
+	must(t, errors.Join(errs...))
+}
+
+func TestNoStatementReadsAWholeTable(t *testing.T) {
+	st := open(t, path(t))
+	everything(t, st)
+	queries := statements(st)
+	if len(queries) < 40 {
+		t.Fatalf("only %d statements were found", len(queries))
+	}
+	for _, query := range queries {
+		for _, step := range plan(t, st, query) {
+			// In the order of an index, as far as the limit, is as far as is asked for.
+			if strings.HasPrefix(step, "SCAN ") && !(strings.Contains(step, " INDEX ") && strings.Contains(query, "LIMIT ?")) {
+				t.Errorf("%s\n  %s", query, step)
+			}
+			// All of a cluster is nearly all, but for what is open.
+			if strings.HasSuffix(step, "(cluster=?)") && !strings.Contains(step, "_open") && !strings.Contains(step, "_unfinished") {
+				t.Errorf("%s\n  %s", query, step)
+			}
+		}
+	}
+}
+
+// statements are all that were prepared.
+func statements(st *Store) []string {
+	return append(slices.Collect(maps.Keys(st.reads.stmts)), slices.Collect(maps.Keys(st.stmts))...)
+}
+
+func plan(t *testing.T, st *Store, query string) []string {
+	t.Helper()
+	args := make([]any, strings.Count(query, "?"))
+	for i := range args {
+		args[i] = 1
+	}
+	rows, err := st.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	must(t, err)
+	steps, err := collect(rows, func(row scanner) (step string, err error) {
+		var a, b, c int
+		err = row.Scan(&a, &b, &c, &step)
+		return step, err
+	})
+	must(t, err)
+	return steps
+}
+
+func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
+	st := open(t, path(t))
+	everything(t, st)
+	for part, index := range map[string]string{
+		"UPDATE events SET status = 'resolved'": "events_firing",
+		"outcome = '' AND ended_at > ?":         "deliveries_unverified",
+		"SELECT count(*) FROM incidents i":      "incidents_open",
+		"SELECT event_key FROM events":          "events_key",
+	} {
+		found := false
+		for _, query := range statements(st) {
+			if !strings.Contains(query, part) {
+				continue
+			}
+			found = true
+			if steps := strings.Join(plan(t, st, query), "\n"); !strings.Contains(steps, index) {
+				t.Errorf("%s\n%s", query, steps)
+			}
+		}
+		if !found {
+			t.Errorf("no statement has %q", part)
+		}
+	}
+}
