@@ -43,7 +43,7 @@ type Config struct {
 	RetryMax     time.Duration // longest such pause; 5 min
 	VerifyWindow time.Duration // how long the incidents are watched after the agent's end; 10 min
 	BreakerDelay time.Duration // how long all calls wait after kagent failed repeatedly; 10 s
-	Grace        time.Duration // how long a message under way may still be answered once Run is to end; 3 s
+	Grace        time.Duration // how long a message under way may still be answered once Run is to end; 3 s, negative for not at all
 	Follow       bool          // use the agent's stream where it has one
 	Clock        clock.WithTicker
 	Log          logr.Logger

@@ -2,8 +2,9 @@ package dispatch
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,15 +82,86 @@ func TestAnnouncedButNotSentIsSent(t *testing.T) {
 }
 
 func TestAnUpgradeOfKagentWhileATaskRunsIsSurvived(t *testing.T) {
-	free := make(chan struct{})
-	r := newRig(t, kagenttest.Options{Dialect: agent.Kagent05, Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
-	d := r.untilState(r.due(), incident.Working)
-	r.kagent.SetDialect(agent.Kagent097)
-	close(free)
-	if d = r.untilState(d, incident.Succeeded); d.Answer != "done" {
-		t.Errorf("answer %q", d.Answer)
+	dialects := agent.Dialects()
+	for i, from := range dialects {
+		for _, to := range dialects[i+1:] {
+			t.Run(from+" to "+to, func(t *testing.T) {
+				free := make(chan struct{})
+				r := newRig(t, kagenttest.Options{Dialect: from, Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
+				d := r.untilState(r.due(), incident.Working)
+				r.kagent.SetDialect(to)
+				close(free)
+				if d = r.untilState(d, incident.Succeeded); d.Answer != "done" {
+					t.Errorf("answer %q", d.Answer)
+				}
+				r.once(d)
+			})
+		}
 	}
+}
+
+func TestServerErrorsThatHealAreSurvived(t *testing.T) {
+	for _, dialect := range agent.Dialects() {
+		for name, fault := range map[string]kagenttest.Fault{
+			"500":              {On: kagenttest.Send, Times: 3, Status: 500},
+			"503":              {On: kagenttest.Send, Times: 7, Status: 503},
+			"503 everywhere":   {Times: 7, Status: 503},
+			"no answer":        {Times: 3, Drop: true},
+			"garbage":          {On: kagenttest.Send, Times: 2, Body: "<html>"},
+			"broken looks":     {On: kagenttest.Get, Times: 4, Status: 502},
+			"garbage in looks": {On: kagenttest.Get, Times: 4, Body: "{}"},
+		} {
+			t.Run(dialect+"/"+name, func(t *testing.T) {
+				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 20 * time.Millisecond, Answer: "done"})})
+				r.kagent.Inject(fault)
+				d := r.untilState(r.due(), incident.Succeeded)
+				if d.Answer != "done" || d.Error != "" {
+					t.Errorf("answer %q, error %q", d.Answer, d.Error)
+				}
+				r.once(d)
+				r.nothingLeft()
+			})
+		}
+	}
+}
+
+func TestKagentThatComesLaterIsCalledOnce(t *testing.T) {
+	r := newRig(t, kagenttest.Options{})
+	if err := r.kagent.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := r.until(r.due(), "it says that kagent is not there", func(d *incident.Delivery) bool {
+		return strings.Contains(d.Error, "refuses connections") && d.Attempt > 2 && d.State == incident.Pending
+	})
+	if d.CatchUp {
+		t.Error("a message that was certainly not sent is looked for")
+	}
+	r.kagent = kagenttest.New(t, kagenttest.Options{Addr: strings.TrimPrefix(r.kagent.URL, "http://")})
+	r.untilState(d, incident.Succeeded)
 	r.once(d)
+}
+
+// TestALostAnswerIsRememberedAcrossCallsWithoutEffect loses an answer, makes the next attempts fail
+// without effect, and stops in between: the message must still be looked for first.
+func TestALostAnswerIsRememberedAcrossCallsWithoutEffect(t *testing.T) {
+	for _, dialect := range agent.Dialects() {
+		t.Run(dialect, func(t *testing.T) {
+			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Answer: "done"})})
+			r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
+			for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
+				r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: http.StatusTooManyRequests})
+			}
+			d := r.until(r.due(), "it waits again", func(d *incident.Delivery) bool { return d.State == incident.Pending && d.Attempt > 2 })
+			if !d.CatchUp {
+				t.Error("it is forgotten that the message may have arrived")
+			}
+			r.halt()
+			r.kagent.Heal()
+			r.start()
+			r.untilState(d, incident.Succeeded)
+			r.once(d)
+		})
+	}
 }
 
 // TestStoppedAtRandomMomentsEachMessageRunsOnce stops and starts the dispatcher while deliveries
@@ -100,6 +172,9 @@ func TestStoppedAtRandomMomentsEachMessageRunsOnce(t *testing.T) {
 			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: func(kagenttest.Message) kagenttest.Act {
 				return kagenttest.Act{Work: time.Duration(rand.IntN(30)) * time.Millisecond, Answer: "done"}
 			}}, func(c *Config) { c.Concurrency = 8 })
+			r.halt()
+			r.settle = 2 * time.Second
+			r.start()
 			var ds []*incident.Delivery
 			for range 15 {
 				for range 3 {
@@ -107,6 +182,7 @@ func TestStoppedAtRandomMomentsEachMessageRunsOnce(t *testing.T) {
 				}
 				moment(t.Context(), time.Duration(rand.IntN(20))*time.Millisecond)
 				r.halt()
+				r.cfg.Grace = []time.Duration{-1, time.Second}[rand.IntN(2)] // killed, or told to end
 				r.start()
 			}
 			for _, d := range ds {
@@ -122,22 +198,5 @@ func moment(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
-	}
-}
-
-func TestFirstComeFirstServed(t *testing.T) {
-	s := newSlots(1)
-	a := incident.AgentRef{Name: "a"}
-	if !s.acquire(a, "1") || s.acquire(a, "2") || s.acquire(a, "3") {
-		t.Fatal("the limit is not kept")
-	}
-	if got := fmt.Sprint(s.release(a, "1")); got != "[2]" {
-		t.Errorf("%s is let in", got)
-	}
-	if s.acquire(a, "2"); s.waiting() != 1 {
-		t.Errorf("%d wait", s.waiting())
-	}
-	if s.release(a, "3"); s.waiting() != 0 {
-		t.Error("one that ended while it waited still waits")
 	}
 }

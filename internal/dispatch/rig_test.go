@@ -3,10 +3,14 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"go.uber.org/goleak"
 
 	"github.com/kagent-dev/khook/internal/agent"
@@ -26,6 +30,9 @@ type rig struct {
 	d      *Dispatcher
 	n      int
 
+	settle      time.Duration // see agent.Config; the time that a request may be under way unseen
+	vanishAfter time.Duration
+
 	mu    sync.Mutex
 	stop  context.CancelFunc
 	ended chan struct{}
@@ -33,11 +40,16 @@ type rig struct {
 
 func newRig(t *testing.T, opts kagenttest.Options, change ...func(*Config)) *rig {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: ":memory:"})
+	return newRigOn(t, ":memory:", opts, change...)
+}
+
+func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func(*Config)) *rig {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), cfg: Config{
+	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), settle: 50 * time.Millisecond, vanishAfter: time.Minute, cfg: Config{
 		PollMin: 5 * time.Millisecond, PollMax: 50 * time.Millisecond, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 		BreakerDelay: 20 * time.Millisecond, VerifyWindow: 300 * time.Millisecond, Follow: true,
 	}}
@@ -57,12 +69,13 @@ func newRig(t *testing.T, opts kagenttest.Options, change ...func(*Config)) *rig
 // start runs a new dispatcher with a new client, as a new process would.
 func (r *rig) start() {
 	r.Helper()
-	client, err := agent.New(agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second})
+	client, err := agent.New(agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second, Settle: r.settle})
 	if err != nil {
 		r.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d := New(r.cfg, r.store, client)
+	d.vanishAfter = r.vanishAfter
 	r.mu.Lock()
 	r.d, r.stop, r.ended = d, cancel, make(chan struct{})
 	r.mu.Unlock()
@@ -174,4 +187,25 @@ func (r *rig) once(ds ...*incident.Delivery) {
 			r.Errorf("the agent ran the message of %s %d times", d.Group, n)
 		}
 	}
+}
+
+// nothingLeft waits until the dispatcher holds nothing in memory of deliveries that have ended.
+func (r *rig) nothingLeft() {
+	r.Helper()
+	left := func() (n int) {
+		r.d.following.Range(func(any, any) bool { n++; return true })
+		r.d.slots.mu.Lock()
+		defer r.d.slots.mu.Unlock()
+		return n + r.d.notes.len() + len(r.d.slots.held) + len(r.d.slots.wait) + int(r.d.streams.Load())
+	}
+	r.eventually("nothing is left in memory", func() bool { return left() == 0 }, func() string { return fmt.Sprint(left()) })
+}
+
+// failing counts the steps that failed.
+func failing(n *atomic.Int32) logr.Logger {
+	return funcr.New(func(_, args string) {
+		if strings.Contains(args, "delivery step failed") {
+			n.Add(1)
+		}
+	}, funcr.Options{})
 }

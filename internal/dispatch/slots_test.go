@@ -1,0 +1,139 @@
+package dispatch
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+func TestFirstComeFirstServed(t *testing.T) {
+	s := newSlots(1)
+	a := incident.AgentRef{Name: "a"}
+	if !s.acquire(a, "1") || s.acquire(a, "2") || s.acquire(a, "3") {
+		t.Fatal("the limit is not kept")
+	}
+	if got := fmt.Sprint(s.release(a, "1")); got != "[2]" {
+		t.Errorf("%s is let in", got)
+	}
+	if s.acquire(a, "4") {
+		t.Error("a later one takes the place of one that waits")
+	}
+	if !s.acquire(a, "2") || s.waiting() != 2 {
+		t.Errorf("%d wait", s.waiting())
+	}
+	s.release(a, "4")
+	if got := fmt.Sprint(s.forget("2")); got != "[3]" || s.waiting() != 0 {
+		t.Errorf("%s is let in, %d wait", got, s.waiting())
+	}
+	if s.release(a, "3"); len(s.held)+len(s.wait) != 0 {
+		t.Errorf("held %v, waiting %v", s.held, s.wait)
+	}
+}
+
+func TestThoseUnderWayAtTheStartCountToTheLimit(t *testing.T) {
+	s := newSlots(1)
+	a := incident.AgentRef{Name: "a"}
+	s.hold(a, "1")
+	s.hold(a, "2")
+	s.acquire(a, "3")
+	if got := s.release(a, "1"); got != nil {
+		t.Errorf("%s is let in beside another", got)
+	}
+	if got := fmt.Sprint(s.release(a, "2")); got != "[3]" {
+		t.Errorf("%s is let in", got)
+	}
+}
+
+func TestDeliveriesOfAnAgentAreServedInTheirOrder(t *testing.T) {
+	free := make(chan struct{})
+	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free})}, func(c *Config) { c.Concurrency = 1 })
+	var ds []*incident.Delivery
+	var want []string
+	for i := range 6 {
+		ds = append(ds, r.due())
+		want = append(want, ds[i].MessageID())
+		if i == 0 {
+			r.untilState(ds[0], incident.Working)
+		}
+		r.eventually("it is in the line", func() bool { return r.d.Waiting() == i }, func() string { return fmt.Sprint(r.d.Waiting()) })
+	}
+	close(free)
+	var got []string
+	for _, d := range ds {
+		r.untilState(d, incident.Succeeded)
+	}
+	for _, m := range r.kagent.Messages() {
+		got = append(got, m.ID)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("served %v, want %v", got, want)
+	}
+	r.nothingLeft()
+}
+
+func TestAnAgentHasNoMoreTasksThanItMay(t *testing.T) {
+	var running, most atomic.Int32
+	free := make(chan struct{})
+	r := newRig(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		if m.Agent.Name == "quick" {
+			return kagenttest.Act{}
+		}
+		if n := running.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		return kagenttest.Act{Until: free}
+	}}, func(c *Config) { c.Concurrency = 3 })
+	var ds []*incident.Delivery
+	for range 10 {
+		ds = append(ds, r.due())
+	}
+	full := func() bool { return running.Load() == 3 && r.d.Waiting() == 7 }
+	r.eventually("three are at work, seven wait", full, func() string { return "not yet" })
+	quick := r.due(func(d *incident.Delivery) { d.Agent.Name = "quick" })
+	r.untilState(quick, incident.Succeeded) // another agent is not held up
+	r.halt()
+	r.start()
+	r.eventually("seven wait after a restart too", full, func() string { return fmt.Sprint(r.d.Waiting()) })
+	if most.Load() != 3 {
+		t.Errorf("%d ran at a time", most.Load())
+	}
+	close(free)
+	for _, d := range ds {
+		r.untilState(d, incident.Succeeded)
+	}
+	r.once(ds...)
+	r.nothingLeft()
+}
+
+// TestADeliveryWhoseAnswersGetLostLetsOthersTry keeps one that fails again and again from holding
+// the agent's only slot for a day.
+func TestADeliveryWhoseAnswersGetLostLetsOthersTry(t *testing.T) {
+	r := newRig(t, kagenttest.Options{}, func(c *Config) { c.Concurrency, c.RetryMax = 1, 10*time.Millisecond })
+	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: -1, Status: http.StatusInternalServerError})
+	first := r.until(r.due(), "it was tried", func(d *incident.Delivery) bool { return d.Attempt > 0 })
+	second := r.until(r.due(), "it is tried too", func(d *incident.Delivery) bool { return d.Attempt > 0 })
+	if first = r.now(first); first.State != incident.Calling || first.Attempt <= maxHeld {
+		t.Errorf("the first is %s after %d attempts", first.State, first.Attempt)
+	}
+	r.kagent.Heal()
+	r.untilState(first, incident.Succeeded)
+	r.untilState(second, incident.Succeeded)
+	r.once(first, second)
+	r.nothingLeft()
+}
+
+func TestADeliveryThatIsPrunedGivesItsPlaceBack(t *testing.T) {
+	r := newRig(t, kagenttest.Options{}, func(c *Config) { c.Concurrency = 1 })
+	ref := incident.AgentRef{Namespace: "kagent", Name: "medic"}
+	r.d.slots.hold(ref, "pruned")
+	d := r.due()
+	r.eventually("it waits", func() bool { return r.d.Waiting() == 1 }, func() string { return "not yet" })
+	r.d.Wake("pruned")
+	r.untilState(d, incident.Succeeded)
+}
