@@ -59,8 +59,8 @@ e2e: bin/khook ## End-to-end tests on a real node (Linux, root), or on the clust
 	$(CLUSTER) run --node --existing-ok -- go test -tags e2e -count=1 -timeout 40m -v ./test/e2e/...
 
 .PHONY: bench
-bench: ## Benchmarks; BENCH selects
-	go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) ./internal/...
+bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...
 
 .PHONY: cluster-assets
 cluster-assets: ## Build etcd, kube-apiserver and so on, once
