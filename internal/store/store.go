@@ -117,7 +117,7 @@ func (s *Store) dsn(readOnly bool) string {
 	pragmas := []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)",
-		"cache_size(-16000)", "journal_size_limit(67108864)", "wal_autocheckpoint(2000)",
+		"cache_size(-16000)", "journal_size_limit(67108864)", "wal_autocheckpoint(4000)",
 	}
 	q := url.Values{}
 	if readOnly {
