@@ -4,20 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
-
-// node is the container side of the cluster: containerd with the cluster's own configuration,
-// folders and socket, and a kubelet.
-type node struct {
-	dir, socket string
-}
 
 const (
 	nodeName   = "khook-node"
@@ -25,74 +17,97 @@ const (
 	subnet     = "10.244.77.0/24"
 )
 
-// packages are what Debian has for it; the names are those of a file that each brings.
-var debian = map[string]string{
-	"containerd": "/usr/bin/containerd", "runc": "/usr/sbin/runc", "containernetworking-plugins": "/usr/lib/cni/bridge",
-	"busybox-static": "/bin/busybox", "iproute2": "/sbin/ip", "iptables": "/usr/sbin/iptables",
-}
-
+// startNode starts containerd and the kubelet as one child, in namespaces of their own.
 func (c *cluster) startNode(ctx context.Context) error {
 	if err := install(ctx); err != nil {
 		return err
 	}
-	n := &node{dir: c.dir, socket: filepath.Join(c.dir, "containerd.sock")}
-	c.containers = n
-	if err := n.configure(); err != nil {
-		return err
+	if err := c.configureNode(); err != nil {
+		return fmt.Errorf("configure the node: %w", err)
 	}
-	if err := c.spawn("/usr/bin/containerd", "--config", n.in("containerd.toml")); err != nil {
-		return err
-	}
-	if err := c.await(ctx, "containerd", time.Minute, func(ctx context.Context) error {
-		return exec.CommandContext(ctx, "ctr", "-a", n.socket, "version").Run()
-	}); err != nil {
-		return err
-	}
-	if err := n.importImages(ctx); err != nil {
-		return fmt.Errorf("make the images: %w", err)
-	}
-	ports, err := freePorts(2)
+	program, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if err := n.configureKubelet(ports); err != nil {
+	ownNamespaces := func(a *syscall.SysProcAttr) { a.Cloneflags = syscall.CLONE_NEWPID | syscall.CLONE_NEWNS }
+	if err := c.spawn("node", ownNamespaces, program, nodeCommand, c.dir); err != nil {
 		return err
 	}
-	if err := c.spawn("kubelet", "--config", n.in("kubelet.json"), "--kubeconfig", c.kubeconfig, "--hostname-override", nodeName,
-		"--node-ip", "127.0.0.1", "--root-dir", n.in("kubelet")); err != nil {
+	if err := c.await(ctx, "containerd", time.Minute, func(ctx context.Context) error {
+		return exec.CommandContext(ctx, "ctr", "-a", c.in(socketName), "version").Run()
+	}); err != nil {
 		return err
 	}
-	return c.await(ctx, "the node", 3*time.Minute, c.nodeReady)
+	if err := c.importImages(ctx); err != nil {
+		return fmt.Errorf("make the images: %w", err)
+	}
+	if err := c.await(ctx, "the kubelet", time.Minute, c.giveAddress); err != nil {
+		return fmt.Errorf("%w\n%s", err, tail(c.in("kubelet.log"), 4000))
+	}
+	if err := c.await(ctx, "the node", 2*time.Minute, c.nodeReady); err != nil {
+		return fmt.Errorf("%w\n%s", err, tail(c.in("kubelet.log"), 4000))
+	}
+	return nil
 }
 
-// install gets what is missing from Debian.
-func install(ctx context.Context) error {
-	var missing []string
-	for pkg, file := range debian {
-		if _, err := os.Stat(file); err != nil {
-			missing = append(missing, pkg)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	say("installing %s", strings.Join(missing, " "))
-	for _, args := range [][]string{{"update", "-q"}, append([]string{"install", "-y", "-q", "--no-install-recommends"}, missing...)} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+// giveAddress tells the API server where the kubelet listens (for logs and exec): on the loopback,
+// since it lets everybody in. A kubelet does not give itself such an address, but takes it from a
+// cloud provider, whose part this plays.
+func (c *cluster) giveAddress(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"patch", "node", nodeName, "--subresource=status", "--type=merge", "-p", `{"status":{"addresses":[{"type":"InternalIP","address":"127.0.0.1"}]}}`},
+		{"taint", "node", nodeName, "node.cloudprovider.kubernetes.io/uninitialized-"},
+	} {
+		cmd := exec.CommandContext(ctx, c.assets.program["kubectl"], append([]string{"--kubeconfig", c.kubeconfig}, args...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("apt-get %s: %w\n%s", args[0], err, out)
+			return fmt.Errorf("kubectl %s: %w: %s", args[0], err, out)
 		}
 	}
 	return nil
 }
 
-func (n *node) in(name string) string { return filepath.Join(n.dir, name) }
+// configureNode writes what runNode starts from, and makes what has to be on the machine itself.
+func (c *cluster) configureNode() error {
+	if err := c.home.note(entry{Node: true}); err != nil {
+		return err
+	}
+	for _, path := range covered {
+		if err := c.home.makeDir(path); err != nil {
+			return err
+		}
+	}
+	if err := makeCgroups(); err != nil {
+		return err
+	}
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.in("cni"), 0o755); err != nil {
+		return err
+	}
+	for name, config := range map[string]any{"kubelet.json": c.kubeletConfig(ports[0]), "cni/10-khook.conflist": c.networkConfig(), planName: c.plan()} {
+		text, err := json.MarshalIndent(config, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(c.in(name), text, 0o600); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(c.in("containerd.toml"), []byte(c.containerdConfig()), 0o600)
+}
 
-// configure writes the configuration of containerd and of the network. Network namespaces are
-// kept below the state folder, so that they are found at the end.
-func (n *node) configure() error {
-	containerd := fmt.Sprintf(`version = 2
+func (c *cluster) plan() plan {
+	return plan{
+		Containerd: []string{debian["containerd"], "--config", c.in("containerd.toml")},
+		Kubelet: []string{c.assets.program["kubelet"], "--config", c.in("kubelet.json"), "--kubeconfig", c.kubeconfig,
+			"--hostname-override", nodeName, "--cloud-provider", "external", "--root-dir", c.in("kubelet"), "--cert-dir", c.in("kubelet-pki")},
+	}
+}
+
+func (c *cluster) containerdConfig() string {
+	return fmt.Sprintf(`version = 2
 root = %q
 state = %q
 [grpc]
@@ -103,144 +118,69 @@ state = %q
   netns_mounts_under_state_dir = true
   disable_apparmor = true
   [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "overlayfs"
+    snapshotter = %q
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = %q
     conf_dir = %q
 [plugins."io.containerd.internal.v1.opt"]
   path = %q
-`, n.in("containerd"), n.in("run"), n.socket, n.in("cni"), n.in("opt"))
-	network, err := json.Marshal(map[string]any{
+`, c.in("containerd"), c.in("run"), c.in(socketName), snapshotter(c.dir), filepath.Dir(debian["containernetworking-plugins"]),
+		c.in("cni"), c.in("opt"))
+}
+
+// snapshotter is overlayfs, but where the folder is itself on one (in a container).
+func snapshotter(dir string) string {
+	const overlay = 0x794c7630
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err == nil && fs.Type == overlay {
+		return "native"
+	}
+	return "overlayfs"
+}
+
+// networkConfig is a bridge that reaches the machine and the other Pods, and nothing else.
+func (c *cluster) networkConfig() any {
+	return map[string]any{
 		"cniVersion": "0.4.0", "name": "khook",
 		"plugins": []any{
 			map[string]any{"type": "bridge", "bridge": bridgeName, "isGateway": true, "ipMasq": false,
-				"ipam": map[string]any{"type": "host-local", "dataDir": n.in("ipam"), "ranges": [][]any{{map[string]string{"subnet": subnet}}},
+				"ipam": map[string]any{"type": "host-local", "dataDir": c.in("ipam"), "ranges": [][]any{{map[string]string{"subnet": subnet}}},
 					"routes": []any{map[string]string{"dst": "0.0.0.0/0"}}}},
 			map[string]any{"type": "loopback"},
 		},
-	})
-	if err != nil {
-		return err
 	}
-	if err := os.MkdirAll(n.in("cni"), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(n.in("containerd.toml"), []byte(containerd), 0o600); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(n.in("cni"), "10-khook.conflist"), network, 0o600)
 }
 
-func (n *node) configureKubelet(ports []int) error {
-	if err := makeCgroups(); err != nil {
-		return err
-	}
-	if err := os.WriteFile(n.in("resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
-		return err
-	}
-	config, err := json.Marshal(map[string]any{
+func (c *cluster) kubeletConfig(port int) any {
+	return map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-		"address": "127.0.0.1", "port": ports[0], "healthzPort": ports[1], "healthzBindAddress": "127.0.0.1",
+		"address": "127.0.0.1", "port": port, "healthzPort": 0,
 		"authentication": map[string]any{"anonymous": map[string]bool{"enabled": true}, "webhook": map[string]bool{"enabled": false}},
 		"authorization":  map[string]string{"mode": "AlwaysAllow"},
 		"cgroupDriver":   "cgroupfs", "cgroupRoot": "/" + cgroupName, "failSwapOn": false, "enforceNodeAllocatable": []string{},
-		"containerRuntimeEndpoint": "unix://" + n.socket, "clusterDNS": []string{"10.96.0.10"}, "clusterDomain": "cluster.local",
-		"resolvConf": n.in("resolv.conf"), "evictionHard": map[string]string{}, "oomScoreAdj": 0, "makeIPTablesUtilChains": false,
-		"staticPodPath": "", "volumePluginDir": n.in("volumeplugins"), "podLogsDir": n.in("podlogs"), "localStorageCapacityIsolation": false,
-	})
-	if err != nil {
-		return err
+		"containerRuntimeEndpoint": "unix://" + c.in(socketName), "clusterDNS": []string{"10.96.0.10"}, "clusterDomain": "cluster.local",
+		"resolvConf": c.in(resolvConf), "evictionHard": map[string]string{}, "oomScoreAdj": 0, "makeIPTablesUtilChains": false,
+		"staticPodPath": "", "volumePluginDir": c.in("volumeplugins"), "podLogsDir": c.in("podlogs"), "localStorageCapacityIsolation": false,
 	}
-	return os.WriteFile(n.in("kubelet.json"), config, 0o600)
 }
 
-// makeCgroups makes the cgroup below which the Pods run, in each tree.
-func makeCgroups() error {
-	trees, _ := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
-	roots := []string{}
-	for _, t := range trees {
-		if info, err := os.Lstat(filepath.Dir(t)); err == nil && info.IsDir() {
-			roots = append(roots, filepath.Dir(t))
-		}
-	}
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		roots = []string{"/sys/fs/cgroup"}
-	}
-	for _, root := range roots {
-		if err := os.MkdirAll(filepath.Join(root, cgroupName), 0o755); err != nil {
-			return fmt.Errorf("make a cgroup: %w", err)
-		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // version 1 wants them set
-			if text, err := os.ReadFile(filepath.Join(root, file)); err == nil {
-				_ = os.WriteFile(filepath.Join(root, cgroupName, file), text, 0o644)
-			}
-		}
-	}
-	return nil
-}
-
+// nodeReady also wants no taints: Pods that come before they are gone would find no node.
 func (c *cluster) nodeReady(ctx context.Context) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.server+"/api/v1/nodes/"+nodeName, nil)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.token)
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
 	var found struct {
+		Spec   struct{ Taints []struct{ Key string } }
 		Status struct {
 			Conditions []struct{ Type, Status, Message string }
 		}
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&found); err != nil {
+	if err := c.get(ctx, "/api/v1/nodes/"+nodeName, &found); err != nil {
 		return err
 	}
 	for _, cond := range found.Status.Conditions {
-		if cond.Type == "Ready" && cond.Status == "True" {
+		if cond.Type == "Ready" && cond.Status == "True" && len(found.Spec.Taints) == 0 {
 			return nil
 		}
 	}
-	return fmt.Errorf("the kubelet has not made it ready: %v", found.Status.Conditions)
-}
-
-// stop ends all containers, while containerd can still be asked to.
-func (n *node) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "ctr", "-a", n.socket, "-n", "k8s.io", "tasks", "ls", "-q").Output()
-	if err != nil {
-		return nil //nolint:nilerr // it has ended: cleanUp does the rest
-	}
-	for _, id := range strings.Fields(string(out)) {
-		_ = exec.CommandContext(ctx, "ctr", "-a", n.socket, "-n", "k8s.io", "tasks", "rm", "-f", id).Run()
-	}
-	return nil
-}
-
-func unmountPoint(path string) error {
-	err := syscall.Unmount(path, syscall.MNT_DETACH)
-	if err == syscall.EINVAL || err == syscall.ENOENT { // gone with another one
-		return nil
-	}
-	return err
-}
-
-func removeBridge() error {
-	if _, err := os.Stat("/sys/class/net/" + bridgeName); err != nil {
-		return nil //nolint:nilerr // there is none
-	}
-	if out, err := exec.Command("ip", "link", "delete", bridgeName).CombinedOutput(); err != nil {
-		return fmt.Errorf("remove the bridge: %w: %s", err, out)
-	}
-	return nil
+	return fmt.Errorf("the kubelet has not made it ready: %v, taints %v", found.Status.Conditions, found.Spec.Taints)
 }

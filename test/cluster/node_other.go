@@ -7,9 +7,10 @@ import (
 	"errors"
 )
 
-type node struct{}
+const nodeCommand = "node"
 
-func (c *cluster) startNode(context.Context) error { return errors.New("--node needs Linux") }
-func (n *node) stop() error                        { return nil }
-func unmountPoint(string) error                    { return nil }
-func removeBridge() error                          { return nil }
+var errNoNode = errors.New("--node needs Linux")
+
+func (c *cluster) startNode(context.Context) error { return errNoNode }
+func runNode(string) error                         { return errNoNode }
+func removeNode() error                            { return nil }

@@ -1,5 +1,3 @@
-//go:build linux
-
 package main
 
 import (
@@ -12,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 )
@@ -27,8 +24,8 @@ type file struct {
 
 // importImages makes the node's two images on the spot, since none can be pulled: pause for the
 // sandboxes, and busybox for everything else.
-func (n *node) importImages(ctx context.Context) error {
-	pause := filepath.Join(n.dir, "pause")
+func (c *cluster) importImages(ctx context.Context) error {
+	pause := c.in("pause")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", pause, "./pause")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -38,14 +35,14 @@ func (n *node) importImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.importImage(ctx, "localhost/pause:1", []string{"/pause"}, []file{{name: "pause", mode: 0o755, body: body}}); err != nil {
+	if err := c.importImage(ctx, "localhost/pause:1", []string{"/pause"}, []file{{name: "pause", mode: 0o755, body: body}}); err != nil {
 		return err
 	}
 	files, err := busybox(ctx)
 	if err != nil {
 		return err
 	}
-	return n.importImage(ctx, "localhost/busybox:1", []string{"/bin/sh"}, files)
+	return c.importImage(ctx, "localhost/busybox:1", []string{"/bin/sh"}, files)
 }
 
 func busybox(ctx context.Context) ([]file, error) {
@@ -71,7 +68,7 @@ func busybox(ctx context.Context) ([]file, error) {
 }
 
 // importImage writes an image as docker save does, and gives it to containerd.
-func (n *node) importImage(ctx context.Context, name string, entrypoint []string, files []file) error {
+func (c *cluster) importImage(ctx context.Context, name string, entrypoint []string, files []file) error {
 	layer, err := archive(files)
 	if err != nil {
 		return err
@@ -96,7 +93,7 @@ func (n *node) importImage(ctx context.Context, name string, entrypoint []string
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "ctr", "-a", n.socket, "-n", "k8s.io", "images", "import", "-")
+	cmd := exec.CommandContext(ctx, "ctr", "-a", c.in(socketName), "-n", "k8s.io", "images", "import", "-")
 	cmd.Stdin = bytes.NewReader(image)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("import %s: %w\n%s", name, err, out)
