@@ -118,6 +118,7 @@ func startLogged(logPath string, args []string) (pid int, err error) {
 	defer log.Close()
 	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // the kernel ends it
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin:/usr/bin:/bin") // runc is no user's program
 	if err := cmd.Start(); err != nil {
 		return 0, fmt.Errorf("start %s: %w", args[0], err)
 	}

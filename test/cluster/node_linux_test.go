@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
@@ -13,12 +15,24 @@ import (
 	"testing"
 )
 
-// needsNode skips a test that changes the machine for a while, unless that was asked for.
+// needsNode skips a test that changes the machine for a while, unless that was asked for. It waits
+// for the end of a run that others have on this machine.
 func needsNode(t *testing.T) {
 	t.Helper()
 	if os.Getenv("KHOOK_TEST_NODE") == "" {
 		t.Skip("runs a real node: set KHOOK_TEST_NODE=1, as root on Linux")
 	}
+	await(t, "no other run has the node", func() bool {
+		held, err := tryLock(filepath.Join(nodeHome, lockName), 0)
+		if err == nil {
+			held.Close()
+			out, err := program(t, t.TempDir(), "run", "--", "true").CombinedOutput()
+			if err != nil {
+				t.Fatalf("remove what an earlier run left: %v\n%s", err, out)
+			}
+		}
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 // machine is what a node could leave behind on it, by kind.
