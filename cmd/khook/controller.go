@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -156,7 +157,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 // newLog returns the log of all parts, client-go's included.
 func newLog(io streams, level, format string) logr.Logger {
 	var l slog.Level
-	if level == "warning" {
+	if strings.EqualFold(level, "warning") {
 		level = "warn"
 	}
 	if err := l.UnmarshalText([]byte(level)); err != nil {

@@ -102,7 +102,7 @@ type controllerCmd struct {
 	LeaderElectionNamespace string        `help:"Namespace of the leader election's Lease; khook's own if empty." env:"POD_NAMESPACE" group:"Serving" placeholder:"NS"`
 	ShutdownTimeout         time.Duration `help:"How long steps under way may take at a stop." default:"30s" group:"Serving"`
 
-	LogLevel  string `help:"Level of the log: debug, info, warn or error." default:"info" enum:"debug,info,warn,warning,error" env:"LOG_LEVEL" group:"Log"`
+	LogLevel  string `help:"Level of the log: debug, info, warn or error." default:"info" enum:"debug,info,warn,warning,error,DEBUG,INFO,WARN,WARNING,ERROR" env:"LOG_LEVEL" group:"Log"`
 	LogFormat string `help:"Format of the log: json or text." default:"json" enum:"json,text" env:"LOG_FORMAT" group:"Log"`
 
 	Config kong.ConfigFlag `help:"YAML file with any of these flags, such as quiet-after: 20m; flags and variables win over it." group:"Log" placeholder:"FILE"`
