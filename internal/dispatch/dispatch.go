@@ -8,7 +8,6 @@ package dispatch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 
@@ -180,112 +178,4 @@ func (d *Dispatcher) work(ctx context.Context) {
 		d.step(ctx, id)
 		d.queue.Done(id)
 	}
-}
-
-// step reconciles one delivery and sees to its next step.
-func (d *Dispatcher) step(ctx context.Context, id string) {
-	if ctx.Err() != nil {
-		return
-	}
-	next, err := d.Reconcile(ctx, id)
-	switch {
-	case ctx.Err() != nil:
-	case errors.Is(err, store.ErrNotFound):
-		d.notes.put(id, note{})
-		d.following.Delete(id)
-		d.queueAll(d.slots.forget(id))
-	case err != nil:
-		d.cfg.Log.Error(err, "delivery step failed, will repeat it", "delivery", id, "in", d.cfg.RetryMin)
-		d.queue.AddAfter(id, wait.Jitter(d.cfg.RetryMin, 1))
-	case next > 0:
-		d.queue.AddAfter(id, next)
-	}
-}
-
-// Reconcile takes the next step of a delivery, and says in how long the one after it is due; 0
-// if there is none, or if something else will wake it.
-func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Duration, err error) {
-	dl, err := d.store.Delivery(ctx, id)
-	if err != nil {
-		return 0, fmt.Errorf("delivery %s: %w", id, err)
-	}
-	now := d.cfg.Clock.Now()
-	if !dl.State.Ended() && !now.Before(dl.Deadline()) {
-		return d.expire(ctx, dl)
-	}
-	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
-		if !busy(dl) {
-			d.queueAll(d.slots.release(dl.Agent, dl.ID))
-		}
-		return dl.NextAt.Sub(now), nil
-	}
-	switch dl.State {
-	case incident.Pending, incident.Calling:
-		return d.call(ctx, dl)
-	case incident.Working, incident.InputRequired:
-		return d.follow(ctx, dl)
-	case incident.Succeeded:
-		return d.verify(ctx, dl)
-	default:
-		return 0, nil
-	}
-}
-
-// save commits the delivery and tells of it.
-func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change) error {
-	dl.Error = incident.Clean(dl.Error, incident.MaxError)
-	if dl.State.Ended() && dl.EndedAt.IsZero() {
-		dl.EndedAt, dl.NextAt = d.cfg.Clock.Now(), time.Time{}
-	}
-	err := d.store.Write(ctx, func(tx *store.Tx) error {
-		return tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{dl}})
-	})
-	if err != nil {
-		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
-	}
-	if busy(dl) {
-		d.slots.hold(dl.Agent, dl.ID) // also one that a person set to work again
-	} else {
-		d.queueAll(d.slots.release(dl.Agent, dl.ID))
-	}
-	if dl.State.Ended() {
-		d.notes.put(dl.ID, note{})
-		d.following.Delete(dl.ID)
-	}
-	told := *dl // dl may change in the same step
-	c.Delivery = &told
-	d.cfg.Observe(c)
-	return nil
-}
-
-func (d *Dispatcher) queueAll(ids []string) {
-	for _, id := range ids {
-		d.queue.Add(id)
-	}
-}
-
-// maxHeld is after how many attempts a delivery whose answers get lost no longer keeps other
-// deliveries from its agent while it pauses.
-const maxHeld = 5
-
-// busy says whether the delivery takes up its agent, as far as is known.
-func busy(dl *incident.Delivery) bool {
-	switch dl.State {
-	case incident.Working:
-		return true
-	case incident.Calling:
-		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld
-	}
-	return false
-}
-
-// end brings the delivery to a final state other than success.
-func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident.DeliveryState, why string) (time.Duration, error) {
-	from := dl.State
-	dl.State, dl.Error = to, why
-	if err := d.save(ctx, dl, Change{From: from}); err != nil {
-		return 0, err
-	}
-	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "reason", dl.Error)
-	return 0, nil
 }
