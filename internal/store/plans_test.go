@@ -70,6 +70,9 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 	}
 	for _, query := range queries {
 		for _, step := range plan(t, st, query) {
+			if step == "SCAN going" || step == "SCAN ended" {
+				continue // what parts of the query found
+			}
 			// In the order of an index, as far as the limit, is as far as is asked for.
 			if strings.HasPrefix(step, "SCAN ") && (!strings.Contains(step, " INDEX ") || !strings.Contains(query, "LIMIT ?")) {
 				t.Errorf("%s\n  %s", query, step)
@@ -112,6 +115,7 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 		"outcome = '' AND ended_at > ?":         "deliveries_unverified",
 		"SELECT count(*) FROM incidents i":      "incidents_open",
 		"SELECT event_key FROM events":          "events_key",
+		"AS going UNION ALL":                    "COVERING INDEX incidents_open",
 	} {
 		found := false
 		for _, query := range statements(st) {

@@ -153,11 +153,15 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
 // after a time; by the newest sign of them, newest first.
 func (s *Store) HookIncidents(ctx context.Context, hook incident.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
+	// CROSS JOIN keeps the order: the open ones come by their index, which ends the search early.
+	const concerned = "SELECT i.id FROM incidents i CROSS JOIN hook_incidents h WHERE h.incident_id = i.id AND h.hook_ns = ? AND h.hook = ? AND i.cluster = ? "
 	return list(ctx, s, "incidents of hook "+hook.String(), scanIncident,
-		"SELECT "+prefixed("i", incidentColumns)+" FROM incidents i JOIN hook_incidents h ON h.incident_id = i.id "+
-			"WHERE h.hook_ns = ? AND h.hook = ? AND i.id IN (SELECT id FROM incidents WHERE resolution = '' AND cluster = ? UNION ALL "+
-			"SELECT id FROM incidents WHERE resolution <> '' AND resolved_at > ? AND cluster = ?) ORDER BY i.last_seen DESC, i.id LIMIT ?",
-		hook.Namespace, hook.Name, s.cfg.Cluster, micros(resolvedAfter), s.cfg.Cluster, limit)
+		"SELECT "+incidentColumns+" FROM incidents WHERE id IN ("+
+			"SELECT id FROM ("+concerned+"AND i.resolution = '' ORDER BY i.last_seen DESC LIMIT ?) AS going UNION ALL "+
+			"SELECT id FROM ("+concerned+"AND i.resolution <> '' AND i.resolved_at > ? ORDER BY i.last_seen DESC LIMIT ?) AS ended) "+
+			"ORDER BY last_seen DESC, id LIMIT ?",
+		hook.Namespace, hook.Name, s.cfg.Cluster, limit,
+		hook.Namespace, hook.Name, s.cfg.Cluster, micros(resolvedAfter), limit, limit)
 }
 
 // HookSummary returns how many of the hook's incidents are open, and when it last made a delivery

@@ -132,14 +132,37 @@ func (s *Store) dsn(readOnly bool) string {
 	return "file:" + (&url.URL{Path: s.cfg.Path}).EscapedPath() + "?" + q.Encode()
 }
 
+// wholeCheck is the size in bytes of the largest file that is looked through as a whole when it is
+// opened, which takes some seconds.
+const wholeCheck = 1 << 30
+
+// checks are the pragmas that look for damage in a file of a size in bytes. Of a large one they
+// look through what khook goes on from; damage in the rest is found when it is read.
+func checks(size int64) []string {
+	if size <= wholeCheck {
+		return []string{"quick_check(1)"}
+	}
+	return []string{"quick_check(meta)", "quick_check(deliveries)", "quick_check(incidents)"}
+}
+
 // quickCheck finds damage before anything is built on it.
 func (s *Store) quickCheck(ctx context.Context) error {
-	var verdict string
-	if err := s.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+	var tables int
+	if err := s.write.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_master").Scan(&tables); err != nil || tables == 0 {
 		return err
 	}
-	if verdict != "ok" {
-		return fmt.Errorf("%w: %s", errDamaged, verdict)
+	size, err := s.Size(ctx)
+	if err != nil {
+		return err
+	}
+	for _, check := range checks(size) {
+		var verdict string
+		if err := s.write.QueryRowContext(ctx, "PRAGMA "+check).Scan(&verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("%w: %s", errDamaged, verdict)
+		}
 	}
 	return nil
 }

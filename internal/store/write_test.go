@@ -205,3 +205,17 @@ func TestClosingTwiceIsFine(t *testing.T) {
 	_, err := st.OpenIncidents(t.Context())
 	says(t, err, "closed")
 }
+
+func TestALargeFileIsLookedThroughInParts(t *testing.T) {
+	st := open(t, path(t))
+	must(t, save(t.Context(), st, "k"))
+	if parts := checks(wholeCheck + 1); len(parts) < 2 {
+		t.Errorf("only %v", parts)
+	}
+	for _, check := range checks(wholeCheck + 1) {
+		var verdict string
+		if err := st.read.QueryRowContext(t.Context(), "PRAGMA "+check).Scan(&verdict); err != nil || verdict != "ok" {
+			t.Errorf("%s: %s, %v", check, verdict, err)
+		}
+	}
+}

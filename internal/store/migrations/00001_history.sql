@@ -28,7 +28,7 @@ CREATE TABLE incidents (
   restart_count BIGINT NOT NULL,
   exit_code     BIGINT
 );
-CREATE INDEX incidents_open ON incidents (cluster, last_seen) WHERE resolution = '';
+CREATE INDEX incidents_open ON incidents (cluster, last_seen, id) WHERE resolution = '';
 CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE resolution <> '';
 CREATE INDEX incidents_first_seen ON incidents (first_seen, id);
 CREATE INDEX incidents_caused_by ON incidents (caused_by) WHERE caused_by <> '';

@@ -1,0 +1,154 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// record saves an incident with so many events a minute apart, that ended at its last one or goes on.
+func record(t *testing.T, st *Store, key string, from time.Time, events int, ends bool, deliveries ...incident.DeliveryState) *incident.Incident {
+	t.Helper()
+	var inc *incident.Incident
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		var c *Changes
+		if inc, c = told(tx, key, from, events); ends {
+			inc.Resolve(incident.Recovered, inc.LastSeen)
+		}
+		for _, state := range deliveries {
+			c.Deliveries = append(c.Deliveries, due(inc, state))
+		}
+		return tx.Save(t.Context(), c)
+	}))
+	return inc
+}
+
+func names(all []*incident.Incident) string {
+	var got []string
+	for _, i := range all {
+		got = append(got, i.Resource.Name)
+	}
+	return strings.Join(got, " ")
+}
+
+func TestAHooksIncidentsAreTheOpenAndTheRecentOnesNewestFirst(t *testing.T) {
+	st := open(t, path(t))
+	record(t, st, "old", long.Add(-time.Hour), 1, true)
+	record(t, st, "open-long", long.Add(-time.Hour), 1, false)
+	record(t, st, "recent", long.Add(time.Minute), 1, true)
+	record(t, st, "open-new", long.Add(2*time.Minute), 3, false)
+	for limit, want := range map[int]string{10: "open-new recent open-long", 2: "open-new recent", 1: "open-new"} {
+		got, err := st.HookIncidents(t.Context(), shopHook, long, limit)
+		if must(t, err); names(got) != want {
+			t.Errorf("the first %d are %s, want %s", limit, names(got), want)
+		}
+	}
+	other, err := st.HookIncidents(t.Context(), incident.HookRef{Namespace: "shop", Name: "other"}, long, 10)
+	if must(t, err); len(other) != 0 {
+		t.Errorf("another hook has %s", names(other))
+	}
+	n, fired, err := st.HookSummary(t.Context(), shopHook)
+	if must(t, err); n != 2 || !fired.IsZero() {
+		t.Errorf("%d are open, it fired at %s", n, fired)
+	}
+}
+
+func TestDeliveriesAreFoundByEachIncidentThatTheyCover(t *testing.T) {
+	st := open(t, path(t))
+	first := record(t, st, "first", long, 2, false, incident.Working)
+	cover := func(key string, d incident.Disposition) *incident.Incident {
+		inc := record(t, st, key, long.Add(time.Minute), 1, false)
+		must(t, st.Write(t.Context(), func(tx *Tx) error {
+			return tx.Save(t.Context(), &Changes{Decisions: []incident.Decision{{EventID: tx.seq - 1, IncidentID: inc.ID,
+				Hook: shopHook, Config: "second", Disposition: d, DeliveryID: "delivery of first", At: long}}})
+		}))
+		return inc
+	}
+	grouped, explained := cover("grouped", incident.Grouped), cover("explained", incident.Explained)
+	for _, tc := range []struct {
+		inc  *incident.Incident
+		want int
+	}{{first, 1}, {grouped, 1}, {explained, 0}} {
+		found, err := st.DeliveriesOfIncidents(t.Context(), []string{tc.inc.ID})
+		if must(t, err); len(found) != tc.want {
+			t.Errorf("%s has %d deliveries, want %d", tc.inc.Resource.Name, len(found), tc.want)
+		}
+	}
+	ids := []string{first.ID, grouped.ID}
+	for n := range 150 { // more than one statement takes
+		ids = slices.Insert(ids, 1, fmt.Sprint("unknown ", n))
+	}
+	found, err := st.DeliveriesOfIncidents(t.Context(), ids)
+	if must(t, err); len(found) != 1 {
+		t.Errorf("%d deliveries for two incidents that one covers", len(found))
+	}
+	incidents, err := st.DeliveryIncidents(t.Context(), "delivery of first", 10)
+	if must(t, err); names(incidents) != "first grouped" {
+		t.Errorf("it covers %s", names(incidents))
+	}
+}
+
+func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
+	st := open(t, path(t))
+	code := int32(137)
+	at := long.Add(123 * time.Microsecond)
+	inc := &incident.Incident{
+		ID: "i", Cluster: "prod", Type: incident.OOMKill, Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart", UID: "u"},
+		Container: "app", Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Labels: map[string]string{"app": "ca\"rt"},
+		FirstSeen: at, LastSeen: at.Add(time.Hour), CausedBy: "c", Events: 7, Duplicates: 6, Reason: "OOMKilled", Message: "größer\n", RestartCount: 3, ExitCode: &code,
+	}
+	ev := &incident.Event{
+		Key: "k", Cluster: "prod", IncidentID: "i", Type: incident.OOMKill, Status: incident.Firing, At: at, RecordedAt: at, Resource: inc.Resource,
+		Container: "app", Workload: inc.Workload, Node: "n1", Reason: "OOMKilled", Message: "m", RestartCount: 3, ExitCode: &code, Count: 2,
+	}
+	d := &incident.Delivery{
+		ID: "d", Cluster: "prod", State: incident.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart",
+		Agent: incident.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", CatchUp: true, Prompt: "p", Data: "{}", Timeout: 90 * time.Second,
+		Attempt: 2, CreatedAt: at, NextAt: at.Add(1e9), CalledAt: at.Add(2e9), EndedAt: at.Add(3e9), Dialect: "1.0", ContextID: "c", TaskID: "t",
+		TaskState: "working", Answer: "a", Error: "e", Outcome: incident.OutcomeUnknown, OutcomeAt: at.Add(4e9),
+	}
+	decision := incident.Decision{IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: incident.Delivered, DeliveryID: "d", At: at}
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		ev.ID = tx.Next()
+		decision.EventID = ev.ID
+		return tx.Save(t.Context(), &Changes{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc},
+			Deliveries: []*incident.Delivery{d}, Decisions: []incident.Decision{decision}})
+	}))
+	gotInc, err := st.Incident(t.Context(), "i")
+	must(t, err)
+	gotEv, err := st.Event(t.Context(), ev.ID)
+	must(t, err)
+	gotD, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	gotDecisions, err := st.EventDecisions(t.Context(), ev.ID)
+	must(t, err)
+	if diff := cmp.Diff([]any{inc, ev, d, []incident.Decision{decision}}, []any{gotInc, gotEv, gotD, gotDecisions}); diff != "" {
+		t.Errorf("(-written +read)\n%s", diff)
+	}
+}
+
+func TestOnlyWhatIsNotFinishedIsGoneOnWith(t *testing.T) {
+	st := open(t, path(t))
+	record(t, st, "pending", long, 1, false, incident.Pending)
+	record(t, st, "ended", long.Add(time.Hour), 1, false, incident.Succeeded)
+	record(t, st, "ended-long-ago", long.Add(-time.Hour), 1, false, incident.Failed)
+	got, err := st.UnfinishedDeliveries(t.Context(), long, 10)
+	must(t, err)
+	var ids []string
+	for _, d := range got {
+		ids = append(ids, d.ID)
+	}
+	if diff := cmp.Diff([]string{"delivery of pending", "delivery of ended"}, ids); diff != "" {
+		t.Error(diff)
+	}
+	oldest, err := st.OldestPending(t.Context())
+	if must(t, err); !oldest.Equal(long) {
+		t.Errorf("the oldest is of %s", oldest)
+	}
+}
