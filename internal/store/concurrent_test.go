@@ -119,7 +119,7 @@ func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
 	}
 	mine, theirs := 0, 0
 	for i := 0; i < 300; i++ {
-		err := save(t.Context(), st, fmt.Sprintf("k%d", 2*i)) // it writes k0, k1, k2 and so on, until it meets one of these
+		err := save(t.Context(), st, fmt.Sprintf("k%d", i*i)) // it writes k0, k1, k2 and so on, until it meets one of these
 		switch {
 		case err == nil:
 			mine++
