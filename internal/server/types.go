@@ -1,0 +1,141 @@
+package server
+
+import (
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items             []T    `json:"items" nullable:"false" doc:"What was found, in the order of the sort parameter."`
+	Total             int    `json:"total" doc:"How many there are in all, also beyond this page. Exact, unless totalIsLowerBound is set." minimum:"0"`
+	TotalIsLowerBound bool   `json:"totalIsLowerBound,omitempty" doc:"There are more than total: they were not counted any further."`
+	Limit             int    `json:"limit" doc:"The most items that the page could have."`
+	Offset            int    `json:"offset" doc:"How many were passed over."`
+	Next              string `json:"next,omitempty" doc:"The cursor of the next page; absent on the last one."`
+}
+
+// Workload is the controller that owns a resource.
+type Workload struct {
+	Kind string `json:"kind" doc:"Deployment, StatefulSet, DaemonSet, Job, CronJob and so on, or Pod if nothing owns it." example:"Deployment"`
+	Name string `json:"name" example:"cart"`
+}
+
+// Name names an object in a namespace: a Hook or an agent.
+type Name struct {
+	Namespace string `json:"namespace" example:"shop"`
+	Name      string `json:"name" example:"memory"`
+}
+
+// Subject is what an event or an incident is about.
+type Subject struct {
+	EventType    incident.EventType `json:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed" doc:"The kind of problem."`
+	Namespace    string             `json:"namespace" example:"shop"`
+	ResourceKind string             `json:"resourceKind" example:"Pod"`
+	ResourceName string             `json:"resourceName" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
+	ResourceUID  string             `json:"resourceUid"`
+	Container    string             `json:"container,omitempty" doc:"The container; absent if the whole Pod is meant."`
+	Workload     Workload           `json:"workload" doc:"The controller that owns the resource, or the resource itself."`
+	Node         string             `json:"node,omitempty"`
+	Cluster      string             `json:"cluster,omitempty" doc:"Name of the cluster, if khook was given one."`
+	Reason       string             `json:"reason" doc:"One word, such as OOMKilled or Unschedulable."`
+	Message      string             `json:"message" doc:"What happened, in a sentence; at most 1,024 bytes."`
+	RestartCount int32              `json:"restartCount"`
+	ExitCode     *int32             `json:"exitCode,omitempty" doc:"Of the container's last termination, if there was one."`
+}
+
+// Event is khook's record of one occurrence.
+type Event struct {
+	ID         int64           `json:"id" doc:"Grows with the time of recording."`
+	IncidentID string          `json:"incidentId" doc:"The incident that it opened or repeated."`
+	Status     incident.Status `json:"status" enum:"firing,duplicate,resolved" doc:"firing: it opened an incident that is still open. duplicate: it repeated an open incident. resolved: it opened an incident that has ended."`
+	Timestamp  time.Time       `json:"timestamp" doc:"When it happened, as the cluster tells it."`
+	RecordedAt time.Time       `json:"recordedAt" doc:"When khook recorded it."`
+	Subject
+	Count        int32      `json:"count" doc:"How many occurrences this one record stands for."`
+	Dispositions []Decision `json:"dispositions,omitempty" doc:"Why Hooks called or did not call their agents for it; only where one Hook or one incident is asked for."`
+}
+
+// Decision is why a Hook did or did not call its agent for an event.
+type Decision struct {
+	EventID     int64                `json:"eventId"`
+	Hook        Name                 `json:"hook"`
+	Config      string               `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
+	Disposition incident.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,suspended,invalid"`
+	DeliveryID  string               `json:"deliveryId,omitempty" doc:"The delivery that covers the event."`
+	At          time.Time            `json:"at"`
+}
+
+// Incident is one problem on one resource, from its first event to its end.
+type Incident struct {
+	ID     string `json:"id"`
+	Status string `json:"status" enum:"firing,resolved" doc:"firing while it is open."`
+	Subject
+	Labels          map[string]string   `json:"labels,omitempty" doc:"Of the Pod when the incident opened."`
+	FirstSeen       time.Time           `json:"firstSeen"`
+	LastSeen        time.Time           `json:"lastSeen" doc:"The newest event, or the newest sign that it goes on."`
+	ResolvedAt      time.Time           `json:"resolvedAt,omitzero" required:"false"`
+	Resolution      incident.Resolution `json:"resolution,omitempty" enum:"recovered,quiet,gone" doc:"Why it ended."`
+	DurationSeconds float64             `json:"durationSeconds" doc:"From the first event to the end, or to now."`
+	CausedBy        string              `json:"causedBy,omitempty" doc:"ID of the incident that caused this one."`
+	Events          int64               `json:"events" doc:"All its events, the duplicates included."`
+	Duplicates      int64               `json:"duplicates"`
+}
+
+// IncidentDetail is an incident with its whole story.
+type IncidentDetail struct {
+	Incident
+	Effects    []Incident      `json:"effects" nullable:"false" doc:"The incidents that this one caused."`
+	Deliveries []Delivery      `json:"deliveries" nullable:"false" doc:"The calls that cover it, with prompt, answer and outcome."`
+	Timeline   []TimelineEntry `json:"timeline" nullable:"false" doc:"What happened, in the order of time."`
+	Truncated  bool            `json:"truncated,omitempty" doc:"There is more than the timeline shows."`
+}
+
+// TimelineEntry is one moment of an incident or a delivery.
+type TimelineEntry struct {
+	At         time.Time `json:"at"`
+	Kind       string    `json:"kind" enum:"event,decision,delivery,resolution" doc:"What the entry is about."`
+	Text       string    `json:"text" doc:"A sentence for people."`
+	Event      *Event    `json:"event,omitempty"`
+	Decision   *Decision `json:"decision,omitempty"`
+	DeliveryID string    `json:"deliveryId,omitempty"`
+}
+
+// Delivery is one call to one agent.
+type Delivery struct {
+	ID             string                 `json:"id"`
+	State          incident.DeliveryState `json:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired"`
+	Cluster        string                 `json:"cluster,omitempty"`
+	Hook           Name                   `json:"hook"`
+	Config         string                 `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
+	EventType      incident.EventType     `json:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed"`
+	Group          string                 `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
+	Agent          Name                   `json:"agent"`
+	IncidentID     string                 `json:"incidentId" doc:"The incident that made it due."`
+	CatchUp        bool                   `json:"catchUp,omitempty" doc:"It is about what had happened before khook started."`
+	Attempt        int                    `json:"attempt" doc:"How often the message was begun to be sent."`
+	TimeoutSeconds float64                `json:"timeoutSeconds" doc:"How long the agent may take, from the call on."`
+	CreatedAt      time.Time              `json:"createdAt" doc:"When it was made due."`
+	NextAt         time.Time              `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
+	CalledAt       time.Time              `json:"calledAt,omitzero" required:"false"`
+	EndedAt        time.Time              `json:"endedAt,omitzero" required:"false"`
+	TaskID         string                 `json:"taskId,omitempty" doc:"The agent's task."`
+	TaskState      string                 `json:"taskState,omitempty" doc:"As the agent last told it."`
+	ContextID      string                 `json:"contextId,omitempty" doc:"The agent's session."`
+	Dialect        string                 `json:"dialect,omitempty" doc:"Which version of kagent took it."`
+	Error          string                 `json:"error,omitempty" doc:"Why it failed or waits, in a sentence."`
+	Outcome        incident.Outcome       `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
+	OutcomeAt      time.Time              `json:"outcomeAt,omitzero" required:"false"`
+
+	Prompt string `json:"prompt,omitempty" doc:"What the agent was asked; not in lists."`
+	Answer string `json:"answer,omitempty" doc:"What the agent answered; not in lists."`
+	Data   any    `json:"data,omitempty" doc:"The structured part that went with the prompt; not in lists."`
+}
+
+// DeliveryDetail is a delivery with its whole story.
+type DeliveryDetail struct {
+	Delivery
+	Incidents []Incident      `json:"incidents" nullable:"false" doc:"The incidents that it covers, the one that made it due first."`
+	Timeline  []TimelineEntry `json:"timeline" nullable:"false" doc:"What happened, in the order of time."`
+}

@@ -1,0 +1,44 @@
+package server
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+)
+
+// Hook is a Hook resource with what khook knows of it.
+type Hook struct {
+	Namespace  string    `json:"namespace" example:"shop"`
+	Name       string    `json:"name" example:"memory"`
+	UID        string    `json:"uid"`
+	Generation int64     `json:"generation"`
+	CreatedAt  time.Time `json:"createdAt"`
+
+	Ready     string   `json:"ready" enum:"True,False,Unknown" doc:"Status of the condition Ready."`
+	Reason    string   `json:"reason,omitempty" doc:"Reason of the condition Ready: HookConfigured, InvalidConfiguration or KagentAPIError."`
+	Message   string   `json:"message,omitempty" doc:"Message of the condition Ready: what to change."`
+	Suspended bool     `json:"suspended"`
+	Events    []string `json:"eventTypes" nullable:"false" doc:"The event types that it names."`
+	Agents    []string `json:"agents" nullable:"false" doc:"The agents that it may call, as namespace/name."`
+
+	Spec       v1alpha2.HookSpec   `json:"spec"`
+	Status     v1alpha2.HookStatus `json:"status"`
+	Statistics HookStatistics      `json:"statistics"`
+}
+
+// Conditions of a Hook, as the cluster has them.
+func (h *Hook) Conditions() []metav1.Condition { return h.Status.Conditions }
+
+// HookStatistics is how a Hook did in the last 24 hours.
+type HookStatistics struct {
+	TimeRange       string    `json:"timeRange" example:"24h"`
+	ActiveIncidents int       `json:"activeIncidents" doc:"Incidents that concern the Hook and are open now."`
+	LastFired       time.Time `json:"lastFired,omitzero" required:"false"`
+	Events          int64     `json:"events" doc:"Events about which the Hook decided."`
+	Deliveries      int64     `json:"deliveries" doc:"Deliveries that were made due."`
+	Succeeded       int64     `json:"succeeded"`
+	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired."`
+	Recovered       int64     `json:"recovered" doc:"Deliveries after which the cluster recovered."`
+}
