@@ -166,6 +166,15 @@ func TestLivenessProbes(t *testing.T) {
 				s.crash("app", 137, "Error", second)
 			}
 		}, []string{"probe-failed web app x3", "pod-restart web app x3 by probe-failed"}},
+		{"one whose failures come late on a busy node causes the restart too", withLiveness(httpProbe(3, 2, 0)), func(s *scene) {
+			s.run("app")
+			s.wait(20 * second)
+			s.probes("app", notAlive, 3, 2*second)
+			s.crash("app", 137, "Error", second)
+			s.wait(10 * second)
+			s.probes("app", notAlive, 3, 7*second)
+			s.crash("app", 137, "Error", 10*second)
+		}, []string{"probe-failed web app x1", "pod-restart web app x2 by probe-failed"}},
 		{"failures of two instances do not add up", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)

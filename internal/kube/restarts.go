@@ -122,20 +122,43 @@ func former(st *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
 // kubelet ends each instance whose liveness or startup probe has failed, though a grace period or
 // the back-off may put off the restart by minutes.
 func (b *builder) causesOfRestart(old *podState, st *corev1.ContainerStatus) []incident.EventType {
-	if t := former(st); t != nil && t.Reason == reasonOOMKilled {
+	t, was := former(st), old.containerOrNil(st.Name)
+	if t != nil && t.Reason == reasonOOMKilled {
 		return []incident.EventType{incident.OOMKill}
 	}
-	tr, was := b.d.trouble[b.key], old.containerOrNil(st.Name)
-	if tr == nil || was == nil {
-		return nil
-	}
-	for _, kind := range []probeKind{liveness, startup} {
-		track := tr.probes[probeKey{st.Name, kind}]
-		if track != nil && track.fired && track.instance == was.id {
-			return []incident.EventType{incident.ProbeFailed}
-		}
+	killed := t != nil && t.ExitCode == exitKilled
+	switch {
+	case was != nil && b.probeEnded(st.Name, was.id, killed):
+		return []incident.EventType{incident.ProbeFailed}
+	case killed && b.isOpen(incident.OOMKill, st.Name):
+		// Container runtimes tell an OOM kill as an Error now and then (containerd#8180, #12372). A
+		// container that keeps being OOM-killed and is killed again has one problem, not two.
+		return []incident.EventType{incident.OOMKill}
 	}
 	return nil
+}
+
+// exitKilled is the exit code of what SIGKILL ended.
+const exitKilled = 137
+
+// probeEnded says whether the kubelet ended an instance because of its probe. On a busy node the
+// failures of a streak can come so late that they do not seem to be in a row: then one is enough,
+// if the probe has failed before and the instance was killed.
+func (b *builder) probeEnded(container string, instance uint64, killed bool) bool {
+	tr := b.d.trouble[b.key]
+	if tr == nil {
+		return false
+	}
+	for _, kind := range []probeKind{liveness, startup} {
+		track := tr.probes[probeKey{container, kind}]
+		if track == nil || track.instance != instance {
+			continue
+		}
+		if track.fired || killed && b.isOpen(incident.ProbeFailed, container) {
+			return true
+		}
+	}
+	return false
 }
 
 const reasonOOMKilled = "OOMKilled"

@@ -73,6 +73,23 @@ func TestRestarts(t *testing.T) {
 			s.run("app")
 			s.crash("app", 137, "Error", second)
 		}, []string{"pod-restart web app x1"}},
+		{"a container that was OOM-killed and is killed again has one problem, whatever the runtime calls it", nil, func(s *scene) {
+			s.run("app")
+			s.wait(10 * second)
+			s.crash("app", 137, "OOMKilled", second)
+			s.wait(10 * second)
+			s.crash("app", 137, "Error", second)
+		}, []string{"oom-kill web app x1", "pod-restart web app x2 by oom-kill"}},
+		{"a crash after an OOM kill is a problem of its own", nil, func(s *scene) {
+			s.run("app")
+			s.wait(10 * second)
+			s.crash("app", 137, "OOMKilled", second)
+			s.wait(10 * second)
+			s.crash("app", 2, "Error", second)
+			if last := s.observed()[len(s.observed())-1]; len(last.Causes) > 0 {
+				s.t.Errorf("the crash is explained by %v", last.Causes)
+			}
+		}, []string{"oom-kill web app x1", "pod-restart web app x2 by oom-kill"}},
 		{"an OOM kill is told once, by whichever state shows it", nil, func(s *scene) {
 			s.run("app")
 			s.wait(10 * second)
