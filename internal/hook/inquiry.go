@@ -1,0 +1,89 @@
+package hook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// ErrUnknown is wrapped by the errors of a Lookup that could not find out, because what it asks
+// does not answer. They are warnings.
+var ErrUnknown = errors.New("could not be found out")
+
+// Lookup is what only a cluster can tell.
+type Lookup interface {
+	// Namespace returns why Hooks can't be in the namespace; nil if they can.
+	Namespace(ctx context.Context, name string) error
+	// Agent returns why the agent can't be called; nil if it was found.
+	Agent(ctx context.Context, a incident.AgentRef) error
+}
+
+// maxLookups bounds how often one text makes the cluster be asked.
+const maxLookups = 200
+
+// inquiry asks a Lookup each question once.
+type inquiry struct {
+	lookup     Lookup
+	namespaces map[string]error
+	agents     map[incident.AgentRef]error
+}
+
+func newInquiry(l Lookup) *inquiry {
+	return &inquiry{l, map[string]error{}, map[incident.AgentRef]error{}}
+}
+
+var errLookups = fmt.Errorf("%w: the text names too many namespaces and agents, check it in parts", ErrUnknown)
+
+// ask answers a question from what is known, or asks.
+func ask[Q comparable](ctx context.Context, q *inquiry, known map[Q]error, question Q, lookup func(context.Context, Q) error) error {
+	if err, asked := known[question]; asked {
+		return err
+	}
+	if len(q.namespaces)+len(q.agents) >= maxLookups {
+		return errLookups
+	}
+	known[question] = lookup(ctx, question)
+	return known[question]
+}
+
+// lookUp asks the cluster about the Hook's namespace and its agents.
+func (v *validator) lookUp(ctx context.Context, c *candidate) {
+	if v.inquiry.lookup == nil {
+		return
+	}
+	if !c.wrong("metadata.namespace") {
+		err := ask(ctx, v.inquiry, v.inquiry.namespaces, c.hook.Namespace, v.inquiry.lookup.Namespace)
+		v.answer(c, "metadata.namespace", err)
+	}
+	for i, config := range c.configs {
+		if c.agentMistaken(i) {
+			continue
+		}
+		field := c.path(i) + ".agentId"
+		if c.hook.Spec.EventConfigurations[i].AgentRef != nil {
+			field = c.path(i) + ".agentRef"
+		}
+		v.answer(c, field, ask(ctx, v.inquiry, v.inquiry.agents, config.Agent, v.inquiry.lookup.Agent))
+	}
+}
+
+func (v *validator) answer(c *candidate, field string, err error) {
+	switch {
+	case errors.Is(err, ErrUnknown):
+		v.findings.warning(c.finding(field, err.Error()))
+	case err != nil:
+		c.mistakes = append(c.mistakes, mistake{field, err.Error()})
+	}
+}
+
+// wrong says whether a mistake was found in a field.
+func (c *candidate) wrong(field string) bool {
+	for _, m := range c.mistakes {
+		if m.field == field {
+			return true
+		}
+	}
+	return false
+}

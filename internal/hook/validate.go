@@ -1,0 +1,218 @@
+package hook
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Bounds of what Validate says.
+const (
+	longPrompt = 4_000 // characters, from which on a prompt is warned of
+	maxPrompts = 100   // sample prompts of a report
+)
+
+// ValidateOptions say what Hooks are held against.
+type ValidateOptions struct {
+	Policy    Policy
+	Namespace string // of Hooks that name none; "default" if empty
+	Cluster   string // for the sample prompts
+	Lookup    Lookup // nil: not asked
+}
+
+// SamplePrompt is the prompt of one configuration, rendered for a sample event.
+type SamplePrompt struct {
+	Hook      string `json:"hook"` // namespace/name
+	Config    string `json:"config"`
+	EventType string `json:"eventType"`
+	Agent     string `json:"agent"` // namespace/name
+	Field     string `json:"field"` // such as spec.eventConfigurations[0].prompt
+	Prompt    string `json:"prompt"`
+}
+
+// Report is what Validate has to say. The lists are never nil.
+type Report struct {
+	Valid    bool           `json:"valid"`    // there are no errors
+	Hooks    []string       `json:"hooks"`    // namespace/name of each Hook found
+	Errors   []Finding      `json:"errors"`   // at most 200 with the warnings
+	Warnings []Finding      `json:"warnings"` // what is allowed, and rarely meant
+	Prompts  []SamplePrompt `json:"prompts"`  // of the valid configurations, at most 100
+}
+
+// Validate checks the Hooks of a text, which is one or several YAML or JSON documents, by the
+// rules of the CustomResourceDefinition and of the controller. The text may come from anyone: it
+// is at most 1 MiB and 100 documents.
+func Validate(ctx context.Context, text []byte, opt ValidateOptions) Report {
+	if opt.Namespace == "" {
+		opt.Namespace = "default"
+	}
+	v := &validator{
+		opt: opt, findings: newFindings(), inquiry: newInquiry(opt.Lookup), first: map[string]*candidate{},
+		report: Report{Hooks: []string{}, Prompts: []SamplePrompt{}},
+	}
+	manifests := readManifests(text, v.findings)
+	if len(manifests) == 0 && len(v.findings.errors) == 0 {
+		v.findings.error(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text: " + needed})
+	}
+	for _, m := range manifests {
+		if ctx.Err() != nil {
+			v.findings.error(Finding{Document: m.document, Line: m.at.line, Message: "there was no time to check this and what follows: check it again"})
+			break
+		}
+		v.check(ctx, m)
+	}
+	v.overlaps(ctx)
+	v.findings.report(&v.report)
+	return v.report
+}
+
+const needed = "write apiVersion: kagent.dev/v1alpha2 and kind: Hook"
+
+// validator is one run of Validate.
+type validator struct {
+	opt      ValidateOptions
+	findings *findings
+	inquiry  *inquiry
+	first    map[string]*candidate // by namespace/name
+	checked  []*candidate
+	report   Report
+}
+
+// candidate is a Hook that is checked.
+type candidate struct {
+	manifest
+	ref      string // namespace/name
+	hook     *v1alpha2.Hook
+	configs  []*Config
+	mistakes []mistake
+}
+
+// check runs all checks of one object.
+func (v *validator) check(ctx context.Context, m manifest) {
+	object, ok := v.isHook(m)
+	if !ok {
+		return
+	}
+	schema, err := hookSchema()
+	if err != nil {
+		v.findings.error(Finding{Document: m.document, Line: m.at.line, Message: err.Error()})
+		return
+	}
+	foreign := serverSet(object)
+	meta, mistakes := metadataOf(object, v.opt.Namespace)
+	c := &candidate{manifest: m, ref: meta.Namespace + "/" + meta.Name, mistakes: mistakes}
+	if meta.Name == "" {
+		c.ref += meta.GenerateName
+	}
+	v.report.Hooks = append(v.report.Hooks, incident.Clean(c.ref, maxHookName))
+	c.mistakes = append(c.mistakes, schema.check(ctx, object)...)
+	c.hook = c.decode(object, meta)
+	c.compile(v.opt.Policy)
+	v.repeated(c, meta.Name != "")
+	v.lookUp(ctx, c)
+	for _, found := range c.mistakes {
+		v.findings.error(c.finding(found.field, found.message))
+	}
+	v.oddities(c, object, foreign)
+	v.render(c)
+	v.checked = append(v.checked, c)
+}
+
+// isHook refuses what is no Hook of the version that khook knows.
+func (v *validator) isHook(m manifest) (map[string]any, bool) {
+	object, ok := m.object.(map[string]any)
+	if !ok {
+		v.findings.error(Finding{Document: m.document, Line: m.at.line, Message: "this is no object: " + needed})
+		return nil, false
+	}
+	ok = true
+	for _, want := range []struct{ field, value string }{
+		{"apiVersion", v1alpha2.SchemeGroupVersion.String()}, {"kind", "Hook"},
+	} {
+		if object[want.field] == want.value {
+			continue
+		}
+		message := fmt.Sprintf("must be %s, is %v: khook checks Hooks only", want.value, object[want.field])
+		if object[want.field] == nil {
+			message = fmt.Sprintf("is missing: write %s: %s", want.field, want.value)
+		}
+		c := candidate{manifest: m}
+		v.findings.error(c.finding(want.field, message))
+		ok = false
+	}
+	return object, ok
+}
+
+// repeated refuses two Hooks of one name.
+func (v *validator) repeated(c *candidate, named bool) {
+	if first := v.first[c.ref]; named && first != nil {
+		v.findings.error(c.finding("metadata.name", fmt.Sprintf(
+			"Hook %s is there twice, first in line %d: give one another name", c.ref, first.at.line)))
+		return
+	}
+	v.first[c.ref] = c
+}
+
+// oddities warns of what is allowed, and rarely meant.
+func (v *validator) oddities(c *candidate, object map[string]any, foreign []string) {
+	for _, field := range foreign {
+		v.findings.warning(c.finding(field, "is set by the cluster, not by a manifest: remove it"))
+	}
+	if meta, _ := object["metadata"].(map[string]any); meta["namespace"] == nil || meta["namespace"] == "" {
+		v.findings.warning(c.finding("metadata.namespace", "is missing: namespace "+c.hook.Namespace+" is assumed, write the one that is meant"))
+	}
+	if c.hook.Spec.Suspend {
+		v.findings.warning(c.finding("spec.suspend", "the Hook calls no agent while this is true"))
+	}
+	for i := range c.hook.Spec.EventConfigurations {
+		if n := len([]rune(c.hook.Spec.EventConfigurations[i].Prompt)); n > longPrompt && c.valid(i) {
+			v.findings.warning(c.finding(c.path(i)+".prompt", fmt.Sprintf(
+				"the prompt has %d characters, which every call pays for: let it be short, and put the rest into the agent's own instructions", n)))
+		}
+	}
+}
+
+// render adds the prompts of the valid configurations for a sample event.
+func (v *validator) render(c *candidate) {
+	for i, config := range c.configs {
+		if !c.valid(i) || len(v.report.Prompts) >= maxPrompts {
+			continue
+		}
+		prompt, err := config.Render(SampleFacts(config.EventType, c.hook.Namespace, v.opt.Cluster))
+		if err != nil {
+			v.findings.error(c.finding(c.path(i)+".prompt", err.Error()))
+			continue
+		}
+		v.report.Prompts = append(v.report.Prompts, SamplePrompt{
+			Hook: incident.Clean(c.ref, maxHookName), Config: config.Key, EventType: string(config.EventType),
+			Agent: config.Agent.String(), Field: c.path(i) + ".prompt", Prompt: prompt,
+		})
+	}
+}
+
+func (c *candidate) path(config int) string {
+	return fmt.Sprintf("spec.eventConfigurations[%d]", config)
+}
+
+// valid says whether no mistake was found in a configuration.
+func (c *candidate) valid(config int) bool {
+	for _, m := range c.mistakes {
+		if rest, ok := strings.CutPrefix(m.field, c.path(config)); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return false
+		}
+	}
+	return config < len(c.configs) && c.configs[config].Invalid == ""
+}
+
+// finding places a message about a field in the text.
+func (c *candidate) finding(field, message string) Finding {
+	at, whole := c.at.at(field)
+	line := at.line
+	if inside, ok := templateLine(message); ok && whole && at.block {
+		line = at.value + inside
+	}
+	return Finding{Document: c.document, Line: line, Hook: c.ref, Field: field, Message: message}
+}
