@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -199,21 +200,32 @@ func TestCountersAndChangeLogSayWhatTheHistorySays(t *testing.T) {
 		for range rapid.IntRange(1, 15).Draw(rt, "transactions") {
 			l.transaction()
 		}
-		l.sameRows("event_counts", "minute, cluster, namespace, type, status, n", scannedEvents)
-		l.sameRows("hook_counts", "minute, cluster, hook_ns, hook, config, name, n", scannedHooks)
+		for _, span := range []int64{minuteSpan, hourSpan} {
+			bySpan := func(scan string) string {
+				return strings.ReplaceAll(scan, "/ 60000000", fmt.Sprintf("/ %d * %d", span*60_000_000, span))
+			}
+			of := func(columns, table, where string) string {
+				return fmt.Sprintf("SELECT start AS minute, %s FROM %s WHERE span = %d%s", columns, table, span, where)
+			}
+			l.sameRows(of("cluster, namespace, type, status, n", "event_counts", " AND namespace <> '*' AND type <> '*'"), bySpan(scannedEvents))
+			l.sameRows(of("cluster, namespace, type, status, n", "event_counts", " AND namespace = '*'"),
+				"SELECT minute, cluster, '*', type, status, sum(n) FROM ("+bySpan(scannedEvents)+") GROUP BY 1, 2, 3, 4, 5")
+			l.sameRows(of("cluster, hook_ns, hook, config, name, n", "hook_counts", ""), bySpan(scannedHooks))
+		}
+		l.sameRows("SELECT start, cluster, namespace, n FROM event_counts WHERE type = '*'",
+			"SELECT at / 3600000000 * 60, cluster, namespace, count(*) FROM events GROUP BY 1, 2, 3")
 		l.checkLog()
 	})
 }
 
-func (l *life) sameRows(table, columns, scan string) {
+func (l *life) sameRows(counted, scan string) {
 	l.Helper()
-	counted := "SELECT " + columns + " FROM " + table
 	for what, query := range map[string]string{
 		"counted but not there": "SELECT * FROM (" + counted + ") EXCEPT SELECT * FROM (" + scan + ")",
 		"there but not counted": "SELECT * FROM (" + scan + ") EXCEPT SELECT * FROM (" + counted + ")",
 	} {
 		if rows := l.texts(query); len(rows) > 0 {
-			l.Errorf("%s: %s: %v", table, what, rows)
+			l.Errorf("%s: %s: %v", counted, what, rows)
 		}
 	}
 }

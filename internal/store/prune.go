@@ -29,10 +29,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err
 			WHERE created_at < ? AND ended_at <> 0 AND ended_at < ? ORDER BY created_at LIMIT ?)`, us, us),
 		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
 		pruneBy(ctx, `DELETE FROM changes WHERE at < ? AND seq IN (SELECT seq FROM changes ORDER BY seq LIMIT ?)`, us),
-		pruneBy(ctx, `DELETE FROM event_counts WHERE (minute, cluster, namespace, type, status) IN
-			(SELECT minute, cluster, namespace, type, status FROM event_counts WHERE minute < ? LIMIT ?)`, minute(before)),
-		pruneBy(ctx, `DELETE FROM hook_counts WHERE (minute, cluster, hook_ns, hook, config, name) IN
-			(SELECT minute, cluster, hook_ns, hook, config, name FROM hook_counts WHERE minute < ? LIMIT ?)`, minute(before)),
+		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", minuteSpan, before),
+		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", hourSpan, before),
+		pruneCounts(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name", minuteSpan, before),
+		pruneCounts(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name", hourSpan, before),
 	} {
 		n, err := s.pruneAll(ctx, step)
 		deleted += n
@@ -70,6 +70,12 @@ func (s *Store) pruneAll(ctx context.Context, step func(*Tx) (int64, error)) (de
 // pruneBy is a step that is one statement; the last argument is its limit.
 func pruneBy(ctx context.Context, query string, args ...any) func(*Tx) (int64, error) {
 	return func(tx *Tx) (int64, error) { return tx.exec(ctx, query, append(args, pruneRows)...) }
+}
+
+// pruneCounts is the step that deletes the counters of spans that ended before a time.
+func pruneCounts(ctx context.Context, table, key string, span int64, before time.Time) func(*Tx) (int64, error) {
+	return pruneBy(ctx, fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (SELECT %s FROM %s WHERE span = ? AND start <= ? ORDER BY start LIMIT ?)",
+		table, key, key, table), span, minute(before)-span)
 }
 
 // pruneIncidents deletes some events of the incidents that ended first, with the decisions about

@@ -252,20 +252,3 @@ func (s *Store) LastChange(ctx context.Context) (int64, error) {
 	return one(ctx, s, "the change sequence", scanNumber,
 		"SELECT value FROM meta WHERE name = 'seq'")
 }
-
-// EventCount is how often something happened.
-type EventCount struct {
-	Type   incident.EventType
-	Status incident.Status
-	N      int64
-}
-
-// EventCounts returns the counters of whole minutes from from to before to, of a namespace or, if
-// it is empty, of all.
-func (s *Store) EventCounts(ctx context.Context, from, to time.Time, namespace string) ([]EventCount, error) {
-	return list(ctx, s, "event counts", func(row scanner) (c EventCount, err error) {
-		err = row.Scan(&c.Type, &c.Status, &c.N)
-		return c, err
-	}, "SELECT type, status, sum(n) FROM event_counts WHERE minute >= ? AND minute < ? AND (? = '' OR namespace = ?) "+
-		"GROUP BY type, status ORDER BY type, status", minute(from), minute(to), namespace, namespace)
-}

@@ -17,9 +17,13 @@ const (
 	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
 		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code"
 	deliveryColumns = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
-		"prompt, data, timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
-		"answer, error, outcome, outcome_at"
-	decisionColumns = "event_id, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
+		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
+		"error, outcome, outcome_at, prompt, data, answer"
+	// deliveryLine is a delivery without its long texts.
+	deliveryLine = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
+		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
+		"error, outcome, outcome_at, '' AS prompt, '' AS data, '' AS answer"
+	decisionColumns = "event_id, event_at, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
 )
 
 // micros is how times are stored: microseconds since 1970, 0 for none.
@@ -117,10 +121,9 @@ func deliveryRow(d *incident.Delivery, seq int64) []any {
 	}
 	return []any{
 		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
-		d.Agent.Namespace, d.Agent.Name, d.IncidentID, catchUp, incident.Truncate(d.Prompt, incident.MaxPrompt), d.Data,
-		d.Timeout.Microseconds(), int64(d.Attempt), micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
-		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Answer, incident.MaxAnswer),
-		incident.Truncate(d.Error, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
+		d.Agent.Namespace, d.Agent.Name, d.IncidentID, catchUp, d.Timeout.Microseconds(), int64(d.Attempt), micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
+		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Error, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
+		incident.Truncate(d.Prompt, incident.MaxPrompt), d.Data, incident.Truncate(d.Answer, incident.MaxAnswer),
 	}
 }
 
@@ -128,8 +131,9 @@ func scanDelivery(row scanner) (*incident.Delivery, error) {
 	d := &incident.Delivery{}
 	var seq, catchUp, timeout, created, next, called, ended, outcome int64
 	err := row.Scan(&d.ID, &seq, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
-		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &d.Prompt, &d.Data, &timeout, &d.Attempt,
-		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Answer, &d.Error, &d.Outcome, &outcome)
+		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
+		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Error, &d.Outcome, &outcome,
+		&d.Prompt, &d.Data, &d.Answer)
 	d.CatchUp, d.Timeout = catchUp != 0, time.Duration(timeout)*time.Microsecond
 	d.CreatedAt, d.NextAt, d.CalledAt = fromMicros(created), fromMicros(next), fromMicros(called)
 	d.EndedAt, d.OutcomeAt = fromMicros(ended), fromMicros(outcome)
@@ -138,8 +142,8 @@ func scanDelivery(row scanner) (*incident.Delivery, error) {
 
 func scanDecision(row scanner) (incident.Decision, error) {
 	var d incident.Decision
-	var at int64
-	err := row.Scan(&d.EventID, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)
+	var eventAt, at int64
+	err := row.Scan(&d.EventID, &eventAt, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)
 	d.At = fromMicros(at)
 	return d, err
 }

@@ -229,6 +229,25 @@ func (s *saving) newDecisions(ctx context.Context, c *Changes) ([]incident.Decis
 	return kept, nil
 }
 
+// eventTimes returns when the events of decisions happened, as it is stored.
+func (s *saving) eventTimes(ctx context.Context, c *Changes, decisions []incident.Decision) (map[int64]int64, error) {
+	at := make(map[int64]int64, len(c.Events))
+	for _, e := range c.Events {
+		at[e.ID] = micros(e.At)
+	}
+	for _, d := range decisions {
+		if _, known := at[d.EventID]; known {
+			continue
+		}
+		us, err := s.tx.number(ctx, "SELECT coalesce(max(at), 0) FROM events WHERE id = ?", d.EventID)
+		if err != nil {
+			return nil, fmt.Errorf("look up event %d: %w", d.EventID, err)
+		}
+		at[d.EventID] = us
+	}
+	return at, nil
+}
+
 func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
 	decisions, err := s.newDecisions(ctx, c)
 	if err != nil {
@@ -238,11 +257,15 @@ func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
 		hook     incident.HookRef
 		incident string
 	}
+	at, err := s.eventTimes(ctx, c, decisions)
+	if err != nil {
+		return err
+	}
 	seen := map[pair]bool{}
 	rows, concerned := make([][]any, 0, len(decisions)), [][]any{}
 	for _, d := range decisions {
 		rows = append(rows, []any{
-			d.EventID, d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
+			d.EventID, at[d.EventID], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {
@@ -256,19 +279,64 @@ func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
 	return s.tx.insert(ctx, "hook_incidents", "hook_ns, hook, incident_id, hook_uid", concerned, " ON CONFLICT DO NOTHING")
 }
 
-func (s *saving) saveCounts(ctx context.Context) error {
-	events := make([][]any, 0, len(s.events))
-	for k, n := range s.events {
-		events = append(events, []any{k.minute, k.cluster, k.namespace, k.kind, k.status, n})
+// The spans of the counters, in minutes.
+const (
+	minuteSpan = 1
+	hourSpan   = 60
+)
+
+// all stands for all namespaces, types or statuses in the counters.
+const all = "*"
+
+// eventCountKey is the key of a row of event_counts.
+type eventCountKey struct {
+	span, start                           int64
+	namespace, cluster, kind, eventStatus string
+}
+
+// spread adds a count to each of the rows that it belongs to.
+func (k eventCount) spread(n int64, rows map[eventCountKey]int64) {
+	hour := k.minute / hourSpan * hourSpan
+	for _, namespace := range []string{k.namespace, all} {
+		rows[eventCountKey{minuteSpan, k.minute, namespace, k.cluster, k.kind, k.status}] += n
+		rows[eventCountKey{hourSpan, hour, namespace, k.cluster, k.kind, k.status}] += n
 	}
-	if err := s.tx.insert(ctx, "event_counts", "minute, cluster, namespace, type, status, n", events,
-		" ON CONFLICT (minute, cluster, namespace, type, status) DO UPDATE SET n = event_counts.n + excluded.n"); err != nil {
+	if k.status != string(incident.Resolved) {
+		rows[eventCountKey{hourSpan, hour, k.namespace, k.cluster, all, all}] += n
+	}
+}
+
+func (s *saving) saveCounts(ctx context.Context) error {
+	spread := map[eventCountKey]int64{}
+	for k, n := range s.events {
+		k.spread(n, spread)
+	}
+	events := make([][]any, 0, len(spread))
+	for k, n := range spread {
+		events = append(events, []any{k.span, k.namespace, k.start, k.cluster, k.kind, k.eventStatus, n})
+	}
+	if err := s.tx.insert(ctx, "event_counts", "span, namespace, start, cluster, type, status, n", events,
+		" ON CONFLICT (span, namespace, start, cluster, type, status) DO UPDATE SET n = event_counts.n + excluded.n"); err != nil {
 		return err
 	}
-	hooks := make([][]any, 0, len(s.hooks))
+	return s.saveHookCounts(ctx)
+}
+
+func (s *saving) saveHookCounts(ctx context.Context) error {
+	spread := make(map[hookCount]int64, len(s.hooks)) // by hour
+	rows := make([][]any, 0, 2*len(s.hooks))
 	for k, n := range s.hooks {
-		hooks = append(hooks, []any{k.minute, k.cluster, k.hook.Namespace, k.hook.Name, k.config, k.name, n})
+		rows = append(rows, k.row(minuteSpan, n))
+		k.minute = k.minute / hourSpan * hourSpan
+		spread[k] += n
 	}
-	return s.tx.insert(ctx, "hook_counts", "minute, cluster, hook_ns, hook, config, name, n", hooks,
-		" ON CONFLICT (minute, cluster, hook_ns, hook, config, name) DO UPDATE SET n = hook_counts.n + excluded.n")
+	for k, n := range spread {
+		rows = append(rows, k.row(hourSpan, n))
+	}
+	return s.tx.insert(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name, n", rows,
+		" ON CONFLICT (span, hook_ns, hook, start, cluster, config, name) DO UPDATE SET n = hook_counts.n + excluded.n")
+}
+
+func (k hookCount) row(span, n int64) []any {
+	return []any{span, k.hook.Namespace, k.hook.Name, k.minute, k.cluster, k.config, k.name, n}
 }

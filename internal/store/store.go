@@ -41,13 +41,14 @@ type Config struct {
 
 // Store is an open history.
 type Store struct {
-	cfg    Config
-	memory bool
-	file   os.FileInfo // as it was opened; nil in memory
-	write  *sql.DB
-	read   *sql.DB
-	reads  prepared // statements of read
-	damage damage
+	cfg     Config
+	memory  bool
+	file    os.FileInfo // as it was opened; nil in memory
+	write   *sql.DB
+	read    *sql.DB
+	queries *sql.DB  // reads of people, so that khook's own never wait for them
+	reads   prepared // statements of read
+	damage  damage
 
 	turn     chan struct{} // holds one token while somebody writes; guards what follows
 	conn     *sql.Conn     // the writer's one connection
@@ -94,13 +95,10 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	if s.read, err = sql.Open("sqlite", s.dsn(true)); err != nil {
-		return err
-	}
-	s.read.SetMaxOpenConns(readers)
-	s.read.SetMaxIdleConns(readers)
-	if err := s.read.PingContext(ctx); err != nil {
-		return err
+	for _, db := range []**sql.DB{&s.read, &s.queries} {
+		if *db, err = s.readHandle(ctx); err != nil {
+			return err
+		}
 	}
 	if !s.memory {
 		if s.file, err = os.Stat(s.cfg.Path); err != nil {
@@ -110,6 +108,16 @@ func (s *Store) open(ctx context.Context) (err error) {
 	s.conn, err = s.write.Conn(ctx)
 	s.stmts = map[string]*sql.Stmt{}
 	return err
+}
+
+func (s *Store) readHandle(ctx context.Context) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", s.dsn(true))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(readers)
+	db.SetMaxIdleConns(readers)
+	return db, db.PingContext(ctx)
 }
 
 // dsn is the data source. Connections start with synchronous=FULL; see Write and WriteSoon.
@@ -219,7 +227,7 @@ func (s *Store) Close() error {
 		errs = append(errs, s.conn.Close())
 	}
 	s.stmts, s.conn = nil, nil
-	for _, db := range []*sql.DB{s.read, s.write} {
+	for _, db := range []*sql.DB{s.queries, s.read, s.write} {
 		if db != nil {
 			errs = append(errs, db.Close())
 		}

@@ -31,6 +31,11 @@ CREATE TABLE incidents (
 CREATE INDEX incidents_open ON incidents (cluster, last_seen, id) WHERE resolution = '';
 CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE resolution <> '';
 CREATE INDEX incidents_first_seen ON incidents (first_seen, id);
+CREATE INDEX incidents_namespace ON incidents (namespace, first_seen, id);
+CREATE INDEX incidents_type ON incidents (type, first_seen, id);
+CREATE INDEX incidents_name ON incidents (name, first_seen, id);
+CREATE INDEX incidents_workload ON incidents (workload, first_seen, id);
+CREATE INDEX incidents_firing ON incidents (first_seen, id) WHERE resolution = '';
 CREATE INDEX incidents_caused_by ON incidents (caused_by) WHERE caused_by <> '';
 
 CREATE TABLE events (
@@ -57,10 +62,19 @@ CREATE TABLE events (
   count         BIGINT NOT NULL
 );
 CREATE UNIQUE INDEX events_key ON events (event_key, cluster);
-CREATE INDEX events_at ON events (at, id);
-CREATE INDEX events_namespace_at ON events (namespace, at, id);
 CREATE INDEX events_incident ON events (incident_id, id);
 CREATE INDEX events_firing ON events (incident_id) WHERE status = 'firing';
+CREATE INDEX events_active ON events (namespace, type) WHERE status = 'firing';
+-- Lists: each filter alone and the pairs that are common, in the order of time; and the other orders.
+CREATE INDEX events_at ON events (at, id);
+CREATE INDEX events_namespace_at ON events (namespace, at, id);
+CREATE INDEX events_type_at ON events (type, at, id);
+CREATE INDEX events_namespace_type_at ON events (namespace, type, at, id);
+CREATE INDEX events_status_at ON events (status, at, id);
+CREATE INDEX events_namespace_status_at ON events (namespace, status, at, id);
+CREATE INDEX events_name_at ON events (name, at, id);
+CREATE INDEX events_namespace_name_at ON events (namespace, name, at, id);
+CREATE INDEX events_workload_at ON events (workload, at, id);
 
 CREATE TABLE deliveries (
   id          TEXT PRIMARY KEY,
@@ -77,8 +91,6 @@ CREATE TABLE deliveries (
   agent       TEXT NOT NULL,
   incident_id TEXT NOT NULL,
   catch_up    BIGINT NOT NULL,
-  prompt      TEXT NOT NULL,
-  data        TEXT NOT NULL,
   timeout     BIGINT NOT NULL,
   attempt     BIGINT NOT NULL,
   created_at  BIGINT NOT NULL,
@@ -89,10 +101,13 @@ CREATE TABLE deliveries (
   context_id  TEXT NOT NULL,
   task_id     TEXT NOT NULL,
   task_state  TEXT NOT NULL,
-  answer      TEXT NOT NULL,
   error       TEXT NOT NULL,
   outcome     TEXT NOT NULL,
-  outcome_at  BIGINT NOT NULL
+  outcome_at  BIGINT NOT NULL,
+  -- The long texts come last, so that a list need not read past them.
+  prompt      TEXT NOT NULL,
+  data        TEXT NOT NULL,
+  answer      TEXT NOT NULL
 );
 CREATE INDEX deliveries_group ON deliveries (cluster, hook_ns, hook, config, grp, created_at);
 CREATE INDEX deliveries_hook ON deliveries (cluster, hook_ns, hook, created_at);
@@ -101,9 +116,14 @@ CREATE INDEX deliveries_created ON deliveries (created_at, id);
 CREATE INDEX deliveries_unfinished ON deliveries (cluster, created_at) WHERE ended_at = 0;
 CREATE INDEX deliveries_unverified ON deliveries (cluster, ended_at) WHERE outcome = '';
 CREATE INDEX deliveries_incident ON deliveries (incident_id);
+-- Lists, and the times of a hook's deliveries without their texts.
+CREATE INDEX deliveries_namespace ON deliveries (hook_ns, created_at, id);
+CREATE INDEX deliveries_state ON deliveries (state, created_at, id);
+CREATE INDEX deliveries_times ON deliveries (hook_ns, hook, created_at, id, state, called_at, ended_at, outcome, outcome_at);
 
 CREATE TABLE decisions (
   event_id    BIGINT NOT NULL,
+  event_at    BIGINT NOT NULL,
   incident_id TEXT NOT NULL,
   hook_ns     TEXT NOT NULL,
   hook        TEXT NOT NULL,
@@ -113,6 +133,7 @@ CREATE TABLE decisions (
   at          BIGINT NOT NULL,
   PRIMARY KEY (event_id, hook_ns, hook, config)
 );
+CREATE INDEX decisions_hook ON decisions (hook_ns, hook, event_at, event_id, config);
 CREATE INDEX decisions_delivery ON decisions (delivery_id, incident_id) WHERE delivery_id <> '';
 
 -- Which incidents concern which hooks, once each.
@@ -134,25 +155,33 @@ CREATE TABLE changes (
   at    BIGINT NOT NULL
 );
 
+-- The counters. Each span of 1 or 60 minutes that something happened in has a row; start is the
+-- number of its first minute since 1970. The namespace '*' counts all namespaces together, the type
+-- '*' all types that are events of their own (hours only, for trends by namespace).
 CREATE TABLE event_counts (
-  minute    BIGINT NOT NULL,
-  cluster   TEXT NOT NULL,
+  span      BIGINT NOT NULL,
   namespace TEXT NOT NULL,
+  start     BIGINT NOT NULL,
+  cluster   TEXT NOT NULL,
   type      TEXT NOT NULL,
   status    TEXT NOT NULL,
   n         BIGINT NOT NULL,
-  PRIMARY KEY (minute, cluster, namespace, type, status)
+  PRIMARY KEY (span, namespace, start, cluster, type, status)
 );
+CREATE INDEX event_counts_start ON event_counts (span, start);
+CREATE INDEX event_counts_total ON event_counts (start, namespace) WHERE type = '*';
 CREATE TABLE hook_counts (
-  minute  BIGINT NOT NULL,
-  cluster TEXT NOT NULL,
+  span    BIGINT NOT NULL,
   hook_ns TEXT NOT NULL,
   hook    TEXT NOT NULL,
+  start   BIGINT NOT NULL,
+  cluster TEXT NOT NULL,
   config  TEXT NOT NULL,
   name    TEXT NOT NULL,
   n       BIGINT NOT NULL,
-  PRIMARY KEY (minute, cluster, hook_ns, hook, config, name)
+  PRIMARY KEY (span, hook_ns, hook, start, cluster, config, name)
 );
+CREATE INDEX hook_counts_start ON hook_counts (span, start);
 
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// The orders of lists. Rows that are the same in it come in the order of time, in the same direction.
+const (
+	ByTime = "" // of the event, of the incident's first event, or of the delivery's creation
+	ByType = "type"
+	ByName = "name"
+)
+
+// EventQuery selects events; empty fields select all.
+type EventQuery struct {
+	Namespace string
+	Type      incident.EventType
+	Status    incident.Status
+	Name      string // of the resource
+	Workload  string // its name
+	Hook      incident.HookRef
+	Incident  string
+	From, To  time.Time // when it happened: from From on, before To
+
+	Sort       string // ByTime, ByType or ByName
+	Descending bool
+}
+
+// Position is what goes into Paging.After for the page after the event.
+func (q EventQuery) Position(e *incident.Event) []any {
+	at := []any{micros(e.At), e.ID}
+	switch q.Sort {
+	case ByType:
+		return append([]any{string(e.Type)}, at...)
+	case ByName:
+		return append([]any{e.Resource.Name}, at...)
+	}
+	return at
+}
+
+// ListEvents returns a page of events.
+func (s *Store) ListEvents(ctx context.Context, q EventQuery, p Paging) ([]*incident.Event, Total, error) {
+	return pageOf(ctx, s, q.listing(), p, scanEvent)
+}
+
+func (q EventQuery) listing() *listing {
+	l := &listing{what: "events", columns: prefixed("e", eventColumns), from: "events e", descending: q.Descending}
+	lead := q.lead()
+	hook := lead["hook"]
+	if hook { // the hook's decisions lead to its events
+		l.from = "decisions d CROSS JOIN events e ON e.id = d.event_id"
+		l.order = []string{"d.event_at", "d.event_id"}
+		l.where("d.hook_ns = ? AND d.hook = ?", q.Hook.Namespace, q.Hook.Name)
+		l.where("NOT EXISTS (SELECT 1 FROM decisions o WHERE o.event_id = d.event_id AND o.hook_ns = d.hook_ns AND o.hook = d.hook AND o.config < d.config)")
+		l.between("d.event_at", micros(q.From), micros(q.To), true)
+	} else {
+		l.order = []string{"e.at", "e.id"}
+		if q.Sort != ByTime {
+			l.order = append([]string{"e." + q.Sort}, l.order...)
+		}
+		l.between("e.at", micros(q.From), micros(q.To), q.Sort == ByTime)
+		if q.Hook.Name != "" {
+			l.where("EXISTS (SELECT 1 FROM decisions d WHERE d.event_id = e.id AND d.hook_ns = ? AND d.hook = ?)", q.Hook.Namespace, q.Hook.Name)
+		}
+	}
+	l.equal("e.namespace", q.Namespace, lead["namespace"])
+	l.equal("e.type", string(q.Type), lead["type"])
+	l.equal("e.status", string(q.Status), lead["status"])
+	l.equal("e.name", q.Name, lead["name"])
+	l.equal("e.workload", q.Workload, lead["workload"])
+	l.equal("e.incident_id", q.Incident, lead["incident"])
+	return l
+}
+
+// lead says by which columns' index the events are found: by that which leaves the fewest to be
+// looked at.
+func (q EventQuery) lead() map[string]bool {
+	columns := func(names ...string) map[string]bool {
+		lead := map[string]bool{}
+		for _, n := range names {
+			lead[n] = true
+		}
+		return lead
+	}
+	switch {
+	case q.Incident != "":
+		return columns("incident")
+	case q.Name != "":
+		return columns("name")
+	case q.Status == incident.Firing:
+		return columns("status", "namespace")
+	case q.Workload != "" && q.Sort == ByTime:
+		return columns("workload")
+	case q.Hook.Name != "" && q.Sort == ByTime:
+		return columns("hook")
+	case q.Sort == ByName:
+		return columns("namespace")
+	case q.Sort == ByType:
+		return columns("namespace", "type")
+	case q.Status != "":
+		return columns("status", "namespace")
+	}
+	return columns("namespace", "type")
+}

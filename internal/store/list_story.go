@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// IncidentQuery selects incidents; empty fields select all.
+type IncidentQuery struct {
+	Namespace string
+	Type      incident.EventType
+	Status    incident.Status // Firing: open, Resolved: ended
+	Name      string          // of the resource
+	Workload  string          // its name
+	From, To  time.Time       // when it was first seen: from From on, before To
+
+	Descending bool
+}
+
+// Position is what goes into Paging.After for the page after the incident.
+func (q IncidentQuery) Position(i *incident.Incident) []any {
+	return []any{micros(i.FirstSeen), i.ID}
+}
+
+// ListIncidents returns a page of incidents, by when they were first seen.
+func (s *Store) ListIncidents(ctx context.Context, q IncidentQuery, p Paging) ([]*incident.Incident, Total, error) {
+	return pageOf(ctx, s, q.listing(), p, scanIncident)
+}
+
+func (q IncidentQuery) listing() *listing {
+	l := &listing{
+		what: "incidents", columns: incidentColumns, from: "incidents",
+		order: []string{"first_seen", "id"}, descending: q.Descending,
+	}
+	open := q.Status == incident.Firing
+	switch q.Status {
+	case incident.Firing:
+		l.where("resolution = ''")
+	case incident.Resolved:
+		l.where("resolution <> ''")
+	}
+	l.equal("name", q.Name, true)
+	l.equal("workload", q.Workload, q.Name == "")
+	few := open || q.Name != "" || q.Workload != ""
+	l.equal("namespace", q.Namespace, !few)
+	l.equal("type", string(q.Type), !few && q.Namespace == "")
+	l.between("first_seen", micros(q.From), micros(q.To), true)
+	return l
+}
+
+// DeliveryQuery selects deliveries; empty fields select all.
+type DeliveryQuery struct {
+	Namespace string // of the hook
+	Hook      string // its name
+	State     incident.DeliveryState
+	Type      incident.EventType
+	Agent     incident.AgentRef
+	Incident  string    // that made it due
+	From, To  time.Time // when it was made due: from From on, before To
+
+	Descending bool
+}
+
+// Position is what goes into Paging.After for the page after the delivery.
+func (q DeliveryQuery) Position(d *incident.Delivery) []any {
+	return []any{micros(d.CreatedAt), d.ID}
+}
+
+// ListDeliveries returns a page of deliveries, by when they were made due, without their prompt,
+// data and answer.
+func (s *Store) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*incident.Delivery, Total, error) {
+	return pageOf(ctx, s, q.listing(), p, scanDelivery)
+}
+
+func (q DeliveryQuery) listing() *listing {
+	l := &listing{
+		what: "deliveries", columns: deliveryLine, from: "deliveries",
+		order: []string{"created_at", "id"}, descending: q.Descending,
+	}
+	l.equal("incident_id", q.Incident, true)
+	one := q.Incident != ""
+	l.equal("hook_ns", q.Namespace, !one)
+	l.equal("hook", q.Hook, !one && q.Namespace != "")
+	l.equal("state", string(q.State), !one && q.Namespace == "")
+	l.equal("type", string(q.Type), false)
+	l.equal("agent_ns", q.Agent.Namespace, false)
+	l.equal("agent", q.Agent.Name, false)
+	l.between("created_at", micros(q.From), micros(q.To), true)
+	return l
+}
+
+// DeliveriesOfIncident returns the deliveries that cover an incident, the oldest first, with their
+// texts.
+func (s *Store) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*incident.Delivery, error) {
+	return query(ctx, s, "deliveries of incident "+id, scanDelivery,
+		"SELECT "+deliveryColumns+" FROM deliveries WHERE id IN (SELECT delivery_id FROM decisions WHERE delivery_id <> '' AND event_id IN "+
+			"(SELECT id FROM events WHERE incident_id = ?) UNION SELECT id FROM deliveries WHERE incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
+}
+
+// IncidentDecisions returns what the hooks decided about the first events of an incident.
+func (s *Store) IncidentDecisions(ctx context.Context, id string, events int) ([]incident.Decision, error) {
+	return query(ctx, s, "decisions about incident "+id, scanDecision,
+		"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
+			"ORDER BY event_id, hook_ns, hook, config", id, events)
+}
+
+// HookDecisions returns what a hook decided about events.
+func (s *Store) HookDecisions(ctx context.Context, hook incident.HookRef, events []int64) ([]incident.Decision, error) {
+	var found []incident.Decision
+	err := inBatches(len(events), func(from, to int) error {
+		args := append(anys(events[from:to]), hook.Namespace, hook.Name)
+		part, err := query(ctx, s, "decisions of hook "+hook.String(), scanDecision,
+			"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN ("+marks(to-from)+") AND hook_ns = ? AND hook = ? ORDER BY event_id, config", args...)
+		found = append(found, part...)
+		return err
+	})
+	return found, err
+}

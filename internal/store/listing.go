@@ -1,0 +1,125 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+)
+
+// CountBound is how far the rows of a list are counted: of more, the total is a lower bound. So a
+// page never costs the scan of a long history.
+const CountBound = 10_000
+
+// Paging selects one page of a list.
+type Paging struct {
+	Limit  int // at least 1
+	Offset int // rows passed over, beside those before After
+	// After is the position of the last row of the page before; nil for the first page.
+	After []any
+	// Count says whether the rows are to be counted.
+	Count bool
+}
+
+// Total is how many rows a list has: exact up to CountBound, else a lower bound.
+type Total struct {
+	N       int
+	AtLeast bool
+}
+
+// listing is a query of one table with filters, an order and a page. The order is by columns that
+// never change, the last of which is unique: so a page that goes on after a row shows no row twice
+// and leaves none out, whatever is written meanwhile.
+type listing struct {
+	what, columns, from string
+	order               []string // columns, all in one direction
+	descending          bool
+	conditions          []string
+	args                []any
+}
+
+// where adds a condition.
+func (l *listing) where(condition string, args ...any) {
+	l.conditions = append(l.conditions, condition)
+	l.args = append(l.args, args...)
+}
+
+// equal adds a condition on a column unless value is empty. Where another index is the better one,
+// the column is written so that no index of its own is used.
+func (l *listing) equal(column, value string, byIndex bool) {
+	if value == "" {
+		return
+	}
+	if !byIndex {
+		column = "+" + column
+	}
+	l.where(column+" = ?", value)
+}
+
+// between adds a range of times in microseconds, from from to before to; 0 for none.
+func (l *listing) between(column string, from, to int64, byIndex bool) {
+	if !byIndex {
+		column = "+" + column
+	}
+	if from != 0 {
+		l.where(column+" >= ?", from)
+	}
+	if to != 0 {
+		l.where(column+" < ?", to)
+	}
+}
+
+// page is the query of one page.
+func (l *listing) page(p Paging) (string, []any) {
+	direction, beyond := "", ">"
+	if l.descending {
+		direction, beyond = " DESC", "<"
+	}
+	conditions, args := l.conditions, l.args
+	if p.After != nil {
+		conditions = append(conditions[:len(conditions):len(conditions)],
+			fmt.Sprintf("(%s) %s (%s)", strings.Join(l.order, ", "), beyond, marks(len(l.order))))
+		args = append(args[:len(args):len(args)], p.After...)
+	}
+	query := "SELECT " + l.columns + " FROM " + l.from + whereAll(conditions) +
+		" ORDER BY " + strings.Join(l.order, direction+", ") + direction + " LIMIT ? OFFSET ?"
+	return query, append(args[:len(args):len(args)], p.Limit, p.Offset)
+}
+
+// count is the query of the total.
+func (l *listing) count() (string, []any) {
+	return "SELECT count(*) FROM (SELECT 1 FROM " + l.from + whereAll(l.conditions) + " LIMIT ?) AS counted",
+		append(l.args[:len(l.args):len(l.args)], CountBound+1)
+}
+
+func whereAll(conditions []string) string {
+	if len(conditions) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(conditions, " AND ")
+}
+
+// pageOf reads one page, and the total if it is asked for. The statements are not kept: filters can
+// be combined in many ways.
+func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan func(scanner) (T, error)) ([]T, Total, error) {
+	query, args := l.page(p)
+	rows, err := s.queries.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, Total{}, s.explain(fmt.Errorf("list %s: %w", l.what, err))
+	}
+	items, err := collect(rows, scan)
+	if err != nil {
+		return nil, Total{}, s.explain(fmt.Errorf("list %s: %w", l.what, err))
+	}
+	if !p.Count {
+		return items, Total{}, nil
+	}
+	if p.After == nil && p.Offset == 0 && len(items) < p.Limit {
+		return items, Total{N: len(items)}, nil
+	}
+	query, args = l.count()
+	var n int
+	if err := s.queries.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
+		return nil, Total{}, s.explain(fmt.Errorf("count %s: %w", l.what, err))
+	}
+	return items, Total{N: min(n, CountBound), AtLeast: n > CountBound}, nil
+}
