@@ -20,6 +20,7 @@ var version = ""
 type cli struct {
 	Controller controllerCmd `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
 	Replay     replayCmd     `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
+	Validate   validateCmd   `cmd:"" help:"Check Hooks before they are applied."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/operators"
 	"github.com/google/cel-go/common/types"
-	"github.com/google/cel-go/common/types/ref"
 )
 
 // bounds are what an expression asks of an event at least: it is false if one of them is broken.
@@ -160,7 +159,7 @@ func (b *bounds) in(subject string, list ast.Expr, must bool) bool {
 		if e.Kind() != ast.LiteralKind {
 			return false
 		}
-		s, ok := ref.Val(e.AsLiteral()).(types.String)
+		s, ok := e.AsLiteral().(types.String)
 		if !ok {
 			return false
 		}

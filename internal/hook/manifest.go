@@ -220,6 +220,9 @@ func (r *reader) readValue(text []byte, before int) (read int, ok bool) {
 	if err == nil {
 		err = utiljson.Unmarshal(text[:s.offset], &value)
 	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("it ends too early, a bracket or a quote is missing")
+	}
 	if err != nil {
 		r.fail(s.line, "not valid JSON: "+err.Error())
 		return 0, false
