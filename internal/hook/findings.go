@@ -28,7 +28,8 @@ type Finding struct {
 // findings collects what Validate finds, each thing once, and bounds it.
 type findings struct {
 	errors, warnings []Finding
-	left             int // out
+	unread           []Finding // errors that say why not all was checked; few, and always shown
+	left             int       // out
 	seen             map[Finding]bool
 }
 
@@ -36,6 +37,8 @@ func newFindings() *findings { return &findings{seen: map[Finding]bool{}} }
 
 func (f *findings) error(found Finding)   { f.add(&f.errors, found) }
 func (f *findings) warning(found Finding) { f.add(&f.warnings, found) }
+
+func (f *findings) unfinished(found Finding) { f.unread = append(f.unread, found) }
 
 func (f *findings) add(list *[]Finding, found Finding) {
 	found.Hook = incident.Truncate(found.Hook, maxHookName)
@@ -52,29 +55,36 @@ func (f *findings) add(list *[]Finding, found Finding) {
 	*list = append(*list, found)
 }
 
-// report puts the findings into the report, in the order of the text, errors before warnings
-// where there are too many.
+// report puts the findings into the report, in the order of the text. Where there are too many,
+// the first errors are kept.
 func (f *findings) report(r *Report) {
 	inText := func(a, b Finding) int {
 		return cmp.Or(a.Document-b.Document, a.Line-b.Line, cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
 	}
 	slices.SortFunc(f.errors, inText)
 	slices.SortFunc(f.warnings, inText)
-	r.Valid = len(f.errors) == 0
-	r.Errors, r.Warnings = append([]Finding{}, f.errors...), append([]Finding{}, f.warnings...)
+	room := maxFindings - len(f.unread)
 	total := f.left + len(f.errors) + len(f.warnings)
-	if total <= maxFindings {
-		return
+	if total > room {
+		room-- // for saying so
 	}
-	r.Errors = r.Errors[:min(len(r.Errors), maxFindings-1)]
-	r.Warnings = r.Warnings[:min(len(r.Warnings), maxFindings-1-len(r.Errors))]
-	last, list := Finding{Document: 1}, &r.Warnings
-	if len(r.Errors) < len(f.errors) {
-		list = &r.Errors
+	r.Errors = append([]Finding{}, f.errors[:min(len(f.errors), room)]...)
+	r.Warnings = append([]Finding{}, f.warnings[:min(len(f.warnings), room-len(r.Errors))]...)
+	if left := total - len(r.Errors) - len(r.Warnings); left > 0 {
+		list := &r.Warnings
+		if len(r.Errors) < len(f.errors) {
+			list = &r.Errors
+		}
+		*list = append(*list, leftOut(left, *list))
 	}
-	if n := len(*list); n > 0 {
-		last.Document, last.Line = (*list)[n-1].Document, (*list)[n-1].Line
+	r.Errors = append(r.Errors, f.unread...)
+	r.Valid = len(r.Errors) == 0
+}
+
+func leftOut(n int, shown []Finding) Finding {
+	note := Finding{Document: 1, Message: fmt.Sprintf("%d more findings were left out: correct the others and check again", n)}
+	if len(shown) > 0 {
+		note.Document, note.Line = shown[len(shown)-1].Document, shown[len(shown)-1].Line
 	}
-	last.Message = fmt.Sprintf("%d more findings were left out: correct the others and check again", total-len(r.Errors)-len(r.Warnings))
-	*list = append(*list, last)
+	return note
 }

@@ -42,7 +42,7 @@ type reader struct {
 func readManifests(text []byte, f *findings) []manifest {
 	r := &reader{findings: f}
 	if len(text) > maxText {
-		r.fail(1, fmt.Sprintf("the text is larger than %d MiB: check it in parts", maxText>>20))
+		r.stop(1, fmt.Sprintf("the text is larger than %d MiB: check it in parts", maxText>>20))
 		return nil
 	}
 	line := 0
@@ -71,6 +71,12 @@ func (r *reader) fail(line int, message string) {
 	r.findings.error(Finding{Document: max(1, r.document), Line: line, Message: message})
 }
 
+// stop says why the rest of the text is not looked at.
+func (r *reader) stop(line int, message string) {
+	r.full = true
+	r.findings.unfinished(Finding{Document: max(1, r.document), Line: line, Message: message})
+}
+
 // begin counts the document that begins at a line, and says whether it may be read.
 func (r *reader) begin(line int) bool {
 	if r.full {
@@ -78,8 +84,7 @@ func (r *reader) begin(line int) bool {
 	}
 	r.document++
 	if r.document > maxDocuments {
-		r.full = true
-		r.fail(line, fmt.Sprintf("there are more than %d documents: the rest was not looked at, check it in parts", maxDocuments))
+		r.stop(line, fmt.Sprintf("there are more than %d documents: the rest was not looked at, check it in parts", maxDocuments))
 	}
 	return !r.full
 }
@@ -109,35 +114,37 @@ func (r *reader) readYAML(chunk []byte, before int) {
 		err = errors.New("something follows the document's end: begin the next document with ---")
 	}
 	if err != nil {
-		r.syntax(err, before)
+		r.syntax(err, chunk, before)
 		return
 	}
-	at, duplicates, err := r.surveyYAML(&node, before)
+	at, repeats, err := r.surveyYAML(&node, before)
 	if err != nil {
 		r.fail(node.Content[0].Line+before, err.Error())
 		return
 	}
-	value, err := yamlValue(chunk, duplicates)
+	value, err := yamlValue(chunk, repeats)
 	if err != nil {
-		r.syntax(err, before)
+		r.syntax(err, chunk, before)
 		return
 	}
 	r.add(manifest{r.document, at, value})
 }
 
-func (r *reader) surveyYAML(node *yaml.Node, before int) (at *position, duplicates bool, err error) {
+// surveyYAML says where the values are, and whether a key may be there twice: it was told, or is
+// set beside those of a <<.
+func (r *reader) surveyYAML(node *yaml.Node, before int) (at *position, repeats bool, err error) {
 	s := yamlSurveyor{before: before, aliased: map[*yaml.Node]*position{}}
 	s.told = func(line int, path, message string) {
-		duplicates = true
+		repeats = true
 		r.findings.error(Finding{Document: r.document, Line: line, Field: path, Message: message})
 	}
 	if at, err = s.survey(node); err != nil {
-		return nil, duplicates, err
+		return nil, false, err
 	}
 	if r.unfolded += at.size; r.unfolded > maxUnfolded {
-		return nil, duplicates, errBomb
+		return nil, false, errBomb
 	}
-	return at, duplicates, nil
+	return at, repeats || s.merges, nil
 }
 
 func empty(document *yaml.Node) bool {
@@ -145,10 +152,10 @@ func empty(document *yaml.Node) bool {
 }
 
 // yamlValue reads a document as kubectl and the API server do, which is by the rules of YAML 1.1
-// ("yes" is true). Duplicate keys are refused, unless they are known already.
-func yamlValue(chunk []byte, duplicates bool) (any, error) {
+// ("yes" is true). A key that is there twice is refused, unless that is known already.
+func yamlValue(chunk []byte, repeats bool) (any, error) {
 	convert := sigsyaml.YAMLToJSONStrict
-	if duplicates {
+	if repeats {
 		convert = sigsyaml.YAMLToJSON
 	}
 	data, err := convert(chunk)
@@ -159,22 +166,30 @@ func yamlValue(chunk []byte, duplicates bool) (any, error) {
 	return value, utiljson.Unmarshal(data, &value)
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+): `)
+var (
+	yamlLine = regexp.MustCompile(`line (\d+): `)
+	// lineEarly are the errors of which the parser names the line before.
+	lineEarly = regexp.MustCompile(`^did not find expected (<|node content|key|',' or|'-' indicator)`)
+)
 
 // syntax tells an error of a YAML parser, at the first line that it names.
-func (r *reader) syntax(err error, before int) {
-	message, line := err.Error(), before+1
+func (r *reader) syntax(err error, chunk []byte, before int) {
+	message, line := err.Error(), 1
 	if found := yamlLine.FindStringSubmatchIndex(message); found != nil {
-		n, _ := strconv.Atoi(message[found[2]:found[3]])
-		line, message = before+n, message[found[1]:]
+		line, _ = strconv.Atoi(message[found[2]:found[3]])
+		message = message[found[1]:]
 		if next := yamlLine.FindStringIndex(message); next != nil {
 			message = message[:next[0]]
+		}
+		if lineEarly.MatchString(message) {
+			line++
 		}
 	}
 	for _, prefix := range []string{"error converting YAML to JSON: ", "yaml: ", "unmarshal errors:"} {
 		message = strings.TrimSpace(strings.TrimPrefix(message, prefix))
 	}
-	r.fail(line, "not valid YAML: "+message)
+	lines := bytes.Count(bytes.TrimRight(chunk, "\n"), []byte("\n")) + 1
+	r.fail(before+min(line, lines), "not valid YAML: "+message)
 }
 
 // readJSON reads the values of a text that looks like JSON, and says whether it was JSON. If it
@@ -253,8 +268,7 @@ func (r *reader) take(found manifest) {
 	switch {
 	case r.full:
 	case len(r.found) >= maxDocuments:
-		r.full = true
-		r.fail(found.at.line, fmt.Sprintf("there are more than %d Hooks: the rest was not looked at, check them in parts", maxDocuments))
+		r.stop(found.at.line, fmt.Sprintf("there are more than %d Hooks: the rest was not looked at, check them in parts", maxDocuments))
 	default:
 		r.found = append(r.found, found)
 	}

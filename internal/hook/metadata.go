@@ -2,9 +2,10 @@ package hook
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
+	"regexp"
 	"slices"
-	"strings"
 
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/objectmeta"
 	"k8s.io/apimachinery/pkg/api/validation"
@@ -15,6 +16,10 @@ import (
 // metadataOf reads an object's metadata as the API server does, and says what is wrong with it.
 // The namespace is that of Hooks that name none.
 func metadataOf(object map[string]any, namespace string) (*metav1.ObjectMeta, []mistake) {
+	if _, ok := object["metadata"].(map[string]any); !ok && object["metadata"] != nil {
+		delete(object, "metadata") // so that this is told once
+		return &metav1.ObjectMeta{Namespace: namespace}, []mistake{{"metadata", "must be a map with the Hook's name"}}
+	}
 	var found []mistake
 	options := objectmeta.ObjectMetaOptions{ReturnUnknownFieldPaths: true}
 	m, _, unknown, err := objectmeta.GetObjectMetaWithOptions(object, options)
@@ -51,22 +56,25 @@ func metadataOf(object map[string]any, namespace string) (*metav1.ObjectMeta, []
 	return m, found
 }
 
+var wrongType = regexp.MustCompile(`cannot unmarshal (\w+) into .* of type (\S+)`)
+
 // malformed finds the fields of the metadata that have the wrong type.
 func malformed(object map[string]any) []mistake {
-	fields, ok := object["metadata"].(map[string]any)
-	if !ok {
-		return []mistake{{"metadata", "must be a map with the Hook's name"}}
-	}
+	fields, _ := object["metadata"].(map[string]any)
 	var found []mistake
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		data, err := json.Marshal(map[string]any{key: fields[key]})
 		if err == nil {
 			err = json.Unmarshal(data, &metav1.ObjectMeta{})
 		}
-		if err != nil {
-			_, why, _ := strings.Cut(err.Error(), "cannot ")
-			found = append(found, mistake{"metadata." + key, "has the wrong type: cannot " + why})
+		if err == nil {
+			continue
 		}
+		message := "can't be read: " + err.Error()
+		if types := wrongType.FindStringSubmatch(message); types != nil {
+			message = fmt.Sprintf("has the wrong type: write a %s where there is a %s", types[2], types[1])
+		}
+		found = append(found, mistake{"metadata." + key, message})
 	}
 	return found
 }

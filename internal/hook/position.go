@@ -102,6 +102,7 @@ type yamlSurveyor struct {
 	surveyor
 	before  int // lines before the document
 	aliased map[*yaml.Node]*position
+	merges  bool // there is a << in it
 }
 
 func (s *yamlSurveyor) survey(n *yaml.Node) (*position, error) {
@@ -169,6 +170,7 @@ func (s *yamlSurveyor) mapping(n *yaml.Node, p *position) error {
 				return err
 			}
 			if key.Tag == "!!merge" {
+				s.merges = true
 				merged = append(append(merged, part), part.items...)
 				return p.grow(part.size)
 			}

@@ -91,11 +91,23 @@ func (s *schema) check(ctx context.Context, object map[string]any) []mistake {
 		broken, _ := s.rules.Validate(ctx, nil, s.structure, object, nil, celconfig.RuntimeCELCostBudget)
 		errs = append(errs, broken...)
 	}
-	for _, e := range errs[:min(len(errs), maxMistakes)] {
-		found = append(found, mistake{e.Field, say(e)})
+	for i, e := range errs[:min(len(errs), maxMistakes)] {
+		if !repeats(errs[:i], e) {
+			found = append(found, mistake{e.Field, say(e)})
+		}
 	}
 	return found
 }
+
+// repeats says whether an error only follows from an earlier one: the value has the wrong type.
+func repeats(earlier field.ErrorList, e *field.Error) bool {
+	return slices.ContainsFunc(earlier, func(other *field.Error) bool {
+		return other.Type == field.ErrorTypeTypeInvalid && (other.Field == e.Field || e.Field == noField)
+	})
+}
+
+// noField is how an error names the field if it does not know it.
+var noField = (*field.Path)(nil).String()
 
 // hidesRules says whether the API server looks at no CEL rules because of an error.
 func hidesRules(e *field.Error) bool {
@@ -147,7 +159,10 @@ func say(e *field.Error) string {
 	case field.ErrorTypeTooLong:
 		return "is too long: " + strings.Replace(detail, "bytes", "characters", 1)
 	case field.ErrorTypeTypeInvalid:
-		kind, _, _ := strings.Cut(detail, ": ")
+		kind, is, _ := strings.Cut(detail, ": ")
+		if kind == "must be of type string" && slices.Contains([]string{`"boolean"`, `"integer"`, `"number"`}, is) {
+			return kind + ": put it in quotes"
+		}
 		return kind
 	}
 	if detail == "" {

@@ -54,12 +54,12 @@ func Validate(ctx context.Context, text []byte, opt ValidateOptions) Report {
 		report: Report{Hooks: []string{}, Prompts: []SamplePrompt{}},
 	}
 	manifests := readManifests(text, v.findings)
-	if len(manifests) == 0 && len(v.findings.errors) == 0 {
+	if len(manifests) == 0 && len(v.findings.errors)+len(v.findings.unread) == 0 {
 		v.findings.error(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text: " + needed})
 	}
 	for _, m := range manifests {
 		if ctx.Err() != nil {
-			v.findings.error(Finding{Document: m.document, Line: m.at.line, Message: "there was no time to check this and what follows: check it again"})
+			v.findings.unfinished(Finding{Document: m.document, Line: m.at.line, Message: "there was no time to check this and what follows: check it again"})
 			break
 		}
 		v.check(ctx, m)
