@@ -30,6 +30,9 @@ import (
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=list;watch;create
 // +kubebuilder:rbac:groups=kagent.dev,resources=hooks,verbs=get;list;watch
 // +kubebuilder:rbac:groups=kagent.dev,resources=hooks/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=get;create;update
 

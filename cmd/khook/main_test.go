@@ -140,16 +140,17 @@ type process struct {
 	log     *syncBuffer
 	health  string
 	metrics string
+	api     string
 	done    chan struct{}
 }
 
 // controller starts khook controller as a process of its own, and kills it at the test's end.
 func controller(t testing.TB, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, log: &syncBuffer{}, health: freeAddress(t), metrics: freeAddress(t), done: make(chan struct{})}
+	p := &process{t: t, log: &syncBuffer{}, health: freeAddress(t), metrics: freeAddress(t), api: freeAddress(t), done: make(chan struct{})}
 	base := []string{
 		"controller", "--kubeconfig", world.kubeconfig, "--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics,
-		"--log-level", "debug", "--agent-check-every", "1s",
+		"--api-bind-address", p.api, "--log-level", "debug", "--agent-check-every", "1s",
 	}
 	if !slices.Contains(args, "--leader-elect") {
 		base = append(base, "--no-leader-elect")

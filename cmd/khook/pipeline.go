@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,19 @@ type pipeline struct {
 
 	hooksListed toolscache.InformerSynced   // all Hooks are in the set
 	checked     time.Time                   // when all agents were last looked for
-	leading     atomic.Pointer[kube.Source] // nil while another replica leads
+	working     atomic.Pointer[work]        // nil while another replica leads
+}
+
+// work is what runs on the leader only.
+type work struct {
+	source     *kube.Source
+	book       *ledger.Ledger
+	dispatcher *dispatch.Dispatcher
+}
+
+// watches says whether khook watches a namespace.
+func (p *pipeline) watches(namespace string) bool {
+	return len(p.cmd.Namespaces) == 0 || slices.Contains(p.cmd.Namespaces, namespace)
 }
 
 func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
@@ -74,6 +87,15 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := p.followHooks(ctx, mgr); err != nil {
 		return err
 	}
+	api, err := newAPI(p, mgr)
+	if err != nil {
+		return err
+	}
+	if api != nil {
+		if err := mgr.Add(api); err != nil {
+			return err
+		}
+	}
 	return mgr.Add(manager.RunnableFunc(p.lead)) // needs leadership
 }
 
@@ -101,8 +123,8 @@ func (p *pipeline) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.leading.Store(source)
-	defer p.leading.Store(nil)
+	p.working.Store(&work{source, book, dispatcher})
+	defer p.working.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return source.Run(ctx, book.Open()) })
 	group.Go(func() error { return dispatcher.Run(ctx) })
@@ -159,9 +181,9 @@ func (p *pipeline) historyReady(r *http.Request) error { return p.store.Check(r.
 
 // watchReady is about the leader; another replica is ready to become it.
 func (p *pipeline) watchReady(*http.Request) error {
-	source := p.leading.Load()
-	if source == nil {
+	w := p.working.Load()
+	if w == nil {
 		return nil
 	}
-	return source.Check()
+	return w.source.Check()
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,6 +95,16 @@ type controllerCmd struct {
 	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`
 	Retention time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
 
+	APIBindAddress    string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
+	APIAuth           string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets (kubernetes), or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
+	APIOpenToAll      bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
+	APITLSCertFile    string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
+	APITLSKeyFile     string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
+	APIRateLimit      float64       `name:"api-rate-limit" help:"Requests a second of one client." default:"50" group:"HTTP API"`
+	APIRateBurst      int           `name:"api-rate-burst" help:"Requests of one client at once." default:"100" group:"HTTP API"`
+	APIRequestTimeout time.Duration `name:"api-request-timeout" help:"How long an answer may take." default:"15s" group:"HTTP API"`
+	APIPprof          bool          `name:"api-pprof" help:"Serve Go's profiles at /debug/pprof to those who may get that path." group:"HTTP API"`
+
 	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`
 	HealthProbeBindAddress  string        `help:"Address of /healthz and /readyz; 0 turns them off." default:":8081" group:"Serving"`
 	MetricsPort             int           `help:"Port of the metrics on all addresses, as the original khook has it." env:"METRICS_PORT" hidden:""`
@@ -160,6 +171,8 @@ func (c *controllerCmd) Validate() error {
 	atLeast("--agent-check-every", c.AgentCheckEvery, time.Second)
 	atLeast("--verify-window", c.VerifyWindow, time.Second)
 	atLeast("--retention", c.Retention, time.Hour)
+	atLeast("--api-request-timeout", c.APIRequestTimeout, time.Second)
+	errs = append(errs, c.checkAPI()...)
 	if c.Retention < c.CatchUp {
 		errs = append(errs, fmt.Errorf("--retention is %s: it must not be shorter than --catch-up (%s), or what was deleted would be told again", c.Retention, c.CatchUp))
 	}
@@ -200,6 +213,58 @@ func withPort(addr, unset string, port int) string {
 		return fmt.Sprintf(":%d", port)
 	}
 	return addr
+}
+
+// defaultAPIAddress is where the HTTP API listens if nothing else is said.
+const defaultAPIAddress = ":8082"
+
+// apiAddress is where the HTTP API listens. Without authentication that is the loopback address.
+func (c *controllerCmd) apiAddress() string {
+	if c.APIAuth == "none" && !c.APIOpenToAll && c.APIBindAddress == defaultAPIAddress {
+		return "127.0.0.1" + defaultAPIAddress
+	}
+	return c.APIBindAddress
+}
+
+// checkAPI checks the settings of the HTTP API.
+func (c *controllerCmd) checkAPI() []error {
+	var errs []error
+	address := c.apiAddress()
+	if address == "0" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	switch {
+	case err != nil:
+		errs = append(errs, fmt.Errorf("--api-bind-address is %q: write host:port, such as :8082, or 0 to turn it off", address))
+	case c.APIAuth == "none" && !c.APIOpenToAll && !loopback(host):
+		errs = append(errs, fmt.Errorf("--api-bind-address is %q and --api-auth is none: everybody who reaches that address could read everything. "+
+			"Listen on 127.0.0.1, or add --api-open-to-everybody-on-the-network", address))
+	}
+	if c.APIOpenToAll && c.APIAuth != "none" {
+		errs = append(errs, errors.New("--api-open-to-everybody-on-the-network is of use with --api-auth=none only"))
+	}
+	if (c.APITLSCertFile == "") != (c.APITLSKeyFile == "") {
+		errs = append(errs, errors.New("--api-tls-cert-file and --api-tls-key-file belong together: set both or none"))
+	}
+	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 {
+		errs = append(errs, errors.New("--api-rate-limit must be above 0, and --api-rate-burst at least 1"))
+	}
+	return errs
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// withoutSecrets is a URL without what may be secret in it.
+func withoutSecrets(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 // leaseNamespace is where the leader election's Lease is.

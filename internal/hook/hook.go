@@ -166,13 +166,11 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	return c, errs
 }
 
-// agentOf reads the agent in either of its two forms and holds it against the policy.
-func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (incident.AgentRef, *field.Error) {
+// AgentOf is the agent that a configuration names, in either of its two forms; without a name if it
+// names none.
+func AgentOf(namespace string, ec *v1alpha2.EventConfiguration) incident.AgentRef {
 	agent := incident.AgentRef{Namespace: namespace}
-	id := path.Child("agentId")
 	switch {
-	case ec.AgentId != nil && ec.AgentRef != nil:
-		return agent, field.Forbidden(path.Child("agentRef"), "agentId and agentRef both name an agent: keep one and remove the other")
 	case ec.AgentId != nil:
 		ns, name, qualified := strings.Cut(*ec.AgentId, "/")
 		if !qualified {
@@ -180,12 +178,24 @@ func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path
 		}
 		agent = incident.AgentRef{Namespace: ns, Name: name}
 	case ec.AgentRef != nil:
-		id = path.Child("agentRef")
 		agent.Name = ec.AgentRef.Name
 		if ns := ec.AgentRef.Namespace; ns != nil && *ns != "" {
 			agent.Namespace = *ns
 		}
-	default:
+	}
+	return agent
+}
+
+// agentOf reads the agent and holds it against the policy.
+func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (incident.AgentRef, *field.Error) {
+	agent := AgentOf(namespace, ec)
+	id := path.Child("agentId")
+	switch {
+	case ec.AgentId != nil && ec.AgentRef != nil:
+		return agent, field.Forbidden(path.Child("agentRef"), "agentId and agentRef both name an agent: keep one and remove the other")
+	case ec.AgentRef != nil:
+		id = path.Child("agentRef")
+	case ec.AgentId == nil:
 		return agent, field.Required(id, `name the agent to call: set agentId ("namespace/name" or "name") or agentRef`)
 	}
 	if len(validation.IsDNS1123Label(agent.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(agent.Name)) > 0 {

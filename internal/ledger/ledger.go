@@ -88,6 +88,13 @@ func (l *Ledger) Open() []*incident.Incident {
 	return l.open.list()
 }
 
+// OpenCount returns how many incidents are open.
+func (l *Ledger) OpenCount() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open.len()
+}
+
 // Apply records the signals, in order, in one transaction. After an error nothing of them is
 // recorded, and the same signals can be applied again.
 func (l *Ledger) Apply(ctx context.Context, signals []incident.Signal) error {

@@ -58,6 +58,8 @@ func (s *openSet) merge(changed []*incident.Incident) {
 	}
 }
 
+func (s *openSet) len() int { return len(s.bySlot) }
+
 func (s *openSet) list() []*incident.Incident {
 	list := make([]*incident.Incident, 0, len(s.bySlot))
 	for _, inc := range s.bySlot {

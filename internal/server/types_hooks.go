@@ -3,7 +3,7 @@ package server
 import (
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 )
@@ -23,13 +23,10 @@ type Hook struct {
 	Events    []string `json:"eventTypes" nullable:"false" doc:"The event types that it names."`
 	Agents    []string `json:"agents" nullable:"false" doc:"The agents that it may call, as namespace/name."`
 
-	Spec       v1alpha2.HookSpec   `json:"spec"`
-	Status     v1alpha2.HookStatus `json:"status"`
-	Statistics HookStatistics      `json:"statistics"`
+	Spec       HookSpec       `json:"spec"`
+	Status     HookStatus     `json:"status"`
+	Statistics HookStatistics `json:"statistics"`
 }
-
-// Conditions of a Hook, as the cluster has them.
-func (h *Hook) Conditions() []metav1.Condition { return h.Status.Conditions }
 
 // HookStatistics is how a Hook did in the last 24 hours.
 type HookStatistics struct {
@@ -41,4 +38,20 @@ type HookStatistics struct {
 	Succeeded       int64     `json:"succeeded"`
 	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired."`
 	Recovered       int64     `json:"recovered" doc:"Deliveries after which the cluster recovered."`
+}
+
+// HookSpec is the spec of a Hook, as the CRD describes it.
+type HookSpec struct{ v1alpha2.HookSpec }
+
+// Schema implements huma.SchemaProvider.
+func (HookSpec) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, Description: "The spec of the resource, as the CRD describes it.", AdditionalProperties: true}
+}
+
+// HookStatus is the status of a Hook, as the CRD describes it.
+type HookStatus struct{ v1alpha2.HookStatus }
+
+// Schema implements huma.SchemaProvider.
+func (HookStatus) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeObject, Description: "The status of the resource, as the CRD describes it, with its conditions and active events.", AdditionalProperties: true}
 }

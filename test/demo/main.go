@@ -127,7 +127,7 @@ func startKhook(ctx context.Context, program, kagent string) (end func(), err er
 	}
 	cmd := exec.CommandContext(ctx, program, "controller", "--no-leader-elect", "--log-format", "text",
 		"--kagent-url", kagent, "--database", filepath.Join(dir, "khook.db"),
-		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0",
+		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0", "--api-auth", "none",
 		"--stabilization", "20s", "--pending-after", "20s", "--agent-check-every", "5s")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }

@@ -75,7 +75,7 @@ func startKhook(t *testing.T, dir, kagent string) (kill func()) {
 	}
 	cmd := exec.Command(cmp.Or(os.Getenv("KHOOK"), "../../bin/khook"), "controller", "--no-leader-elect", "--log-format", "text",
 		"--kagent-url", kagent, "--database", filepath.Join(dir, "khook.db"), "--stabilization", "45s",
-		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0")
+		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0", "--api-bind-address", "127.0.0.1:0")
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// state tells the HTTP API how the parts of the process do.
+type state struct {
+	*pipeline
+	kagent *kagentCheck
+}
+
+// Leader implements server.State.
+func (s *state) Leader() bool { return s.working.Load() != nil }
+
+// Hooks implements server.State.
+func (s *state) Hooks() int { return s.hooks.Len() }
+
+// Kagent implements server.State.
+func (s *state) Kagent() server.KagentHealth { return s.kagent.health() }
+
+// Pipeline implements server.State.
+func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
+	h := server.PipelineHealth{State: "standby", PartHealth: server.PartHealth{Status: server.Healthy}}
+	if oldest, err := s.store.OldestPending(ctx); err == nil && !oldest.IsZero() {
+		h.OldestPendingSeconds = max(0, time.Since(oldest).Seconds())
+	}
+	work := s.working.Load()
+	if work == nil {
+		return h
+	}
+	h.State, h.OpenIncidents = "leading", work.book.OpenCount()
+	if !work.source.Synced() {
+		h.State = "starting"
+	}
+	switch err := work.source.Check(); {
+	case err != nil:
+		h.PartHealth = server.PartHealth{Status: server.Unhealthy, Reason: err.Error()}
+	case work.dispatcher.BreakerOpen():
+		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: "calls wait because kagent failed repeatedly"}
+	case h.OldestPendingSeconds > stuckAfter.Seconds():
+		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", time.Duration(h.OldestPendingSeconds)*time.Second)}
+	}
+	return h
+}
+
+// stuckAfter is how long a delivery may wait for its agent before khook calls itself degraded.
+const stuckAfter = 10 * time.Minute
+
+// Plugins implements server.State.
+func (s *state) Plugins() []server.PluginHealth {
+	work := s.working.Load()
+	if work == nil {
+		return nil
+	}
+	var plugins []server.PluginHealth
+	for _, w := range work.source.Health() {
+		p := server.PluginHealth{
+			Name: "kubernetes-" + w.Resource, Namespace: w.Namespace, State: "up", Since: w.Since, LagSeconds: w.Lag.Seconds(),
+			LastEvent: w.LastEvent, LastContact: w.LastContact, Restarts: w.Restarts, Error: w.Error,
+		}
+		switch {
+		case !w.Up && w.LastContact.IsZero():
+			p.State = "starting"
+		case !w.Up:
+			p.State = "down"
+		}
+		plugins = append(plugins, p)
+	}
+	slices.SortFunc(plugins, func(a, b server.PluginHealth) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
+	})
+	return plugins
+}
+
+// Queues implements server.State.
+func (s *state) Queues(ctx context.Context) []server.Queue {
+	stories := server.Queue{Name: "resolved-incidents-to-tell", Depth: len(s.story.resolved), Limit: cap(s.story.resolved)}
+	work := s.working.Load()
+	if work == nil {
+		return []server.Queue{stories}
+	}
+	waiting := 0
+	for _, w := range work.source.Health() {
+		waiting = max(waiting, w.Waiting)
+	}
+	pending := server.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting()}
+	if oldest, err := s.store.OldestPending(ctx); err == nil && !oldest.IsZero() {
+		pending.OldestAgeSeconds = max(0, time.Since(oldest).Seconds())
+	}
+	return []server.Queue{
+		{Name: "signals-to-record", Depth: waiting}, {Name: "delivery-steps-due", Depth: work.dispatcher.Queued()}, pending, stories,
+	}
+}
+
+// effective are the settings as they count, for people who look for a cause. What may be secret is
+// left out: the values of headers, and what a URL holds beside host and path.
+func (c *controllerCmd) effective() map[string]any {
+	settings := map[string]any{}
+	v := reflect.ValueOf(*c)
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if f.Anonymous || f.Tag.Get("hidden") != "" || !f.IsExported() || f.Name == "Config" {
+			continue
+		}
+		name := f.Tag.Get("name")
+		if name == "" {
+			name = flagName(f.Name)
+		}
+		switch value := v.Field(i).Interface().(type) {
+		case time.Duration:
+			settings[name] = value.String()
+		case map[string]string:
+			names := make([]string, 0, len(value))
+			for header := range value {
+				names = append(names, header)
+			}
+			slices.Sort(names)
+			settings[name] = names
+		default:
+			settings[name] = value
+		}
+	}
+	settings["kagent-url"] = withoutSecrets(c.KagentURL)
+	return settings
+}
+
+// flagName is how kong names the flag of a field.
+func flagName(field string) string {
+	var b strings.Builder
+	for i, r := range field {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('-')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToLower(b.String())
+}

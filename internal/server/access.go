@@ -1,0 +1,143 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Access says who calls, and what the caller may read.
+type Access interface {
+	// Authenticate returns who sent the request. The error is ErrUnknownCaller if the request does
+	// not prove it, another one if that could not be found out.
+	Authenticate(r *http.Request) (Caller, error)
+	// MayRead says whether the caller may list Hooks in a namespace, or in all if it is empty.
+	MayRead(ctx context.Context, c Caller, namespace string) (bool, error)
+	// MayGet says whether the caller may get a path that is no resource, such as /metrics.
+	MayGet(ctx context.Context, c Caller, path string) (bool, error)
+}
+
+// Caller is who sent a request.
+type Caller interface{ GetName() string }
+
+// ErrUnknownCaller is returned for a request that does not prove who sent it.
+var ErrUnknownCaller = errors.New("unknown caller")
+
+type callerKey struct{}
+
+func withCaller(ctx context.Context, c Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, c)
+}
+
+func callerOf(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+func callerName(ctx context.Context) string {
+	if c := callerOf(ctx); c != nil {
+		return c.GetName()
+	}
+	return ""
+}
+
+// allow returns an error unless the caller may read in a namespace, or in all if it is empty.
+func (s *Server) allow(ctx context.Context, namespace string) error {
+	if s.cfg.Access == nil {
+		return nil
+	}
+	ok, err := s.cfg.Access.MayRead(ctx, callerOf(ctx), namespace)
+	if err != nil {
+		return s.accessFailed(ctx, err)
+	}
+	if ok {
+		return nil
+	}
+	return huma.Error403Forbidden(refusal(callerName(ctx), namespace))
+}
+
+// MayRead says whether the caller of a request may read in a namespace, or in all if it is empty.
+func MayRead(ctx context.Context, a Access, namespace string) (bool, error) {
+	return a.MayRead(ctx, callerOf(ctx), namespace)
+}
+
+func refusal(caller, namespace string) string {
+	if namespace == "" {
+		return fmt.Sprintf("%s may not list hooks.kagent.dev in all namespaces: name one namespace (namespace=...), or ask for a ClusterRole with that right", caller)
+	}
+	return fmt.Sprintf("%s may not list hooks.kagent.dev in namespace %s: ask for a Role with that right", caller, namespace)
+}
+
+// allowPath returns an error unless the caller may get a path; who may read everything may get
+// those that are not strict.
+func (s *Server) allowPath(ctx context.Context, path string, strict bool) error {
+	if s.cfg.Access == nil {
+		return nil
+	}
+	if !strict {
+		if ok, err := s.cfg.Access.MayRead(ctx, callerOf(ctx), ""); err != nil || ok {
+			return s.accessFailed(ctx, err)
+		}
+	}
+	ok, err := s.cfg.Access.MayGet(ctx, callerOf(ctx), path)
+	if err != nil {
+		return s.accessFailed(ctx, err)
+	}
+	if ok {
+		return nil
+	}
+	return huma.Error403Forbidden(fmt.Sprintf("%s may not get %s: ask for a ClusterRole with that nonResourceURL", callerName(ctx), path))
+}
+
+// accessFailed is the answer when the API server could not be asked.
+func (s *Server) accessFailed(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	s.cfg.Log.Error(err, "cannot ask Kubernetes what a caller may read", "request", requestID(ctx))
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("Kubernetes could not be asked what you may read; try again"), http.Header{"Retry-After": {"5"}})
+}
+
+// authenticate finds out who calls, for all routes but those that are open.
+func (s *Server) authenticate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		client := "address " + address(r)
+		if s.cfg.Access != nil && !openRoute(routeOf(r.Context())) {
+			caller, err := s.cfg.Access.Authenticate(r)
+			if err != nil {
+				s.refuseUnknown(w, r, err)
+				return
+			}
+			client = "user " + caller.GetName()
+			noteCaller(r.Context(), caller.GetName())
+			r = r.WithContext(withCaller(r.Context(), caller))
+		}
+		if wait, ok := s.limits.byName.allow(client); !ok {
+			s.meters.limited.WithLabelValues("client").Inc()
+			tooMany(w, wait)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// openRoute says whether a route needs no caller.
+func openRoute(route string) bool { return route == Base+"/health" }
+
+func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error) {
+	if !errors.Is(err, ErrUnknownCaller) {
+		s.cfg.Log.Error(err, "cannot ask Kubernetes who calls", "request", requestID(r.Context()))
+		w.Header().Set("Retry-After", "5")
+		writeProblem(w, http.StatusServiceUnavailable, "Kubernetes could not be asked who you are; try again")
+		return
+	}
+	detail, challenge := "the bearer token is not valid, or no longer", `Bearer realm="khook", error="invalid_token"`
+	if r.Header.Get("Authorization") == "" {
+		detail, challenge = `send a token of the cluster, such as: -H "Authorization: Bearer $(kubectl create token SERVICEACCOUNT)"`, `Bearer realm="khook"`
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
+	writeProblem(w, http.StatusUnauthorized, detail)
+}

@@ -1,0 +1,89 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// The tags of the OpenAPI document.
+const (
+	tagEvents = "Events"
+	tagStory  = "Incidents and deliveries"
+	tagStats  = "Statistics"
+	tagHooks  = "Hooks"
+	tagHealth = "Health"
+)
+
+func apiConfig(version string) huma.Config {
+	problemsOnce()
+	config := huma.DefaultConfig("khook", version)
+	config.Info.Description = "What khook knows of failures in the cluster: events, the incidents that they open, the calls to agents about them, the Hooks, and how khook itself does.\n\n" +
+		"Who may read is asked of Kubernetes: a namespace needs the right to `list` `hooks.kagent.dev` in it, all namespaces together need it cluster-wide. Times are RFC 3339 in UTC. " +
+		"Errors are RFC 9457 problem documents that name the parameter and what it accepts."
+	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil // no $schema links
+	config.RejectUnknownQueryParameters = true
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"bearer": {Type: "http", Scheme: "bearer", Description: "A token of the cluster, such as that of a service account."},
+	}
+	config.Security = []map[string][]string{{"bearer": {}}}
+	config.Tags = []*huma.Tag{
+		{Name: tagEvents, Description: "What happened."},
+		{Name: tagStory, Description: "What was one problem, and what agents did about it."},
+		{Name: tagStats, Description: "How often, over time; from counters."},
+		{Name: tagHooks, Description: "The Hook resources, as this replica sees them."},
+		{Name: tagHealth, Description: "How khook does."},
+	}
+	return config
+}
+
+// OpenAPI returns the document that describes the routes, as YAML and as JSON.
+func (s *Server) OpenAPI() (asYAML, asJSON []byte, err error) {
+	if asYAML, err = s.api.OpenAPI().YAML(); err != nil {
+		return nil, nil, err
+	}
+	asJSON, err = s.api.OpenAPI().MarshalJSON()
+	return asYAML, asJSON, err
+}
+
+func (s *Server) registerRoutes() {
+	s.registerEvents()
+	s.registerStories()
+	s.registerStats()
+	s.registerHooks()
+	s.registerHealth()
+}
+
+// usual are the errors that every route can answer with.
+var usual = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+
+// answer is a JSON body.
+type answer[T any] struct{ Body T }
+
+// get registers a route that answers with JSON.
+func get[I, O any](s *Server, id, path, tag, summary, description string, handle func(context.Context, *I) (O, error), change ...func(*huma.Operation)) {
+	op := huma.Operation{
+		OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tag}, Summary: summary, Description: description, Errors: usual,
+	}
+	for _, do := range change {
+		do(&op)
+	}
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*answer[O], error) {
+		out, err := handle(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		return &answer[O]{out}, nil
+	})
+}
+
+// mayMiss documents that a route can answer with 404.
+func mayMiss(op *huma.Operation) {
+	op.Errors = append(append([]int{}, op.Errors...), http.StatusNotFound)
+}
+
+func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }

@@ -1,0 +1,249 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/klauspost/compress/gzhttp"
+	"github.com/munnerz/goautoneg"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// chain is what each request passes on its way to its route.
+func (s *Server) chain() http.Handler {
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.ExceptContentTypes([]string{"text/event-stream"}))
+	if err != nil {
+		panic(err) // of the options above
+	}
+	h := http.Handler(s.mux)
+	for _, step := range []func(http.Handler) http.Handler{
+		s.timed, s.authenticate, wellFormed, acceptable, s.routed,
+		func(next http.Handler) http.Handler { return compress(next) },
+		s.limitAddress, s.observe,
+	} {
+		h = step(h)
+	}
+	return h
+}
+
+// request is what is noted of a request on its way.
+type request struct {
+	id, route, caller string
+}
+
+type requestKey struct{}
+
+func requestOf(ctx context.Context) *request {
+	r, _ := ctx.Value(requestKey{}).(*request)
+	if r == nil {
+		return &request{}
+	}
+	return r
+}
+
+func requestID(ctx context.Context) string        { return requestOf(ctx).id }
+func routeOf(ctx context.Context) string          { return requestOf(ctx).route }
+func noteCaller(ctx context.Context, name string) { requestOf(ctx).caller = name }
+
+// observe gives the request an ID, answers a panic, and logs and counts the request when it is over.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
+		req := &request{id: idOf(r), route: "none"}
+		h := w.Header()
+		h.Set("X-Request-Id", req.id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Vary", "Accept, Authorization")
+		rec := &recorder{ResponseWriter: w}
+		s.meters.inFlight.Inc()
+		s.meters.open.Add(1)
+		defer func() {
+			if what := recover(); what != nil && what != http.ErrAbortHandler { //nolint:errorlint // it is this value
+				s.cfg.Log.Error(fmt.Errorf("panic: %v", what), "a request failed", "request", req.id, "route", req.route, "stack", string(debug.Stack()))
+				if rec.code == 0 {
+					writeProblem(rec, http.StatusInternalServerError, "khook failed; its log says why (request "+req.id+")")
+				}
+			}
+			s.meters.inFlight.Dec()
+			s.meters.open.Add(-1)
+			s.done(r, req, rec, time.Since(began))
+		}()
+		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), requestKey{}, req)))
+	})
+}
+
+// maxLogged bounds what the log shows of a path, in bytes.
+const maxLogged = 256
+
+func (s *Server) done(r *http.Request, req *request, rec *recorder, took time.Duration) {
+	code := rec.code
+	if code == 0 {
+		code = http.StatusOK
+	}
+	s.meters.observe(req.route, r.Method, code, took)
+	s.cfg.Log.V(accessLevel(req.route, code)).Info("request", "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
+		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", address(r), "user", incident.Clean(req.caller, maxLogged))
+}
+
+// accessLevel keeps what is asked every few seconds out of the log, while it goes well.
+func accessLevel(route string, code int) int {
+	if code < http.StatusBadRequest && (route == Base+"/health" || route == Base+"/metrics") {
+		return 1
+	}
+	return 0
+}
+
+// idOf is the client's ID of the request if it is a decent one, else a new one.
+func idOf(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	ok := id != "" && len(id) <= 64
+	for _, c := range id {
+		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.:", c))
+	}
+	if ok {
+		return id
+	}
+	return uuid.NewString()
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	code  int
+	bytes int64
+}
+
+func (r *recorder) WriteHeader(code int) {
+	if r.code == 0 {
+		r.code = code
+	}
+	r.ResponseWriter.WriteHeader(code)
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	if r.code == 0 {
+		r.code = http.StatusOK
+	}
+	n, err := r.ResponseWriter.Write(p)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func (s *Server) limitAddress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wait, ok := s.limits.byAddress.allow(address(r)); !ok {
+			s.meters.limited.WithLabelValues("address").Inc()
+			tooMany(w, wait)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// routed finds the request's route, and says in khook's words if there is none.
+func (s *Server) routed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fallback, pattern := s.mux.Handler(r)
+		if pattern != "" && !strings.HasSuffix(r.URL.Path, "//") {
+			_, route, found := strings.Cut(pattern, " ")
+			if !found {
+				route = pattern
+			}
+			requestOf(r.Context()).route = route
+			next.ServeHTTP(w, r)
+			return
+		}
+		probe := &headers{header: http.Header{}}
+		fallback.ServeHTTP(probe, r)
+		switch probe.code {
+		case http.StatusMethodNotAllowed:
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+			writeProblem(w, probe.code, fmt.Sprintf("%s does not take %s: use %s", incident.Clean(r.URL.Path, maxLogged), incident.Clean(r.Method, 16), probe.header.Get("Allow")))
+		default:
+			writeProblem(w, http.StatusNotFound, "there is no such route: "+Base+"/openapi.json lists them all")
+		}
+	})
+}
+
+// headers is a ResponseWriter that keeps the headers only.
+type headers struct {
+	header http.Header
+	code   int
+}
+
+func (h *headers) Header() http.Header         { return h.header }
+func (h *headers) WriteHeader(code int)        { h.code = code }
+func (h *headers) Write(p []byte) (int, error) { return len(p), nil }
+
+// produces are the content types of the routes that have others than JSON.
+var produces = map[string][]string{
+	Base + "/hooks":                    {"application/json", "application/yaml"},
+	Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
+	Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
+	Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
+	Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
+}
+
+// acceptable refuses what the route can't answer with.
+func acceptable(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		types := produces[routeOf(r.Context())]
+		if types == nil {
+			types = []string{"application/json", problemType}
+		}
+		accept := r.Header.Get("Accept")
+		if accept != "" && !strings.HasPrefix(r.URL.Path, "/debug/") && goautoneg.Negotiate(accept, types) == "" {
+			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or "))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// wellFormed refuses queries that can't be read, or that name a parameter twice.
+func wellFormed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			writeProblem(w, http.StatusBadRequest, "the query can't be read: escape special characters, such as + as %2B ("+err.Error()+")")
+			return
+		}
+		var twice []string
+		for name, values := range query {
+			if len(values) > 1 {
+				twice = append(twice, incident.Clean(name, 64))
+			}
+		}
+		if len(twice) > 0 {
+			slices.Sort(twice)
+			writeProblem(w, http.StatusBadRequest, "query parameter "+twice[0]+": it is there more than once; keep one")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// timed ends what takes too long.
+func (s *Server) timed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/debug/") {
+			next.ServeHTTP(w, r) // a profile takes as long as it is asked for
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.RequestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}

@@ -1,0 +1,121 @@
+package server
+
+import (
+	"context"
+	"math"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (Diagnostics, error) {
+	if err := s.allowDiagnostics(ctx); err != nil {
+		return Diagnostics{}, err
+	}
+	d := Diagnostics{
+		Health: s.Health(ctx), Queues: s.cfg.State.Queues(ctx), Deliveries: map[string]int{}, Hooks: s.cfg.State.Hooks(),
+		Runtime: runtimeStats(), Build: buildInfo(s.cfg.Version), Settings: s.cfg.Settings,
+	}
+	d.Runtime.OpenConnections = s.conns.n.Load()
+	if d.Queues == nil {
+		d.Queues = []Queue{}
+	}
+	states, err := s.cfg.Store.DeliveryStates(ctx)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	for state, n := range states {
+		d.Deliveries[string(state)] = n
+	}
+	if d.Store, err = s.storeStats(ctx); err != nil {
+		return d, s.failed(ctx, err)
+	}
+	return d, nil
+}
+
+func milliseconds(d time.Duration) float64 {
+	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
+}
+
+func (s *Server) storeStats(ctx context.Context) (StoreStats, error) {
+	st := StoreStats{RetentionSeconds: s.cfg.Retention.Seconds()}
+	var err error
+	if st.SizeBytes, err = s.cfg.Store.Size(ctx); err != nil {
+		return st, err
+	}
+	began := time.Now()
+	if st.LastChange, err = s.cfg.Store.LastChange(ctx); err != nil {
+		return st, err
+	}
+	st.ReadLatencyMs = milliseconds(time.Since(began))
+	began = time.Now()
+	if err := s.cfg.Store.Write(ctx, func(*store.Tx) error { return nil }); err != nil {
+		st.WriteError = err.Error()
+		return st, nil
+	}
+	st.WriteLatencyMs = milliseconds(time.Since(began))
+	return st, nil
+}
+
+func runtimeStats() RuntimeStats {
+	samples := []metrics.Sample{
+		{Name: "/sched/goroutines:goroutines"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"},
+		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/sched/pauses/total/gc:seconds"},
+	}
+	metrics.Read(samples)
+	r := RuntimeStats{CPUs: runtime.GOMAXPROCS(0)}
+	number := func(i int) uint64 {
+		if samples[i].Value.Kind() == metrics.KindUint64 {
+			return samples[i].Value.Uint64()
+		}
+		return 0
+	}
+	r.Goroutines, r.HeapBytes, r.MemoryBytes, r.GCCycles = int(number(0)), number(1), number(2), number(3) //nolint:gosec // a count
+	if samples[4].Value.Kind() == metrics.KindFloat64 {
+		r.GCCPUSeconds = samples[4].Value.Float64()
+	}
+	if samples[5].Value.Kind() == metrics.KindFloat64Histogram {
+		r.GCPauseP99Ms = quantile(samples[5].Value.Float64Histogram(), 0.99) * 1000
+	}
+	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
+		r.MemoryLimit = limit
+	}
+	return r
+}
+
+// quantile is the upper bound of the bucket that holds it.
+func quantile(h *metrics.Float64Histogram, q float64) float64 {
+	var all, seen uint64
+	for _, n := range h.Counts {
+		all += n
+	}
+	for i, n := range h.Counts {
+		if seen += n; n > 0 && float64(seen) >= q*float64(all) {
+			if math.IsInf(h.Buckets[i+1], 0) {
+				return h.Buckets[i]
+			}
+			return h.Buckets[i+1]
+		}
+	}
+	return 0
+}
+
+func buildInfo(version string) BuildInfo {
+	b := BuildInfo{Version: version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}

@@ -1,0 +1,132 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// EventFilter are the filters of events, beside those that a route has in its path.
+type EventFilter struct {
+	ResourceName string `query:"resourceName" maxLength:"253" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
+	Workload     string `query:"workload" maxLength:"253" doc:"Name of the controller that owns the resource." example:"cart"`
+	Status       string `query:"status" enum:"firing,duplicate,resolved" doc:"firing: it opened an incident that is still open. duplicate: it repeated an open incident. resolved: it opened an incident that has ended." example:"firing"`
+	Window
+	Sort string `query:"sort" enum:"timestamp,-timestamp,eventType,-eventType,resourceName,-resourceName" default:"-timestamp" doc:"The order; - for descending. Events that are the same in it come by timestamp, in the same direction."`
+	Paging
+}
+
+// NamespaceFilter restricts a list to a namespace.
+type NamespaceFilter struct {
+	Namespace string `query:"namespace" maxLength:"63" doc:"Only this namespace; all if it is absent." example:"shop"`
+}
+
+// TypeFilter restricts a list to an event type.
+type TypeFilter struct {
+	EventType string `query:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed" doc:"Only this kind of problem." example:"oom-kill"`
+}
+
+// HookPath names a Hook in the path.
+type HookPath struct {
+	Namespace string `path:"namespace" maxLength:"63" example:"shop"`
+	Name      string `path:"name" maxLength:"253" example:"memory"`
+}
+
+func (p HookPath) ref() incident.HookRef { return incident.HookRef(p) }
+
+type allEvents struct {
+	NamespaceFilter
+	TypeFilter
+	EventFilter
+}
+
+type namespaceEvents struct {
+	Namespace string `path:"namespace" maxLength:"63" example:"shop"`
+	TypeFilter
+	EventFilter
+}
+
+type typeEvents struct {
+	EventType string `path:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed" example:"oom-kill"`
+	NamespaceFilter
+	EventFilter
+}
+
+type hookEvents struct {
+	HookPath
+	TypeFilter
+	EventFilter
+}
+
+func (s *Server) registerEvents() {
+	get(s, "listEvents", "/events", tagEvents, "List events",
+		"All namespaces together need the right to list Hooks cluster-wide; with namespace the right in that namespace is enough.",
+		func(ctx context.Context, in *allEvents) (Page[Event], error) {
+			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
+		})
+	get(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "",
+		func(ctx context.Context, in *namespaceEvents) (Page[Event], error) {
+			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
+		})
+	get(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "",
+		func(ctx context.Context, in *typeEvents) (Page[Event], error) {
+			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
+		})
+	get(s, "listHookEvents", "/hooks/{namespace}/{name}/events", tagEvents, "List the events that a Hook decided about",
+		"Each event has its dispositions: why the Hook did or did not call its agent. A Hook that was deleted keeps its history; one that never decided anything has an empty list.",
+		func(ctx context.Context, in *hookEvents) (Page[Event], error) {
+			return s.hookEvents(ctx, in)
+		})
+}
+
+// events answers with a page of events, if the caller may see them.
+func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) (Page[Event], error) {
+	var none Page[Event]
+	if err := s.allow(ctx, q.Namespace); err != nil {
+		return none, err
+	}
+	if err := f.check(); err != nil {
+		return none, err
+	}
+	q.Name, q.Workload, q.Status = f.ResourceName, f.Workload, incident.Status(f.Status)
+	q.From, q.To = f.StartTime, f.EndTime
+	q.Sort, q.Descending = orderOf(f.Sort)
+	p, err := f.page(q, len(q.Position(&incident.Event{})))
+	if err != nil {
+		return none, err
+	}
+	rows, total, err := s.cfg.Store.ListEvents(ctx, q, p)
+	if err != nil {
+		return none, s.failed(ctx, err)
+	}
+	return pageOf(f.Paging, rows, total, q, q.Position, eventOf), nil
+}
+
+// orderOf reads the sort parameter.
+func orderOf(sort string) (column string, descending bool) {
+	name, descending := strings.CutPrefix(sort, "-")
+	return map[string]string{"eventType": store.ByType, "resourceName": store.ByName}[name], descending
+}
+
+// hookEvents answers with a page of a hook's events, each with the hook's decisions.
+func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (Page[Event], error) {
+	page, err := s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType), Hook: in.ref()})
+	if err != nil {
+		return page, err
+	}
+	ids, at := make([]int64, len(page.Items)), make(map[int64]int, len(page.Items))
+	for i, e := range page.Items {
+		ids[i], at[e.ID] = e.ID, i
+	}
+	decisions, err := s.cfg.Store.HookDecisions(ctx, in.ref(), ids)
+	if err != nil {
+		return page, s.failed(ctx, err)
+	}
+	for _, d := range decisions {
+		e := &page.Items[at[d.EventID]]
+		e.Dispositions = append(e.Dispositions, decisionOf(d))
+	}
+	return page, nil
+}

@@ -1,0 +1,263 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/munnerz/goautoneg"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+const yamlType = "application/yaml"
+
+// Format is how Hooks are answered with.
+type Format struct {
+	Format string `query:"format" enum:"json,yaml" doc:"yaml exports manifests that kubectl apply takes, as Accept: application/yaml does; all that were selected, without pages."`
+	Accept string `header:"Accept" hidden:"true"`
+}
+
+func (f Format) asYAML() bool {
+	if f.Format != "" {
+		return f.Format == "yaml"
+	}
+	return f.Accept != "" && goautoneg.Negotiate(f.Accept, []string{"application/json", yamlType}) == yamlType
+}
+
+// hooksInput selects Hooks.
+type hooksInput struct {
+	NamespaceFilter
+	Paging
+	Format
+}
+
+type hookInput struct {
+	HookPath
+	Format
+}
+
+// rawAnswer is a body that is written as it is.
+type rawAnswer struct {
+	ContentType string `header:"Content-Type"`
+	Body        []byte
+}
+
+func (s *Server) registerHooks() {
+	schemas := s.api.OpenAPI().Components.Schemas
+	doc := func(path, id, summary, description string, schema *huma.Schema, errs ...int) huma.Operation {
+		return huma.Operation{
+			OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tagHooks}, Summary: summary, Description: description,
+			Errors: append(errs, usual...),
+			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
+				"application/json": {Schema: schema}, yamlType: {Schema: &huma.Schema{Type: huma.TypeString, Description: "Manifests, separated by ---."}},
+			}}},
+		}
+	}
+	huma.Register(s.api, doc("/hooks", "listHooks", "List Hooks", "With status, conditions and how they did in the last 24 hours; by namespace and name.",
+		huma.SchemaFromType(schemas, typeOf[Page[Hook]]())), s.listHooks)
+	huma.Register(s.api, doc("/hooks/{namespace}/{name}", "getHook", "Get a Hook", "With status, conditions and how it did in the last 24 hours.",
+		huma.SchemaFromType(schemas, typeOf[Hook]()), http.StatusNotFound), s.getHook)
+	s.registerValidate(schemas)
+}
+
+func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*rawAnswer, error) {
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return nil, err
+	}
+	var list v1alpha2.HookList
+	if err := s.cfg.Hooks.List(ctx, &list, client.InNamespace(in.Namespace)); err != nil {
+		return nil, s.failed(ctx, fmt.Errorf("list Hooks: %w", err))
+	}
+	slices.SortFunc(list.Items, func(a, b v1alpha2.Hook) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	if in.asYAML() {
+		return exported(list.Items...)
+	}
+	query := "hooks in " + in.Namespace
+	p, err := in.page(query, 2)
+	if err != nil {
+		return nil, err
+	}
+	rows := hooksAfter(list.Items, p)
+	shaped := make([]Hook, len(rows))
+	for i := range rows {
+		if shaped[i], err = s.hookOf(ctx, &rows[i]); err != nil {
+			return nil, err
+		}
+	}
+	return asJSON(pageOf(in.Paging, shaped, store.Total{N: len(list.Items)}, query,
+		func(h Hook) []any { return []any{h.Namespace, h.Name} }, func(h Hook) Hook { return h }))
+}
+
+// hooksAfter is the page of the sorted Hooks.
+func hooksAfter(all []v1alpha2.Hook, p store.Paging) []v1alpha2.Hook {
+	from := p.Offset
+	if len(p.After) == 2 {
+		namespace, name := fmt.Sprint(p.After[0]), fmt.Sprint(p.After[1])
+		from, _ = slices.BinarySearchFunc(all, 0, func(h v1alpha2.Hook, _ int) int {
+			if cmp.Or(cmp.Compare(h.Namespace, namespace), cmp.Compare(h.Name, name)) <= 0 {
+				return -1
+			}
+			return 1
+		})
+	}
+	from = min(from, len(all))
+	return all[from:min(from+p.Limit, len(all))]
+}
+
+func (s *Server) getHook(ctx context.Context, in *hookInput) (*rawAnswer, error) {
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return nil, err
+	}
+	var h v1alpha2.Hook
+	if err := s.cfg.Hooks.Get(ctx, client.ObjectKey{Namespace: in.Namespace, Name: in.Name}, &h); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, huma.Error404NotFound(fmt.Sprintf("there is no Hook %s in namespace %s", incident.Clean(in.Name, 253), incident.Clean(in.Namespace, 63)))
+		}
+		return nil, s.failed(ctx, fmt.Errorf("get a Hook: %w", err))
+	}
+	if in.asYAML() {
+		return exported(h)
+	}
+	shaped, err := s.hookOf(ctx, &h)
+	if err != nil {
+		return nil, err
+	}
+	return asJSON(shaped)
+}
+
+func asJSON(v any) (*rawAnswer, error) {
+	text, err := json.Marshal(v)
+	return &rawAnswer{"application/json", append(text, '\n')}, err
+}
+
+// exported are manifests that kubectl apply takes: without what the server sets.
+func exported(hooks ...v1alpha2.Hook) (*rawAnswer, error) {
+	var out bytes.Buffer
+	for i := range hooks {
+		text, err := manifest(&hooks[i])
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			out.WriteString("---\n")
+		}
+		out.Write(text)
+	}
+	return &rawAnswer{yamlType, out.Bytes()}, nil
+}
+
+// lastApplied is what kubectl apply notes; it makes it anew.
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+
+func manifest(h *v1alpha2.Hook) ([]byte, error) {
+	metadata := map[string]any{"name": h.Name, "namespace": h.Namespace}
+	if len(h.Labels) > 0 {
+		metadata["labels"] = h.Labels
+	}
+	annotations := maps.Clone(h.Annotations)
+	delete(annotations, lastApplied)
+	if len(annotations) > 0 {
+		metadata["annotations"] = annotations
+	}
+	return yaml.Marshal(map[string]any{
+		"apiVersion": v1alpha2.SchemeGroupVersion.String(), "kind": "Hook", "metadata": metadata, "spec": h.Spec,
+	})
+}
+
+// statisticsRange is what the statistics of a Hook in a list are about.
+const statisticsRange = 24 * time.Hour
+
+// hookOf is a Hook with what khook knows of it.
+func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
+	shaped := Hook{
+		Namespace: h.Namespace, Name: h.Name, UID: string(h.UID), Generation: h.Generation, CreatedAt: h.CreationTimestamp.UTC(),
+		Ready: "Unknown", Suspended: h.Spec.Suspend, Events: []string{}, Agents: []string{}, Spec: HookSpec{h.Spec}, Status: HookStatus{h.Status},
+	}
+	if ready := meta.FindStatusCondition(h.Status.Conditions, v1alpha2.ConditionReady); ready != nil {
+		shaped.Ready, shaped.Reason, shaped.Message = string(ready.Status), ready.Reason, ready.Message
+	}
+	for i := range h.Spec.EventConfigurations {
+		ec := &h.Spec.EventConfigurations[i]
+		shaped.Events = appendNew(shaped.Events, ec.EventType)
+		shaped.Agents = appendNew(shaped.Agents, hook.AgentOf(h.Namespace, ec).String())
+	}
+	ref := incident.HookRef{Namespace: h.Namespace, Name: h.Name}
+	var err error
+	st := HookStatistics{TimeRange: "24h"}
+	if st.ActiveIncidents, st.LastFired, err = s.cfg.Store.HookSummary(ctx, ref); err != nil {
+		return shaped, s.failed(ctx, err)
+	}
+	now := time.Now()
+	counts, err := s.cfg.Store.HookCounts(ctx, ref, now.Add(-statisticsRange), now.Add(time.Minute))
+	if err != nil {
+		return shaped, s.failed(ctx, err)
+	}
+	st.count(counts)
+	shaped.Statistics = st
+	return shaped, nil
+}
+
+func (st *HookStatistics) count(counts map[string]int64) {
+	var m HookMetrics
+	m.count(counts)
+	st.Events, st.Deliveries = m.Events.Total, m.Deliveries.Created
+	st.Succeeded = m.Deliveries.ByState[incident.Succeeded]
+	st.Failed = m.Deliveries.Ended - st.Succeeded
+	st.Recovered = m.Outcomes.Recovered
+}
+
+func appendNew(all []string, one string) []string {
+	if one == "" || slices.Contains(all, one) {
+		return all
+	}
+	return append(all, one)
+}
+
+type validateInput struct {
+	ContentType string `header:"Content-Type" hidden:"true"`
+	RawBody     []byte `contentType:"application/yaml"`
+}
+
+func (s *Server) registerValidate(huma.Registry) {
+	huma.Register(s.api, huma.Operation{
+		OperationID: "validateHooks", Method: http.MethodPost, Path: Base + "/hooks/validate", Tags: []string{tagHooks}, Summary: "Check Hooks before they are applied",
+		Description: "YAML or JSON, one or several documents, at most 1 MiB. The rules are those of the CRD and of the controller; nothing is stored. " +
+			"The answer is 200 also for Hooks with errors: valid says whether they are right.",
+		MaxBodyBytes: s.cfg.Limits.MaxBody, SkipValidateBody: true, BodyReadTimeout: 20 * time.Second,
+		Errors: append([]int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, usual...),
+	}, s.validate)
+}
+
+// manifestTypes are the content types of manifests.
+var manifestTypes = []string{yamlType, "application/x-yaml", "text/yaml", "text/x-yaml", "application/json"}
+
+func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[hook.Report], error) {
+	sent, _, err := mime.ParseMediaType(in.ContentType)
+	if err != nil || !slices.Contains(manifestTypes, sent) {
+		return nil, huma.ErrorWithHeaders(huma.Error415UnsupportedMediaType("send the Hooks as "+strings.Join([]string{yamlType, "application/json"}, " or ")+
+			`, such as: curl -H "Content-Type: application/yaml" --data-binary @hook.yaml`), http.Header{"Accept-Post": {yamlType + ", application/json"}})
+	}
+	if len(bytes.TrimSpace(in.RawBody)) == 0 {
+		return nil, huma.Error400BadRequest("the body is empty: send at least one Hook")
+	}
+	return &answer[hook.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
+}

@@ -1,0 +1,53 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// meters are the metrics of the API. A route is a pattern, never what a client asked for.
+type meters struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+	limited  *prometheus.CounterVec
+
+	answered, broken, open atomic.Int64 // the same for the health
+}
+
+func newMeters(r prometheus.Registerer) *meters {
+	m := &meters{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "khook_http_requests_total", Help: "Requests that the HTTP API answered.",
+		}, []string{"route", "method", "code"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "khook_http_request_duration_seconds", Help: "Time from a request's header to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+		}, []string{"route"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_http_requests_in_flight", Help: "Requests that are being answered."}),
+		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "khook_http_requests_limited_total", Help: "Requests that were refused because a client sent too many.",
+		}, []string{"by"}),
+	}
+	r.MustRegister(m.requests, m.seconds, m.inFlight, m.limited)
+	return m
+}
+
+// methods are those that are told apart.
+var methods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodOptions: true}
+
+func (m *meters) observe(route, method string, code int, took time.Duration) {
+	if !methods[method] {
+		method = "other"
+	}
+	m.requests.WithLabelValues(route, method, strconv.Itoa(code)).Inc()
+	m.seconds.WithLabelValues(route).Observe(took.Seconds())
+	m.answered.Add(1)
+	if code >= http.StatusInternalServerError && route != Base+"/health" {
+		m.broken.Add(1)
+	}
+}

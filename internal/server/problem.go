@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// problemType is the content type of errors (RFC 9457).
+const problemType = "application/problem+json"
+
+// writeProblem answers with an error.
+func writeProblem(w http.ResponseWriter, status int, detail string, errs ...*huma.ErrorDetail) {
+	h := w.Header()
+	h.Set("Content-Type", problemType)
+	h.Del("Content-Encoding")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(&huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail, Errors: errs})
+}
+
+// wrongParameter is the error about one query parameter.
+func wrongParameter(name string, value any, message string) huma.StatusError {
+	return huma.Error400BadRequest("query parameter "+name+": "+message, &huma.ErrorDetail{Location: "query." + name, Message: message, Value: value})
+}
+
+// problemsOnce makes huma's errors say what khook's users need.
+var problemsOnce = sync.OnceFunc(func() {
+	plain := huma.NewError
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		if status == http.StatusUnprocessableEntity {
+			status = http.StatusBadRequest
+		}
+		if status == http.StatusInternalServerError {
+			errs = nil // what went wrong inside is for the log
+		}
+		err := plain(status, msg, errs...)
+		model, ok := err.(*huma.ErrorModel) //nolint:errorlint // made just now
+		if !ok || status != http.StatusBadRequest || ctx == nil {
+			return err
+		}
+		explainParameters(model, ctx.Operation())
+		return model
+	}
+})
+
+// explainParameters says what unknown parameters could have been, and puts the first error into the
+// sentence that people read first.
+func explainParameters(model *huma.ErrorModel, op *huma.Operation) {
+	for _, e := range model.Errors {
+		if e == nil {
+			continue
+		}
+		name := strings.TrimPrefix(e.Location, "query.")
+		if e.Message == "unknown query parameter" {
+			e.Message = "there is no such parameter; this route takes " + parameters(op)
+		}
+		if text, ok := e.Value.(string); ok && len(text) > 100 {
+			e.Value = text[:100] + "…"
+		}
+		if model.Detail == "validation failed" {
+			model.Detail = fmt.Sprintf("%s: %s", strings.Replace(e.Location, ".", " parameter ", 1), e.Message)
+			if name == e.Location {
+				model.Detail = fmt.Sprintf("%s: %s", e.Location, e.Message)
+			}
+		}
+	}
+}
+
+func parameters(op *huma.Operation) string {
+	var names []string
+	for _, p := range op.Parameters {
+		if p.In == "query" {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// failed turns an error of the store into one of the API.
+func (s *Server) failed(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return huma.Error404NotFound("there is nothing with that ID; it may have been deleted with the old history")
+	case ctx.Err() != nil:
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("the answer took too long: ask for less, such as a shorter range of time"),
+			http.Header{"Retry-After": {"5"}})
+	}
+	s.cfg.Log.Error(err, "cannot answer a request", "request", requestID(ctx))
+	return huma.Error500InternalServerError("khook could not read its history; its log says why (request " + requestID(ctx) + ")")
+}

@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// registerOpen registers the health, which needs no caller.
+func registerOpen(s *Server) {
+	schema := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[Health]())
+	body := func(text string) *huma.Response {
+		return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
+	}
+	huma.Register(s.api, huma.Operation{
+		OperationID: "health", Method: http.MethodGet, Path: Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
+		Description: "Open to everybody. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
+		Security:    []map[string][]string{}, Errors: []int{http.StatusTooManyRequests},
+		Responses: map[string]*huma.Response{"200": body("healthy or degraded"), "503": body("unhealthy")},
+	}, s.healthOf)
+}
+
+// registerRaw registers the routes that answer with no JSON of khook's, and describes them.
+func (s *Server) registerRaw() error {
+	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the path or /metrics.", "text/plain")
+	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "", "application/json")
+	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "", yamlType)
+	asYAML, asJSON, err := s.OpenAPI()
+	if err != nil {
+		return fmt.Errorf("describe the HTTP API: %w", err)
+	}
+	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 3, DisableCompression: true, EnableOpenMetrics: true})
+	s.handleRaw("/metrics", s.guarded(metrics, "/metrics", false))
+	s.handleRaw("/openapi.json", text("application/json", asJSON))
+	s.handleRaw("/openapi.yaml", text(yamlType, asYAML))
+	if s.cfg.Pprof {
+		s.registerPprof()
+	}
+	return nil
+}
+
+func (s *Server) handleRaw(path string, h http.Handler) {
+	s.mux.Handle("GET "+Base+path, noParameters(h))
+}
+
+// describe adds a route to the document that huma does not serve.
+func (s *Server) describe(id, path, tag, summary, description, contentType string) {
+	op := &huma.Operation{
+		OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tag}, Summary: summary, Description: description,
+		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{contentType: {Schema: &huma.Schema{Type: huma.TypeString}}}}},
+	}
+	problem := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[huma.ErrorModel]())
+	for _, code := range append([]int{http.StatusInternalServerError}, usual...) {
+		op.Responses[fmt.Sprint(code)] = &huma.Response{Description: http.StatusText(code), Content: map[string]*huma.MediaType{problemType: {Schema: problem}}}
+	}
+	s.api.OpenAPI().AddOperation(op)
+}
+
+func text(contentType string, body []byte) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		_, _ = w.Write(body)
+	})
+}
+
+// noParameters refuses all query parameters.
+func noParameters(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.URL.Query() {
+			e := wrongParameter(name, nil, "there is no such parameter; this route takes none")
+			answerError(w, e)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// guarded serves only those who may get a path.
+func (s *Server) guarded(next http.Handler, path string, strict bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.allowPath(r.Context(), path, strict); err != nil {
+			answerError(w, err)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// answerError answers with an error outside of huma.
+func answerError(w http.ResponseWriter, err error) {
+	if withHeaders, ok := err.(huma.HeadersError); ok { //nolint:errorlint // as it was made
+		for name, values := range withHeaders.GetHeaders() {
+			w.Header()[name] = values
+		}
+	}
+	if inner, ok := err.(interface{ Unwrap() error }); ok { //nolint:errorlint // as it was made
+		err = inner.Unwrap()
+	}
+	status, details := http.StatusInternalServerError, []*huma.ErrorDetail(nil)
+	if model, ok := err.(*huma.ErrorModel); ok { //nolint:errorlint // as it was made
+		status, details = model.Status, model.Errors
+	}
+	writeProblem(w, status, err.Error(), details...)
+}
+
+// registerPprof serves Go's profiles to those who may get /debug/pprof.
+func (s *Server) registerPprof() {
+	handle := func(path string, h http.HandlerFunc) {
+		s.mux.Handle("GET /debug/pprof/"+path, s.guarded(h, "/debug/pprof", true))
+	}
+	handle("", pprof.Index)
+	handle("cmdline", pprof.Cmdline)
+	handle("profile", pprof.Profile)
+	handle("symbol", pprof.Symbol)
+	handle("trace", pprof.Trace)
+}
+
+func (s *Server) allowDiagnostics(ctx context.Context) error {
+	return s.allowPath(ctx, Base+"/diagnostics", false)
+}

@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// Config holds the settings of a Server.
+type Config struct {
+	Store  *store.Store
+	Hooks  client.Reader // of Hooks; its cache serves them
+	Access Access        // who may read what; nil: everybody may read everything
+	State  State         // how khook does
+	// Validate checks manifests of Hooks.
+	Validate func(ctx context.Context, manifests []byte) hook.Report
+	Registry interface {
+		prometheus.Registerer
+		prometheus.Gatherer
+	}
+	Log logr.Logger
+
+	Version   string
+	Retention time.Duration // the longest range of the statistics
+	Settings  map[string]any
+
+	Limits Limits
+	Pprof  bool // serve /debug/pprof
+
+	CertFile, KeyFile string // of TLS; read again when they change. Both empty: no TLS.
+	Drain             time.Duration
+}
+
+// Limits bound what clients can ask for; zero values take the defaults.
+type Limits struct {
+	Rate           float64       // requests a second of one client; 50
+	Burst          int           // requests of one client at once; 100
+	RequestTimeout time.Duration // of one request; 15 s
+	MaxBody        int64         // bytes; 1 MiB
+	MaxHeader      int           // bytes; 32 KiB
+	MaxConnections int           // at the same time; 2,000
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(n *int, unset int) {
+		if *n == 0 {
+			*n = unset
+		}
+	}
+	if l.Rate == 0 {
+		l.Rate = 50
+	}
+	set(&l.Burst, 100)
+	set(&l.MaxHeader, 32<<10)
+	set(&l.MaxConnections, 2000)
+	if l.RequestTimeout == 0 {
+		l.RequestTimeout = 15 * time.Second
+	}
+	if l.MaxBody == 0 {
+		l.MaxBody = 1 << 20
+	}
+	return l
+}
+
+// Server is the HTTP API.
+type Server struct {
+	cfg     Config
+	mux     *http.ServeMux
+	api     huma.API
+	handler http.Handler
+	meters  *meters
+	limits  *limiters
+	health  healthCache
+	started time.Time
+	conns   connCount
+}
+
+// New returns a server; Run serves it.
+func New(cfg Config) (*Server, error) {
+	cfg.Limits = cfg.Limits.withDefaults()
+	s := &Server{cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
+	s.limits = newLimiters(cfg.Limits)
+	s.api = humago.New(s.mux, apiConfig(cfg.Version))
+	s.registerRoutes()
+	if err := s.registerRaw(); err != nil {
+		return nil, err
+	}
+	s.handler = s.chain()
+	return s, nil
+}
+
+// Handler answers the requests.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Base is the path below which all routes are, but those of pprof.
+const Base = "/api/v1"
+
+// Run serves on a listener until ctx ends; then requests under way may take Config.Drain.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      s.cfg.Limits.RequestTimeout + 15*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    s.cfg.Limits.MaxHeader,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log.V(1)), slog.LevelDebug),
+		ConnState:         s.conns.changed,
+		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+	}
+	srv.Protocols = new(http.Protocols)
+	srv.Protocols.SetHTTP1(true)
+	srv.Protocols.SetHTTP2(true)
+	srv.Protocols.SetUnencryptedHTTP2(true)
+	l, err := s.secure(ctx, bounded(l, s.cfg.Limits.MaxConnections), srv)
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	s.cfg.Log.Info("the HTTP API listens", "address", l.Addr().String(), "tls", s.cfg.CertFile != "", "authentication", s.cfg.Access != nil)
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the HTTP API: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
+	defer cancel()
+	if err := srv.Shutdown(drain); err != nil {
+		s.cfg.Log.Info("requests were under way when the HTTP API ended", "waited", s.cfg.Drain.String())
+		return srv.Close()
+	}
+	return nil
+}
+
+// secure adds TLS to the listener if there is a certificate. It is read again when the files change.
+func (s *Server) secure(ctx context.Context, l net.Listener, srv *http.Server) (net.Listener, error) {
+	if s.cfg.CertFile == "" {
+		return l, nil
+	}
+	watcher, err := certwatcher.New(s.cfg.CertFile, s.cfg.KeyFile)
+	if err != nil {
+		return l, fmt.Errorf("read the certificate of the HTTP API: %w", err)
+	}
+	go func() {
+		if err := watcher.Start(ctx); err != nil {
+			s.cfg.Log.Error(err, "the certificate is not watched: changes need a restart")
+		}
+	}()
+	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, NextProtos: []string{"h2", "http/1.1"}}
+	return tls.NewListener(l, srv.TLSConfig), nil
+}

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+func subject(t incident.EventType, r incident.Resource, container string, w incident.Workload, node, cluster, reason, message string, restarts int32, code *int32) Subject {
+	return Subject{
+		EventType: t, Namespace: r.Namespace, ResourceKind: r.Kind, ResourceName: r.Name, ResourceUID: r.UID, Container: container,
+		Workload: Workload(w), Node: node, Cluster: cluster, Reason: reason, Message: message, RestartCount: restarts, ExitCode: code,
+	}
+}
+
+func eventOf(e *incident.Event) Event {
+	return Event{
+		ID: e.ID, IncidentID: e.IncidentID, Status: e.Status, Timestamp: e.At, RecordedAt: e.RecordedAt, Count: e.Count,
+		Subject: subject(e.Type, e.Resource, e.Container, e.Workload, e.Node, e.Cluster, e.Reason, e.Message, e.RestartCount, e.ExitCode),
+	}
+}
+
+func decisionOf(d incident.Decision) Decision {
+	return Decision{EventID: d.EventID, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
+}
+
+func incidentOf(i *incident.Incident, now time.Time) Incident {
+	status, end := string(incident.Resolved), i.ResolvedAt
+	if i.Open() {
+		status, end = string(incident.Firing), now
+	}
+	return Incident{
+		ID: i.ID, Status: status, Labels: i.Labels, FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, ResolvedAt: i.ResolvedAt, Resolution: i.Resolution,
+		DurationSeconds: max(0, end.Sub(i.FirstSeen).Seconds()), CausedBy: i.CausedBy, Events: i.Events, Duplicates: i.Duplicates,
+		Subject: subject(i.Type, i.Resource, i.Container, i.Workload, i.Node, i.Cluster, i.Reason, i.Message, i.RestartCount, i.ExitCode),
+	}
+}
+
+func incidentsOf(all []*incident.Incident, now time.Time) []Incident {
+	shaped := make([]Incident, 0, len(all))
+	for _, i := range all {
+		shaped = append(shaped, incidentOf(i, now))
+	}
+	return shaped
+}
+
+func deliveryOf(d *incident.Delivery) Delivery {
+	shaped := Delivery{
+		ID: d.ID, State: d.State, Cluster: d.Cluster, Hook: Name(d.Hook), Config: d.Config, EventType: d.EventType, Group: d.Group,
+		Agent: Name(d.Agent), IncidentID: d.IncidentID, CatchUp: d.CatchUp, Attempt: d.Attempt, TimeoutSeconds: d.Timeout.Seconds(),
+		CreatedAt: d.CreatedAt, NextAt: d.NextAt, CalledAt: d.CalledAt, EndedAt: d.EndedAt, TaskID: d.TaskID, TaskState: d.TaskState,
+		ContextID: d.ContextID, Dialect: d.Dialect, Error: d.Error, Outcome: d.Outcome, OutcomeAt: d.OutcomeAt, Prompt: d.Prompt, Answer: d.Answer,
+	}
+	if d.State.Ended() {
+		shaped.NextAt = time.Time{}
+	}
+	if json.Valid([]byte(d.Data)) {
+		shaped.Data = json.RawMessage(d.Data)
+	}
+	return shaped
+}

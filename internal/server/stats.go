@@ -1,0 +1,223 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// TimeRange is how far back a statistic reaches.
+type TimeRange struct {
+	TimeRange string `query:"timeRange" default:"24h" maxLength:"32" doc:"How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention." example:"24h"`
+}
+
+// span is the range in whole minutes, the present one included.
+func (t TimeRange) span(now time.Time, longest time.Duration) (from, to time.Time, err error) {
+	d, err := duration("timeRange", t.TimeRange, time.Minute, longest)
+	if err != nil {
+		return from, to, err
+	}
+	return now.Add(-d).Truncate(time.Minute), now.Truncate(time.Minute).Add(time.Minute), nil
+}
+
+// duration reads a duration with the units ms, s, m, h, d, w and y.
+func duration(name, text string, least, most time.Duration) (time.Duration, error) {
+	parsed, err := model.ParseDuration(text)
+	d := time.Duration(parsed)
+	switch {
+	case err != nil:
+		return 0, wrongParameter(name, text, "is no duration: write it such as 30m, 24h, 7d or 1d12h")
+	case d < least || d > most:
+		return 0, wrongParameter(name, text, fmt.Sprintf("must be from %s to %s", model.Duration(least), model.Duration(most)))
+	}
+	return d, nil
+}
+
+type statsInput struct {
+	TimeRange
+	NamespaceFilter
+}
+
+type hookStatsInput struct {
+	HookPath
+	TimeRange
+}
+
+type trendsInput struct {
+	TimeRange
+	Interval string `query:"interval" maxLength:"32" doc:"Width of a bucket: whole minutes, at most 1,000 buckets. Chosen by timeRange if it is absent." example:"1h"`
+	By       string `query:"by" enum:"type,namespace" default:"type" doc:"What is counted apart. By namespace needs the right for all namespaces."`
+	NamespaceFilter
+}
+
+func (s *Server) registerStats() {
+	get(s, "eventSummary", "/stats/events/summary", tagStats, "Sum up the events", "How many events there were in the range, and how many are firing now.", s.eventStats)
+	get(s, "eventsByType", "/stats/events/by-type", tagStats, "Count the events by type", "The same answer as the summary.", s.eventStats)
+	get(s, "hookMetrics", "/stats/hooks/{namespace}/{name}/metrics", tagStats, "Tell how a Hook does",
+		"A Hook that was deleted keeps its numbers as long as its history; one that never decided anything has zeros.", s.hookMetrics)
+	get(s, "trends", "/stats/trends", tagStats, "Count events over time", "Buckets begin at multiples of the interval since 1970; the first one is whole.", s.trends)
+}
+
+// percent is the share of n in all, to one decimal.
+func percent(n, all int64) float64 {
+	if all == 0 {
+		return 0
+	}
+	return math.Round(float64(n)/float64(all)*1000) / 10
+}
+
+func percentOf(n, all int64) *float64 {
+	if all == 0 {
+		return nil
+	}
+	p := percent(n, all)
+	return &p
+}
+
+func (s *Server) eventStats(ctx context.Context, in *statsInput) (EventStats, error) {
+	var stats EventStats
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return stats, err
+	}
+	now := time.Now().UTC()
+	from, to, err := in.span(now, s.cfg.Retention)
+	if err != nil {
+		return stats, err
+	}
+	counts, err := s.cfg.Store.EventCounts(ctx, from, to, in.Namespace)
+	if err != nil {
+		return stats, s.failed(ctx, err)
+	}
+	active, err := s.cfg.Store.ActiveEvents(ctx, in.Namespace)
+	if err != nil {
+		return stats, s.failed(ctx, err)
+	}
+	stats = countEvents(counts, active)
+	stats.Summary.TimeRange, stats.Summary.Namespace = in.TimeRange.TimeRange, in.Namespace
+	stats.Summary.StartTime, stats.Summary.EndTime = from, now
+	return stats, nil
+}
+
+// countEvents puts the counters into the contract's shape.
+func countEvents(counts, active []store.EventCount) EventStats {
+	stats := EventStats{ByType: map[incident.EventType]TypeCounts{}}
+	for _, t := range incident.EventTypes() {
+		stats.ByType[t] = TypeCounts{}
+	}
+	for _, c := range counts {
+		of := stats.ByType[c.Type]
+		switch c.Status {
+		case incident.Resolved:
+			of.Resolved += c.N
+			stats.Summary.ResolvedEvents += c.N
+		case incident.Duplicate:
+			of.Duplicates += c.N
+			stats.Summary.DuplicateEvents += c.N
+			fallthrough
+		default:
+			of.Count += c.N
+			stats.Summary.TotalEvents += c.N
+		}
+		stats.ByType[c.Type] = of
+	}
+	for _, c := range active {
+		of := stats.ByType[c.Type]
+		of.Active += c.N
+		stats.ByType[c.Type] = of
+		stats.Summary.ActiveEvents += c.N
+	}
+	for t, of := range stats.ByType {
+		of.Percentage = percent(of.Count, stats.Summary.TotalEvents)
+		stats.ByType[t] = of
+	}
+	return stats
+}
+
+// maxSamples bounds how many deliveries the percentiles of a Hook are of.
+const maxSamples = 10_000
+
+func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetrics, error) {
+	m := HookMetrics{Hook: Name(in.HookPath), TimeRange: in.TimeRange.TimeRange}
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return m, err
+	}
+	now := time.Now().UTC()
+	from, to, err := in.span(now, s.cfg.Retention)
+	if err != nil {
+		return m, err
+	}
+	m.StartTime, m.EndTime = from, now
+	if m.ActiveIncidents, m.LastFired, err = s.cfg.Store.HookSummary(ctx, in.ref()); err != nil {
+		return m, s.failed(ctx, err)
+	}
+	counts, err := s.cfg.Store.HookCounts(ctx, in.ref(), from, to)
+	if err != nil {
+		return m, s.failed(ctx, err)
+	}
+	times, err := s.cfg.Store.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
+	if err != nil {
+		return m, s.failed(ctx, err)
+	}
+	m.count(counts)
+	m.measure(times)
+	return m, nil
+}
+
+// count takes over a Hook's counters.
+func (m *HookMetrics) count(counts map[string]int64) {
+	m.Events.ByDisposition = map[incident.Disposition]int64{}
+	for _, d := range incident.Dispositions() {
+		n := counts["disposition:"+string(d)]
+		m.Events.ByDisposition[d] = n
+		m.Events.Total += n
+	}
+	m.Deliveries.Created = m.Events.ByDisposition[incident.Delivered]
+	m.Deliveries.ByState = map[incident.DeliveryState]int64{}
+	for _, state := range incident.DeliveryStates() {
+		n := counts["delivery:"+string(state)]
+		m.Deliveries.ByState[state] = n
+		m.Deliveries.Ended += n
+	}
+	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[incident.Succeeded], m.Deliveries.Ended)
+	m.Outcomes.Recovered = counts["outcome:"+string(incident.OutcomeRecovered)]
+	m.Outcomes.Persisting = counts["outcome:"+string(incident.OutcomePersisting)]
+	m.Outcomes.Unknown = counts["outcome:"+string(incident.OutcomeUnknown)]
+	m.Outcomes.Effectiveness = percentOf(m.Outcomes.Recovered, m.Outcomes.Recovered+m.Outcomes.Persisting)
+}
+
+// measure adds what is under way, and the percentiles.
+func (m *HookMetrics) measure(times []store.DeliveryTimes) {
+	var calls, recoveries []float64
+	for _, d := range times {
+		if !d.State.Ended() {
+			m.Deliveries.ByState[d.State]++
+		}
+		if !d.CalledAt.IsZero() && !d.EndedAt.IsZero() {
+			calls = append(calls, d.EndedAt.Sub(d.CalledAt).Seconds())
+		}
+		if d.Outcome == incident.OutcomeRecovered {
+			recoveries = append(recoveries, d.OutcomeAt.Sub(d.CreatedAt).Seconds())
+		}
+	}
+	m.Calls, m.Recovery = percentiles(calls), percentiles(recoveries)
+}
+
+// percentiles are the nearest ranks.
+func percentiles(all []float64) Durations {
+	if len(all) == 0 {
+		return Durations{}
+	}
+	slices.Sort(all)
+	rank := func(p float64) *float64 {
+		v := max(0, all[int(math.Ceil(p*float64(len(all))))-1])
+		return &v
+	}
+	return Durations{P50: rank(0.5), P95: rank(0.95), Samples: len(all)}
+}

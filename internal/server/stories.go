@@ -1,0 +1,168 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+type incidentsInput struct {
+	NamespaceFilter
+	TypeFilter
+	ResourceName string `query:"resourceName" maxLength:"253" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
+	Workload     string `query:"workload" maxLength:"253" doc:"Name of the controller that owns the resource." example:"cart"`
+	Status       string `query:"status" enum:"firing,resolved" doc:"firing while it is open." example:"resolved"`
+	Window
+	Sort string `query:"sort" enum:"firstSeen,-firstSeen" default:"-firstSeen" doc:"The order; - for descending."`
+	Paging
+}
+
+type deliveriesInput struct {
+	NamespaceFilter
+	Hook  string `query:"hook" maxLength:"253" doc:"Name of the Hook." example:"memory"`
+	State string `query:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" example:"succeeded"`
+	TypeFilter
+	Agent    string `query:"agent" maxLength:"317" doc:"The agent, as namespace/name." example:"kagent/medic"`
+	Incident string `query:"incident" maxLength:"64" doc:"ID of the incident that made it due."`
+	Window
+	Sort string `query:"sort" enum:"createdAt,-createdAt" default:"-createdAt" doc:"The order; - for descending."`
+	Paging
+}
+
+type storyInput struct {
+	ID string `path:"id" maxLength:"64" doc:"The ID, as the lists have it."`
+}
+
+func (s *Server) registerStories() {
+	get(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
+	get(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
+		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline.", s.incident, mayMiss)
+	get(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without prompt, data and answer. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
+	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, and its timeline.", s.delivery, mayMiss)
+}
+
+func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (Page[Incident], error) {
+	var none Page[Incident]
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return none, err
+	}
+	if err := in.check(); err != nil {
+		return none, err
+	}
+	q := store.IncidentQuery{
+		Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
+		Workload: in.Workload, From: in.StartTime, To: in.EndTime, Descending: strings.HasPrefix(in.Sort, "-"),
+	}
+	p, err := in.page(q, 2)
+	if err != nil {
+		return none, err
+	}
+	rows, total, err := s.cfg.Store.ListIncidents(ctx, q, p)
+	if err != nil {
+		return none, s.failed(ctx, err)
+	}
+	now := time.Now()
+	return pageOf(in.Paging, rows, total, q, q.Position, func(i *incident.Incident) Incident { return incidentOf(i, now) }), nil
+}
+
+func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[Delivery], error) {
+	var none Page[Delivery]
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return none, err
+	}
+	if err := in.check(); err != nil {
+		return none, err
+	}
+	agent, err := agentOf(in.Agent)
+	if err != nil {
+		return none, err
+	}
+	q := store.DeliveryQuery{
+		Namespace: in.Namespace, Hook: in.Hook, State: incident.DeliveryState(in.State), Type: incident.EventType(in.EventType), Agent: agent,
+		Incident: in.Incident, From: in.StartTime, To: in.EndTime, Descending: strings.HasPrefix(in.Sort, "-"),
+	}
+	p, err := in.page(q, 2)
+	if err != nil {
+		return none, err
+	}
+	rows, total, err := s.cfg.Store.ListDeliveries(ctx, q, p)
+	if err != nil {
+		return none, s.failed(ctx, err)
+	}
+	return pageOf(in.Paging, rows, total, q, q.Position, deliveryOf), nil
+}
+
+func agentOf(text string) (incident.AgentRef, error) {
+	if text == "" {
+		return incident.AgentRef{}, nil
+	}
+	namespace, name, ok := strings.Cut(text, "/")
+	if !ok || namespace == "" || name == "" {
+		return incident.AgentRef{}, wrongParameter("agent", text, "write it as namespace/name")
+	}
+	return incident.AgentRef{Namespace: namespace, Name: name}, nil
+}
+
+// What an incident's story shows at most; there can be more.
+const (
+	storyEvents     = 200
+	storyDeliveries = 20
+	storyEffects    = 100
+)
+
+func (s *Server) incident(ctx context.Context, in *storyInput) (IncidentDetail, error) {
+	var d IncidentDetail
+	inc, err := s.cfg.Store.Incident(ctx, in.ID)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	if err := s.allow(ctx, inc.Resource.Namespace); err != nil {
+		return d, err
+	}
+	st := s.cfg.Store
+	events, err := st.IncidentEvents(ctx, inc.ID, storyEvents)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	decisions, err := st.IncidentDecisions(ctx, inc.ID, storyEvents)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	deliveries, err := st.DeliveriesOfIncident(ctx, inc.ID, storyDeliveries)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	effects, err := st.IncidentEffects(ctx, []string{inc.ID})
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	now := time.Now()
+	d = IncidentDetail{
+		Incident: incidentOf(inc, now), Effects: incidentsOf(effects[:min(len(effects), storyEffects)], now), Deliveries: make([]Delivery, 0, len(deliveries)),
+		Truncated: inc.Events > int64(len(events)) || len(deliveries) == storyDeliveries || len(effects) > storyEffects,
+	}
+	for _, dl := range deliveries {
+		d.Deliveries = append(d.Deliveries, deliveryOf(dl))
+	}
+	d.Timeline = incidentTimeline(inc, events, decisions, deliveries)
+	return d, nil
+}
+
+func (s *Server) delivery(ctx context.Context, in *storyInput) (DeliveryDetail, error) {
+	var d DeliveryDetail
+	dl, err := s.cfg.Store.Delivery(ctx, in.ID)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	if err := s.allow(ctx, dl.Hook.Namespace); err != nil {
+		return d, err
+	}
+	covered, err := s.cfg.Store.DeliveryIncidents(ctx, dl.ID, storyEffects)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	return DeliveryDetail{Delivery: deliveryOf(dl), Incidents: incidentsOf(covered, time.Now()), Timeline: deliveryTimeline(dl, covered)}, nil
+}

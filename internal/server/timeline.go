@@ -1,0 +1,98 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// incidentTimeline tells what happened, in the order of time.
+func incidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []incident.Decision, deliveries []*incident.Delivery) []TimelineEntry {
+	var line []TimelineEntry
+	for _, e := range events {
+		shaped := eventOf(e)
+		text := fmt.Sprintf("%s: %s", e.Reason, e.Message)
+		if e.Status == incident.Duplicate {
+			text = "again: " + text
+		}
+		line = append(line, TimelineEntry{At: e.At, Kind: "event", Text: text, Event: &shaped})
+	}
+	for _, d := range decisions {
+		shaped := decisionOf(d)
+		line = append(line, TimelineEntry{At: d.At, Kind: "decision", Text: fmt.Sprintf("Hook %s (%s): %s", d.Hook, d.Config, meaning(d.Disposition)), Decision: &shaped, DeliveryID: d.DeliveryID})
+	}
+	for _, d := range deliveries {
+		line = append(line, milestones(d)...)
+	}
+	if !inc.Open() {
+		line = append(line, resolution(inc))
+	}
+	return inOrder(line)
+}
+
+// deliveryTimeline tells a delivery: seen, matched, called, answered, verified.
+func deliveryTimeline(d *incident.Delivery, covered []*incident.Incident) []TimelineEntry {
+	line := milestones(d)
+	for _, inc := range covered {
+		line = append(line, TimelineEntry{At: inc.FirstSeen, Kind: "event", Text: fmt.Sprintf("%s was first seen: %s", hook.Subject(inc), inc.Message)})
+		if !inc.Open() {
+			line = append(line, resolution(inc))
+		}
+	}
+	return inOrder(line)
+}
+
+// inOrder sorts by time; what is of one moment keeps its order.
+func inOrder(line []TimelineEntry) []TimelineEntry {
+	slices.SortStableFunc(line, func(a, b TimelineEntry) int { return a.At.Compare(b.At) })
+	if line == nil {
+		line = []TimelineEntry{}
+	}
+	return line
+}
+
+func resolution(inc *incident.Incident) TimelineEntry {
+	return TimelineEntry{At: inc.ResolvedAt, Kind: "resolution", Text: fmt.Sprintf("%s: %s, after %s", hook.Subject(inc), map[incident.Resolution]string{
+		incident.Recovered: "seen healthy again", incident.Quiet: "nothing new was seen any more", incident.WasGone: "the resource was deleted",
+	}[inc.Resolution], inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second))}
+}
+
+// milestones are the moments of a delivery.
+func milestones(d *incident.Delivery) []TimelineEntry {
+	var line []TimelineEntry
+	add := func(at time.Time, format string, args ...any) {
+		if !at.IsZero() {
+			line = append(line, TimelineEntry{At: at, Kind: "delivery", Text: fmt.Sprintf(format, args...), DeliveryID: d.ID})
+		}
+	}
+	add(d.CreatedAt, "Hook %s (%s) makes a call to agent %s due, about %s", d.Hook, d.Config, d.Agent, d.Group)
+	add(d.CalledAt, "agent %s was called (attempt %d)", d.Agent, d.Attempt)
+	switch {
+	case d.State == incident.Succeeded:
+		add(d.EndedAt, "agent %s finished its task", d.Agent)
+	case d.State.Ended():
+		add(d.EndedAt, "the delivery ended as %s: %s", d.State, d.Error)
+	}
+	add(d.OutcomeAt, "outcome: %s", map[incident.Outcome]string{
+		incident.OutcomeRecovered: "recovered", incident.OutcomePersisting: "the problem persists",
+		incident.OutcomeUnknown: "unknown: the incidents ended, but nothing healthy was seen",
+	}[d.Outcome])
+	return line
+}
+
+// meaning says what a disposition means.
+func meaning(d incident.Disposition) string {
+	return string(d) + ", " + map[incident.Disposition]string{
+		incident.Delivered:     "a call to its agent is made due",
+		incident.DupOfOpen:     "its agent was called for this incident within the window",
+		incident.Grouped:       "its agent was called for another incident of the group within the window",
+		incident.Explained:     "its agent is called for the cause",
+		incident.OverBudget:    "maxCallsPerHour is used up",
+		incident.LoopGuard:     "its agent was called again and again without recovery",
+		incident.Suspended:     "the Hook is suspended",
+		incident.InvalidConfig: "the configuration can't be used; the condition Ready says why",
+	}[d]
+}

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+const (
+	maxBuckets    = 1000
+	maxNamespaces = 50 // that trends tell apart
+	others        = "*"
+)
+
+// intervals are those that are chosen from if a client names none: the first with at most
+// usualBuckets buckets.
+var intervals = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, time.Hour, 6 * time.Hour, 24 * time.Hour}
+
+const usualBuckets = 30
+
+func (s *Server) trends(ctx context.Context, in *trendsInput) (Trends, error) {
+	none := Trends{}
+	if in.By == "namespace" && in.Namespace != "" {
+		return none, wrongParameter("namespace", in.Namespace, "can't be used with by=namespace: use by=type")
+	}
+	if err := s.allow(ctx, in.Namespace); err != nil {
+		return none, err
+	}
+	now := time.Now().UTC()
+	from, _, err := in.span(now, s.cfg.Retention)
+	if err != nil {
+		return none, err
+	}
+	interval, err := in.interval(now.Sub(from))
+	if err != nil {
+		return none, err
+	}
+	first := since1970(from, interval)
+	last := since1970(now, interval).Add(interval)
+	t := Trends{
+		TimeRange: in.TimeRange.TimeRange, Interval: model.Duration(interval).String(), By: in.By, Namespace: in.Namespace,
+		StartTime: first, EndTime: now,
+	}
+	counts, err := s.trend(ctx, in, first, last, interval)
+	if err != nil {
+		return none, s.failed(ctx, err)
+	}
+	t.fill(counts, first, last, interval)
+	return t, nil
+}
+
+// since1970 is the begin of t's bucket; buckets are counted from 1970 on, as in the store.
+func since1970(t time.Time, interval time.Duration) time.Time {
+	seconds := int64(interval / time.Second)
+	return time.Unix(t.Unix()/seconds*seconds, 0).UTC()
+}
+
+func (s *Server) trend(ctx context.Context, in *trendsInput, from, to time.Time, interval time.Duration) ([]store.TrendCount, error) {
+	if in.By == "namespace" {
+		return s.cfg.Store.TrendByNamespace(ctx, from, to, interval)
+	}
+	return s.cfg.Store.Trend(ctx, from, to, interval, in.Namespace)
+}
+
+// interval is the width of the buckets.
+func (in *trendsInput) interval(span time.Duration) (time.Duration, error) {
+	if in.Interval == "" {
+		for _, i := range intervals {
+			if span <= usualBuckets*i {
+				return i, nil
+			}
+		}
+		return intervals[len(intervals)-1], nil
+	}
+	d, err := duration("interval", in.Interval, time.Minute, 7*24*time.Hour)
+	switch {
+	case err != nil:
+		return 0, err
+	case d%time.Minute != 0:
+		return 0, wrongParameter("interval", in.Interval, "must be whole minutes")
+	case span/d >= maxBuckets:
+		return 0, wrongParameter("interval", in.Interval, fmt.Sprintf("makes more than %d buckets: choose a longer one, or a shorter timeRange", maxBuckets))
+	}
+	return d, nil
+}
+
+// fill makes all buckets, the empty ones too.
+func (t *Trends) fill(counts []store.TrendCount, first, last time.Time, interval time.Duration) {
+	kept := t.chooseKeys(counts)
+	number := first.Unix() / int64(interval/time.Second)
+	for at := first; at.Before(last); at = at.Add(interval) {
+		b := Bucket{Start: at, Counts: make(map[string]int64, len(t.Keys))}
+		for _, key := range t.Keys {
+			b.Counts[key] = 0
+		}
+		t.Buckets = append(t.Buckets, b)
+	}
+	for _, c := range counts {
+		i := c.Bucket - number
+		if i < 0 || i >= int64(len(t.Buckets)) {
+			continue
+		}
+		key := c.Key
+		if !kept[key] {
+			key = others
+		}
+		t.Buckets[i].Total += c.N
+		t.Buckets[i].Counts[key] += c.N
+	}
+}
+
+// chooseKeys says which types or namespaces are told apart.
+func (t *Trends) chooseKeys(counts []store.TrendCount) map[string]bool {
+	t.Keys = []string{}
+	kept := map[string]bool{}
+	if t.By == "type" {
+		for _, et := range incident.EventTypes() {
+			t.Keys = append(t.Keys, string(et))
+			kept[string(et)] = true
+		}
+		return kept
+	}
+	sums := map[string]int64{}
+	for _, c := range counts {
+		sums[c.Key] += c.N
+	}
+	for name := range sums {
+		t.Keys = append(t.Keys, name)
+	}
+	slices.SortFunc(t.Keys, func(a, b string) int { return cmp.Or(cmp.Compare(sums[b], sums[a]), cmp.Compare(a, b)) })
+	if len(t.Keys) > maxNamespaces {
+		t.Keys = append(t.Keys[:maxNamespaces:maxNamespaces], others)
+	}
+	for _, name := range t.Keys {
+		kept[name] = name != others
+	}
+	return kept
+}
