@@ -26,12 +26,13 @@ func history(b *testing.B, events int) *Store {
 	b.Cleanup(func() { _ = st.Close() })
 	rnd := rand.New(rand.NewPCG(7, 7))
 	from := long.Add(-7 * 24 * time.Hour)
+	step := 7 * 24 * time.Hour / time.Duration(events)
 	const batch = 1000
 	for n := 0; n < events; n += batch {
 		must(b, st.WriteSoon(b.Context(), func(tx *Tx) error {
 			c := &Changes{}
 			for i := n; i < n+batch; i++ {
-				s := observed(fmt.Sprint("k", i), from.Add(time.Duration(i)*7*24*time.Hour/time.Duration(events)))
+				s := observed(fmt.Sprint("k", i), from.Add(time.Duration(i)*step))
 				s.Type = incident.EventTypes()[min(rnd.IntN(12), 3)]
 				ns := rnd.IntN(40)
 				s.Resource.Namespace = fmt.Sprint("ns-", ns)

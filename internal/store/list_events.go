@@ -53,9 +53,16 @@ func (q EventQuery) listing() *listing {
 	if hook { // the hook's decisions lead to its events
 		l.from = "decisions d CROSS JOIN events e ON e.id = d.event_id"
 		l.order = []string{"d.event_at", "d.event_id"}
-		l.where("d.hook_ns = ? AND d.hook = ?", q.Hook.Namespace, q.Hook.Name)
-		l.where("NOT EXISTS (SELECT 1 FROM decisions o WHERE o.event_id = d.event_id AND o.hook_ns = d.hook_ns AND o.hook = d.hook AND o.config < d.config)")
+		l.where("d.hook_ns = ? AND d.hook = ? AND d.leads = 1", q.Hook.Namespace, q.Hook.Name)
+		l.equal("d.type", string(q.Type), true)
 		l.between("d.event_at", micros(q.From), micros(q.To), true)
+		q.Type = ""
+		if q.Namespace == q.Hook.Namespace {
+			q.Namespace = "" // a hook decides about its own namespace only
+		}
+		if q.Status == "" && q.Namespace == "" {
+			l.countFrom = "decisions d"
+		}
 	} else {
 		l.order = []string{"e.at", "e.id"}
 		if q.Sort != ByTime {

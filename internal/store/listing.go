@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -8,7 +9,7 @@ import (
 
 // CountBound is how far the rows of a list are counted: of more, the total is a lower bound. So a
 // page never costs the scan of a long history.
-const CountBound = 10_000
+const CountBound = 1000
 
 // Paging selects one page of a list.
 type Paging struct {
@@ -31,6 +32,7 @@ type Total struct {
 // and leaves none out, whatever is written meanwhile.
 type listing struct {
 	what, columns, from string
+	countFrom           string   // instead of from, if the conditions need no more
 	order               []string // columns, all in one direction
 	descending          bool
 	conditions          []string
@@ -87,7 +89,7 @@ func (l *listing) page(p Paging) (string, []any) {
 
 // count is the query of the total.
 func (l *listing) count() (string, []any) {
-	return "SELECT count(*) FROM (SELECT 1 FROM " + l.from + whereAll(l.conditions) + " LIMIT ?) AS counted",
+	return "SELECT count(*) FROM (SELECT 1 FROM " + cmp.Or(l.countFrom, l.from) + whereAll(l.conditions) + " LIMIT ?) AS counted",
 		append(l.args[:len(l.args):len(l.args)], CountBound+1)
 }
 

@@ -23,7 +23,7 @@ const (
 	deliveryLine = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
 		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
 		"error, outcome, outcome_at, '' AS prompt, '' AS data, '' AS answer"
-	decisionColumns = "event_id, event_at, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
+	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
 )
 
 // micros is how times are stored: microseconds since 1970, 0 for none.
@@ -142,8 +142,9 @@ func scanDelivery(row scanner) (*incident.Delivery, error) {
 
 func scanDecision(row scanner) (incident.Decision, error) {
 	var d incident.Decision
-	var eventAt, at int64
-	err := row.Scan(&d.EventID, &eventAt, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)
+	var eventAt, leads, at int64
+	var kind string
+	err := row.Scan(&d.EventID, &eventAt, &kind, &leads, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)
 	d.At = fromMicros(at)
 	return d, err
 }

@@ -229,23 +229,65 @@ func (s *saving) newDecisions(ctx context.Context, c *Changes) ([]incident.Decis
 	return kept, nil
 }
 
-// eventTimes returns when the events of decisions happened, as it is stored.
-func (s *saving) eventTimes(ctx context.Context, c *Changes, decisions []incident.Decision) (map[int64]int64, error) {
-	at := make(map[int64]int64, len(c.Events))
+// decided is what a decision's row has of its event.
+type decided struct {
+	at   int64
+	kind string
+}
+
+// decidedEvents returns what the rows of decisions have of their events.
+func (s *saving) decidedEvents(ctx context.Context, c *Changes, decisions []incident.Decision) (map[int64]decided, error) {
+	events := make(map[int64]decided, len(c.Events))
 	for _, e := range c.Events {
-		at[e.ID] = micros(e.At)
+		events[e.ID] = decided{micros(e.At), string(e.Type)}
 	}
 	for _, d := range decisions {
-		if _, known := at[d.EventID]; known {
+		if _, known := events[d.EventID]; known {
 			continue
 		}
-		us, err := s.tx.number(ctx, "SELECT coalesce(max(at), 0) FROM events WHERE id = ?", d.EventID)
+		found, err := rowsOf(ctx, s.tx, func(row scanner) (e decided, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE id = ?", d.EventID)
 		if err != nil {
 			return nil, fmt.Errorf("look up event %d: %w", d.EventID, err)
 		}
-		at[d.EventID] = us
+		events[d.EventID] = decided{}
+		if len(found) == 1 {
+			events[d.EventID] = found[0]
+		}
 	}
-	return at, nil
+	return events, nil
+}
+
+// hookEvent is an event that a hook decided about.
+type hookEvent struct {
+	event int64
+	hook  incident.HookRef
+}
+
+// leading says which of the decisions are the first of their hook about their event.
+func (s *saving) leading(ctx context.Context, c *Changes, decisions []incident.Decision) ([]int64, error) {
+	fresh := make(map[int64]bool, len(c.Events))
+	for _, e := range c.Events {
+		fresh[e.ID] = true
+	}
+	leads, seen := make([]int64, len(decisions)), make(map[hookEvent]bool, len(decisions))
+	for i, d := range decisions {
+		key := hookEvent{d.EventID, d.Hook}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		if !fresh[d.EventID] {
+			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE event_id = ? AND hook_ns = ? AND hook = ?", d.EventID, d.Hook.Namespace, d.Hook.Name)
+			if err != nil {
+				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
+			}
+			if n > 0 {
+				continue
+			}
+		}
+		leads[i] = 1
+	}
+	return leads, nil
 }
 
 func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
@@ -257,15 +299,19 @@ func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
 		hook     incident.HookRef
 		incident string
 	}
-	at, err := s.eventTimes(ctx, c, decisions)
+	events, err := s.decidedEvents(ctx, c, decisions)
+	if err != nil {
+		return err
+	}
+	leads, err := s.leading(ctx, c, decisions)
 	if err != nil {
 		return err
 	}
 	seen := map[pair]bool{}
 	rows, concerned := make([][]any, 0, len(decisions)), [][]any{}
-	for _, d := range decisions {
+	for i, d := range decisions {
 		rows = append(rows, []any{
-			d.EventID, at[d.EventID], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
+			d.EventID, events[d.EventID].at, events[d.EventID].kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {

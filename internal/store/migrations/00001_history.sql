@@ -124,6 +124,8 @@ CREATE INDEX deliveries_times ON deliveries (hook_ns, hook, created_at, id, stat
 CREATE TABLE decisions (
   event_id    BIGINT NOT NULL,
   event_at    BIGINT NOT NULL,
+  type        TEXT NOT NULL,
+  leads       BIGINT NOT NULL, -- 1 for one of the decisions of a hook about an event, 0 for the others
   incident_id TEXT NOT NULL,
   hook_ns     TEXT NOT NULL,
   hook        TEXT NOT NULL,
@@ -133,7 +135,8 @@ CREATE TABLE decisions (
   at          BIGINT NOT NULL,
   PRIMARY KEY (event_id, hook_ns, hook, config)
 );
-CREATE INDEX decisions_hook ON decisions (hook_ns, hook, event_at, event_id, config);
+CREATE INDEX decisions_hook ON decisions (hook_ns, hook, event_at, event_id) WHERE leads = 1;
+CREATE INDEX decisions_hook_type ON decisions (hook_ns, hook, type, event_at, event_id) WHERE leads = 1;
 CREATE INDEX decisions_delivery ON decisions (delivery_id, incident_id) WHERE delivery_id <> '';
 
 -- Which incidents concern which hooks, once each.
