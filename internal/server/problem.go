@@ -60,18 +60,17 @@ func explainParameters(model *huma.ErrorModel, op *huma.Operation) {
 		if e == nil {
 			continue
 		}
-		name := strings.TrimPrefix(e.Location, "query.")
 		if e.Message == "unknown query parameter" {
 			e.Message = "there is no such parameter; this route takes " + parameters(op)
+		}
+		if strings.HasPrefix(e.Message, "invalid date/time") {
+			e.Message = "is no time: write it as RFC 3339 has it, such as 2026-01-15T10:30:00Z, and + as %2B"
 		}
 		if text, ok := e.Value.(string); ok && len(text) > 100 {
 			e.Value = text[:100] + "…"
 		}
 		if model.Detail == "validation failed" {
 			model.Detail = fmt.Sprintf("%s: %s", strings.Replace(e.Location, ".", " parameter ", 1), e.Message)
-			if name == e.Location {
-				model.Detail = fmt.Sprintf("%s: %s", e.Location, e.Message)
-			}
 		}
 	}
 }

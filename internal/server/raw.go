@@ -26,7 +26,7 @@ func registerOpen(s *Server) {
 
 // registerRaw registers the routes that answer with no JSON of khook's, and describes them.
 func (s *Server) registerRaw() error {
-	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the path or /metrics.", "text/plain")
+	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain")
 	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "", "application/json")
 	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "", yamlType)
 	asYAML, asJSON, err := s.OpenAPI()
@@ -119,6 +119,7 @@ func (s *Server) registerPprof() {
 	handle("trace", pprof.Trace)
 }
 
+// allowDiagnostics asks for /diagnostics: every cluster lets everybody get what is below /api/.
 func (s *Server) allowDiagnostics(ctx context.Context) error {
-	return s.allowPath(ctx, Base+"/diagnostics", false)
+	return s.allowPath(ctx, "/diagnostics", false)
 }
