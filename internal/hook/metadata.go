@@ -78,18 +78,3 @@ func malformed(object map[string]any) []mistake {
 	}
 	return found
 }
-
-// serverSet lists the fields of an object that the cluster sets, not its author.
-func serverSet(object map[string]any) []string {
-	var found []string
-	fields, _ := object["metadata"].(map[string]any)
-	for _, key := range []string{"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"} {
-		if fields[key] != nil {
-			found = append(found, "metadata."+key)
-		}
-	}
-	if object["status"] != nil {
-		found = append(found, "status")
-	}
-	return found
-}

@@ -11,8 +11,12 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// maxCompared bounds how many pairs of configurations are held against each other.
-const maxCompared = 100_000
+// Bounds of the comparison. What is beyond them may overlap.
+const (
+	maxCompared     = 20_000 // pairs of configurations
+	maxRequirements = 50     // of a selector
+	maxLabelValues  = 1_000  // of a requirement
+)
 
 // scope is what a valid configuration is about.
 type scope struct {
@@ -85,8 +89,8 @@ func disjoint(a, b labels.Selector) bool {
 	if !possible || !too {
 		return true
 	}
-	for _, x := range as {
-		for _, y := range bs {
+	for _, x := range as[:min(len(as), maxRequirements)] {
+		for _, y := range bs[:min(len(bs), maxRequirements)] {
 			if x.Key() == y.Key() && (contradicts(x, y) || contradicts(y, x)) {
 				return true
 			}
@@ -103,6 +107,8 @@ func contradicts(x, y labels.Requirement) bool {
 	switch {
 	case y.Operator() == selection.DoesNotExist:
 		return among(x) || x.Operator() == selection.Exists
+	case x.Values().Len()+y.Values().Len() > maxLabelValues:
+		return false
 	case among(x) && among(y):
 		return x.Values().Intersection(y.Values()).Len() == 0
 	case among(x) && (y.Operator() == selection.NotIn || y.Operator() == selection.NotEquals):

@@ -11,8 +11,9 @@ import (
 
 // Bounds of what Validate says.
 const (
-	longPrompt = 4_000 // characters, from which on a prompt is warned of
 	maxPrompts = 100   // sample prompts of a report
+	maxValues  = 3_000 // of one Hook; the schema's check takes the square of the time
+	maxWrong   = 1_000 // mistakes, after which no further Hook is looked at
 )
 
 // ValidateOptions say what Hooks are held against.
@@ -58,8 +59,8 @@ func Validate(ctx context.Context, text []byte, opt ValidateOptions) Report {
 		v.findings.error(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text: " + needed})
 	}
 	for _, m := range manifests {
-		if ctx.Err() != nil {
-			v.findings.unfinished(Finding{Document: m.document, Line: m.at.line, Message: "there was no time to check this and what follows: check it again"})
+		if why := v.stop(ctx); why != "" {
+			v.findings.unfinished(Finding{Document: m.document, Line: m.at.line, Message: why})
 			break
 		}
 		v.check(ctx, m)
@@ -78,6 +79,7 @@ type validator struct {
 	inquiry  *inquiry
 	first    map[string]*candidate // by namespace/name
 	checked  []*candidate
+	wrong    int // mistakes
 	report   Report
 }
 
@@ -88,6 +90,17 @@ type candidate struct {
 	hook     *v1alpha2.Hook
 	configs  []*Config
 	mistakes []mistake
+}
+
+// stop says why no further Hook is looked at; "" if the next one is.
+func (v *validator) stop(ctx context.Context) string {
+	switch {
+	case ctx.Err() != nil:
+		return "there was no time to check this and what follows: check it again"
+	case v.wrong > maxWrong:
+		return "there are too many mistakes to check this and what follows: correct them and check again"
+	}
+	return ""
 }
 
 // check runs all checks of one object.
@@ -113,6 +126,7 @@ func (v *validator) check(ctx context.Context, m manifest) {
 	c.compile(v.opt.Policy)
 	v.repeated(c, meta.Name != "")
 	v.lookUp(ctx, c)
+	v.wrong += len(c.mistakes)
 	for _, found := range c.mistakes {
 		v.findings.error(c.finding(found.field, found.message))
 	}
@@ -128,7 +142,10 @@ func (v *validator) isHook(m manifest) (map[string]any, bool) {
 		v.findings.error(Finding{Document: m.document, Line: m.at.line, Message: "this is no object: " + needed})
 		return nil, false
 	}
-	ok = true
+	if left := maxValues; count(object, &left) {
+		v.findings.unfinished(Finding{Document: m.document, Line: m.at.line, Message: fmt.Sprintf("this has more than %d values, which are too many to check: make several Hooks of it", maxValues)})
+		return nil, false
+	}
 	for _, want := range []struct{ field, value string }{
 		{"apiVersion", v1alpha2.SchemeGroupVersion.String()}, {"kind", "Hook"},
 	} {
@@ -146,6 +163,26 @@ func (v *validator) isHook(m manifest) (map[string]any, bool) {
 	return object, ok
 }
 
+// count takes the values in a value off what is left, and says whether that was not enough.
+func count(value any, left *int) (over bool) {
+	*left--
+	switch v := value.(type) {
+	case map[string]any:
+		for _, part := range v {
+			if over = over || count(part, left); over {
+				break
+			}
+		}
+	case []any:
+		for _, part := range v {
+			if over = over || count(part, left); over {
+				break
+			}
+		}
+	}
+	return over || *left < 0
+}
+
 // repeated refuses two Hooks of one name.
 func (v *validator) repeated(c *candidate, named bool) {
 	if first := v.first[c.ref]; named && first != nil {
@@ -154,25 +191,6 @@ func (v *validator) repeated(c *candidate, named bool) {
 		return
 	}
 	v.first[c.ref] = c
-}
-
-// oddities warns of what is allowed, and rarely meant.
-func (v *validator) oddities(c *candidate, object map[string]any, foreign []string) {
-	for _, field := range foreign {
-		v.findings.warning(c.finding(field, "is set by the cluster, not by a manifest: remove it"))
-	}
-	if meta, _ := object["metadata"].(map[string]any); meta["namespace"] == nil || meta["namespace"] == "" {
-		v.findings.warning(c.finding("metadata.namespace", "is missing: namespace "+c.hook.Namespace+" is assumed, write the one that is meant"))
-	}
-	if c.hook.Spec.Suspend {
-		v.findings.warning(c.finding("spec.suspend", "the Hook calls no agent while this is true"))
-	}
-	for i := range c.hook.Spec.EventConfigurations {
-		if n := len([]rune(c.hook.Spec.EventConfigurations[i].Prompt)); n > longPrompt && c.valid(i) {
-			v.findings.warning(c.finding(c.path(i)+".prompt", fmt.Sprintf(
-				"the prompt has %d characters, which every call pays for: let it be short, and put the rest into the agent's own instructions", n)))
-		}
-	}
 }
 
 // render adds the prompts of the valid configurations for a sample event.

@@ -294,7 +294,7 @@ func TestValidateIsBounded(t *testing.T) {
 		merges += fmt.Sprintf("a%d: &a%d {<<: [*a%d, *a%d], y%d: 1}\n", i+1, i+1, i, i, i)
 	}
 	unknown := "metadata: {name: a}\n"
-	for i := range 20_000 {
+	for i := range 2_000 {
 		unknown += fmt.Sprintf("field%d: x\n", i)
 	}
 	for name, tc := range map[string]struct{ text, want string }{
@@ -308,6 +308,8 @@ func TestValidateIsBounded(t *testing.T) {
 		"many documents":            {strings.Repeat("---\na: b\n", 101), "there are more than 100 documents"},
 		"many JSON documents":       {strings.Repeat("{}\n", 101), "there are more than 100 documents"},
 		"many Hooks":                {"kind: List\nitems:\n" + strings.Repeat("- {kind: Hook}\n", 101), "there are more than 100 Hooks"},
+		"many values":               {hookText("a", "{"+goodConfig+", selector: {matchExpressions: ["+strings.Repeat("{},", 200_000)+"]}}"), "this has more than 3000 values"},
+		"many Hooks' mistakes":      {strings.Repeat("---\n"+hookText("a", "{}"+strings.Repeat("\n  - {}", 2_500)), 40), "there are too many mistakes"},
 		"many findings":             {"apiVersion: kagent.dev/v1alpha2\nkind: Hook\n" + unknown, "more findings were left out"},
 	} {
 		t.Run(name, func(t *testing.T) {
