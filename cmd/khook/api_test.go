@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -165,7 +166,7 @@ func (s *served) as(token string) caller { return caller{s.process.t, s.base, to
 func serve(t *testing.T, args ...string) *served {
 	t.Helper()
 	s := &served{shop: namespace(t), pay: namespace(t), began: time.Now()}
-	s.kagent = kagenttest.New(t, kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act {
+	s.kagent = kagenttest.New(t, kagenttest.Options{Agents: []incident.AgentRef{{Namespace: "kagent", Name: "medic"}}, Script: func(kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Answer: "raise the memory limit"}
 	}})
 	applyHook(t, s.shop, "memory", incident.OOMKill, incident.PodRestart)
@@ -261,5 +262,31 @@ func grantLease(t testing.TB, ns string) {
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "khook"}}))
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func keyOf(ns, name string) client.ObjectKey { return client.ObjectKey{Namespace: ns, Name: name} }
+
+// adminKubeconfig is the file of somebody who may do everything.
+func adminKubeconfig(t testing.TB) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "admin.kubeconfig")
+	if err := os.WriteFile(file, world.KubeConfig, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// removeAll deletes what is in a folder.
+func removeAll(t testing.TB, dir string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -40,9 +40,9 @@ type pipeline struct {
 	story  *story
 	status *hook.StatusWriter
 
-	hooksListed toolscache.InformerSynced   // all Hooks are in the set
-	checked     time.Time                   // when all agents were last looked for
-	working     atomic.Pointer[work]        // nil while another replica leads
+	hooksListed toolscache.InformerSynced // all Hooks are in the set
+	checked     time.Time                 // when all agents were last looked for
+	working     atomic.Pointer[work]      // nil while another replica leads
 }
 
 // work is what runs on the leader only.

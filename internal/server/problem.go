@@ -43,6 +43,9 @@ var problemsOnce = sync.OnceFunc(func() {
 		if status == http.StatusInternalServerError {
 			errs = nil // what went wrong inside is for the log
 		}
+		if msg == "request body is required" {
+			msg = "the body is empty: send at least one Hook"
+		}
 		err := plain(status, msg, errs...)
 		model, ok := err.(*huma.ErrorModel) //nolint:errorlint // made just now
 		if !ok || status != http.StatusBadRequest || ctx == nil {
