@@ -77,13 +77,14 @@ lint: $(GOLANGCI_LINT) ## Run golangci-lint
 	$(GOLANGCI_LINT) run ./...
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD and RBAC
+generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI document
 	$(CONTROLLER_GEN) object crd:crdVersions=v1 paths=./api/... output:crd:artifacts:config=config/crd
 	$(CONTROLLER_GEN) rbac:roleName=khook paths=./cmd/... output:rbac:artifacts:config=config/rbac
+	go run ./cmd/khook openapi >docs/openapi.yaml.new && mv docs/openapi.yaml.new docs/openapi.yaml
 
 .PHONY: check-generate
 check-generate: generate ## Fail if a generated file is not up to date
-	@git diff --exit-code -- api config || { echo 'generated files were not up to date: commit what "make generate" changed' >&2; exit 1; }
+	@git diff --exit-code -- api config docs/openapi.yaml || { echo 'generated files were not up to date: commit what "make generate" changed' >&2; exit 1; }
 
 .PHONY: clean
 clean: ## Remove what was built here (not the cache)

@@ -21,6 +21,7 @@ type cli struct {
 	Controller controllerCmd `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
 	Replay     replayCmd     `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate   validateCmd   `cmd:"" help:"Check Hooks before they are applied."`
+	OpenAPI    openapiCmd    `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

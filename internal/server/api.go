@@ -87,3 +87,6 @@ func mayMiss(op *huma.Operation) {
 }
 
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
+
+// DocumentVersion is the version in the document of docs/openapi.yaml, which is of no build.
+const DocumentVersion = "v1"

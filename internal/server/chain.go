@@ -204,12 +204,23 @@ func acceptable(next http.Handler) http.Handler {
 			types = []string{"application/json", problemType}
 		}
 		accept := r.Header.Get("Accept")
-		if accept != "" && !strings.HasPrefix(r.URL.Path, "/debug/") && goautoneg.Negotiate(accept, types) == "" {
+		if accept != "" && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or "))
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// negotiate is the type that an Accept header likes best; "" if it takes none.
+func negotiate(accept string, types []string) string {
+	var liked []string
+	for _, clause := range goautoneg.ParseAccept(accept) {
+		if clause.Q > 0 {
+			liked = append(liked, fmt.Sprintf("%s/%s;q=%g", clause.Type, clause.SubType, clause.Q))
+		}
+	}
+	return goautoneg.Negotiate(strings.Join(liked, ","), types)
 }
 
 // wellFormed refuses queries that can't be read, or that name a parameter twice.

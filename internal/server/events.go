@@ -20,7 +20,7 @@ type EventFilter struct {
 
 // NamespaceFilter restricts a list to a namespace.
 type NamespaceFilter struct {
-	Namespace string `query:"namespace" maxLength:"63" doc:"Only this namespace; all if it is absent." example:"shop"`
+	Namespace string `query:"namespace" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" patternDescription:"the name of a namespace (lower-case letters, digits and -)" doc:"Only this namespace; all if it is absent." example:"shop"`
 }
 
 // TypeFilter restricts a list to an event type.
@@ -30,8 +30,8 @@ type TypeFilter struct {
 
 // HookPath names a Hook in the path.
 type HookPath struct {
-	Namespace string `path:"namespace" maxLength:"63" example:"shop"`
-	Name      string `path:"name" maxLength:"253" example:"memory"`
+	Namespace string `path:"namespace" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" patternDescription:"the name of a namespace (lower-case letters, digits and -)" example:"shop"`
+	Name      string `path:"name" maxLength:"253" pattern:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" patternDescription:"a name (lower-case letters, digits, - and .)" example:"memory"`
 }
 
 func (p HookPath) ref() incident.HookRef { return incident.HookRef(p) }
@@ -43,7 +43,7 @@ type allEvents struct {
 }
 
 type namespaceEvents struct {
-	Namespace string `path:"namespace" maxLength:"63" example:"shop"`
+	Namespace string `path:"namespace" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" patternDescription:"the name of a namespace (lower-case letters, digits and -)" example:"shop"`
 	TypeFilter
 	EventFilter
 }

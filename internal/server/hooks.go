@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/munnerz/goautoneg"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,7 +37,7 @@ func (f Format) asYAML() bool {
 	if f.Format != "" {
 		return f.Format == "yaml"
 	}
-	return f.Accept != "" && goautoneg.Negotiate(f.Accept, []string{"application/json", yamlType}) == yamlType
+	return f.Accept != "" && negotiate(f.Accept, []string{"application/json", yamlType}) == yamlType
 }
 
 // hooksInput selects Hooks.

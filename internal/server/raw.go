@@ -19,14 +19,14 @@ func registerOpen(s *Server) {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
 		Description: "Open to everybody. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
-		Security:    []map[string][]string{}, Errors: []int{http.StatusTooManyRequests},
+		Security:    []map[string][]string{}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
 		Responses: map[string]*huma.Response{"200": body("healthy or degraded"), "503": body("unhealthy")},
 	}, s.healthOf)
 }
 
 // registerRaw registers the routes that answer with no JSON of khook's, and describes them.
 func (s *Server) registerRaw() error {
-	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain")
+	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain", "application/openmetrics-text", "application/vnd.google.protobuf")
 	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "", "application/json")
 	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "", yamlType)
 	asYAML, asJSON, err := s.OpenAPI()
@@ -48,10 +48,14 @@ func (s *Server) handleRaw(path string, h http.Handler) {
 }
 
 // describe adds a route to the document that huma does not serve.
-func (s *Server) describe(id, path, tag, summary, description, contentType string) {
+func (s *Server) describe(id, path, tag, summary, description string, contentTypes ...string) {
+	bodies := map[string]*huma.MediaType{}
+	for _, ct := range contentTypes {
+		bodies[ct] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
 	op := &huma.Operation{
 		OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tag}, Summary: summary, Description: description,
-		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{contentType: {Schema: &huma.Schema{Type: huma.TypeString}}}}},
+		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: bodies}},
 	}
 	problem := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[huma.ErrorModel]())
 	for _, code := range append([]int{http.StatusInternalServerError}, usual...) {

@@ -93,6 +93,9 @@ type Server struct {
 // New returns a server; Run serves it.
 func New(cfg Config) (*Server, error) {
 	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Settings == nil {
+		cfg.Settings = map[string]any{}
+	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
 	s.limits = newLimiters(cfg.Limits)
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/kubetest"
+	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// world is the API server that all tests of this package share.
+var world struct {
+	*kubetest.Env
+	client client.Client
+}
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	env, err := kubetest.Start("../../config/crd")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer env.Stop()
+	scheme := runtime.NewScheme()
+	_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
+	world.Env = env
+	if world.client, err = client.New(env.Config, client.Options{Scheme: scheme}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// calm is a khook that does well.
+type calm struct{}
+
+func (calm) Leader() bool { return true }
+func (calm) Pipeline(context.Context) PipelineHealth {
+	return PipelineHealth{State: "leading", PartHealth: PartHealth{Status: Healthy}}
+}
+func (calm) Plugins() []PluginHealth { return []PluginHealth{{Name: "kubernetes-pods", State: "up"}} }
+func (calm) Kagent() KagentHealth {
+	return KagentHealth{PartHealth: PartHealth{Status: Healthy}}
+}
+func (calm) Queues(context.Context) []Queue { return []Queue{{Name: "signals-to-record"}} }
+func (calm) Hooks() int                     { return 1 }
+
+// fixture is a server with a history of a few failures, and a Hook in the cluster.
+type fixture struct {
+	*Server
+	store    *store.Store
+	incident string // ID of one
+	delivery string
+}
+
+const shop = "shop"
+
+// theHook is Hook shop/memory, as in the examples of the document.
+func theHook() *v1alpha2.Hook {
+	id := "kagent/medic"
+	h := &v1alpha2.Hook{ObjectMeta: metav1.ObjectMeta{Namespace: shop, Name: "memory"}}
+	for _, et := range incident.EventTypes() {
+		h.Spec.EventConfigurations = append(h.Spec.EventConfigurations, v1alpha2.EventConfiguration{EventType: string(et), AgentId: &id, Prompt: "{{.EventMessage}}"})
+	}
+	return h
+}
+
+func newFixture(t testing.TB, change ...func(*Config)) *fixture {
+	t.Helper()
+	h := theHook()
+	for _, obj := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shop}}, h} {
+		if err := client.IgnoreAlreadyExists(world.client.Create(t.Context(), obj)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	cfg := Config{
+		Store: st, Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Version: "test", Retention: 7 * 24 * time.Hour,
+		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Validate: func(ctx context.Context, text []byte) hook.Report {
+			return hook.Validate(ctx, text, hook.ValidateOptions{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
+		},
+	}
+	for _, do := range change {
+		do(&cfg)
+	}
+	s, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{Server: s, store: st}
+	f.fail(t)
+	return f
+}
+
+// fail lets some Pods fail, by the ledger.
+func (f *fixture) fail(t testing.TB) {
+	t.Helper()
+	set := hook.NewSet(hook.Policy{AgentNamespaces: []string{"kagent"}})
+	set.Put(theHook())
+	book, err := ledger.New(t.Context(), ledger.Config{}, f.store, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var signals []incident.Signal
+	for i := range 40 {
+		name := fmt.Sprintf("cart-%d", i%8)
+		signals = append(signals, incident.Signal{
+			Key: fmt.Sprint("k", i), Kind: incident.Observed, Type: incident.EventTypes()[i%4], At: time.Now().Add(-time.Duration(i) * time.Hour), Count: 1,
+			Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: name, UID: "uid-" + name}, Container: "app",
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Reason: "OOMKilled", Message: "it was killed",
+		})
+	}
+	signals = append(signals, incident.Signal{Kind: incident.Gone, Resource: signals[0].Resource, At: time.Now()})
+	if err := book.Apply(t.Context(), signals); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.store.AllIncidents(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deliveries, err := f.store.AllDeliveries(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.incident, f.delivery = all[0].ID, deliveries[0].ID
+}
