@@ -28,7 +28,7 @@ type api struct {
 }
 
 // newAPI returns the HTTP API, which listens already; nil if it is turned off.
-func newAPI(p *pipeline, mgr ctrl.Manager) (*api, error) {
+func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 	c := p.cmd
 	address := c.apiAddress()
 	if address == "0" {
@@ -48,7 +48,7 @@ func newAPI(p *pipeline, mgr ctrl.Manager) (*api, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the HTTP API: %w", err)
 	}
-	if a.listener, err = net.Listen("tcp", address); err != nil {
+	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
 		return nil, fmt.Errorf("--api-bind-address: %w", err)
 	}
 	return a, nil

@@ -23,9 +23,10 @@ func (c openapiCmd) Run(io streams) error {
 	if err != nil {
 		return err
 	}
+	document := asYAML
 	if c.JSON {
-		asYAML = append(asJSON, '\n')
+		document = asJSON
 	}
-	_, err = io.out.Write(asYAML)
+	_, err = io.out.Write(document)
 	return err
 }

@@ -87,7 +87,7 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := p.followHooks(ctx, mgr); err != nil {
 		return err
 	}
-	api, err := newAPI(p, mgr)
+	api, err := newAPI(ctx, p, mgr)
 	if err != nil {
 		return err
 	}

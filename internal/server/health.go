@@ -59,7 +59,7 @@ func (s *Server) lookAtHealth(ctx context.Context) Health {
 	st := s.cfg.State
 	h := Health{
 		Version: s.cfg.Version, StartedAt: s.started.UTC(), Leader: st.Leader(), Plugins: st.Plugins(), Pipeline: st.Pipeline(ctx), Kagent: st.Kagent(),
-		Server: ServerHealth{PartHealth: PartHealth{Status: Healthy}, Requests: s.meters.answered.Load(), Errors: s.meters.broken.Load()},
+		Server: APIHealth{PartHealth: PartHealth{Status: Healthy}, Requests: s.meters.answered.Load(), Errors: s.meters.broken.Load()},
 		Store:  PartHealth{Status: Healthy},
 	}
 	if err := s.cfg.Store.Check(ctx); err != nil {

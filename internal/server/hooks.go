@@ -95,19 +95,19 @@ func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*rawAnswer, err
 	if err != nil {
 		return nil, err
 	}
-	rows := hooksAfter(list.Items, p)
+	rows, more := hooksAfter(list.Items, p)
 	shaped := make([]Hook, len(rows))
 	for i := range rows {
 		if shaped[i], err = s.hookOf(ctx, &rows[i]); err != nil {
 			return nil, err
 		}
 	}
-	return asJSON(pageOf(in.Paging, shaped, store.Total{N: len(list.Items)}, query,
+	return asJSON(pageOf(in.Paging, shaped, store.Total{N: len(list.Items), More: more}, query,
 		func(h Hook) []any { return []any{h.Namespace, h.Name} }, func(h Hook) Hook { return h }))
 }
 
 // hooksAfter is the page of the sorted Hooks.
-func hooksAfter(all []v1alpha2.Hook, p store.Paging) []v1alpha2.Hook {
+func hooksAfter(all []v1alpha2.Hook, p store.Paging) (page []v1alpha2.Hook, more bool) {
 	from := p.Offset
 	if len(p.After) == 2 {
 		namespace, name := fmt.Sprint(p.After[0]), fmt.Sprint(p.After[1])
@@ -119,7 +119,8 @@ func hooksAfter(all []v1alpha2.Hook, p store.Paging) []v1alpha2.Hook {
 		})
 	}
 	from = min(from, len(all))
-	return all[from:min(from+p.Limit, len(all))]
+	to := min(from+p.Limit, len(all))
+	return all[from:to], to < len(all)
 }
 
 func (s *Server) getHook(ctx context.Context, in *hookInput) (*rawAnswer, error) {

@@ -103,7 +103,7 @@ func pageOf[R, T any](p Paging, rows []R, total store.Total, query any, position
 	for _, row := range rows {
 		page.Items = append(page.Items, shape(row))
 	}
-	if len(rows) == p.Limit && (total.AtLeast || p.Cursor != "" || p.Offset+len(rows) < total.N) {
+	if total.More {
 		page.Next = writeCursor(query, position(rows[len(rows)-1]))
 	}
 	return page

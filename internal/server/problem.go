@@ -47,7 +47,7 @@ var problemsOnce = sync.OnceFunc(func() {
 			msg = "the body is empty: send at least one Hook"
 		}
 		err := plain(status, msg, errs...)
-		model, ok := err.(*huma.ErrorModel) //nolint:errorlint // made just now
+		model, ok := err.(*huma.ErrorModel)
 		if !ok || status != http.StatusBadRequest || ctx == nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func answerError(w http.ResponseWriter, err error) {
 			w.Header()[name] = values
 		}
 	}
-	if inner, ok := err.(interface{ Unwrap() error }); ok { //nolint:errorlint // as it was made
+	if inner, ok := err.(interface{ Unwrap() error }); ok {
 		err = inner.Unwrap()
 	}
 	status, details := http.StatusInternalServerError, []*huma.ErrorDetail(nil)

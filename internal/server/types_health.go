@@ -23,7 +23,7 @@ type Health struct {
 	UptimeSeconds float64   `json:"uptimeSeconds"`
 	Leader        bool      `json:"leader" doc:"Whether this replica watches and calls; the others stand by and answer queries."`
 
-	Server   ServerHealth   `json:"server"`
+	Server   APIHealth      `json:"server"`
 	Pipeline PipelineHealth `json:"pipeline"`
 	Plugins  []PluginHealth `json:"plugins" nullable:"false" doc:"The event sources; none on a replica that stands by."`
 	Store    PartHealth     `json:"store" doc:"The history."`
@@ -36,8 +36,8 @@ type PartHealth struct {
 	Reason string  `json:"reason,omitempty" doc:"What is wrong and what to do."`
 }
 
-// ServerHealth is how the HTTP API does.
-type ServerHealth struct {
+// APIHealth is how the HTTP API does.
+type APIHealth struct {
 	PartHealth
 	Requests int64 `json:"requests" doc:"Answered since the start."`
 	Errors   int64 `json:"errors" doc:"Answered with 5xx since the start."`

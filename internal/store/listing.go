@@ -25,6 +25,7 @@ type Paging struct {
 type Total struct {
 	N       int
 	AtLeast bool
+	More    bool // there are rows after the page
 }
 
 // listing is a query of one table with filters, an order and a page. The order is by columns that
@@ -84,7 +85,7 @@ func (l *listing) page(p Paging) (string, []any) {
 	}
 	query := "SELECT " + l.columns + " FROM " + l.from + whereAll(conditions) +
 		" ORDER BY " + strings.Join(l.order, direction+", ") + direction + " LIMIT ? OFFSET ?"
-	return query, append(args[:len(args):len(args)], p.Limit, p.Offset)
+	return query, append(args[:len(args):len(args)], p.Limit+1, p.Offset) // one more, to know whether there are more
 }
 
 // count is the query of the total.
@@ -112,16 +113,20 @@ func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan fun
 	if err != nil {
 		return nil, Total{}, s.explain(fmt.Errorf("list %s: %w", l.what, err))
 	}
-	if !p.Count {
-		return items, Total{}, nil
+	more := len(items) > p.Limit
+	if more {
+		items = items[:p.Limit]
 	}
-	if p.After == nil && p.Offset == 0 && len(items) < p.Limit {
-		return items, Total{N: len(items)}, nil
+	switch {
+	case !p.Count:
+		return items, Total{More: more}, nil
+	case !more && p.After == nil && (len(items) > 0 || p.Offset == 0):
+		return items, Total{N: p.Offset + len(items)}, nil
 	}
 	query, args = l.count()
 	var n int
 	if err := s.queries.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
 		return nil, Total{}, s.explain(fmt.Errorf("count %s: %w", l.what, err))
 	}
-	return items, Total{N: min(n, CountBound), AtLeast: n > CountBound}, nil
+	return items, Total{N: min(n, CountBound), AtLeast: n > CountBound, More: more}, nil
 }
