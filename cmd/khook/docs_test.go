@@ -148,7 +148,7 @@ func storyOfTheDocs(t *testing.T) told {
 	kagent := kagenttest.New(t, kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Answer: "The memory limit of 24Mi is below what the cache needs: raise it to 64Mi."}
 	}})
-	applyHook(t, ns, "memory", incident.OOMKill, incident.PodRestart)
+	memory := applyHook(t, ns, "memory", incident.OOMKill, incident.PodRestart)
 	khook := controller(t, append(settings(kagent, t.TempDir()), "--api-pprof")...).ready()
 	cart := pod(t, ns, "cart", "cart-7d4b9c-x2x9k")
 	becomes(t, cart, 1, "OOMKilled")
@@ -176,6 +176,13 @@ func storyOfTheDocs(t *testing.T) told {
 		slices.Sort(now)
 		if got := strings.Join(now, ", "); got != "Deployment/cart succeeded recovered, Deployment/web succeeded " {
 			return errors.New(got)
+		}
+		return nil
+	})
+	eventually(t, "the Hook's status tells that, and khook is healthy", func() error {
+		_, health := get(t, "http://"+khook.api+server.Base+"/health")
+		if now := hookNow(t, memory); now.Status.Active != 1 || ready(now) != "True HookConfigured" || !strings.Contains(health, `"reasons":[]`) {
+			return fmt.Errorf("%d active, ready %q; %s", now.Status.Active, ready(now), health)
 		}
 		return nil
 	})
