@@ -119,6 +119,10 @@ func checkAccess(t *testing.T, s *served) {
 			t.Errorf("%s: WWW-Authenticate %q", path, r.header.Get("WWW-Authenticate"))
 		}
 	}
+	if r := s.as("").get("/events", "Authorization: bearer "+s.token); r.code != http.StatusOK {
+		t.Errorf("bearer in lower case: %d %s", r.code, r.body)
+	}
+	s.as("").get("/events", "Authorization: Basic YTpi").problem(t, http.StatusUnauthorized)
 	s.as("eyJhbGciOiJub25lIn0.e30.").get("/events").problem(t, http.StatusUnauthorized, "not valid")
 	s.as("").do(http.MethodPost, "/hooks/validate", "{}", "Content-Type: application/json").problem(t, http.StatusUnauthorized)
 	if r := s.as("").get("/health"); r.code != http.StatusOK {

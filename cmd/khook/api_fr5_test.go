@@ -129,7 +129,7 @@ func checkValidate(t *testing.T, s *served) {
 			t.Errorf("%s: %+v", name, report.Errors)
 		}
 	}
-	other := validate(s.as(reader(t, s.pay)), manifest(s.shop, "kagent/medic", "x"))
+	other := validate(s.as(reader(t, s.pay)), manifest(s.shop, "kagent/nobody", "x"))
 	if other.Valid || len(other.Errors) != 1 || !strings.Contains(other.Errors[0].Message, "you may not list Hooks in namespace "+s.shop) {
 		t.Errorf("for somebody without rights: %+v", other.Errors)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,13 +248,23 @@ func eventually(t testing.TB, what string, check func() error) {
 	}
 }
 
+// nextPort counts the ports that were given away. They are below those that the system gives to
+// clients and to who asks for any: so nobody takes one between here and its use.
+var nextPort atomic.Int32
+
 func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		port := 18000 + (int(nextPort.Add(1))+os.Getpid()*7)%12000
+		address := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			l.Close()
+			return address
+		}
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 type syncBuffer struct {

@@ -108,7 +108,7 @@ func (c *controllerCmd) effective() map[string]any {
 	v := reflect.ValueOf(*c)
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
-		if f.Anonymous || f.Tag.Get("hidden") != "" || !f.IsExported() || f.Name == "Config" {
+		if f.Anonymous || hidden(f) || !f.IsExported() || f.Name == "Config" {
 			continue
 		}
 		name := f.Tag.Get("name")
@@ -129,8 +129,14 @@ func (c *controllerCmd) effective() map[string]any {
 			settings[name] = value
 		}
 	}
+	settings["api-bind-address"], settings["metrics-bind-address"], settings["health-probe-bind-address"] = c.apiAddress(), c.metricsAddress(), c.healthAddress()
 	settings["kagent-url"] = withoutSecrets(c.KagentURL)
 	return settings
+}
+
+func hidden(f reflect.StructField) bool {
+	_, ok := f.Tag.Lookup("hidden")
+	return ok
 }
 
 // flagName is how kong names the flag of a field.

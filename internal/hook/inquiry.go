@@ -56,6 +56,9 @@ func (v *validator) lookUp(ctx context.Context, c *candidate) {
 	if !c.wrong("metadata.namespace") {
 		err := ask(ctx, v.inquiry, v.inquiry.namespaces, c.hook.Namespace, v.inquiry.lookup.Namespace)
 		v.answer(c, "metadata.namespace", err)
+		if err != nil && !errors.Is(err, ErrUnknown) {
+			return // who may not be there is not told which agents there are
+		}
 	}
 	for i, config := range c.configs {
 		if c.agentMistaken(i) {

@@ -89,7 +89,14 @@ func (s *Server) allowPath(ctx context.Context, path string, strict bool) error 
 	if ok {
 		return nil
 	}
-	return huma.Error403Forbidden(fmt.Sprintf("%s may not get %s: ask for a ClusterRole with that nonResourceURL", callerName(ctx), path))
+	return huma.Error403Forbidden(refusedPath(callerName(ctx), path, strict))
+}
+
+func refusedPath(caller, path string, strict bool) string {
+	if strict {
+		return fmt.Sprintf("%s may not get %s: ask for a ClusterRole with that nonResourceURL", caller, path)
+	}
+	return fmt.Sprintf("%s may not list hooks.kagent.dev in all namespaces, nor get %s: ask for a ClusterRole with that right or that nonResourceURL", caller, path)
 }
 
 // accessFailed is the answer when the API server could not be asked.

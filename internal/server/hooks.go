@@ -207,7 +207,7 @@ func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
 		return shaped, s.failed(ctx, err)
 	}
 	now := time.Now()
-	counts, err := s.cfg.Store.HookCounts(ctx, ref, now.Add(-statisticsRange), now.Add(time.Minute))
+	counts, err := s.cfg.Store.HookCounts(ctx, ref, now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour))
 	if err != nil {
 		return shaped, s.failed(ctx, err)
 	}

@@ -43,8 +43,11 @@ var problemsOnce = sync.OnceFunc(func() {
 		if status == http.StatusInternalServerError {
 			errs = nil // what went wrong inside is for the log
 		}
-		if msg == "request body is required" {
+		switch {
+		case msg == "request body is required":
 			msg = "the body is empty: send at least one Hook"
+		case status == http.StatusRequestEntityTooLarge:
+			msg = "the body is too large: send fewer Hooks at once (" + msg + ")"
 		}
 		err := plain(status, msg, errs...)
 		model, ok := err.(*huma.ErrorModel)

@@ -15,16 +15,25 @@ import (
 
 // TimeRange is how far back a statistic reaches.
 type TimeRange struct {
-	TimeRange string `query:"timeRange" default:"24h" maxLength:"32" doc:"How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention." example:"24h"`
+	TimeRange string `query:"timeRange" default:"24h" maxLength:"32" doc:"How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention. It begins at a whole minute, a day or more at a whole hour." example:"24h"`
 }
 
-// span is the range in whole minutes, the present one included.
+// day is the length from which on ranges begin at a whole hour.
+const day = 24 * time.Hour
+
+// span is the range: it begins at a whole minute, or a whole hour if it is a day or more, and ends
+// with the present hour, of which the rest is still empty. So it is nearly all whole hours, which
+// are few rows of the counters.
 func (t TimeRange) span(now time.Time, longest time.Duration) (from, to time.Time, err error) {
 	d, err := duration("timeRange", t.TimeRange, time.Minute, longest)
 	if err != nil {
 		return from, to, err
 	}
-	return now.Add(-d).Truncate(time.Minute), now.Truncate(time.Minute).Add(time.Minute), nil
+	from = now.Add(-d).Truncate(time.Minute)
+	if d >= day {
+		from = from.Truncate(time.Hour)
+	}
+	return from, now.Truncate(time.Hour).Add(time.Hour), nil
 }
 
 // duration reads a duration with the units ms, s, m, h, d, w and y.
@@ -52,7 +61,7 @@ type hookStatsInput struct {
 
 type trendsInput struct {
 	TimeRange
-	Interval string `query:"interval" maxLength:"32" doc:"Width of a bucket: whole minutes, at most 1,000 buckets. Chosen by timeRange if it is absent." example:"1h"`
+	Interval string `query:"interval" maxLength:"32" doc:"Width of a bucket: whole minutes, whole hours if timeRange is more than 24h; at most 1,000 buckets. Chosen by timeRange if it is absent." example:"1h"`
 	By       string `query:"by" enum:"type,namespace" default:"type" doc:"What is counted apart. By namespace needs the right for all namespaces."`
 	NamespaceFilter
 }
@@ -86,7 +95,7 @@ func (s *Server) eventStats(ctx context.Context, in *statsInput) (EventStats, er
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return stats, err
 	}
-	now := time.Now().UTC()
+	now := time.Now().UTC().Truncate(time.Microsecond)
 	from, to, err := in.span(now, s.cfg.Retention)
 	if err != nil {
 		return stats, err
@@ -148,7 +157,7 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetri
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return m, err
 	}
-	now := time.Now().UTC()
+	now := time.Now().UTC().Truncate(time.Microsecond)
 	from, to, err := in.span(now, s.cfg.Retention)
 	if err != nil {
 		return m, err

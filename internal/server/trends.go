@@ -33,7 +33,7 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (Trends, error) {
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return none, err
 	}
-	now := time.Now().UTC()
+	now := time.Now().UTC().Truncate(time.Microsecond)
 	from, _, err := in.span(now, s.cfg.Retention)
 	if err != nil {
 		return none, err
@@ -85,6 +85,8 @@ func (in *trendsInput) interval(span time.Duration) (time.Duration, error) {
 		return 0, err
 	case d%time.Minute != 0:
 		return 0, wrongParameter("interval", in.Interval, "must be whole minutes")
+	case d%time.Hour != 0 && span > day+time.Hour:
+		return 0, wrongParameter("interval", in.Interval, "must be whole hours if timeRange is more than 24h")
 	case span/d >= maxBuckets:
 		return 0, wrongParameter("interval", in.Interval, fmt.Sprintf("makes more than %d buckets: choose a longer one, or a shorter timeRange", maxBuckets))
 	}

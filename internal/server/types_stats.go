@@ -19,7 +19,7 @@ type EventSummary struct {
 	DuplicateEvents int64     `json:"duplicateEvents" doc:"Those of totalEvents that repeated an open incident."`
 	ResolvedEvents  int64     `json:"resolvedEvents" doc:"Incidents that ended in the range."`
 	TimeRange       string    `json:"timeRange" example:"24h"`
-	StartTime       time.Time `json:"startTime" doc:"Beginning of the range, at a whole minute."`
+	StartTime       time.Time `json:"startTime" doc:"Beginning of the range, at a whole minute; of a day or more at a whole hour."`
 	EndTime         time.Time `json:"endTime" doc:"End of the range: now."`
 	Namespace       string    `json:"namespace,omitempty" doc:"The namespace that was asked for; absent for all."`
 }

@@ -212,8 +212,10 @@ func TestCountersAndChangeLogSayWhatTheHistorySays(t *testing.T) {
 				"SELECT minute, cluster, '*', type, status, sum(n) FROM ("+bySpan(scannedEvents)+") GROUP BY 1, 2, 3, 4, 5")
 			l.sameRows(of("cluster, hook_ns, hook, config, name, n", "hook_counts", ""), bySpan(scannedHooks))
 		}
-		l.sameRows("SELECT start, cluster, namespace, n FROM event_counts WHERE type = '*'",
-			"SELECT at / 3600000000 * 60, cluster, namespace, count(*) FROM events GROUP BY 1, 2, 3")
+		for _, span := range []int64{minuteSpan, hourSpan} {
+			l.sameRows(fmt.Sprintf("SELECT start, cluster, namespace, n FROM event_counts WHERE type = '*' AND span = %d", span),
+				fmt.Sprintf("SELECT at / %d * %d, cluster, namespace, count(*) FROM events GROUP BY 1, 2, 3", span*60_000_000, span))
+		}
 		l.checkLog()
 	})
 }

@@ -62,7 +62,7 @@ func beside(b *testing.B, small, large *store.Store, op func(context.Context, *s
 // what they cost on one of ten thousand.
 func BenchmarkHistory(b *testing.B) {
 	small, large := history(b, smallHistory), history(b, largeHistory)
-	day := now.Add(-24 * time.Hour)
+	day, hour := now.Add(-24*time.Hour).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
 	const ns, workload = storetest.Namespace, storetest.Workload
 	hook := incident.HookRef{Namespace: ns, Name: storetest.Hook}
 	for name, q := range map[string]store.EventQuery{
@@ -95,24 +95,24 @@ func BenchmarkHistory(b *testing.B) {
 	}
 	for name, op := range map[string]func(context.Context, *store.Store) error{
 		"summary": func(ctx context.Context, st *store.Store) error {
-			_, err := st.EventCounts(ctx, now.Add(-7*24*time.Hour), now, "")
+			_, err := st.EventCounts(ctx, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour, "")
 			return err
 		},
 		"summaryNamespace": func(ctx context.Context, st *store.Store) error {
-			_, err := st.EventCounts(ctx, day, now, ns)
+			_, err := st.EventCounts(ctx, day, hour, ns)
 			return err
 		},
 		"active": func(ctx context.Context, st *store.Store) error { _, err := st.ActiveEvents(ctx, ""); return err },
 		"hook": func(ctx context.Context, st *store.Store) error {
-			_, err := st.HookCounts(ctx, hook, now.Add(-7*24*time.Hour), now)
+			_, err := st.HookCounts(ctx, hook, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour)
 			return err
 		},
 		"trend": func(ctx context.Context, st *store.Store) error {
-			_, err := st.Trend(ctx, now.Add(-7*24*time.Hour), now, time.Hour, "")
+			_, err := st.Trend(ctx, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour, time.Hour, "")
 			return err
 		},
 		"trendByNamespace": func(ctx context.Context, st *store.Store) error {
-			_, err := st.TrendByNamespace(ctx, now.Add(-7*24*time.Hour), now, 24*time.Hour)
+			_, err := st.TrendByNamespace(ctx, now.Add(-7*24*time.Hour).Truncate(24*time.Hour), now.Truncate(24*time.Hour).Add(24*time.Hour), 24*time.Hour)
 			return err
 		},
 	} {

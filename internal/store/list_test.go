@@ -181,7 +181,7 @@ func TestPagesShowNoEventTwiceAndNoneMissingWhileOthersAreWritten(t *testing.T) 
 	events := crowd(t, st, "k", 400)
 	for i, q := range []EventQuery{{}, {Descending: true}, {Namespace: "shop", Descending: true}, {Sort: ByName}, {Sort: ByType, Descending: true}, {Hook: shopHook, Descending: true}} {
 		n := 0
-		got, _ := pages(t, st, q, 17, func() {
+		got, _ := pages(t, st, q, 40, func() {
 			n++
 			crowd(t, st, fmt.Sprint("new", i, "-", n, "-"), 11)
 		})

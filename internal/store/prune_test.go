@@ -97,11 +97,11 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 		"hook_incidents": 3,
 		"deliveries":     1, // called
 		"changes":        3 + 1 + 1,
-		"event_counts WHERE span = 1 AND namespace <> '*'":           3 + 1,
-		"hook_counts WHERE span = 1":                                 3,
-		"events WHERE incident_id NOT IN (SELECT id FROM incidents)": 0,
-		"decisions WHERE event_id NOT IN (SELECT id FROM events)":    0,
-		"incidents WHERE id NOT IN (SELECT incident_id FROM events)": 0,
+		"event_counts WHERE span = 1 AND namespace <> '*' AND type <> '*'": 3 + 1,
+		"hook_counts WHERE span = 1":                                       3,
+		"events WHERE incident_id NOT IN (SELECT id FROM incidents)":       0,
+		"decisions WHERE event_id NOT IN (SELECT id FROM events)":          0,
+		"incidents WHERE id NOT IN (SELECT incident_id FROM events)":       0,
 	} {
 		if got := count(t, st, what); got != n {
 			t.Errorf("%d %s, want %d", got, what, n)

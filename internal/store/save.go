@@ -348,6 +348,7 @@ func (k eventCount) spread(n int64, rows map[eventCountKey]int64) {
 		rows[eventCountKey{hourSpan, hour, namespace, k.cluster, k.kind, k.status}] += n
 	}
 	if k.status != string(incident.Resolved) {
+		rows[eventCountKey{minuteSpan, k.minute, k.namespace, k.cluster, all, all}] += n
 		rows[eventCountKey{hourSpan, hour, k.namespace, k.cluster, all, all}] += n
 	}
 }

@@ -101,13 +101,8 @@ func (s *Store) Trend(ctx context.Context, from, to time.Time, interval time.Dur
 
 // TrendByNamespace is Trend by namespace.
 func (s *Store) TrendByNamespace(ctx context.Context, from, to time.Time, interval time.Duration) ([]TrendCount, error) {
-	const one = "SELECT start / ? AS bucket, namespace, sum(n) FROM event_counts WHERE "
-	minutes := int64(interval / time.Minute)
-	if spanOf(from, to, interval) == hourSpan {
-		return s.trend(ctx, one+"type = '*' AND start >= ? AND start < ? GROUP BY 1, 2", minutes, minute(from), minute(to))
-	}
-	return s.trend(ctx, one+"span = ? AND start >= ? AND start < ? AND status <> 'resolved' AND type <> '*' AND namespace <> '*' GROUP BY 1, 2",
-		minutes, minuteSpan, minute(from), minute(to))
+	return s.trend(ctx, "SELECT start / ? AS bucket, namespace, sum(n) FROM event_counts WHERE type = '*' AND span = ? AND start >= ? AND start < ? GROUP BY 1, 2",
+		int64(interval/time.Minute), spanOf(from, to, interval), minute(from), minute(to))
 }
 
 // spanOf is the span of the counters that fills the buckets.

@@ -160,7 +160,7 @@ CREATE TABLE changes (
 
 -- The counters. Each span of 1 or 60 minutes that something happened in has a row; start is the
 -- number of its first minute since 1970. The namespace '*' counts all namespaces together, the type
--- '*' all types that are events of their own (hours only, for trends by namespace).
+-- '*' all types that are events of their own, for trends by namespace.
 CREATE TABLE event_counts (
   span      BIGINT NOT NULL,
   namespace TEXT NOT NULL,
@@ -172,7 +172,7 @@ CREATE TABLE event_counts (
   PRIMARY KEY (span, namespace, start, cluster, type, status)
 );
 CREATE INDEX event_counts_start ON event_counts (span, start);
-CREATE INDEX event_counts_total ON event_counts (start, namespace) WHERE type = '*';
+CREATE INDEX event_counts_total ON event_counts (span, start, namespace) WHERE type = '*';
 CREATE TABLE hook_counts (
   span    BIGINT NOT NULL,
   hook_ns TEXT NOT NULL,
