@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// listFlags select and order the items of a list.
+type listFlags struct {
+	Namespace string    `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
+	Since     string    `help:"Only what is younger than this, such as 2h or 7d." placeholder:"DURATION" group:"Time"`
+	Start     time.Time `help:"From this time on (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
+	End       time.Time `help:"Before this time (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
+	Limit     int       `help:"How many to show." default:"50"`
+	All       bool      `help:"Show all, up to --max."`
+	Max       int       `help:"How many --all shows at most." default:"10000"`
+}
+
+const maxPage = 1000 // items that the API answers with at once
+
+// query is what the flags ask for.
+func (f *listFlags) query(now time.Time) (url.Values, error) {
+	q := url.Values{}
+	set(q, "namespace", f.Namespace)
+	start := f.Start
+	if f.Since != "" {
+		d, err := model.ParseDuration(f.Since)
+		if err != nil {
+			return nil, fmt.Errorf("--since is %q: write it such as 30m, 2h or 7d", f.Since)
+		}
+		if !start.IsZero() {
+			return nil, errors.New("--since and --start both say where to begin: use one of them")
+		}
+		start = now.Add(-time.Duration(d))
+	}
+	if !start.IsZero() {
+		q.Set("startTime", start.UTC().Format(time.RFC3339))
+	}
+	if !f.End.IsZero() {
+		q.Set("endTime", f.End.UTC().Format(time.RFC3339))
+	}
+	if f.Limit < 1 || f.Max < 1 {
+		return nil, errors.New("--limit and --max must be at least 1")
+	}
+	return q, nil
+}
+
+func set(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
+	}
+}
+
+// found is what a list has.
+type found[T any] struct {
+	items []T
+	raw   []json.RawMessage
+	total int
+	least bool // total is a lower bound
+	more  bool // there are more than the items
+}
+
+// list follows the pages as far as the flags say.
+func list[T any](ctx context.Context, c *apiClient, path string, query url.Values, f *listFlags) (*found[T], error) {
+	want := f.Limit
+	if f.All {
+		want = f.Max
+	}
+	all := &found[T]{raw: []json.RawMessage{}}
+	for {
+		query.Set("limit", strconv.Itoa(min(want-len(all.items), maxPage)))
+		_, raw, err := fetch[server.Page[json.RawMessage]](ctx, c, path, query)
+		if err != nil {
+			return nil, err
+		}
+		var page server.Page[json.RawMessage]
+		if err := json.Unmarshal(raw, &page); err != nil {
+			return nil, err
+		}
+		if len(all.items) == 0 {
+			all.total, all.least = page.Total, page.TotalIsLowerBound
+		}
+		for _, text := range page.Items {
+			var item T
+			if err := json.Unmarshal(text, &item); err != nil {
+				return nil, fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
+			}
+			all.items, all.raw = append(all.items, item), append(all.raw, text)
+		}
+		if all.more = page.Next != ""; !all.more || len(all.items) >= want {
+			return all, nil
+		}
+		query.Set("cursor", page.Next)
+	}
+}
+
+// print shows a list, and on the other stream how much of it that is.
+func (l *found[T]) print(io streams, p *display, what string, header, wide []string, row func(T) (cells, more []string)) error {
+	if !p.forPeople() {
+		return p.raw(l.raw)
+	}
+	if len(l.items) == 0 {
+		_, err := fmt.Fprintf(io.err, "No %s found.\n", what)
+		return err
+	}
+	rows := make([][]string, len(l.items))
+	for i, item := range l.items {
+		cells, more := row(item)
+		if rows[i] = cells; p.form == "wide" {
+			rows[i] = append(cells, more...)
+		}
+	}
+	if p.form == "wide" {
+		header = append(header, wide...)
+	}
+	if err := p.table(header, rows); err != nil {
+		return err
+	}
+	if !l.more {
+		return nil
+	}
+	least := ""
+	if l.least {
+		least = "more than "
+	}
+	_, err := fmt.Fprintf(io.err, "%d of %s%d; show more with --limit or --all\n", len(l.items), least, l.total)
+	return err
+}

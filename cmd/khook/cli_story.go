@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// incidentsCmd is khook incidents.
+type incidentsCmd struct {
+	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this incident."`
+	Type     string `help:"Only this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
+	Resource string `help:"Only about this resource." placeholder:"NAME"`
+	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
+	listFlags
+	apiFlags
+}
+
+// Run prints incidents, or the story of one.
+func (c *incidentsCmd) Run(ctx context.Context, io streams) error {
+	q, err := c.query(time.Now())
+	if err != nil {
+		return err
+	}
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	p := newDisplay(io, c.Output)
+	if c.ID != "" {
+		return tellStory(ctx, client, p, "/incidents/", c.ID, printIncident)
+	}
+	set(q, "eventType", c.Type)
+	set(q, "status", c.Status)
+	set(q, "resourceName", c.Resource)
+	set(q, "workload", c.Workload)
+	incidents, err := list[server.Incident](ctx, client, "/incidents", q, &c.listFlags)
+	if err != nil {
+		return err
+	}
+	return incidents.print(io, p, "incidents", []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "EVENTS", "LASTED", "ID", "MESSAGE"},
+		[]string{"WORKLOAD", "NODE", "CAUSED BY"}, func(i server.Incident) (cells, more []string) {
+			status := i.Status
+			if i.Resolution != "" {
+				status = string(i.Resolution)
+			}
+			return []string{p.age(i.FirstSeen), string(i.EventType), status, i.Namespace, i.ResourceName, fmt.Sprint(i.Events), seconds(i.DurationSeconds), i.ID, i.Message},
+				[]string{incident.Workload(i.Workload).String(), i.Node, i.CausedBy}
+		})
+}
+
+// tellStory prints one incident or delivery.
+func tellStory[T any](ctx context.Context, c *apiClient, p *display, path, id string, show func(*display, *T)) error {
+	if strings.ContainsAny(id, "/?#%") {
+		return errors.New("that is no ID: take one from the list")
+	}
+	story, raw, err := fetch[T](ctx, c, path+url.PathEscape(id), nil)
+	if err != nil {
+		return err
+	}
+	if !p.forPeople() {
+		return p.raw(raw)
+	}
+	show(p, &story)
+	return nil
+}
+
+func printIncident(p *display, i *server.IncidentDetail) {
+	p.field("Incident", i.ID)
+	p.field("What", fmt.Sprintf("%s of %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.Container))
+	p.field("Workload", incident.Workload(i.Workload).String())
+	p.field("Node", i.Node)
+	p.field("Message", i.Message)
+	status := i.Status
+	if i.Resolution != "" {
+		status += " (" + string(i.Resolution) + ")"
+	}
+	p.field("Status", fmt.Sprintf("%s, %d events in %s, first seen %s ago", status, i.Events, seconds(i.DurationSeconds), p.age(i.FirstSeen)))
+	p.field("Caused by", i.CausedBy)
+	for _, e := range i.Effects {
+		p.field("Effect", fmt.Sprintf("%s %s", e.EventType, e.ID))
+	}
+	p.timeline(i.Timeline, i.Truncated)
+	for _, d := range i.Deliveries {
+		p.conversation(d)
+	}
+}
+
+// timeline prints what happened, in the order of time.
+func (p *display) timeline(line []server.TimelineEntry, truncated bool) {
+	if len(line) == 0 {
+		return
+	}
+	fmt.Fprintln(p.out, "\nTimeline:")
+	for _, e := range line {
+		fmt.Fprintln(p.out, p.cut(fmt.Sprintf("  %s  %s", e.At.Local().Format(time.DateTime), incident.Clean(e.Text, maxCell))))
+	}
+	if truncated {
+		fmt.Fprintln(p.out, "  ... and more")
+	}
+}
+
+func (p *display) conversation(d server.Delivery) {
+	p.block(fmt.Sprintf("Prompt to %s/%s (delivery %s, %s):", d.Agent.Namespace, d.Agent.Name, d.ID, d.State), d.Prompt)
+	p.block("Answer:", d.Answer)
+	p.block("Error:", d.Error)
+	if d.Outcome != "" {
+		fmt.Fprintf(p.out, "\nOutcome: %s\n", incident.Clean(string(d.Outcome), maxCell))
+	}
+}
+
+// deliveriesCmd is khook deliveries.
+type deliveriesCmd struct {
+	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this delivery."`
+	Hook     string `help:"Only of the Hook with this name." placeholder:"NAME"`
+	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
+	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
+	Type     string `help:"Only about this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Incident string `help:"Only those that this incident made due." placeholder:"ID"`
+	listFlags
+	apiFlags
+}
+
+// Run prints deliveries, or the story of one.
+func (c *deliveriesCmd) Run(ctx context.Context, io streams) error {
+	q, err := c.query(time.Now())
+	if err != nil {
+		return err
+	}
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	p := newDisplay(io, c.Output)
+	if c.ID != "" {
+		return tellStory(ctx, client, p, "/deliveries/", c.ID, printDelivery)
+	}
+	for name, value := range map[string]string{"hook": c.Hook, "agent": c.Agent, "state": c.State, "eventType": c.Type, "incident": c.Incident} {
+		set(q, name, value)
+	}
+	deliveries, err := list[server.Delivery](ctx, client, "/deliveries", q, &c.listFlags)
+	if err != nil {
+		return err
+	}
+	return deliveries.print(io, p, "deliveries", []string{"AGE", "STATE", "OUTCOME", "NAMESPACE", "HOOK", "TYPE", "GROUP", "AGENT", "ID"},
+		[]string{"ATTEMPTS", "TASK", "ERROR"}, func(d server.Delivery) (cells, more []string) {
+			return []string{p.age(d.CreatedAt), string(d.State), string(d.Outcome), d.Hook.Namespace, d.Hook.Name, string(d.EventType), d.Group, d.Agent.Namespace + "/" + d.Agent.Name, d.ID},
+				[]string{fmt.Sprint(d.Attempt), d.TaskID, d.Error}
+		})
+}
+
+func printDelivery(p *display, d *server.DeliveryDetail) {
+	p.field("Delivery", d.ID)
+	p.field("Hook", fmt.Sprintf("%s/%s (%s)", d.Hook.Namespace, d.Hook.Name, d.Config))
+	p.field("Agent", d.Agent.Namespace+"/"+d.Agent.Name)
+	p.field("About", fmt.Sprintf("%s of %s", d.EventType, d.Group))
+	p.field("State", fmt.Sprintf("%s, attempt %d, made due %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
+	p.field("Task", strings.TrimSpace(d.TaskID+" "+d.TaskState))
+	for _, i := range d.Incidents {
+		p.field("Incident", fmt.Sprintf("%s %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.ID))
+	}
+	p.timeline(d.Timeline, false)
+	p.conversation(d.Delivery)
+}

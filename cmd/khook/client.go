@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// apiFlags say how a command gets at the HTTP API of a running khook, and how it prints.
+type apiFlags struct {
+	Server                string        `help:"URL of khook's HTTP API, such as http://127.0.0.1:8082; through the current kube context if empty." env:"KHOOK_SERVER" group:"Connection" placeholder:"URL"`
+	Token                 string        `help:"Bearer token; that of the kube context if empty and --server is not set." env:"KHOOK_TOKEN" group:"Connection" placeholder:"TOKEN"`
+	TokenFile             string        `help:"File with the bearer token." env:"KHOOK_TOKEN_FILE" group:"Connection" placeholder:"FILE"`
+	CAFile                string        `name:"ca-file" help:"Certificates in PEM that the server's is checked against, rather than the system's." group:"Connection" placeholder:"FILE"`
+	InsecureSkipTLSVerify bool          `name:"insecure-skip-tls-verify" help:"Do not check the server's certificate." group:"Connection"`
+	AllowPlainHTTP        bool          `name:"allow-plain-http" help:"Send the token without TLS also to what is not the loopback address." group:"Connection"`
+	Kubeconfig            string        `help:"Kubeconfig of the cluster that khook runs in." group:"Connection" placeholder:"FILE"`
+	Context               string        `help:"Context of the kubeconfig; the current one if empty." group:"Connection" placeholder:"NAME"`
+	KhookNamespace        string        `help:"Namespace of khook's Service." default:"kagent" env:"KHOOK_NAMESPACE" group:"Connection" placeholder:"NS"`
+	KhookService          string        `help:"Name of khook's Service." default:"khook" env:"KHOOK_SERVICE" group:"Connection" placeholder:"NAME"`
+	Timeout               time.Duration `help:"How long an answer may take." default:"30s" group:"Connection"`
+	Output                string        `short:"o" help:"Form of the output: table, wide, json or yaml." default:"table" enum:"table,wide,json,yaml"`
+}
+
+// apiClient asks the HTTP API.
+type apiClient struct {
+	base, token string
+	http        *http.Client
+	close       func()
+}
+
+// maxReply bounds an answer, in bytes.
+const maxReply = 64 << 20
+
+// connect finds the API. The client is to be closed.
+func (f *apiFlags) connect(ctx context.Context) (*apiClient, error) {
+	token, err := f.token()
+	if err != nil {
+		return nil, err
+	}
+	if f.Server == "" {
+		return f.throughCluster(ctx, token)
+	}
+	base, err := url.Parse(f.Server)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
+		return nil, fmt.Errorf("--server is %q: write it as http://HOST:PORT or https://HOST:PORT", f.Server)
+	}
+	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) && !f.AllowPlainHTTP {
+		return nil, fmt.Errorf("the token would go to %s without TLS, for all on the way to read: use https, or add --allow-plain-http", base.Host)
+	}
+	transport, err := f.transport()
+	if err != nil {
+		return nil, err
+	}
+	return newClient(strings.TrimSuffix(base.String(), "/"), token, transport, f.Timeout), nil
+}
+
+func (f *apiFlags) token() (string, error) {
+	if f.Token != "" || f.TokenFile == "" {
+		return f.Token, nil
+	}
+	text, err := os.ReadFile(f.TokenFile)
+	if err != nil {
+		return "", fmt.Errorf("--token-file: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+func (f *apiFlags) transport() (http.RoundTripper, error) {
+	t := http.DefaultTransport.(*http.Transport).Clone()                                                       //nolint:forcetypeassert // it is one
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.InsecureSkipTLSVerify} //nolint:gosec // as the user asks
+	if f.CAFile == "" {
+		return t, nil
+	}
+	text, err := os.ReadFile(f.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("--ca-file: %w", err)
+	}
+	t.TLSClientConfig.RootCAs = x509.NewCertPool()
+	if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca-file: %s has no certificate in PEM", f.CAFile)
+	}
+	return t, nil
+}
+
+func newClient(base, token string, transport http.RoundTripper, timeout time.Duration) *apiClient {
+	return &apiClient{base: base, token: token, close: func() {}, http: &http.Client{
+		Transport: transport, Timeout: timeout,
+		// A redirect would take the token elsewhere.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// get reads what a path below /api/v1 answers.
+func (c *apiClient) get(ctx context.Context, path string, query url.Values) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+server.Base+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.URL.RawQuery = query.Encode()
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask khook: %w", withoutURL(err))
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	if err != nil {
+		return nil, fmt.Errorf("read khook's answer: %w", err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, explainReply(resp, body)
+	}
+	return body, nil
+}
+
+// withoutURL leaves the URL out of an error of net/http: it is long, and the cause is behind it.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// explainReply says what an answer that is no success means, and what to do.
+func explainReply(resp *http.Response, body []byte) error {
+	var problem struct{ Detail string }
+	detail := ""
+	if json.Unmarshal(body, &problem) == nil {
+		detail = incident.Clean(problem.Detail, incident.MaxMessage)
+	}
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return fmt.Errorf(`khook does not know who you are: pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)" (%s)`, detail)
+	case resp.StatusCode/100 == 3:
+		return fmt.Errorf("%s is elsewhere: set --server to %s", resp.Request.URL.Host, incident.Clean(resp.Header.Get("Location"), incident.MaxMessage))
+	case detail == "":
+		return fmt.Errorf("khook answered %s; is --server the address of its HTTP API?", resp.Status)
+	}
+	return errors.New(detail)
+}
+
+// read asks and decodes.
+func fetch[T any](ctx context.Context, c *apiClient, path string, query url.Values) (into T, raw json.RawMessage, err error) {
+	raw, err = c.get(ctx, path, query)
+	if err != nil {
+		return into, nil, err
+	}
+	if err := json.Unmarshal(raw, &into); err != nil {
+		return into, nil, fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
+	}
+	return into, raw, nil
+}
