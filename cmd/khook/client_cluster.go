@@ -181,5 +181,5 @@ func forward(ctx context.Context, cfg *rest.Config, clients *kubernetes.Clientse
 		close(end)
 		return 0, nil, fmt.Errorf("no port: %w", err)
 	}
-	return ports[0].Local, func() { close(end); _ = <-failed }, nil
+	return ports[0].Local, func() { close(end); <-failed }, nil //nolint:errcheck // it is over
 }
