@@ -1,0 +1,236 @@
+// Package feed fans the changes of events out to many readers, live.
+//
+// A stream is "all changes after n" on the store's change sequence. Each change is encoded once and
+// kept in a bounded ring; a reader that falls behind the ring reads from the store until it has
+// caught up. So a slow reader costs no memory, slows nobody and loses nothing while the history is
+// kept; after that it is told which range it missed.
+package feed
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// History is what the feed reads.
+type History interface {
+	EventChanges(ctx context.Context, after int64, limit int) ([]store.EventChange, error)
+	LastChange(ctx context.Context) (int64, error)
+	FirstChange(ctx context.Context) (int64, error)
+	ChangeAt(ctx context.Context, t time.Time) (int64, error)
+}
+
+// Config holds the settings of a Feed; zero values take the defaults.
+type Config struct {
+	History History
+	// Encode makes the record of an event that readers get.
+	Encode func(*incident.Event) ([]byte, error)
+	Log    logr.Logger
+	// Poll is how often the history is looked at without being woken, for changes of other
+	// processes; 1 s.
+	Poll time.Duration
+	// Ring is how many messages, RingBytes how many bytes of them are kept; 20,000 and 16 MiB.
+	Ring, RingBytes int
+	// CatchUps is how many readers read from the history at the same time; 4.
+	CatchUps int
+}
+
+// Message is one change of an event: it was recorded, or its status changed.
+type Message struct {
+	Seq   int64           // in the change sequence
+	At    time.Time       // when the change was made
+	Event *incident.Event // with the status that the change gave it; not to be changed
+	Frame []byte          // as a server-sent event
+	Data  []byte          // the record in JSON; a part of Frame
+}
+
+// Feed reads changes once, for all readers.
+type Feed struct {
+	cfg     Config
+	wake    chan struct{}
+	catchUp chan struct{} // holds a token for each reader of the history
+
+	mu      sync.Mutex
+	ring    []*Message    // in order; all changes of events in (from, head]
+	bytes   int           // of the frames in the ring
+	from    int64         // the ring begins after it
+	head    int64         // the feed has seen the changes up to it
+	changed chan struct{} // closed when head moves
+	started chan struct{} // closed when head is known
+}
+
+// New returns a feed; Run makes it live.
+func New(cfg Config) *Feed {
+	if cfg.Poll == 0 {
+		cfg.Poll = time.Second
+	}
+	if cfg.Ring == 0 {
+		cfg.Ring = 20_000
+	}
+	if cfg.RingBytes == 0 {
+		cfg.RingBytes = 16 << 20
+	}
+	if cfg.CatchUps == 0 {
+		cfg.CatchUps = 4
+	}
+	return &Feed{
+		cfg: cfg, wake: make(chan struct{}, 1), catchUp: make(chan struct{}, cfg.CatchUps),
+		changed: make(chan struct{}), started: make(chan struct{}),
+	}
+}
+
+// Wake says that something was committed. It never blocks.
+func (f *Feed) Wake() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// batch is how many changes are read at once.
+const batch = 500
+
+// gather is how long the feed waits after it was woken, so that what is committed together is read
+// and passed on together.
+const gather = 5 * time.Millisecond
+
+// Run reads changes until ctx ends.
+func (f *Feed) Run(ctx context.Context) error {
+	poll := time.NewTicker(f.cfg.Poll)
+	defer poll.Stop()
+	for {
+		if err := f.advance(ctx); err != nil && ctx.Err() == nil {
+			f.cfg.Log.Error(err, "cannot read changes for the streams, will retry")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-poll.C:
+		case <-f.wake:
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(gather):
+			}
+		}
+	}
+}
+
+// advance reads what is new.
+func (f *Feed) advance(ctx context.Context) error {
+	last, err := f.cfg.History.LastChange(ctx)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	head := f.head
+	if !isClosed(f.started) {
+		head = last
+		f.from, f.head = last, last
+		close(f.started)
+	}
+	f.mu.Unlock()
+	for head < last {
+		messages, err := f.read(ctx, head)
+		if err != nil {
+			return err
+		}
+		if head = last; len(messages) == batch {
+			head = messages[batch-1].Seq
+		} else if len(messages) > 0 {
+			head = max(last, messages[len(messages)-1].Seq)
+		}
+		f.add(messages, head)
+	}
+	return nil
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// add appends to the ring, and drops what is too much.
+func (f *Feed) add(messages []*Message, head int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ring, f.head = append(f.ring, messages...), head
+	for _, m := range messages {
+		f.bytes += len(m.Frame)
+	}
+	drop := 0
+	for len(f.ring)-drop > f.cfg.Ring || f.bytes > f.cfg.RingBytes && drop < len(f.ring) {
+		f.bytes -= len(f.ring[drop].Frame)
+		f.from = f.ring[drop].Seq
+		f.ring[drop] = nil
+		drop++
+	}
+	f.ring = f.ring[drop:]
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// read reads a batch of changes from the history.
+func (f *Feed) read(ctx context.Context, after int64) ([]*Message, error) {
+	changes, err := f.cfg.History.EventChanges(ctx, after, batch)
+	if err != nil {
+		return nil, err
+	}
+	messages := make([]*Message, len(changes))
+	for i, c := range changes {
+		if messages[i], err = f.encode(c); err != nil {
+			return nil, err
+		}
+	}
+	return messages, nil
+}
+
+func (f *Feed) encode(c store.EventChange) (*Message, error) {
+	data, err := f.cfg.Encode(c.Event)
+	if err != nil {
+		return nil, fmt.Errorf("encode event %d: %w", c.Event.ID, err)
+	}
+	frame := make([]byte, 0, len(data)+48)
+	frame = append(frame, "id: "...)
+	frame = strconv.AppendInt(frame, c.Seq, 10)
+	frame = append(frame, "\nevent: event\ndata: "...)
+	at := len(frame)
+	frame = append(frame, data...)
+	frame = append(frame, "\n\n"...)
+	return &Message{Seq: c.Seq, At: c.At, Event: c.Event, Frame: frame, Data: frame[at : at+len(data)]}, nil
+}
+
+// Head is the newest number of the change sequence that the feed has seen.
+func (f *Feed) Head() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.head
+}
+
+// after returns the messages of the ring after a number, at most n of them, and the number that they
+// reach to. It is false if the ring begins later than that.
+func (f *Feed) after(seq int64, n int) (messages []*Message, to int64, changed chan struct{}, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if seq < f.from {
+		return nil, seq, f.changed, false
+	}
+	i := sort.Search(len(f.ring), func(i int) bool { return f.ring[i].Seq > seq })
+	messages = f.ring[i:min(i+n, len(f.ring))]
+	if i+n < len(f.ring) {
+		return messages, messages[len(messages)-1].Seq, f.changed, true
+	}
+	return messages, max(f.head, seq), f.changed, true
+}

@@ -1,0 +1,178 @@
+package feed
+
+import (
+	"context"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Filter selects events; empty fields select all.
+type Filter struct {
+	Namespace string
+	Type      incident.EventType
+	Status    incident.Status
+	Name      string // of the resource
+	Workload  string // its name
+}
+
+// Matches says whether the filter selects an event.
+func (f *Filter) Matches(e *incident.Event) bool {
+	return (f.Namespace == "" || f.Namespace == e.Resource.Namespace) && (f.Type == "" || f.Type == e.Type) &&
+		(f.Status == "" || f.Status == e.Status) && (f.Name == "" || f.Name == e.Resource.Name) &&
+		(f.Workload == "" || f.Workload == e.Workload.Name)
+}
+
+// Gap is a range of the change sequence that a reader missed: both ends included.
+type Gap struct {
+	From int64 `json:"from"`
+	To   int64 `json:"to"`
+	// Reason says why, in a sentence.
+	Reason string `json:"reason"`
+}
+
+// Batch is what a reader gets at once.
+type Batch struct {
+	Gap      *Gap       // before the messages; nil if nothing was missed
+	Messages []*Message // selected by the filter, in order
+	Position int64      // the reader has seen everything up to it
+}
+
+// Reader reads the changes after its position. It is for one goroutine.
+type Reader struct {
+	feed     *Feed
+	filter   Filter
+	position int64
+	checked  bool // that the history still has what comes after the position
+}
+
+// Where says where a reader begins.
+type Where struct {
+	After int64     // after this number; negative for the end
+	Since time.Time // if set: with the first change that was made at or after this time
+}
+
+// End is where a reader begins that wants only what is new.
+var End = Where{After: -1}
+
+// Read returns a reader. It waits until the feed is live.
+func (f *Feed) Read(ctx context.Context, filter Filter, where Where) (*Reader, error) {
+	select {
+	case <-f.started:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	r := &Reader{feed: f, filter: filter, position: where.After}
+	switch {
+	case !where.Since.IsZero():
+		first, err := f.cfg.History.ChangeAt(ctx, where.Since)
+		if err != nil {
+			return nil, err
+		}
+		r.position = first - 1
+	case where.After < 0:
+		r.position, r.checked = f.Head(), true
+	}
+	return r, nil
+}
+
+// Position is the number up to which the reader has seen everything.
+func (r *Reader) Position() int64 { return r.position }
+
+// Filter changes what the reader selects from now on.
+func (r *Reader) Filter(f Filter) { r.filter = f }
+
+// Next returns what comes next; it waits until there is something. Batches without messages tell
+// that the position moved far. ctx ends the wait.
+func (r *Reader) Next(ctx context.Context) (Batch, error) {
+	if !r.checked {
+		gap, err := r.check(ctx)
+		if err != nil || gap != nil {
+			return Batch{Gap: gap, Position: r.position}, err
+		}
+	}
+	began := r.position
+	for {
+		messages, to, changed, ok := r.feed.after(r.position, batch)
+		if !ok {
+			return r.catchUp(ctx)
+		}
+		r.position = to
+		if selected := r.selected(messages); len(selected) > 0 || r.position-began >= farther {
+			return Batch{Messages: selected, Position: r.position}, nil
+		}
+		if len(messages) == batch {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return Batch{Position: r.position}, ctx.Err()
+		}
+	}
+}
+
+// farther is how far a position moves without a message before the reader is told.
+const farther = 10_000
+
+func (r *Reader) selected(messages []*Message) []*Message {
+	if r.filter == (Filter{}) {
+		return messages
+	}
+	var selected []*Message
+	for _, m := range messages {
+		if r.filter.Matches(m.Event) {
+			selected = append(selected, m)
+		}
+	}
+	return selected
+}
+
+// check looks whether the history still has what comes after the position.
+func (r *Reader) check(ctx context.Context) (*Gap, error) {
+	last, err := r.feed.cfg.History.LastChange(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.position > last {
+		gap := &Gap{From: last + 1, To: r.position, Reason: "the position is of another history: what that one had is not here, and this one begins anew"}
+		r.position, r.checked = last, true
+		return gap, nil
+	}
+	first, err := r.feed.cfg.History.FirstChange(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.checked = true
+	if r.position >= first-1 {
+		return nil, nil //nolint:nilnil // nothing was missed
+	}
+	gap := &Gap{From: r.position + 1, To: first - 1, Reason: "the changes are older than the history is kept"}
+	r.position = first - 1
+	return gap, nil
+}
+
+// catchUp reads from the history what the ring does not have any more.
+func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
+	select {
+	case r.feed.catchUp <- struct{}{}:
+		defer func() { <-r.feed.catchUp }()
+	case <-ctx.Done():
+		return Batch{Position: r.position}, ctx.Err()
+	}
+	// What is read from the history now must not be told again by the ring, nor left out between both.
+	upTo := r.feed.Head()
+	messages, err := r.feed.read(ctx, r.position)
+	if err != nil {
+		return Batch{Position: r.position}, err
+	}
+	if len(messages) > 0 {
+		upTo = max(upTo, messages[len(messages)-1].Seq)
+	}
+	if len(messages) == batch {
+		upTo = messages[batch-1].Seq
+	}
+	r.position = max(r.position, upTo)
+	r.checked = false // the history may be shortened while a slow reader is behind
+	return Batch{Messages: r.selected(messages), Position: r.position}, nil
+}

@@ -1,0 +1,81 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// EventChange is a change of an event: it was recorded, or its status changed.
+type EventChange struct {
+	Seq   int64
+	At    time.Time
+	Event *incident.Event // with the status that the change gave it
+}
+
+// EventChanges returns the changes of events after a number, in order.
+func (s *Store) EventChanges(ctx context.Context, after int64, limit int) ([]EventChange, error) {
+	return query(ctx, s, "changes of events", func(row scanner) (EventChange, error) {
+		var c EventChange
+		var status string
+		var at int64
+		var err error
+		c.Event, err = scanEvent(leading{row, []any{&c.Seq, &status, &at}})
+		if err == nil {
+			c.Event.Status, c.At = incident.Status(status), fromMicros(at)
+		}
+		return c, err
+	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM changes c CROSS JOIN events e ON e.id = CAST(c.id AS BIGINT) "+
+		"WHERE c.kind = 'event' AND c.seq > ? ORDER BY c.seq LIMIT ?", after, limit)
+}
+
+// leading is a row with columns before those of the caller.
+type leading struct {
+	scanner
+	into []any
+}
+
+// Scan implements scanner.
+func (l leading) Scan(into ...any) error { return l.scanner.Scan(append(l.into, into...)...) }
+
+// FirstChange returns the oldest number of the change sequence that is kept; if nothing is, the next
+// one.
+func (s *Store) FirstChange(ctx context.Context) (int64, error) {
+	found, err := query(ctx, s, "the beginning of the change log", scanNumber, "SELECT seq FROM changes ORDER BY seq LIMIT 1")
+	if err != nil {
+		return 0, err
+	}
+	if len(found) == 1 {
+		return found[0], nil
+	}
+	last, err := s.LastChange(ctx)
+	return last + 1, err
+}
+
+// ChangeAt returns the number of the first change that was made at or after a time; if there is
+// none, the next one. The log is in the order of time, but for jumps of the clock.
+func (s *Store) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
+	from, err := s.FirstChange(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last, err := s.LastChange(ctx)
+	if err != nil {
+		return 0, err
+	}
+	to := last + 1
+	for from < to {
+		middle := from + (to-from)/2
+		at, err := query(ctx, s, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE seq >= ? ORDER BY seq LIMIT 1", middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case len(at) == 0 || at[0] >= micros(t):
+			to = middle
+		default:
+			from = middle + 1
+		}
+	}
+	return from, nil
+}
