@@ -55,7 +55,7 @@ func (f *apiFlags) connect(ctx context.Context) (*apiClient, error) {
 	}
 	base, err := url.Parse(f.Server)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, fmt.Errorf("--server is %q: write it as http://HOST:PORT or https://HOST:PORT", f.Server)
+		return nil, fmt.Errorf("--server is %q: write it as http://HOST:PORT or https://HOST:PORT", withoutSecrets(f.Server))
 	}
 	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) && !f.AllowPlainHTTP {
 		return nil, fmt.Errorf("the token would go to %s without TLS, for all on the way to read: use https, or add --allow-plain-http", base.Host)
@@ -115,12 +115,12 @@ func (c *apiClient) get(ctx context.Context, path string, query url.Values) ([]b
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask khook: %w", withoutURL(err))
+		return nil, fmt.Errorf("ask khook: %w", shownError{withoutURL(err)})
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
 	if err != nil {
-		return nil, fmt.Errorf("read khook's answer: %w", err)
+		return nil, fmt.Errorf("read khook's answer: %w", shownError{err})
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, explainReply(resp, body)
@@ -139,23 +139,58 @@ func withoutURL(err error) error {
 
 // explainReply says what an answer that is no success means, and what to do.
 func explainReply(resp *http.Response, body []byte) error {
-	var problem struct{ Detail string }
-	detail := ""
-	if json.Unmarshal(body, &problem) == nil {
-		detail = incident.Clean(problem.Detail, incident.MaxMessage)
-	}
+	detail, status := problemText(body), incident.Clean(resp.Status, maxStatus)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return fmt.Errorf(`khook does not know who you are: pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)" (%s)`, detail)
+		if detail != "" {
+			detail = " (" + detail + ")"
+		}
+		return fmt.Errorf(`khook does not know who you are: pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"%s`, detail)
+	case resp.StatusCode == http.StatusForbidden && detail == "":
+		return fmt.Errorf("you may not read this (%s): ask for a narrower --namespace, or for the right to read Hooks there", status)
 	case resp.StatusCode/100 == 3:
 		return fmt.Errorf("%s is elsewhere: set --server to %s", resp.Request.URL.Host, incident.Clean(resp.Header.Get("Location"), incident.MaxMessage))
 	case detail == "":
-		return fmt.Errorf("khook answered %s; is --server the address of its HTTP API?", resp.Status)
+		return fmt.Errorf("khook answered %s; is --server the address of its HTTP API?", status)
 	}
 	return errors.New(detail)
 }
 
-// read asks and decodes.
+// maxStatus bounds the status line that is shown, in bytes.
+const maxStatus = 100
+
+// problemText is what a problem document (RFC 9457) says: its detail, and of each wrong parameter its
+// name and what it accepts, where the detail does not say so already. It is empty if body is none.
+func problemText(body []byte) string {
+	var problem struct {
+		Detail string
+		Errors []struct{ Location, Message string }
+	}
+	if json.Unmarshal(body, &problem) != nil {
+		return ""
+	}
+	var parts []string
+	if len(problem.Errors) == 0 || problem.Detail != "validation failed" {
+		parts = append(parts, problem.Detail)
+	}
+	for _, e := range problem.Errors {
+		if e.Message != "" && !strings.Contains(problem.Detail, e.Message) {
+			parts = append(parts, strings.Replace(e.Location, "query.", "query parameter ", 1)+": "+e.Message)
+		}
+	}
+	return incident.Clean(strings.Join(parts, "; "), incident.MaxMessage)
+}
+
+// shownError is an error with words of the other side in it, such as names in its certificate: they
+// are to be read, not obeyed by the terminal.
+type shownError struct{ error }
+
+func (e shownError) Error() string { return incident.Clean(e.error.Error(), incident.MaxMessage) }
+
+// Unwrap keeps the cause.
+func (e shownError) Unwrap() error { return e.error }
+
+// fetch asks and decodes.
 func fetch[T any](ctx context.Context, c *apiClient, path string, query url.Values) (into T, raw json.RawMessage, err error) {
 	raw, err = c.get(ctx, path, query)
 	if err != nil {
