@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -79,7 +81,7 @@ func hookName(text, namespace string) (ns, name string, err error) {
 	if !ok {
 		ns, name = namespace, text
 	}
-	if ns == "" || name == "" || strings.ContainsAny(name, "/?#%") || strings.ContainsAny(ns, "?#%") {
+	if len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
 		return "", "", fmt.Errorf("%q names no Hook: write NAMESPACE/NAME", text)
 	}
 	return ns, name, nil

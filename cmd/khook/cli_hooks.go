@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -14,7 +15,17 @@ type hooksCmd struct {
 	Hook      string `arg:"" optional:"" name:"hook" help:"Show this Hook: NAMESPACE/NAME. With -o yaml: the manifest that kubectl apply takes."`
 	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
 	Limit     int    `help:"How many to show." default:"500"`
+	All       bool   `help:"Show all, up to --max."`
+	Max       int    `help:"How many --all shows at most." default:"10000"`
 	apiFlags
+}
+
+// Validate checks what kong can't.
+func (c *hooksCmd) Validate() error {
+	if c.Limit < 1 || c.Max < 1 {
+		return errors.New("--limit and --max must be at least 1")
+	}
+	return nil
 }
 
 // Run prints Hooks with their status and how they did, or their manifests.
@@ -39,14 +50,14 @@ func (c *hooksCmd) Run(ctx context.Context, io streams) error {
 	case c.Output == "yaml":
 		q.Set("format", "yaml")
 		text, err := client.get(ctx, path, q)
-		if err == nil {
-			_, err = io.out.Write(text)
+		if err != nil {
+			return err
 		}
-		return err
+		return p.yaml(text)
 	case c.Hook != "":
 		return showHook(ctx, client, p, path)
 	}
-	hooks, err := list[server.Hook](ctx, client, path, q, &listFlags{Limit: max(1, c.Limit)})
+	hooks, err := list[server.Hook](ctx, client, path, q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max})
 	if err != nil {
 		return err
 	}

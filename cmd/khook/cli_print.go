@@ -2,14 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
+	nodes "go.yaml.in/yaml/v3"
 	"golang.org/x/term"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/yaml"
@@ -44,14 +48,20 @@ func (p *display) raw(v any) error {
 	if err != nil {
 		return err
 	}
-	if p.form == "yaml" {
-		if text, err = yaml.JSONToYAML(text); err != nil {
-			return err
-		}
-	} else {
-		text = append(text, '\n')
+	text = append([]byte(escaped(string(text))), '\n')
+	if p.form != "yaml" {
+		_, err = p.out.Write(text)
+		return err
 	}
-	_, err = p.out.Write(text)
+	if text, err = yaml.JSONToYAML(text); err != nil {
+		return err
+	}
+	return p.yaml(text)
+}
+
+// yaml prints documents that mean the same as text.
+func (p *display) yaml(text []byte) error {
+	_, err := io.WriteString(p.out, harmlessYAML(string(text)))
 	return err
 }
 
@@ -66,7 +76,11 @@ const maxCell = 2048
 func (p *display) table(header []string, rows [][]string) error {
 	var text strings.Builder
 	w := tabwriter.NewWriter(&text, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(w, strings.Join(header, "\t"))
+	names := make([]string, len(header))
+	for i, name := range header {
+		names[i] = incident.Clean(name, maxCell)
+	}
+	fmt.Fprintln(w, strings.Join(names, "\t"))
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
@@ -101,25 +115,107 @@ func (p *display) field(name, value string) {
 	}
 }
 
-// block prints a text of several lines below a title.
+// block prints a text of several lines below a title, with their indentation and in full.
 func (p *display) block(title, text string) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	fmt.Fprintf(p.out, "\n%s\n", title)
-	for line := range strings.Lines(text) {
-		fmt.Fprintf(p.out, "  %s\n", incident.Clean(line, maxCell))
+	fmt.Fprintf(p.out, "\n%s\n", incident.Clean(title, maxCell))
+	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
+		line = strings.Map(withoutHarm, strings.ReplaceAll(line, "\t", "    "))
+		fmt.Fprintln(p.out, strings.TrimRight("  "+line, " \n"))
 	}
 }
 
-// age is how long ago a time was, as kubectl shows it.
+// age is how long ago a time was, as kubectl shows it. What the clock here has not reached yet is 0s old.
 func (p *display) age(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return duration.HumanDuration(p.now.Sub(t))
+	return duration.HumanDuration(max(0, p.now.Sub(t)))
 }
 
 func seconds(s float64) string {
 	return duration.HumanDuration(time.Duration(s * float64(time.Second)))
+}
+
+// harmful says whether a character is one that terminals obey or do not show: control characters
+// but the end of a line and the tab, and those that format, such as U+202E, which turns text around.
+func harmful(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Cf, r)
+}
+
+func withoutHarm(r rune) rune {
+	if harmful(r) {
+		return -1
+	}
+	return r
+}
+
+// escaped writes the harmful characters of JSON as JSON can.
+func escaped(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if !harmful(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+// harmlessYAML is text without harmful characters, as documents that mean the same. What is no YAML
+// loses them.
+func harmlessYAML(text string) string {
+	if !strings.ContainsFunc(text, harmful) {
+		return text
+	}
+	var b strings.Builder
+	from, to := nodes.NewDecoder(strings.NewReader(text)), nodes.NewEncoder(&b)
+	to.SetIndent(2)
+	for {
+		var doc nodes.Node
+		err := from.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		quoteHarm(&doc)
+		if err == nil {
+			err = to.Encode(&doc)
+		}
+		if err != nil {
+			return strings.Map(withoutHarm, text)
+		}
+	}
+	if to.Close() != nil {
+		return strings.Map(withoutHarm, text)
+	}
+	return yamlEscaped(b.String())
+}
+
+// quoteHarm double-quotes the scalars with harmful characters: only there can they be escaped.
+func quoteHarm(n *nodes.Node) {
+	if n.Kind == nodes.ScalarNode && strings.ContainsFunc(n.Value, harmful) {
+		n.Style = nodes.DoubleQuotedStyle
+	}
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	for _, child := range n.Content {
+		quoteHarm(child)
+	}
+}
+
+// yamlEscaped is escaped for YAML, which has no pairs of surrogates.
+func yamlEscaped(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if harmful(r) {
+			fmt.Fprintf(&b, `\U%08x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }

@@ -14,6 +14,7 @@ import (
 // statsCmd is khook stats.
 type statsCmd struct {
 	Summary statsSummaryCmd `cmd:"" default:"withargs" help:"How many events there were, by type."`
+	ByType  statsByTypeCmd  `cmd:"" help:"How many events of each type there were."`
 	Trends  statsTrendsCmd  `cmd:"" help:"How many events there were, over time."`
 	Hook    statsHookCmd    `cmd:"" help:"How a Hook did."`
 }
@@ -30,14 +31,32 @@ func (c *statsSummaryCmd) Run(ctx context.Context, io streams) error {
 	set(q, "namespace", c.Namespace)
 	return stats(ctx, io, &c.apiFlags, "/stats/events/summary", q, func(p *display, st *server.EventStats) error {
 		s := st.Summary
-		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n", s.TotalEvents, s.TimeRange, s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
-		var rows [][]string
-		for _, t := range incident.EventTypes() {
-			of := st.ByType[t]
-			rows = append(rows, []string{string(t), fmt.Sprint(of.Count), fmt.Sprintf("%.1f%%", of.Percentage), fmt.Sprint(of.Active), fmt.Sprint(of.Duplicates), fmt.Sprint(of.Resolved)})
-		}
-		return p.table([]string{"TYPE", "EVENTS", "SHARE", "FIRING", "DUPLICATES", "ENDED"}, rows)
+		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n",
+			s.TotalEvents, incident.Clean(s.TimeRange, maxCell), s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
+		return printByType(p, st)
 	})
+}
+
+type statsByTypeCmd struct {
+	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
+	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	apiFlags
+}
+
+// Run prints the counts of each type.
+func (c *statsByTypeCmd) Run(ctx context.Context, io streams) error {
+	q := url.Values{"timeRange": {c.Range}}
+	set(q, "namespace", c.Namespace)
+	return stats(ctx, io, &c.apiFlags, "/stats/events/by-type", q, printByType)
+}
+
+func printByType(p *display, st *server.EventStats) error {
+	var rows [][]string
+	for _, t := range incident.EventTypes() {
+		of := st.ByType[t]
+		rows = append(rows, []string{string(t), fmt.Sprint(of.Count), fmt.Sprintf("%.1f%%", of.Percentage), fmt.Sprint(of.Active), fmt.Sprint(of.Duplicates), fmt.Sprint(of.Resolved)})
+	}
+	return p.table([]string{"TYPE", "EVENTS", "SHARE", "FIRING", "DUPLICATES", "ENDED"}, rows)
 }
 
 // stats asks for a statistic and shows it.
