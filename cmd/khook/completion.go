@@ -33,13 +33,13 @@ func (c *completionCmd) Run(io streams, app *kong.Context) error {
 type completion struct {
 	path  string // such as "stats trends"; "" for khook itself
 	words []word
-	enums map[string][]string // values by flag
+	flags []*kong.Flag // those that take a value
 }
 
 type word struct{ text, help string }
 
 func completions(n *kong.Node, path string) []completion {
-	c := completion{path: path, enums: map[string][]string{}}
+	c := completion{path: path}
 	var all []completion
 	for _, child := range n.Children {
 		if child.Hidden {
@@ -48,21 +48,35 @@ func completions(n *kong.Node, path string) []completion {
 		c.words = append(c.words, word{child.Name, child.Help})
 		all = append(all, completions(child, strings.TrimSpace(path+" "+child.Name))...)
 	}
-	for _, f := range n.Flags {
-		if f.Hidden {
-			continue
-		}
-		c.words = append(c.words, word{"--" + f.Name, f.Help})
-		if f.Enum != "" {
-			c.enums["--"+f.Name] = strings.FieldsFunc(f.Enum, func(r rune) bool { return r == ',' })
-		}
+	for _, group := range n.AllFlags(true) {
+		c.add(group)
+	}
+	if n.DefaultCmd != nil {
+		c.add(n.DefaultCmd.Flags)
 	}
 	for _, a := range n.Positional {
-		for _, value := range strings.FieldsFunc(a.Enum, func(r rune) bool { return r == ',' }) {
+		for _, value := range values(a) {
 			c.words = append(c.words, word{value, ""})
 		}
 	}
 	return append(all, c)
+}
+
+func (c *completion) add(flags []*kong.Flag) {
+	for _, f := range flags {
+		if f.Hidden {
+			continue
+		}
+		c.words = append(c.words, word{"--" + f.Name, f.Help})
+		if !f.IsBool() {
+			c.flags = append(c.flags, f)
+		}
+	}
+}
+
+// values are what a flag or an argument can be, if that is one of a few words.
+func values(v *kong.Value) []string {
+	return strings.FieldsFunc(v.Enum, func(r rune) bool { return r == ',' })
 }
 
 func (c completion) texts() string {
@@ -73,12 +87,15 @@ func (c completion) texts() string {
 	return strings.Join(texts, " ")
 }
 
+// bashScript has no variable with a name that is special in zsh, such as path and words. Where a
+// flag's value can be anything, it offers no words, and the shell completes the names of files.
 func bashScript(commands []completion) string {
 	var b strings.Builder
 	b.WriteString(`_khook() {
-  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} path= w words=
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} at= w= offer=
+  if [[ $cur == = ]]; then cur=; elif [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi
   for w in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-    case "${path:+$path }$w" in
+    case "${at:+$at }$w" in
 `)
 	var paths []string
 	for _, c := range commands {
@@ -86,19 +103,23 @@ func bashScript(commands []completion) string {
 			paths = append(paths, fmt.Sprintf("%q", c.path))
 		}
 	}
-	fmt.Fprintf(&b, "      %s) path=\"${path:+$path }$w\";;\n    esac\n  done\n  case \"$path:$prev\" in\n", strings.Join(paths, "|"))
+	fmt.Fprintf(&b, "      %s) at=\"${at:+$at }$w\";;\n    esac\n  done\n  case \"$at:$prev\" in\n", strings.Join(paths, "|"))
 	for _, c := range commands {
-		for flag, values := range c.enums {
-			fmt.Fprintf(&b, "    %q) words=%q;;\n", c.path+":"+flag, strings.Join(values, " "))
+		for _, f := range c.flags {
+			names := fmt.Sprintf("%q", c.path+":--"+f.Name)
+			if f.Short != 0 {
+				names += fmt.Sprintf("|%q", c.path+":-"+string(f.Short))
+			}
+			fmt.Fprintf(&b, "    %s) offer=%q;;\n", names, strings.Join(values(f.Value), " "))
 		}
 	}
-	b.WriteString("    *) case \"$path\" in\n")
+	b.WriteString("    *) case \"$at\" in\n")
 	for _, c := range commands {
-		fmt.Fprintf(&b, "      %q) words=%q;;\n", c.path, c.texts())
+		fmt.Fprintf(&b, "      %q) offer=%q;;\n", c.path, c.texts())
 	}
 	b.WriteString(`    esac;;
   esac
-  COMPREPLY=($(compgen -W "$words" -- "$cur"))
+  COMPREPLY=($(compgen -W "$offer" -- "$cur"))
 }
 complete -o default -F _khook khook
 `)
@@ -122,15 +143,28 @@ end
 		at := quote("__khook_at " + c.path)
 		for _, w := range c.words {
 			name, isFlag := strings.CutPrefix(w.text, "--")
-			switch {
-			case isFlag && len(c.enums[w.text]) > 0:
-				fmt.Fprintf(&b, "complete -c khook -n %s -l %s -x -a %s -d %s\n", at, name, quote(strings.Join(c.enums[w.text], " ")), quote(w.help))
-			case isFlag:
-				fmt.Fprintf(&b, "complete -c khook -n %s -l %s -d %s\n", at, name, quote(w.help))
-			default:
+			if !isFlag {
 				fmt.Fprintf(&b, "complete -c khook -f -n %s -a %s -d %s\n", at, w.text, quote(w.help))
+				continue
 			}
+			fmt.Fprintf(&b, "complete -c khook -n %s -l %s%s -d %s\n", at, name, fishValue(c, name, quote), quote(w.help))
 		}
 	}
 	return b.String()
+}
+
+// fishValue says whether a flag takes a value, and which it can be.
+func fishValue(c completion, name string, quote func(string) string) string {
+	i := slices.IndexFunc(c.flags, func(f *kong.Flag) bool { return f.Name == name })
+	if i < 0 {
+		return ""
+	}
+	short := ""
+	if f := c.flags[i]; f.Short != 0 {
+		short = " -s " + string(f.Short)
+	}
+	if all := values(c.flags[i].Value); len(all) > 0 {
+		return short + " -x -a " + quote(strings.Join(all, " "))
+	}
+	return short + " -r"
 }
