@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
@@ -23,6 +25,7 @@ import (
 // api is the HTTP API of the process, on every replica.
 type api struct {
 	server   *server.Server
+	feed     *feed.Feed
 	listener net.Listener
 	kagent   *kagentCheck
 }
@@ -34,15 +37,19 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 	if address == "0" {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
-	a := &api{kagent: &kagentCheck{agents: p.agents}}
+	a := &api{
+		kagent: &kagentCheck{agents: p.agents},
+		feed:   feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed")}),
+	}
+	p.story.committed = a.feed.Wake
 	access, err := c.apiAccess(p.kube)
 	if err != nil {
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
-		Store: p.store, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: a.kagent},
+		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: a.kagent},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
-		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout},
+		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
 		Pprof: c.APIPprof, CertFile: c.APITLSCertFile, KeyFile: c.APITLSKeyFile, Drain: c.ShutdownTimeout,
 	})
 	if err != nil {
@@ -58,12 +65,11 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 func (a *api) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan struct{})
-	go func() { defer close(done); _ = every(ctx, kagentCheckEvery, a.kagent.look) }()
-	err := a.server.Run(ctx, a.listener)
-	cancel()
-	<-done
-	return err
+	var group errgroup.Group
+	group.Go(func() error { return every(ctx, kagentCheckEvery, a.kagent.look) })
+	group.Go(func() error { return a.feed.Run(ctx) })
+	group.Go(func() error { defer cancel(); return a.server.Run(ctx, a.listener) })
+	return group.Wait()
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.

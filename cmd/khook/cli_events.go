@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type eventsCmd struct {
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
 	Hook     string `help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
+	Follow   bool   `short:"f" help:"Show events as they happen, until Ctrl-C; with --since also those from then on."`
 	Sort     string `help:"Order: timestamp, eventType or resourceName; - for descending." default:"-timestamp" enum:"timestamp,-timestamp,eventType,-eventType,resourceName,-resourceName"`
 	listFlags
 	apiFlags
@@ -49,6 +51,12 @@ func (c *eventsCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	defer client.close()
+	if c.Follow {
+		if c.Hook != "" {
+			return errors.New("--follow shows the events of a namespace or of all: it can't be used with --hook")
+		}
+		return c.follow(ctx, io, client, q)
+	}
 	events, err := list[server.Event](ctx, client, path, q, &c.listFlags)
 	if err != nil {
 		return err

@@ -36,6 +36,11 @@ func (f *apiFlags) throughCluster(ctx context.Context, token string) (*apiClient
 	if err != nil {
 		return nil, err
 	}
+	if f.Timeout > 0 { // of finding khook; the answer has as long again
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.Timeout)
+		defer cancel()
+	}
 	pod, port, err := f.khookPod(ctx, clients)
 	if err != nil {
 		return nil, err
@@ -66,7 +71,7 @@ func contextToken(ctx context.Context, cfg *rest.Config) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("credentials of the kube context: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cfg.Host, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://nowhere.invalid/", nil) // it is never sent
 	if err != nil {
 		return "", err
 	}

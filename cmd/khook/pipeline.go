@@ -70,7 +70,7 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 	teller := hook.NewTeller(clients, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
 	return &pipeline{
 		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
-		story: &story{meters: m, status: status, teller: teller, store: st, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
+		story: &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil
 }
 

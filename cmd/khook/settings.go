@@ -95,15 +95,17 @@ type controllerCmd struct {
 	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`
 	Retention time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
 
-	APIBindAddress    string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
-	APIAuth           string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets (kubernetes), or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
-	APIOpenToAll      bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
-	APITLSCertFile    string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
-	APITLSKeyFile     string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
-	APIRateLimit      float64       `name:"api-rate-limit" help:"Requests a second of one client." default:"50" group:"HTTP API"`
-	APIRateBurst      int           `name:"api-rate-burst" help:"Requests of one client at once." default:"100" group:"HTTP API"`
-	APIRequestTimeout time.Duration `name:"api-request-timeout" help:"How long an answer may take." default:"15s" group:"HTTP API"`
-	APIPprof          bool          `name:"api-pprof" help:"Serve Go's profiles at /debug/pprof to those who may get that path." group:"HTTP API"`
+	APIBindAddress      string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
+	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets (kubernetes), or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
+	APIOpenToAll        bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
+	APITLSCertFile      string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
+	APITLSKeyFile       string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
+	APIRateLimit        float64       `name:"api-rate-limit" help:"Requests a second of one client." default:"50" group:"HTTP API"`
+	APIRateBurst        int           `name:"api-rate-burst" help:"Requests of one client at once." default:"100" group:"HTTP API"`
+	APIRequestTimeout   time.Duration `name:"api-request-timeout" help:"How long an answer may take." default:"15s" group:"HTTP API"`
+	APIMaxStreams       int           `name:"api-max-streams" help:"Live streams at the same time." default:"10000" group:"HTTP API"`
+	APIMaxClientStreams int           `name:"api-max-streams-per-client" help:"Live streams of one client at the same time." default:"100" group:"HTTP API"`
+	APIPprof            bool          `name:"api-pprof" help:"Serve Go's profiles at /debug/pprof to those who may get that path." group:"HTTP API"`
 
 	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`
 	HealthProbeBindAddress  string        `help:"Address of /healthz and /readyz; 0 turns them off." default:":8081" group:"Serving"`
@@ -247,8 +249,8 @@ func (c *controllerCmd) checkAPI() []error {
 	if (c.APITLSCertFile == "") != (c.APITLSKeyFile == "") {
 		errs = append(errs, errors.New("--api-tls-cert-file and --api-tls-key-file belong together: set both or none"))
 	}
-	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 {
-		errs = append(errs, errors.New("--api-rate-limit must be above 0, and --api-rate-burst at least 1"))
+	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxStreams < 1 || c.APIMaxClientStreams < 1 {
+		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst, --api-max-streams and --api-max-streams-per-client at least 1"))
 	}
 	return errs
 }

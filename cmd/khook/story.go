@@ -22,18 +22,21 @@ const storyBacklog = 1000
 // story passes on what was committed: to the dispatcher, the metrics, the status of the Hooks and
 // the Kubernetes Events on them.
 type story struct {
-	meters   *meters
-	status   *hook.StatusWriter
-	teller   *hook.Teller
-	store    *store.Store
-	log      logr.Logger
-	wake     func(ids ...string)
-	resolved chan []*incident.Incident
+	meters *meters
+	status *hook.StatusWriter
+	teller *hook.Teller
+	store  *store.Store
+	log    logr.Logger
+	wake   func(ids ...string)
+	// committed is called after each commit of the ledger; it must not block.
+	committed func()
+	resolved  chan []*incident.Incident
 }
 
 // applied is told of each commit of the ledger.
 func (s *story) applied(a ledger.Applied) {
 	s.meters.applied(a)
+	s.committed()
 	for _, d := range a.Deliveries {
 		s.wake(d.ID)
 		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,

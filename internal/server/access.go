@@ -112,6 +112,7 @@ func (s *Server) accessFailed(ctx context.Context, err error) error {
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		client := "address " + address(r)
+		tokenOfProtocol(r)
 		if s.cfg.Access != nil && !openRoute(routeOf(r.Context())) {
 			caller, err := s.cfg.Access.Authenticate(r)
 			if err != nil {

@@ -52,6 +52,7 @@ func (s *Server) OpenAPI() (asYAML, asJSON []byte, err error) {
 
 func (s *Server) registerRoutes() {
 	s.registerEvents()
+	s.registerStream()
 	s.registerStories()
 	s.registerStats()
 	s.registerHooks()

@@ -26,7 +26,7 @@ func (s *Server) chain() http.Handler {
 	h := http.Handler(s.mux)
 	for _, step := range []func(http.Handler) http.Handler{
 		s.timed, s.authenticate, wellFormed, acceptable, s.routed,
-		func(next http.Handler) http.Handler { return compress(next) },
+		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
 		s.limitAddress, s.observe,
 	} {
 		h = step(h)
@@ -34,9 +34,20 @@ func (s *Server) chain() http.Handler {
 	return h
 }
 
+// unlessStream serves by one handler, and live streams by the other.
+func unlessStream(usual, stream http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == streamPath {
+			stream.ServeHTTP(w, r)
+			return
+		}
+		usual.ServeHTTP(w, r)
+	})
+}
+
 // request is what is noted of a request on its way.
 type request struct {
-	id, route, caller string
+	id, route, caller, address string
 }
 
 type requestKey struct{}
@@ -57,7 +68,7 @@ func noteCaller(ctx context.Context, name string) { requestOf(ctx).caller = name
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		req := &request{id: idOf(r), route: "none"}
+		req := &request{id: idOf(r), route: "none", address: address(r)}
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -193,6 +204,7 @@ var produces = map[string][]string{
 	Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
 	Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
 	Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
+	streamPath:                         {sseType},
 	Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
 }
 
@@ -204,7 +216,7 @@ func acceptable(next http.Handler) http.Handler {
 			types = []string{"application/json", problemType}
 		}
 		accept := r.Header.Get("Accept")
-		if accept != "" && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
+		if accept != "" && !isUpgrade(r) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or "))
 			return
 		}
@@ -249,8 +261,8 @@ func wellFormed(next http.Handler) http.Handler {
 // timed ends what takes too long.
 func (s *Server) timed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/debug/") {
-			next.ServeHTTP(w, r) // a profile takes as long as it is asked for
+		if strings.HasPrefix(r.URL.Path, "/debug/") || r.URL.Path == streamPath {
+			next.ServeHTTP(w, r) // a profile takes as long as it is asked for, a stream as long as it is wanted
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.RequestTimeout)

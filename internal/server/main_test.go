@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/kubetest"
@@ -102,6 +103,11 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 			return hook.Validate(ctx, text, hook.ValidateOptions{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
 		},
 	}
+	cfg.Feed = feed.New(feed.Config{History: st, Encode: EncodeEvent, Log: logr.Discard()})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = cfg.Feed.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
 	for _, do := range change {
 		do(&cfg)
 	}

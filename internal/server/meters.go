@@ -16,6 +16,12 @@ type meters struct {
 	inFlight prometheus.Gauge
 	limited  *prometheus.CounterVec
 
+	streams   prometheus.Gauge
+	streamed  prometheus.Counter
+	coalesced prometheus.Counter
+	gaps      prometheus.Counter
+	streamLag prometheus.Histogram
+
 	answered, broken, open atomic.Int64 // the same for the health
 }
 
@@ -33,7 +39,12 @@ func newMeters(r prometheus.Registerer) *meters {
 			Name: "khook_http_requests_limited_total", Help: "Requests that were refused because a client sent too many.",
 		}, []string{"by"}),
 	}
-	r.MustRegister(m.requests, m.seconds, m.inFlight, m.limited)
+	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_stream_connections", Help: "Live streams that are open."})
+	m.streamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_total", Help: "Messages that were sent to live streams."})
+	m.coalesced = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_coalesced_total", Help: "Messages that live streams left out for a later one of the same event."})
+	m.gaps = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_gaps_total", Help: "Times that a live stream was told that it missed something."})
+	m.streamLag = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "khook_stream_lag_seconds", Help: "Time from a change to its way into a live stream.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)})
+	r.MustRegister(m.streams, m.streamed, m.coalesced, m.gaps, m.streamLag, m.requests, m.seconds, m.inFlight, m.limited)
 	return m
 }
 

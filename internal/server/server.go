@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -25,6 +26,7 @@ import (
 type Config struct {
 	Store  *store.Store
 	Hooks  client.Reader // of Hooks; its cache serves them
+	Feed   *feed.Feed    // of live streams; nil for none
 	Access Access        // who may read what; nil: everybody may read everything
 	State  State         // how khook does
 	// Validate checks manifests of Hooks.
@@ -53,7 +55,9 @@ type Limits struct {
 	RequestTimeout time.Duration // of one request; 15 s
 	MaxBody        int64         // bytes; 1 MiB
 	MaxHeader      int           // bytes; 32 KiB
-	MaxConnections int           // at the same time; 2,000
+	MaxConnections int           // at the same time; 20,000
+	Streams        int           // live streams at the same time; 10,000
+	ClientStreams  int           // of one client; 100
 }
 
 func (l Limits) withDefaults() Limits {
@@ -67,7 +71,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	set(&l.Burst, 100)
 	set(&l.MaxHeader, 32<<10)
-	set(&l.MaxConnections, 2000)
+	set(&l.MaxConnections, 20_000)
+	set(&l.Streams, 10_000)
+	set(&l.ClientStreams, 100)
 	if l.RequestTimeout == 0 {
 		l.RequestTimeout = 15 * time.Second
 	}
@@ -88,6 +94,9 @@ type Server struct {
 	health  healthCache
 	started time.Time
 	conns   connCount
+	streams *streamCount
+
+	stopping context.Context //nolint:containedctx // ends when the server is to end
 }
 
 // New returns a server; Run serves it.
@@ -97,7 +106,8 @@ func New(cfg Config) (*Server, error) {
 		cfg.Settings = map[string]any{}
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
-	s.limits = newLimiters(cfg.Limits)
+	s.limits, s.stopping = newLimiters(cfg.Limits), context.Background()
+	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.meters.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
 	s.registerRoutes()
 	if err := s.registerRaw(); err != nil {
@@ -115,6 +125,7 @@ const Base = "/api/v1"
 
 // Run serves on a listener until ctx ends; then requests under way may take Config.Drain.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	s.stopping = ctx
 	srv := &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 5 * time.Second,

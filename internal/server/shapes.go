@@ -21,6 +21,9 @@ func eventOf(e *incident.Event) Event {
 	}
 }
 
+// EncodeEvent makes the record of an event that live streams carry: the same as in lists.
+func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(eventOf(e)) }
+
 func decisionOf(d incident.Decision) Decision {
 	return Decision{EventID: d.EventID, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
 }

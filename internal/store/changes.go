@@ -42,15 +42,13 @@ func (l leading) Scan(into ...any) error { return l.scanner.Scan(append(l.into, 
 // FirstChange returns the oldest number of the change sequence that is kept; if nothing is, the next
 // one.
 func (s *Store) FirstChange(ctx context.Context) (int64, error) {
-	found, err := query(ctx, s, "the beginning of the change log", scanNumber, "SELECT seq FROM changes ORDER BY seq LIMIT 1")
+	// One statement: a commit between two would look as if what it wrote had been deleted.
+	found, err := query(ctx, s, "the beginning of the change log", scanNumber,
+		"SELECT coalesce((SELECT seq FROM changes ORDER BY seq LIMIT 1), (SELECT value + 1 FROM meta WHERE name = 'seq'))")
 	if err != nil {
 		return 0, err
 	}
-	if len(found) == 1 {
-		return found[0], nil
-	}
-	last, err := s.LastChange(ctx)
-	return last + 1, err
+	return found[0], nil
 }
 
 // ChangeAt returns the number of the first change that was made at or after a time; if there is

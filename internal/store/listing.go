@@ -104,14 +104,10 @@ func whereAll(conditions []string) string {
 // pageOf reads one page, and the total if it is asked for. The statements are not kept: filters can
 // be combined in many ways.
 func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan func(scanner) (T, error)) ([]T, Total, error) {
-	query, args := l.page(p)
-	rows, err := s.queries.QueryContext(ctx, query, args...)
+	text, args := l.page(p)
+	items, err := query(ctx, s, l.what, scan, text, args...)
 	if err != nil {
-		return nil, Total{}, s.explain(fmt.Errorf("list %s: %w", l.what, err))
-	}
-	items, err := collect(rows, scan)
-	if err != nil {
-		return nil, Total{}, s.explain(fmt.Errorf("list %s: %w", l.what, err))
+		return nil, Total{}, err
 	}
 	more := len(items) > p.Limit
 	if more {
@@ -123,10 +119,11 @@ func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan fun
 	case !more && p.After == nil && (len(items) > 0 || p.Offset == 0):
 		return items, Total{N: p.Offset + len(items)}, nil
 	}
-	query, args = l.count()
-	var n int
-	if err := s.queries.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
-		return nil, Total{}, s.explain(fmt.Errorf("count %s: %w", l.what, err))
+	text, args = l.count()
+	counted, err := query(ctx, s, "how many "+l.what+" there are", scanNumber, text, args...)
+	if err != nil {
+		return nil, Total{}, err
 	}
+	n := int(counted[0])
 	return items, Total{N: min(n, CountBound), AtLeast: n > CountBound, More: more}, nil
 }

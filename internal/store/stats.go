@@ -8,9 +8,25 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
+// takeTurn waits for a handle, first come first served: database/sql takes any of those who wait,
+// and lets some wait for very long.
+func (s *Store) takeTurn(ctx context.Context) (done func(), err error) {
+	select {
+	case s.turns <- struct{}{}:
+		return func() { <-s.turns }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // query runs a read of the HTTP API, on handles of its own: what people ask must not keep khook
 // from its work. The statement is not kept.
 func query[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
+	done, err := s.takeTurn(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", what, err)
+	}
+	defer done()
 	rows, err := s.queries.QueryContext(ctx, text, args...)
 	if err != nil {
 		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))

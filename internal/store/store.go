@@ -46,8 +46,9 @@ type Store struct {
 	file    os.FileInfo // as it was opened; nil in memory
 	write   *sql.DB
 	read    *sql.DB
-	queries *sql.DB  // reads of people, so that khook's own never wait for them
-	reads   prepared // statements of read
+	queries *sql.DB       // reads of people, so that khook's own never wait for them
+	turns   chan struct{} // holds a token for each of queries' handles that is in use
+	reads   prepared      // statements of read
 	damage  damage
 
 	turn     chan struct{} // holds one token while somebody writes; guards what follows
@@ -70,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	s := &Store{cfg: cfg, memory: cfg.Path == ":memory:", turn: make(chan struct{}, 1)}
+	s := &Store{cfg: cfg, memory: cfg.Path == ":memory:", turn: make(chan struct{}, 1), turns: make(chan struct{}, readers)}
 	if err := s.open(ctx); err != nil {
 		_ = s.Close()
 		return nil, explain(cfg.Path, err)

@@ -1,0 +1,111 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/kagent-dev/khook/internal/feed"
+)
+
+// streamCount bounds the streams, of all clients and of each.
+type streamCount struct {
+	most, mostEach int
+
+	mu       sync.Mutex
+	all      int
+	byClient map[string]int
+	changed  func(all int)
+}
+
+func (c *streamCount) enter(client string) (leave func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.byClient[client] >= c.mostEach:
+		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, which is the most: close one, or use one with a wider filter", c.mostEach))
+	case c.all >= c.most:
+		return nil, tooManyStreams(http.StatusServiceUnavailable, "too many streams are open: come back later")
+	}
+	c.all++
+	c.byClient[client]++
+	c.changed(c.all)
+	return func() { c.leave(client) }, nil
+}
+
+func (c *streamCount) leave(client string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all--
+	if c.byClient[client]--; c.byClient[client] == 0 {
+		delete(c.byClient, client)
+	}
+	c.changed(c.all)
+}
+
+// maxHeld bounds how many messages a pace holds back. Beyond it nothing more is read, which costs
+// nothing: the feed has it.
+const maxHeld = 2000
+
+// pace bounds the rate of messages. What is above it waits, and the changes of one event are put
+// together meanwhile: the last one wins.
+type pace struct {
+	limiter *rate.Limiter // nil for no bound
+	held    []*feed.Message
+}
+
+func newPace(perSecond float64) *pace {
+	if perSecond <= 0 {
+		return &pace{}
+	}
+	return &pace{limiter: rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond/4)))}
+}
+
+func (p *pace) empty() bool { return len(p.held) == 0 }
+func (p *pace) full() bool  { return len(p.held) >= maxHeld }
+
+// soon is when the next message may be sent.
+func (p *pace) soon() time.Duration {
+	r := p.limiter.Reserve()
+	defer r.Cancel()
+	return min(max(r.Delay(), 5*time.Millisecond), time.Second)
+}
+
+// pass returns what may be sent now, in order, and how many messages were made one with a later one.
+// A message is left out only for a later one of the same event: so a client that leaves at any moment
+// and comes back with the last ID misses nothing.
+func (p *pace) pass(messages []*feed.Message) (now []*feed.Message, coalesced int) {
+	if p.limiter == nil && len(p.held) == 0 {
+		return messages, 0
+	}
+	p.held = append(p.held, messages...)
+	before := len(p.held)
+	p.held = lastOfEachEvent(p.held)
+	coalesced = before - len(p.held)
+	n := 0
+	for n < len(p.held) && (p.limiter == nil || p.limiter.Allow()) {
+		n++
+	}
+	now, p.held = p.held[:n:n], p.held[n:]
+	return now, coalesced
+}
+
+func lastOfEachEvent(messages []*feed.Message) []*feed.Message {
+	last := make(map[int64]int64, len(messages))
+	for _, m := range messages {
+		last[m.Event.ID] = m.Seq
+	}
+	if len(last) == len(messages) {
+		return messages
+	}
+	kept := make([]*feed.Message, 0, len(last))
+	for _, m := range messages {
+		if last[m.Event.ID] == m.Seq {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}

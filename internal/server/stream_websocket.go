@@ -1,0 +1,230 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/coder/websocket"
+
+	"github.com/kagent-dev/khook/internal/feed"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// The subprotocols. Browsers can set no header: there the token is a second subprotocol.
+const (
+	streamProtocol = "khook.v1"
+	tokenProtocol  = "khook.bearer."
+)
+
+// tokenOfProtocol puts a token that came as a subprotocol where the others are.
+func tokenOfProtocol(r *http.Request) {
+	if !isUpgrade(r) || r.Header.Get("Authorization") != "" {
+		return
+	}
+	for _, list := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for p := range strings.SplitSeq(list, ",") {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(p), tokenProtocol); ok {
+				r.Header.Set("Authorization", "Bearer "+token)
+			}
+		}
+	}
+}
+
+// Message is what goes over a WebSocket, either way.
+type message struct {
+	Type   string          `json:"type"`
+	ID     int64           `json:"id,omitempty"`
+	Event  json.RawMessage `json:"event,omitempty"`
+	From   int64           `json:"from,omitempty"`
+	To     int64           `json:"to,omitempty"`
+	Reason string          `json:"reason,omitempty"`
+
+	Namespace    string             `json:"namespace,omitempty"`
+	EventType    incident.EventType `json:"eventType,omitempty"`
+	ResourceName string             `json:"resourceName,omitempty"`
+	Workload     string             `json:"workload,omitempty"`
+	Status       incident.Status    `json:"status,omitempty"`
+	MaxRate      float64            `json:"maxRate,omitempty"`
+}
+
+// maxControl bounds a message of a client, in bytes.
+const maxControl = 4096
+
+// ws writes to a WebSocket.
+type ws struct {
+	conn *websocket.Conn
+	ctx  context.Context //nolint:containedctx // of the stream
+
+	mu      sync.Mutex
+	asked   []message // by the client, not yet looked at
+	wakeful context.CancelFunc
+}
+
+// maxAsked bounds how many messages of a client wait.
+const maxAsked = 16
+
+func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}})
+	if err != nil {
+		return // Accept has answered
+	}
+	conn.SetReadLimit(maxControl)
+	ctx, cancel := st.server.until(context.WithoutCancel(r.Context()))
+	defer cancel()
+	ctx, gone := context.WithCancelCause(ctx)
+	defer gone(nil)
+	out := &ws{conn: conn, ctx: ctx}
+	st.out, st.control = out, func(ctx context.Context) error { return st.obey(ctx, out) }
+	done := make(chan struct{})
+	go func() { defer close(done); gone(out.listen(ctx)) }()
+	err = st.loop(ctx, func() (context.Context, context.CancelFunc) {
+		wait, cancel := context.WithTimeout(ctx, st.patience())
+		out.mu.Lock()
+		out.wakeful = cancel
+		if len(out.asked) > 0 {
+			cancel()
+		}
+		out.mu.Unlock()
+		return wait, cancel
+	})
+	out.end(err)
+	gone(nil)
+	<-done
+}
+
+// end closes the connection, and says why.
+func (w *ws) end(err error) {
+	code, reason := websocket.StatusInternalError, "khook could not read its history"
+	switch {
+	case errors.Is(err, errStops):
+		code, reason = websocket.StatusServiceRestart, fmt.Sprintf("khook stops: come back in %d ms", comeBack())
+	case errors.Is(err, errNoRight):
+		code, reason = websocket.StatusPolicyViolation, errNoRight.Error()
+	case errors.Is(err, context.DeadlineExceeded):
+		code, reason = websocket.StatusPolicyViolation, "too slow: come back with the last id"
+	case websocket.CloseStatus(err) != -1:
+		code, reason = websocket.StatusNormalClosure, ""
+	}
+	_ = w.conn.Close(code, reason)
+}
+
+// listen takes what the client sends, until it leaves.
+func (w *ws) listen(ctx context.Context) error {
+	for {
+		kind, text, err := w.conn.Read(ctx)
+		if err != nil {
+			return err
+		}
+		m := message{Type: "error", Reason: "send a text with a JSON object"}
+		if kind == websocket.MessageText {
+			m = readControl(text)
+		}
+		w.mu.Lock()
+		if len(w.asked) < maxAsked {
+			w.asked = append(w.asked, m)
+		}
+		if w.wakeful != nil {
+			w.wakeful()
+		}
+		w.mu.Unlock()
+	}
+}
+
+// readControl reads a message of a client; what is wrong with it is in a message of type error.
+func readControl(text []byte) message {
+	var m message
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	wrong := func(format string, args ...any) message {
+		return message{Type: "error", Reason: incident.Clean(fmt.Sprintf(format, args...), incident.MaxMessage)}
+	}
+	switch err := d.Decode(&m); {
+	case err != nil:
+		return wrong("%v; send {\"type\": \"filter\", ...} with namespace, eventType, resourceName, workload, status and maxRate", err)
+	case m.Type != "filter":
+		return wrong("there is no message of type %q: send one of type filter", m.Type)
+	case m.EventType != "" && !m.EventType.Valid():
+		return wrong("eventType is %q: it must be one of %v", m.EventType, incident.EventTypes())
+	case m.Status != "" && !slices.Contains([]incident.Status{incident.Firing, incident.Duplicate, incident.Resolved}, m.Status):
+		return wrong("status is %q: it must be firing, duplicate or resolved", m.Status)
+	case m.MaxRate < 0 || m.MaxRate > 1000:
+		return wrong("maxRate must be from 0 to 1000")
+	case m.ID != 0 || m.Event != nil || m.From != 0 || m.To != 0 || m.Reason != "":
+		return wrong("a filter has namespace, eventType, resourceName, workload, status and maxRate only")
+	}
+	return m
+}
+
+// obey does what the client asked for.
+func (st *session) obey(ctx context.Context, out *ws) error {
+	out.mu.Lock()
+	asked := out.asked
+	out.asked = nil
+	out.mu.Unlock()
+	for _, m := range asked {
+		if m.Type == "filter" {
+			if err := st.server.allow(ctx, m.Namespace); err != nil {
+				m = message{Type: "error", Reason: err.Error()}
+			} else {
+				st.namespace = m.Namespace
+				st.reader.Filter(feed.Filter{Namespace: m.Namespace, Type: m.EventType, Status: m.Status, Name: m.ResourceName, Workload: m.Workload})
+				held := st.rate.held
+				st.rate = newPace(m.MaxRate)
+				st.rate.held = held
+				m.ID = st.reader.Position()
+			}
+		}
+		if err := out.send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *ws) send(m message) error {
+	text, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return w.write(text)
+}
+
+func (w *ws) write(text []byte) error {
+	ctx, cancel := context.WithTimeout(w.ctx, writeLimit)
+	defer cancel()
+	return w.conn.Write(ctx, websocket.MessageText, text)
+}
+
+func (w *ws) ready(position int64) error { return w.send(message{Type: "ready", ID: position}) }
+
+func (w *ws) events(messages []*feed.Message) error {
+	var text []byte
+	for _, m := range messages {
+		text = append(fmt.Appendf(text[:0], `{"type":"event","id":%d,"event":`, m.Seq), m.Data...)
+		if err := w.write(append(text, '}')); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *ws) gap(g feed.Gap, position int64) error {
+	return w.send(message{Type: "gap", ID: position, From: g.From, To: g.To, Reason: g.Reason})
+}
+
+// position is a heartbeat: the client answers the ping, or is gone.
+func (w *ws) position(position int64) error {
+	if err := w.send(message{Type: "position", ID: position}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(w.ctx, writeLimit)
+	defer cancel()
+	return w.conn.Ping(ctx)
+}
