@@ -71,7 +71,11 @@ func (f *Feed) Read(ctx context.Context, filter Filter, where Where) (*Reader, e
 		}
 		r.position = first - 1
 	case where.After < 0:
-		r.position, r.checked = f.Head(), true
+		last, err := f.cfg.History.LastChange(ctx) // which the feed may not have seen yet
+		if err != nil {
+			return nil, err
+		}
+		r.position, r.checked = last, true
 	}
 	return r, nil
 }
