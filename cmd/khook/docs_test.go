@@ -346,3 +346,38 @@ func (e *example) asks(method, path string) bool {
 	posts := strings.Contains(e.script, "--data") || strings.Contains(e.script, "-X POST")
 	return posts == (method == "post") && regexp.MustCompile(`\$KHOOK`+pattern+`(["'?\s]|$)`).MatchString(e.script)
 }
+
+// TestTheGoSnippetOfTheDocsFollowsAStream runs the program of docs/api.md as a reader would.
+func TestTheGoSnippetOfTheDocsFollowsAStream(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "api.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?ms)^```go\n(.*?)^```$").FindSubmatch(text)
+	if found == nil {
+		t.Fatal("docs/api.md has no program in Go")
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), found[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(dir, "follow"), filepath.Join(dir, "main.go"))
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	khook := storyOfTheDocs(t)
+	var out syncBuffer
+	follow := exec.CommandContext(t.Context(), filepath.Join(dir, "follow"))
+	follow.Env = append(os.Environ(), "KHOOK="+khook.base, "TOKEN="+allReader(t, namespace(t)))
+	follow.Stdout = &out
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = follow.Process.Kill(); _ = follow.Wait() })
+	eventually(t, "the program prints the events", func() error {
+		if !strings.Contains(out.String(), `"eventType":"oom-kill"`) {
+			return fmt.Errorf("%s", out.String())
+		}
+		return nil
+	})
+}
