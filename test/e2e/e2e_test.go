@@ -67,15 +67,16 @@ func connect(t *testing.T) client.WithWatch {
 }
 
 // startKhook runs khook until the test ends; kill ends it before, as a crash would.
-func startKhook(t *testing.T, dir, kagent string) (kill func()) {
+func startKhook(t *testing.T, dir, kagent string, args ...string) (kill func()) {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(dir, "khook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(cmp.Or(os.Getenv("KHOOK"), "../../bin/khook"), "controller", "--no-leader-elect", "--log-format", "text",
+	flags := []string{"controller", "--no-leader-elect", "--log-format", "text",
 		"--kagent-url", kagent, "--database", filepath.Join(dir, "khook.db"), "--stabilization", "45s",
-		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0", "--api-bind-address", "127.0.0.1:0")
+		"--metrics-bind-address", "127.0.0.1:0", "--health-probe-bind-address", "127.0.0.1:0", "--api-bind-address", "127.0.0.1:0"}
+	cmd := exec.Command(cmp.Or(os.Getenv("KHOOK"), "../../bin/khook"), append(flags, args...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
