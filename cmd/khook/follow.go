@@ -53,7 +53,7 @@ func (f *follower) run(ctx context.Context, handle func(frame) error) error {
 		var refused *refusedError
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		case errors.As(err, &refused) && refused.final():
 			return err
 		case errors.Is(err, errHandled):

@@ -163,7 +163,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 				}
 				return err
 			}
-			for take(ctx) == nil { //nolint:revive // until the end is known
+			for take(ctx) == nil { // until the end is known
 			}
 			rest, _ := read(t, r, to, func() {})
 			readings[i].lines = append(readings[i].lines, rest...)

@@ -127,7 +127,6 @@ type session struct {
 	checked   time.Time // when the right was last asked for
 	out       transport
 	control   func(context.Context) error // takes what the client asks for; nil if it can't
-	interrupt context.CancelFunc
 }
 
 // transport writes messages in the form of the stream.
@@ -148,7 +147,7 @@ func (st *session) loop(ctx context.Context, interrupted func() (context.Context
 			return err
 		}
 		wait, cancel := interrupted()
-		b, err := st.next(wait)
+		b, err := st.next(wait) //nolint:contextcheck // it is made of ctx
 		cancel()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

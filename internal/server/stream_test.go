@@ -168,7 +168,9 @@ func TestStreamsAreBoundedAndClientsAreToldToComeBack(t *testing.T) {
 }
 
 func TestThePaceOfAStreamPutsChangesOfOneEventTogether(t *testing.T) {
-	message := func(seq, event int64) *feed.Message { return &feed.Message{Seq: seq, Event: &incident.Event{ID: event}} }
+	message := func(seq, event int64) *feed.Message {
+		return &feed.Message{Seq: seq, Event: &incident.Event{ID: event}}
+	}
 	p := newPace(4) // one at once
 	got, coalesced := p.pass([]*feed.Message{message(1, 1), message(2, 2), message(3, 1), message(4, 3)})
 	if len(got) != 1 || got[0].Seq != 2 || coalesced != 1 || p.empty() {

@@ -20,7 +20,7 @@ import (
 // The subprotocols. Browsers can set no header: there the token is a second subprotocol.
 const (
 	streamProtocol = "khook.v1"
-	tokenProtocol  = "khook.bearer."
+	tokenProtocol  = "khook.bearer." //nolint:gosec // no token, but what stands before one
 )
 
 // tokenOfProtocol puts a token that came as a subprotocol where the others are.
@@ -181,7 +181,7 @@ func (st *session) obey(ctx context.Context, out *ws) error {
 				m.ID = st.reader.Position()
 			}
 		}
-		if err := out.send(m); err != nil {
+		if err := out.send(m); err != nil { //nolint:contextcheck // it has that of the stream
 			return err
 		}
 	}

@@ -89,7 +89,7 @@ func sameAsTheHistory(t *testing.T, page context.Context, url string) {
 		}
 		ids = append(ids, s.ID)
 	}
-	resp, err := http.Get(url + "?sort=timestamp") //nolint:noctx // a test
+	resp, err := http.Get(url + "?sort=timestamp")
 	if err != nil {
 		t.Fatal(err)
 	}
