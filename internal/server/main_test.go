@@ -31,7 +31,13 @@ var world struct {
 	client client.Client
 }
 
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+func TestMain(m *testing.M) {
+	if kind := os.Getenv(asFanout); kind != "" {
+		beFanout(kind)
+		return
+	}
+	os.Exit(runTests(m))
+}
 
 func runTests(m *testing.M) int {
 	env, err := kubetest.Start("../../config/crd")
