@@ -40,7 +40,7 @@ func ask(s *Server, method, target, body string, headers ...string) *httptest.Re
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "http://khook/", strings.NewReader(body))
 	if strings.HasPrefix(target, streamPath) { // which does not end by itself
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		r = r.WithContext(ctx)
 	}

@@ -114,6 +114,9 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = cfg.Feed.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
+	if _, err := cfg.Feed.Read(t.Context(), feed.Filter{}, feed.End); err != nil { // it is live
+		t.Fatal(err)
+	}
 	for _, do := range change {
 		do(&cfg)
 	}
