@@ -28,10 +28,7 @@ type eventsCmd struct {
 
 // Run prints events.
 func (c *eventsCmd) Run(ctx context.Context, io streams) error {
-	q, err := c.query(time.Now())
-	if err != nil {
-		return err
-	}
+	q := c.query(time.Now())
 	set(q, "eventType", c.Type)
 	set(q, "status", c.Status)
 	set(q, "resourceName", c.Resource)

@@ -27,19 +27,26 @@ type listFlags struct {
 
 const maxPage = 1000 // items that the API answers with at once
 
+// Validate checks what kong can't.
+func (f *listFlags) Validate() error {
+	_, err := model.ParseDuration(f.Since)
+	switch {
+	case f.Since != "" && err != nil:
+		return fmt.Errorf("--since is %q: write it such as 30m, 2h or 7d", f.Since)
+	case f.Since != "" && !f.Start.IsZero():
+		return errors.New("--since and --start both say where to begin: use one of them")
+	case f.Limit < 1 || f.Max < 1:
+		return errors.New("--limit and --max must be at least 1")
+	}
+	return nil
+}
+
 // query is what the flags ask for.
-func (f *listFlags) query(now time.Time) (url.Values, error) {
+func (f *listFlags) query(now time.Time) url.Values {
 	q := url.Values{}
 	set(q, "namespace", f.Namespace)
 	start := f.Start
-	if f.Since != "" {
-		d, err := model.ParseDuration(f.Since)
-		if err != nil {
-			return nil, fmt.Errorf("--since is %q: write it such as 30m, 2h or 7d", f.Since)
-		}
-		if !start.IsZero() {
-			return nil, errors.New("--since and --start both say where to begin: use one of them")
-		}
+	if d, err := model.ParseDuration(f.Since); err == nil && f.Since != "" {
 		start = now.Add(-time.Duration(d))
 	}
 	if !start.IsZero() {
@@ -48,10 +55,7 @@ func (f *listFlags) query(now time.Time) (url.Values, error) {
 	if !f.End.IsZero() {
 		q.Set("endTime", f.End.UTC().Format(time.RFC3339))
 	}
-	if f.Limit < 1 || f.Max < 1 {
-		return nil, errors.New("--limit and --max must be at least 1")
-	}
-	return q, nil
+	return q
 }
 
 func set(q url.Values, name, value string) {

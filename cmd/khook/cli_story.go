@@ -25,10 +25,7 @@ type incidentsCmd struct {
 
 // Run prints incidents, or the story of one.
 func (c *incidentsCmd) Run(ctx context.Context, io streams) error {
-	q, err := c.query(time.Now())
-	if err != nil {
-		return err
-	}
+	q := c.query(time.Now())
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
@@ -131,10 +128,7 @@ type deliveriesCmd struct {
 
 // Run prints deliveries, or the story of one.
 func (c *deliveriesCmd) Run(ctx context.Context, io streams) error {
-	q, err := c.query(time.Now())
-	if err != nil {
-		return err
-	}
+	q := c.query(time.Now())
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err

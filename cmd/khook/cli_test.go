@@ -81,10 +81,17 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
 	for args, says := range map[string]string{
-		"events --since soon": "--since", "events --start 2026-01-01T00:00:00Z --since 1h": "use one of them", "events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "nothing with that ID",
+		"events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "nothing with that ID",
 		"stats --range 99d": "timeRange", "hooks " + s.shop + "/other": "no Hook other",
 	} {
 		if code, _, errs := khook(t, append(strings.Fields(args), flags...)...); code != 1 || !strings.Contains(errs, says) {
+			t.Errorf("%s: %d %s", args, code, errs)
+		}
+	}
+	for args, says := range map[string]string{
+		"events --since soon": "--since", "events --start 2026-01-01T00:00:00Z --since 1h": "use one of them", "incidents --limit 0": "--limit", "deliveries --since soon": "--since",
+	} {
+		if code, _, errs := khook(t, append(strings.Fields(args), flags...)...); code != 2 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)
 		}
 	}
