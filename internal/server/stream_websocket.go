@@ -60,7 +60,7 @@ const maxControl = 4096
 // ws writes to a WebSocket.
 type ws struct {
 	conn *websocket.Conn
-	ctx  context.Context //nolint:containedctx // of the stream
+	ctx  context.Context //nolint:containedctx // of the stream, without its end: that is told first
 
 	mu      sync.Mutex
 	asked   []message // by the client, not yet looked at
@@ -80,10 +80,12 @@ func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	ctx, gone := context.WithCancelCause(ctx)
 	defer gone(nil)
-	out := &ws{conn: conn, ctx: ctx}
+	out := &ws{conn: conn, ctx: context.WithoutCancel(ctx)} // a write that is canceled takes the connection with it
 	st.out, st.control = out, func(ctx context.Context) error { return st.obey(ctx, out) }
+	hear, deaf := context.WithCancel(context.WithoutCancel(ctx))
+	defer deaf()
 	done := make(chan struct{})
-	go func() { defer close(done); gone(out.listen(ctx)) }()
+	go func() { defer close(done); gone(out.listen(hear)) }()
 	err = st.loop(ctx, func() (context.Context, context.CancelFunc) {
 		wait, cancel := context.WithTimeout(ctx, st.patience())
 		out.mu.Lock()
@@ -95,7 +97,7 @@ func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return wait, cancel
 	})
 	out.end(err)
-	gone(nil)
+	deaf()
 	<-done
 }
 
