@@ -241,7 +241,6 @@ func (c *cluster) Agent(_ context.Context, a incident.AgentRef) error {
 
 func TestValidateAsksTheClusterOnceForEachQuestion(t *testing.T) {
 	lookup := &cluster{
-		namespaces: map[string]error{"shop": errors.New("namespace shop is not there: create it")},
 		agents: map[string]error{
 			"kagent/gone": errors.New("agent kagent/gone is not there: create it"),
 			"kagent/lost": fmt.Errorf("agent kagent/lost: kagent does not answer: %w", ErrUnknown),
@@ -251,9 +250,7 @@ func TestValidateAsksTheClusterOnceForEachQuestion(t *testing.T) {
 		"---\n" + hookText("b", "{eventType: probe-failed, agentId: kagent/medic, prompt: Look}", "{eventType: oom-kill, agentId: other/medic, prompt: Look}")
 	r := Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy, Lookup: lookup})
 	want := []string{
-		"1:3 shop/a metadata.namespace: namespace shop is not there: create it",
 		"1:7 shop/a spec.eventConfigurations[1].agentId: agent kagent/gone is not there: create it",
-		"2:12 shop/b metadata.namespace: namespace shop is not there: create it",
 		"2:16 shop/b spec.eventConfigurations[1].agentId: agent other/medic is in a namespace that hooks may not call",
 	}
 	got := told(r.Errors)
@@ -269,6 +266,17 @@ func TestValidateAsksTheClusterOnceForEachQuestion(t *testing.T) {
 	}
 	if lookup.asked != 4 {
 		t.Errorf("asked %d times, want 4", lookup.asked)
+	}
+}
+
+func TestValidateTellsNothingOfAgentsToWhoMayNotUseTheNamespace(t *testing.T) {
+	lookup := &cluster{
+		namespaces: map[string]error{"shop": errors.New("you may not list Hooks in namespace shop")},
+		agents:     map[string]error{"kagent/gone": errors.New("agent kagent/gone is not there: create it")},
+	}
+	r := Validate(t.Context(), []byte(hookText("a", "{eventType: pod-restart, agentId: kagent/gone, prompt: Look}")), ValidateOptions{Policy: policy, Lookup: lookup})
+	if diff := cmp.Diff([]string{"1:3 shop/a metadata.namespace: you may not list Hooks in namespace shop"}, told(r.Errors)); diff != "" || lookup.asked != 1 {
+		t.Errorf("asked %d times\n%s", lookup.asked, diff)
 	}
 }
 
