@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +60,12 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	if err := holds(page, fmt.Sprintf(follow, ns.Name)); err != nil {
 		t.Fatal(err)
 	}
+	if err := holds(page, "window.logged = []; console.log = (...words) => logged.push(words.join(' ')); true"); err != nil {
+		t.Fatal(err)
+	}
+	if err := holds(page, snippet(t)+"; true"); err != nil {
+		t.Fatal(err)
+	}
 	await(t, "the stream begins", func() error { return holds(page, "window.ready === true") })
 	crash := func(name string) {
 		t.Helper()
@@ -68,11 +76,26 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	}
 	crash("before")
 	await(t, "the browser sees the first crash", func() error { return sees(page, "before-") })
+	await(t, "the snippet of the docs logs it", func() error { return holds(page, "logged.some(l => l.includes('restarted'))") })
 	kill()
 	crash("meanwhile")
 	startKhook(t, dir, kagent.URL, args...)
 	await(t, "the browser comes back and sees what happened meanwhile", func() error { return sees(page, "meanwhile-") })
 	sameAsTheHistory(t, page, "http://"+address+"/api/v1/events/"+ns.Name)
+}
+
+// snippet is the first one for browsers in docs/api.md.
+func snippet(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile("(?ms)^```js\n(.*?)^```$").FindSubmatch(text)
+	if found == nil {
+		t.Fatal("docs/api.md has no snippet for browsers")
+	}
+	return string(found[1])
 }
 
 // sameAsTheHistory holds what the browser saw against a query afterwards: each event once, in order.
