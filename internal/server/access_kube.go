@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apiserver/pkg/apis/apiserver"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -80,6 +82,9 @@ func (a *kubeAccess) Authenticate(r *http.Request) (Caller, error) {
 
 // notAsked says whether the error is about asking, rather than about the token.
 func notAsked(err error) bool {
+	if all, ok := err.(utilerrors.Aggregate); ok { //nolint:errorlint // which errors.As does not look into
+		return slices.ContainsFunc(all.Errors(), notAsked)
+	}
 	var transport *url.Error
 	var refused apierrors.APIStatus
 	return errors.As(err, &transport) || errors.As(err, &refused) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)

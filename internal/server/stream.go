@@ -96,11 +96,14 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 		defer leave()
 		r, w := humago.Unwrap(hctx)
 		st := &session{server: s, request: r, reader: reader, namespace: in.Namespace, rate: newPace(in.MaxRate), checked: time.Now()}
-		if isUpgrade(r) {
+		switch {
+		case isUpgrade(r):
 			st.serveWebSocket(w, r)
-			return
+		case r.Method == http.MethodHead:
+			w.Header().Set("Content-Type", sseType) // that is all of it
+		default:
+			st.serveSSE(w, r)
 		}
-		st.serveSSE(w, r)
 	}}, nil
 }
 

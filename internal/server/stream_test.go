@@ -136,6 +136,11 @@ func TestAStreamOfServerSentEvents(t *testing.T) {
 	again.wants(fmt.Sprintf("id: %d", last), "event: ready")
 	again.wants(`"namespace":"pay"`)
 	again.wants(`"namespace":"shop"`)
+	head, err := http.Head(l.base + streamPath)
+	if err != nil || head.StatusCode != http.StatusOK || head.Header.Get("Content-Type") != sseType {
+		t.Fatalf("HEAD: %+v %v", head, err)
+	}
+	head.Body.Close()
 	for path, word := range map[string]string{
 		"?after=x": "after", "?after=1&since=2026-01-01T00:00:00Z": "since", "?status=open": "status", "?limit=5": "limit", "?maxRate=5000": "maxRate",
 	} {
