@@ -21,9 +21,9 @@ import (
 	"github.com/kagent-dev/khook/internal/server"
 )
 
-// TestEveryStreamTellsEverythingOnceInOrderWhateverHappens lets many clients with random filters,
+// TestFR4EveryStreamTellsEverythingOnceInOrderWhateverHappens lets many clients with random filters,
 // speeds and disconnects follow while Pods fail and khook is killed and started again.
-func TestEveryStreamTellsEverythingOnceInOrderWhateverHappens(t *testing.T) {
+func TestFR4EveryStreamTellsEverythingOnceInOrderWhateverHappens(t *testing.T) {
 	const clients, kills, podsPerKill = 200, 3, 8
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	namespaces, dir := []string{namespace(t), namespace(t)}, t.TempDir()
@@ -188,7 +188,7 @@ func (c *streamClient) take(f frame) {
 	}
 }
 
-func TestEventsFollowShowsEachEventOnceOverARestart(t *testing.T) {
+func TestFR4EventsFollowShowsEachEventOnceOverARestart(t *testing.T) {
 	ns, dir := namespace(t), t.TempDir()
 	address := freeAddress(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
