@@ -143,14 +143,23 @@ func (f *Feed) advance(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if head = last; len(messages) == batch {
-			head = messages[batch-1].Seq
-		} else if len(messages) > 0 {
-			head = max(last, messages[len(messages)-1].Seq)
-		}
+		head = reach(messages, last)
 		f.add(messages, head)
 	}
 	return nil
+}
+
+// reach is the number up to which a batch has everything, if it was read when the sequence had come
+// to last at least. A full one may have left something out after its last message.
+func reach(messages []*Message, last int64) int64 {
+	n := len(messages)
+	switch n {
+	case 0:
+		return last
+	case batch:
+		return messages[n-1].Seq
+	}
+	return max(last, messages[n-1].Seq)
 }
 
 func isClosed(c chan struct{}) bool {

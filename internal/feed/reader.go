@@ -165,18 +165,12 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 		return Batch{Position: r.position}, ctx.Err()
 	}
 	// What is read from the history now must not be told again by the ring, nor left out between both.
-	upTo := r.feed.Head()
+	head := r.feed.Head()
 	messages, err := r.feed.read(ctx, r.position)
 	if err != nil {
 		return Batch{Position: r.position}, err
 	}
-	if len(messages) > 0 {
-		upTo = max(upTo, messages[len(messages)-1].Seq)
-	}
-	if len(messages) == batch {
-		upTo = messages[batch-1].Seq
-	}
-	r.position = max(r.position, upTo)
+	r.position = max(r.position, reach(messages, head))
 	r.checked = false // the history may be shortened while a slow reader is behind
 	return Batch{Messages: r.selected(messages), Position: r.position}, nil
 }

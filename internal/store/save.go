@@ -31,6 +31,8 @@ type saving struct {
 	log    [][]any
 	events map[eventCount]int64
 	hooks  map[hookCount]int64
+
+	decided map[int64]decided // the events that decisions are about, by their ID
 }
 
 type eventCount struct {
@@ -47,7 +49,7 @@ type hookCount struct {
 // Save writes changes, and for each of them the change log and the counters. An event whose key
 // is known is an error: ask KnownKeys first, in the same transaction.
 func (tx *Tx) Save(ctx context.Context, c *Changes) error {
-	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}}
+	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]decided, len(c.Events))}
 	if err := s.saveEvents(ctx, c.Events); err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func (tx *Tx) Save(ctx context.Context, c *Changes) error {
 	if err := s.saveDeliveries(ctx, c.Deliveries); err != nil {
 		return err
 	}
-	if err := s.saveDecisions(ctx, c); err != nil {
+	if err := s.saveDecisions(ctx, c.Decisions); err != nil {
 		return err
 	}
 	if err := s.saveCounts(ctx); err != nil {
@@ -85,6 +87,7 @@ func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error
 	rows := make([][]any, 0, len(events))
 	for _, e := range events {
 		rows = append(rows, eventRow(e))
+		s.decided[e.ID] = decided{micros(e.At), string(e.Type), true}
 		s.change(e.ID, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
 		s.events[eventCount{s.minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
@@ -201,20 +204,16 @@ type decisionKey struct {
 
 // newDecisions leaves out those that are recorded already, so that each is counted once. Those
 // about the events of the same Save are new without asking.
-func (s *saving) newDecisions(ctx context.Context, c *Changes) ([]incident.Decision, error) {
-	fresh := make(map[int64]bool, len(c.Events))
-	for _, e := range c.Events {
-		fresh[e.ID] = true
-	}
-	seen := make(map[decisionKey]bool, len(c.Decisions))
-	kept := make([]incident.Decision, 0, len(c.Decisions))
-	for _, d := range c.Decisions {
+func (s *saving) newDecisions(ctx context.Context, decisions []incident.Decision) ([]incident.Decision, error) {
+	seen := make(map[decisionKey]bool, len(decisions))
+	kept := make([]incident.Decision, 0, len(decisions))
+	for _, d := range decisions {
 		key := decisionKey{d.EventID, d.Hook, d.Config}
 		if seen[key] {
 			continue
 		}
 		seen[key] = true
-		if !fresh[d.EventID] {
+		if !s.decided[d.EventID].fresh {
 			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE event_id = ? AND hook_ns = ? AND hook = ? AND config = ?",
 				d.EventID, d.Hook.Namespace, d.Hook.Name, d.Config)
 			if err != nil {
@@ -231,30 +230,27 @@ func (s *saving) newDecisions(ctx context.Context, c *Changes) ([]incident.Decis
 
 // decided is what a decision's row has of its event.
 type decided struct {
-	at   int64
-	kind string
+	at    int64
+	kind  string
+	fresh bool // the event is of the same Save
 }
 
-// decidedEvents returns what the rows of decisions have of their events.
-func (s *saving) decidedEvents(ctx context.Context, c *Changes, decisions []incident.Decision) (map[int64]decided, error) {
-	events := make(map[int64]decided, len(c.Events))
-	for _, e := range c.Events {
-		events[e.ID] = decided{micros(e.At), string(e.Type)}
-	}
+// lookUpDecided reads the events of decisions that are of an earlier Save.
+func (s *saving) lookUpDecided(ctx context.Context, decisions []incident.Decision) error {
 	for _, d := range decisions {
-		if _, known := events[d.EventID]; known {
+		if _, known := s.decided[d.EventID]; known {
 			continue
 		}
 		found, err := rowsOf(ctx, s.tx, func(row scanner) (e decided, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE id = ?", d.EventID)
 		if err != nil {
-			return nil, fmt.Errorf("look up event %d: %w", d.EventID, err)
+			return fmt.Errorf("look up event %d: %w", d.EventID, err)
 		}
-		events[d.EventID] = decided{}
+		s.decided[d.EventID] = decided{}
 		if len(found) == 1 {
-			events[d.EventID] = found[0]
+			s.decided[d.EventID] = found[0]
 		}
 	}
-	return events, nil
+	return nil
 }
 
 // hookEvent is an event that a hook decided about.
@@ -264,11 +260,7 @@ type hookEvent struct {
 }
 
 // leading says which of the decisions are the first of their hook about their event.
-func (s *saving) leading(ctx context.Context, c *Changes, decisions []incident.Decision) ([]int64, error) {
-	fresh := make(map[int64]bool, len(c.Events))
-	for _, e := range c.Events {
-		fresh[e.ID] = true
-	}
+func (s *saving) leading(ctx context.Context, decisions []incident.Decision) ([]int64, error) {
 	leads, seen := make([]int64, len(decisions)), make(map[hookEvent]bool, len(decisions))
 	for i, d := range decisions {
 		key := hookEvent{d.EventID, d.Hook}
@@ -276,7 +268,7 @@ func (s *saving) leading(ctx context.Context, c *Changes, decisions []incident.D
 			continue
 		}
 		seen[key] = true
-		if !fresh[d.EventID] {
+		if !s.decided[d.EventID].fresh {
 			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE event_id = ? AND hook_ns = ? AND hook = ?", d.EventID, d.Hook.Namespace, d.Hook.Name)
 			if err != nil {
 				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
@@ -290,8 +282,8 @@ func (s *saving) leading(ctx context.Context, c *Changes, decisions []incident.D
 	return leads, nil
 }
 
-func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
-	decisions, err := s.newDecisions(ctx, c)
+func (s *saving) saveDecisions(ctx context.Context, made []incident.Decision) error {
+	decisions, err := s.newDecisions(ctx, made)
 	if err != nil {
 		return err
 	}
@@ -299,19 +291,19 @@ func (s *saving) saveDecisions(ctx context.Context, c *Changes) error {
 		hook     incident.HookRef
 		incident string
 	}
-	events, err := s.decidedEvents(ctx, c, decisions)
-	if err != nil {
+	if err := s.lookUpDecided(ctx, decisions); err != nil {
 		return err
 	}
-	leads, err := s.leading(ctx, c, decisions)
+	leads, err := s.leading(ctx, decisions)
 	if err != nil {
 		return err
 	}
 	seen := map[pair]bool{}
 	rows, concerned := make([][]any, 0, len(decisions)), [][]any{}
 	for i, d := range decisions {
+		of := s.decided[d.EventID]
 		rows = append(rows, []any{
-			d.EventID, events[d.EventID].at, events[d.EventID].kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
+			d.EventID, of.at, of.kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {
