@@ -26,24 +26,6 @@ type Caller interface{ GetName() string }
 // ErrUnknownCaller is returned for a request that does not prove who sent it.
 var ErrUnknownCaller = errors.New("unknown caller")
 
-type callerKey struct{}
-
-func withCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
-}
-
-func callerOf(ctx context.Context) Caller {
-	c, _ := ctx.Value(callerKey{}).(Caller)
-	return c
-}
-
-func callerName(ctx context.Context) string {
-	if c := callerOf(ctx); c != nil {
-		return c.GetName()
-	}
-	return ""
-}
-
 // allow returns an error unless the caller may read in a namespace, or in all if it is empty.
 func (s *Server) allow(ctx context.Context, namespace string) error {
 	if s.cfg.Access == nil {
@@ -111,7 +93,6 @@ func (s *Server) accessFailed(ctx context.Context, err error) error {
 // authenticate finds out who calls, for all routes but those that are open.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		client := "address " + address(r)
 		tokenOfProtocol(r)
 		if s.cfg.Access != nil && !openRoute(routeOf(r.Context())) {
 			caller, err := s.cfg.Access.Authenticate(r)
@@ -119,11 +100,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 				s.refuseUnknown(w, r, err)
 				return
 			}
-			client = "user " + caller.GetName()
-			noteCaller(r.Context(), caller.GetName())
-			r = r.WithContext(withCaller(r.Context(), caller))
+			requestOf(r.Context()).caller = caller
 		}
-		if wait, ok := s.limits.byName.allow(client); !ok {
+		if wait, ok := s.limits.byName.allow(clientOf(r.Context())); !ok {
 			s.meters.limited.WithLabelValues("client").Inc()
 			tooMany(w, wait)
 			return

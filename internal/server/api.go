@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net/http"
-	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -86,8 +85,6 @@ func get[I, O any](s *Server, id, path, tag, summary, description string, handle
 func mayMiss(op *huma.Operation) {
 	op.Errors = append(append([]int{}, op.Errors...), http.StatusNotFound)
 }
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 // DocumentVersion is the version in the document of docs/openapi.yaml, which is of no build.
 const DocumentVersion = "v1"

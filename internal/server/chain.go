@@ -47,7 +47,8 @@ func unlessStream(usual, stream http.Handler) http.Handler {
 
 // request is what is noted of a request on its way.
 type request struct {
-	id, route, caller, address string
+	id, route, address string
+	caller             Caller // nil while it is not known
 }
 
 type requestKey struct{}
@@ -60,9 +61,27 @@ func requestOf(ctx context.Context) *request {
 	return r
 }
 
-func requestID(ctx context.Context) string        { return requestOf(ctx).id }
-func routeOf(ctx context.Context) string          { return requestOf(ctx).route }
-func noteCaller(ctx context.Context, name string) { requestOf(ctx).caller = name }
+func requestID(ctx context.Context) string  { return requestOf(ctx).id }
+func routeOf(ctx context.Context) string    { return requestOf(ctx).route }
+func callerOf(ctx context.Context) Caller   { return requestOf(ctx).caller }
+func callerName(ctx context.Context) string { return requestOf(ctx).callerName() }
+
+// callerName is "" while the caller is not known.
+func (r *request) callerName() string {
+	if r.caller == nil {
+		return ""
+	}
+	return r.caller.GetName()
+}
+
+// clientOf names who sent a request, for limits.
+func clientOf(ctx context.Context) string {
+	r := requestOf(ctx)
+	if r.caller != nil {
+		return "user " + r.callerName()
+	}
+	return "address " + r.address
+}
 
 // observe gives the request an ID, answers a panic, and logs and counts the request when it is over.
 func (s *Server) observe(next http.Handler) http.Handler {
@@ -102,7 +121,7 @@ func (s *Server) done(r *http.Request, req *request, rec *recorder, took time.Du
 	}
 	s.meters.observe(req.route, r.Method, code, took)
 	s.cfg.Log.V(accessLevel(req.route, code)).Info("request", "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
-		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", address(r), "user", incident.Clean(req.caller, maxLogged))
+		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", req.address, "user", incident.Clean(req.callerName(), maxLogged))
 }
 
 // accessLevel keeps what is asked every few seconds out of the log, while it goes well.
@@ -154,7 +173,7 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 func (s *Server) limitAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wait, ok := s.limits.byAddress.allow(address(r)); !ok {
+		if wait, ok := s.limits.byAddress.allow(requestOf(r.Context()).address); !ok {
 			s.meters.limited.WithLabelValues("address").Inc()
 			tooMany(w, wait)
 			return

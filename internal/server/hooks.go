@@ -9,6 +9,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -70,10 +71,10 @@ func (s *Server) registerHooks() {
 		}
 	}
 	huma.Register(s.api, doc("/hooks", "listHooks", "List Hooks", "With status, conditions and how they did in the last 24 hours; by namespace and name.",
-		huma.SchemaFromType(schemas, typeOf[Page[Hook]]())), s.listHooks)
+		huma.SchemaFromType(schemas, reflect.TypeFor[Page[Hook]]())), s.listHooks)
 	huma.Register(s.api, doc("/hooks/{namespace}/{name}", "getHook", "Get a Hook", "With status, conditions and how it did in the last 24 hours.",
-		huma.SchemaFromType(schemas, typeOf[Hook]()), http.StatusNotFound), s.getHook)
-	s.registerValidate(schemas)
+		huma.SchemaFromType(schemas, reflect.TypeFor[Hook]()), http.StatusNotFound), s.getHook)
+	s.registerValidate()
 }
 
 func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*rawAnswer, error) {
@@ -237,7 +238,7 @@ type validateInput struct {
 	RawBody     []byte `contentType:"application/yaml"`
 }
 
-func (s *Server) registerValidate(huma.Registry) {
+func (s *Server) registerValidate() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "validateHooks", Method: http.MethodPost, Path: Base + "/hooks/validate", Tags: []string{tagHooks}, Summary: "Check Hooks before they are applied",
 		Description: "YAML or JSON, one or several documents, at most 1 MiB. The rules are those of the CRD and of the controller; nothing is stored. " +

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"reflect"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -12,7 +13,7 @@ import (
 
 // registerOpen registers the health, which needs no caller.
 func registerOpen(s *Server) {
-	schema := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[Health]())
+	schema := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[Health]())
 	body := func(text string) *huma.Response {
 		return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 	}
@@ -57,7 +58,7 @@ func (s *Server) describe(id, path, tag, summary, description string, contentTyp
 		OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tag}, Summary: summary, Description: description,
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: bodies}},
 	}
-	problem := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, typeOf[huma.ErrorModel]())
+	problem := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[huma.ErrorModel]())
 	for _, code := range append([]int{http.StatusInternalServerError}, usual...) {
 		op.Responses[fmt.Sprint(code)] = &huma.Response{Description: http.StatusText(code), Content: map[string]*huma.MediaType{problemType: {Schema: problem}}}
 	}

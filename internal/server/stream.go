@@ -252,15 +252,6 @@ func isUpgrade(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket")
 }
 
-// clientOf names who sent a request, for limits.
-func clientOf(ctx context.Context) string {
-	r := requestOf(ctx)
-	if r.caller != "" {
-		return "user " + r.caller
-	}
-	return "address " + r.address
-}
-
 func tooManyStreams(status int, detail string) error {
 	return huma.ErrorWithHeaders(huma.NewError(status, detail), http.Header{"Retry-After": {fmt.Sprint(5 + rand.IntN(10))}}) //nolint:gosec // only to spread
 }
