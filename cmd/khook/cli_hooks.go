@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -21,12 +20,7 @@ type hooksCmd struct {
 }
 
 // Validate checks what kong can't.
-func (c *hooksCmd) Validate() error {
-	if c.Limit < 1 || c.Max < 1 {
-		return errors.New("--limit and --max must be at least 1")
-	}
-	return nil
-}
+func (c *hooksCmd) Validate() error { return checkLimits(c.Limit, c.Max) }
 
 // Run prints Hooks with their status and how they did, or their manifests.
 func (c *hooksCmd) Run(ctx context.Context, io streams) error {

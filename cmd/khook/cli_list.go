@@ -35,7 +35,12 @@ func (f *listFlags) Validate() error {
 		return fmt.Errorf("--since is %q: write it such as 30m, 2h or 7d", f.Since)
 	case f.Since != "" && !f.Start.IsZero():
 		return errors.New("--since and --start both say where to begin: use one of them")
-	case f.Limit < 1 || f.Max < 1:
+	}
+	return checkLimits(f.Limit, f.Max)
+}
+
+func checkLimits(limit, most int) error {
+	if limit < 1 || most < 1 {
 		return errors.New("--limit and --max must be at least 1")
 	}
 	return nil
@@ -82,12 +87,8 @@ func list[T any](ctx context.Context, c *apiClient, path string, query url.Value
 	all := &found[T]{raw: []json.RawMessage{}}
 	for {
 		query.Set("limit", strconv.Itoa(min(want-len(all.items), maxPage)))
-		_, raw, err := fetch[server.Page[json.RawMessage]](ctx, c, path, query)
+		page, _, err := fetch[server.Page[json.RawMessage]](ctx, c, path, query)
 		if err != nil {
-			return nil, err
-		}
-		var page server.Page[json.RawMessage]
-		if err := json.Unmarshal(raw, &page); err != nil {
 			return nil, err
 		}
 		if len(all.items) == 0 {

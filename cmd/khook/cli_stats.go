@@ -19,17 +19,26 @@ type statsCmd struct {
 	Hook    statsHookCmd    `cmd:"" help:"How a Hook did."`
 }
 
-type statsSummaryCmd struct {
+// rangeFlags say what a statistic is about.
+type rangeFlags struct {
 	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
 	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+}
+
+func (f *rangeFlags) query() url.Values {
+	q := url.Values{"timeRange": {f.Range}}
+	set(q, "namespace", f.Namespace)
+	return q
+}
+
+type statsSummaryCmd struct {
+	rangeFlags
 	apiFlags
 }
 
 // Run prints the summary.
 func (c *statsSummaryCmd) Run(ctx context.Context, io streams) error {
-	q := url.Values{"timeRange": {c.Range}}
-	set(q, "namespace", c.Namespace)
-	return stats(ctx, io, &c.apiFlags, "/stats/events/summary", q, func(p *display, st *server.EventStats) error {
+	return stats(ctx, io, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *server.EventStats) error {
 		s := st.Summary
 		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n",
 			s.TotalEvents, incident.Clean(s.TimeRange, maxCell), s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
@@ -38,16 +47,13 @@ func (c *statsSummaryCmd) Run(ctx context.Context, io streams) error {
 }
 
 type statsByTypeCmd struct {
-	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	rangeFlags
 	apiFlags
 }
 
 // Run prints the counts of each type.
 func (c *statsByTypeCmd) Run(ctx context.Context, io streams) error {
-	q := url.Values{"timeRange": {c.Range}}
-	set(q, "namespace", c.Namespace)
-	return stats(ctx, io, &c.apiFlags, "/stats/events/by-type", q, printByType)
+	return stats(ctx, io, &c.apiFlags, "/stats/events/by-type", c.query(), printByType)
 }
 
 func printByType(p *display, st *server.EventStats) error {
@@ -78,17 +84,16 @@ func stats[T any](ctx context.Context, io streams, f *apiFlags, path string, q u
 }
 
 type statsTrendsCmd struct {
-	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
-	Interval  string `help:"Width of a bucket, such as 15m or 1h; chosen by the range if empty." placeholder:"DURATION"`
-	By        string `help:"What is counted apart: type or namespace." default:"type" enum:"type,namespace"`
+	rangeFlags
+	Interval string `help:"Width of a bucket, such as 15m or 1h; chosen by the range if empty." placeholder:"DURATION"`
+	By       string `help:"What is counted apart: type or namespace." default:"type" enum:"type,namespace"`
 	apiFlags
 }
 
 // Run prints the trends.
 func (c *statsTrendsCmd) Run(ctx context.Context, io streams) error {
-	q := url.Values{"timeRange": {c.Range}, "by": {c.By}}
-	set(q, "namespace", c.Namespace)
+	q := c.query()
+	set(q, "by", c.By)
 	set(q, "interval", c.Interval)
 	return stats(ctx, io, &c.apiFlags, "/stats/trends", q, printTrends)
 }

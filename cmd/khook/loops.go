@@ -75,14 +75,20 @@ func (p *pipeline) measure(ctx context.Context, d *dispatch.Dispatcher) error {
 		if size, err := p.store.Size(ctx); err == nil {
 			p.story.meters.storeSize.Set(float64(size))
 		}
-		if oldest, err := p.store.OldestPending(ctx); err == nil {
-			age := 0.0
-			if !oldest.IsZero() {
-				age = time.Since(oldest).Seconds()
-			}
-			p.story.meters.oldest.Set(age)
+		if age, err := p.oldestPending(ctx); err == nil {
+			p.story.meters.oldest.Set(age.Seconds())
 		}
 	})
+}
+
+// oldestPending is how long the oldest delivery has waited whose agent was not reached yet; 0 if there
+// is none.
+func (p *pipeline) oldestPending(ctx context.Context) (time.Duration, error) {
+	since, err := p.store.OldestPending(ctx)
+	if err != nil || since.IsZero() {
+		return 0, err
+	}
+	return max(0, time.Since(since)), nil
 }
 
 // watchConfig is the client configuration of the watches: they live long, and are few.

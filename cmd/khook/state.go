@@ -30,9 +30,8 @@ func (s *state) Kagent() server.KagentHealth { return s.kagent.health() }
 // Pipeline implements server.State.
 func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
 	h := server.PipelineHealth{State: "standby", PartHealth: server.PartHealth{Status: server.Healthy}}
-	if oldest, err := s.store.OldestPending(ctx); err == nil && !oldest.IsZero() {
-		h.OldestPendingSeconds = max(0, time.Since(oldest).Seconds())
-	}
+	oldest, _ := s.oldestPending(ctx) // what keeps it from being known is told of the history
+	h.OldestPendingSeconds = oldest.Seconds()
 	work := s.working.Load()
 	if work == nil {
 		return h
@@ -46,8 +45,8 @@ func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
 		h.PartHealth = server.PartHealth{Status: server.Unhealthy, Reason: err.Error()}
 	case work.dispatcher.BreakerOpen():
 		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: "calls wait because kagent failed repeatedly"}
-	case h.OldestPendingSeconds > stuckAfter.Seconds():
-		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", time.Duration(h.OldestPendingSeconds)*time.Second)}
+	case oldest > stuckAfter:
+		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", oldest.Truncate(time.Second))}
 	}
 	return h
 }
@@ -92,10 +91,8 @@ func (s *state) Queues(ctx context.Context) []server.Queue {
 	for _, w := range work.source.Health() {
 		waiting = max(waiting, w.Waiting)
 	}
-	pending := server.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting()}
-	if oldest, err := s.store.OldestPending(ctx); err == nil && !oldest.IsZero() {
-		pending.OldestAgeSeconds = max(0, time.Since(oldest).Seconds())
-	}
+	oldest, _ := s.oldestPending(ctx)
+	pending := server.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting(), OldestAgeSeconds: oldest.Seconds()}
 	return []server.Queue{
 		{Name: "signals-to-record", Depth: waiting}, {Name: "delivery-steps-due", Depth: work.dispatcher.Queued()}, pending, stories,
 	}
