@@ -53,7 +53,10 @@ func (e *rpcError) Error() string {
 }
 
 // garbledError is an answer that is none.
-type garbledError struct{ reason string }
+type garbledError struct {
+	reason string
+	large  bool // it is larger than is allowed
+}
 
 func (e *garbledError) Error() string { return e.reason }
 

@@ -31,13 +31,14 @@ type dialect struct {
 	v1         bool   // A2A 1.0 on the wire, else 0.3
 	rest       bool   // has /api/sessions and /api/tasks
 	idempotent bool   // the same message ID sent again is the same task
+	hitl       bool   // asks for approvals by its extension
 }
 
 var dialects = map[string]dialect{
 	Kagent05:   {name: Kagent05, path: "api/a2a", slash: "/", rest: true},
 	Kagent097:  {name: Kagent097, path: "api/a2a", slash: "/", rest: true, v1: true},
-	KagentMain: {name: KagentMain, path: "api/a2a", slash: "/", v1: true},
-	Kagent10:   {name: Kagent10, path: "agents", v1: true, idempotent: true},
+	KagentMain: {name: KagentMain, path: "api/a2a", slash: "/", v1: true, hitl: true},
+	Kagent10:   {name: Kagent10, path: "agents", v1: true, idempotent: true, hitl: true},
 }
 
 // peer is what is known of one agent.

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
@@ -17,23 +18,40 @@ func (c *Client) Task(ctx context.Context, ref incident.AgentRef, taskID string)
 	})
 }
 
-// task asks the agent, and where it does not know the task kagent's own store.
+// How many messages of a task's history are asked for: one more than are kept, to know of it, and
+// where they are too large, or do not matter, enough to find the agent's last.
+const (
+	maxHistory   = MaxEntries + 1
+	shortHistory = 10
+)
+
+// task asks the agent, and where it does not know the task kagent's own store. A history that makes
+// the answer too large must not hide how the task does.
 func (c *Client) task(ctx context.Context, p peer, taskID string) (Task, error) {
-	transport, params := c.transport(p)
-	got, err := transport.GetTask(ctx, params, &a2a.GetTaskRequest{ID: a2a.TaskID(taskID), HistoryLength: new(maxHistory)})
+	task, err := c.taskWith(ctx, p, taskID, maxHistory)
+	var garbled *garbledError
+	if errors.As(err, &garbled) && garbled.large {
+		return c.taskWith(ctx, p, taskID, shortHistory)
+	}
 	var rpc *rpcError
 	if errors.As(err, &rpc) && rpc.code == codeTaskNotFound && p.dialect.rest {
 		if stored, restErr := c.restTask(ctx, p, taskID); restErr == nil {
 			return stored, nil
 		}
 	}
+	return task, err
+}
+
+func (c *Client) taskWith(ctx context.Context, p peer, taskID string, history int) (Task, error) {
+	transport, params := c.transport(p)
+	got, err := transport.GetTask(ctx, params, &a2a.GetTaskRequest{ID: a2a.TaskID(taskID), HistoryLength: &history})
 	if err != nil {
 		return Task{}, err
 	}
 	if string(got.ID) != taskID {
-		return Task{}, &garbledError{"the answer is about another task"}
+		return Task{}, &garbledError{reason: "the answer is about another task"}
 	}
-	return convert(got, p.dialect.name)
+	return convert(got, p.dialect.name, history)
 }
 
 // Cancel asks the agent to stop. A task that has ended meanwhile is returned as it ended.
@@ -52,15 +70,16 @@ func (c *Client) Cancel(ctx context.Context, ref incident.AgentRef, taskID strin
 			return Task{}, explain(op, err, false)
 		}
 		if string(got.ID) != taskID {
-			return Task{}, explain(op, &garbledError{"the answer is about another task"}, false)
+			return Task{}, explain(op, &garbledError{reason: "the answer is about another task"}, false)
 		}
-		task, err := convert(got, p.dialect.name)
+		task, err := convert(got, p.dialect.name, math.MaxInt) // no length can be asked for
 		return task, explain(op, err, false)
 	})
 }
 
 // Follow reads the task's stream, and calls update at each news, with the state and at most a
-// part of the answer. It returns the whole task when it has ended or waits for a person, and an
+// part of the answer. What was said (Entries, Heard) is in it as at the beginning of the stream: who
+// wants it newer asks Task, which costs less than to put pieces together and gets no piece wrong. It returns the whole task when it has ended or waits for a person, and an
 // error when the stream breaks, or ErrNoStream: then the caller goes back to polling. It takes as
 // long as the task does; ctx ends it.
 func (c *Client) Follow(ctx context.Context, ref incident.AgentRef, taskID string, update func(Task)) (Task, error) {
@@ -95,7 +114,7 @@ func (c *Client) withCard(ctx context.Context, p peer) (peer, error) {
 	return c.detect(ctx, p.ref)
 }
 
-var errStreamEnded = &garbledError{"the stream ended before the task did"}
+var errStreamEnded = &garbledError{reason: "the stream ended before the task did"}
 
 // stream reads events until one settles the task, and returns why it stopped otherwise.
 func (c *Client) stream(ctx context.Context, p peer, task Task, update func(Task)) error {
@@ -125,7 +144,7 @@ func apply(task Task, event a2a.Event) (Task, bool) {
 		if e == nil || string(e.ID) != task.ID {
 			return task, false
 		}
-		next, err := convert(e, task.Dialect)
+		next, err := convert(e, task.Dialect, math.MaxInt)
 		return next, err == nil
 	case *a2a.TaskStatusUpdateEvent:
 		if e == nil || string(e.TaskID) != task.ID {
@@ -134,11 +153,8 @@ func apply(task Task, event a2a.Event) (Task, bool) {
 		task.State = stateOf(e.Status.State)
 		if m := e.Status.Message; m != nil {
 			task.Answer = text(m.Parts)
-			if task.State.Interrupted() {
-				task.Question = question(m.Parts)
-			}
 		}
-		return task, true
+		return task.asking(e.Status.Message), true
 	case *a2a.TaskArtifactUpdateEvent:
 		return task, e != nil && string(e.TaskID) == task.ID
 	}

@@ -34,7 +34,7 @@ func (g *guard) Read(p []byte) (int, error) {
 	g.idle.Reset(g.wire.cfg.StreamIdle)
 	g.count(p[:n])
 	if g.event > g.wire.cfg.MaxResponse {
-		return 0, &garbledError{fmt.Sprintf("an event of the stream is larger than the %d bytes that are allowed", g.wire.cfg.MaxResponse)}
+		return 0, &garbledError{reason: fmt.Sprintf("an event of the stream is larger than the %d bytes that are allowed", g.wire.cfg.MaxResponse)}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = g.wire.broken(g.ctx, true, err)

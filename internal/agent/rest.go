@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -86,10 +87,10 @@ func (e envelope) failure() string {
 func open(body []byte) (json.RawMessage, error) {
 	var e envelope
 	if err := json.Unmarshal(body, &e); err != nil {
-		return nil, &garbledError{"kagent's answer is not JSON: " + begin(body)}
+		return nil, &garbledError{reason: "kagent's answer is not JSON: " + begin(body)}
 	}
 	if failure := e.failure(); failure != "" {
-		return nil, &garbledError{"kagent answered: " + incident.Clean(failure, maxBegin)}
+		return nil, &garbledError{reason: "kagent answered: " + incident.Clean(failure, maxBegin)}
 	}
 	return e.Data, nil
 }
@@ -121,12 +122,12 @@ func taskIDs(data json.RawMessage) ([]string, error) {
 		ID string `json:"id"`
 	}
 	if len(data) > 0 && json.Unmarshal(data, &tasks) != nil {
-		return nil, &garbledError{"kagent's list of tasks can't be read: " + begin(data)}
+		return nil, &garbledError{reason: "kagent's list of tasks can't be read: " + begin(data)}
 	}
 	var ids []string
 	for _, t := range tasks {
 		if !validID(t.ID) {
-			return nil, &garbledError{"kagent's list of tasks has a task without a usable ID"}
+			return nil, &garbledError{reason: "kagent's list of tasks has a task without a usable ID"}
 		}
 		ids = append(ids, t.ID)
 	}
@@ -159,9 +160,9 @@ func storedTask(data json.RawMessage, dialect, id string) (Task, error) {
 		err = json.Unmarshal(data, task)
 	}
 	if err != nil || string(task.ID) != id {
-		return Task{}, &garbledError{"kagent's task can't be read: " + begin(data)}
+		return Task{}, &garbledError{reason: "kagent's task can't be read: " + begin(data)}
 	}
-	return convert(task, dialect)
+	return convert(task, dialect, math.MaxInt) // it is stored whole
 }
 
 const (

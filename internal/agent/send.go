@@ -63,73 +63,93 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 	})
 }
 
-// Reply answers what an interrupted task asks. It is not looked for after a lost answer: look at
-// the task, whether it still asks.
-func (c *Client) Reply(ctx context.Context, ref incident.AgentRef, task Task, text string, data json.RawMessage, messageID string) (Task, error) {
-	op := "answer agent " + ref.String() + " in task " + task.ID
-	msg, err := message(messageID, text, data)
-	if err != nil {
-		return Task{}, explain(op, err, true)
-	}
-	msg.TaskID, msg.ContextID = a2a.TaskID(task.ID), task.ContextID
-	for _, p := range msg.Parts {
-		p.Metadata = nil // a person's decision, not the cluster's data
-	}
-	return c.with(ctx, ref, func(p peer) (Task, error) {
-		next, err := c.send(ctx, p, msg)
-		return next, explain(op, err, false)
-	})
-}
-
 var errNoMessage = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
 
 func message(id, prompt string, data json.RawMessage) (*a2a.Message, error) {
-	if id == "" || prompt == "" && len(data) == 0 {
+	object, err := decode(data)
+	if err != nil || id == "" || prompt == "" && object == nil {
 		return nil, errNoMessage
 	}
-	msg := &a2a.Message{ID: id, Role: a2a.MessageRoleUser}
-	if prompt != "" {
-		msg.Parts = append(msg.Parts, a2a.NewTextPart(prompt))
-	}
-	if len(data) > 0 {
-		decoder := json.NewDecoder(bytes.NewReader(data))
-		decoder.UseNumber()
-		var object map[string]any // 0.3 knows no other data
-		if decoder.Decode(&object) != nil || object == nil || decoder.More() {
-			return nil, errNoMessage
+	msg := &a2a.Message{ID: id, Role: a2a.MessageRoleUser, Parts: parts(prompt, object)}
+	for _, p := range msg.Parts {
+		if p.Data() != nil {
+			p.Metadata = untrusted()
 		}
-		part := a2a.NewDataPart(object)
-		part.MediaType, part.Metadata = "application/json", untrusted()
-		msg.Parts = append(msg.Parts, part)
 	}
 	return msg, nil
 }
 
-// maxHistory is how many messages of a task's history are asked for: enough to find the agent's last.
-const maxHistory = 10
+// decode reads a JSON object, which is all that A2A 0.3 knows as data; nil if there is none.
+func decode(data json.RawMessage) (map[string]any, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var object map[string]any
+	if decoder.Decode(&object) != nil || object == nil || decoder.More() {
+		return nil, errNoMessage
+	}
+	return object, nil
+}
+
+// parts are those of a message: a text, data beside it, or both.
+func parts(text string, data map[string]any) a2a.ContentParts {
+	var all a2a.ContentParts
+	if text != "" {
+		all = append(all, a2a.NewTextPart(text))
+	}
+	if data != nil {
+		part := a2a.NewDataPart(data)
+		part.MediaType = "application/json"
+		all = append(all, part)
+	}
+	return all
+}
 
 func (c *Client) send(ctx context.Context, p peer, msg *a2a.Message) (Task, error) {
 	transport, params := c.transport(p)
 	result, err := transport.SendMessage(ctx, params, &a2a.SendMessageRequest{
 		Message: msg,
-		Config:  &a2a.SendMessageConfig{ReturnImmediately: true, HistoryLength: new(maxHistory)},
+		Config:  &a2a.SendMessageConfig{ReturnImmediately: true, HistoryLength: new(shortHistory)},
 	})
 	if err != nil {
 		return Task{}, err
 	}
 	switch got := result.(type) {
 	case *a2a.Task:
-		return convert(got, p.dialect.name)
+		return convert(got, p.dialect.name, shortHistory)
 	case *a2a.Message:
 		return said(got, p.dialect.name), nil
 	}
-	return Task{}, &garbledError{"the answer is neither a task nor a message"}
+	return Task{}, &garbledError{reason: "the answer is neither a task nor a message"}
+}
+
+// Find looks what became of a message whose answer was lost, without sending it: true with its task
+// if it arrived, false if it certainly did not. It is what Send does first with Resend, and knows as
+// much; a message that was answered without a task is not found. kagent 1.0 does not let the client
+// choose the context in which it could look, and knows a message only when it is sent again:
+// ErrCannotLook. So does a build of August 2026 that can't list tasks.
+func (c *Client) Find(ctx context.Context, r Request) (task Task, found bool, err error) {
+	task, err = c.with(ctx, r.Agent, func(p peer) (Task, error) {
+		if p.dialect.idempotent {
+			return Task{}, ErrCannotLook
+		}
+		task, ok, err := c.arrived(ctx, p, r.ContextID)
+		found = ok && err == nil
+		return task, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
+	})
+	return task, found && err == nil, err
 }
 
 // transport returns the SDK's side of the wire that the dialect speaks.
 func (c *Client) transport(p peer) (a2aclient.Transport, a2aclient.ServiceParams) {
 	if p.dialect.v1 {
-		return a2aclient.NewJSONRPCTransport(c.endpoint(p), c.http), a2aclient.ServiceParams{a2a.SvcParamVersion: {string(a2a.Version)}}
+		params := a2aclient.ServiceParams{a2a.SvcParamVersion: {string(a2a.Version)}}
+		if p.dialect.hitl {
+			params[a2a.SvcParamExtensions] = []string{hitlExtension}
+		}
+		return a2aclient.NewJSONRPCTransport(c.endpoint(p), c.http), params
 	}
 	return a2av0.NewJSONRPCTransport(a2av0.JSONRPCTransportConfig{URL: c.endpoint(p), Client: c.http}), nil
 }
@@ -172,14 +192,14 @@ func (c *Client) contextTasks(ctx context.Context, p peer, contextID string) ([]
 	if err != nil {
 		var rpc *rpcError
 		if errors.As(err, &rpc) && (rpc.code == codeNoMethod || rpc.code == codeUnsupported) {
-			return nil, &Error{Kind: KindRefused, NoEffect: true, stale: true, Err: err, Reason: "the answer to an earlier call was lost, and this kagent can't tell whether it arrived: the agent is not called again"}
+			return nil, &Error{Kind: KindRefused, NoEffect: true, stale: true, Err: errors.Join(ErrCannotLook, err), Reason: "the answer to an earlier call was lost, and this kagent can't tell whether it arrived: the agent is not called again"}
 		}
 		return nil, err
 	}
 	var ids []string
 	for _, t := range slices.Backward(list.Tasks) { // the newest comes first
 		if t == nil || !validID(string(t.ID)) || t.ContextID != contextID {
-			return nil, &garbledError{"the list of tasks has one without a usable ID, or of another context"}
+			return nil, &garbledError{reason: "the list of tasks has one without a usable ID, or of another context"}
 		}
 		ids = append(ids, string(t.ID))
 	}

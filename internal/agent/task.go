@@ -61,7 +61,28 @@ type Task struct {
 	// agent. Untrusted; at most incident.MaxAnswer bytes, with an Ellipsis where it was cut.
 	Answer   string
 	Question string // what an interrupted task asks; bounded as Answer
-	Usage    Usage
+	// QuestionID is the ID of the status message that asks, as Entry.ID gives it: another question
+	// of the task has another one. "" if the task waits without a message.
+	QuestionID string
+	Approval   bool // the question wants a decision, see Reply, rather than a text
+	// Entries are what the agent said and made: the messages of the history, the status message,
+	// the artifacts. None is there twice; at most MaxEntries, the newest. What the person or khook
+	// said is not among them: see Heard.
+	Entries     []Entry
+	MoreEntries bool // there were more, or may have been: kagent was asked for the newest only
+	Usage       Usage
+
+	heard []string // IDs of the user's messages
+	asks  *asked   // what the reply must have to fit; nil if the task does not ask for a reply
+}
+
+// Heard says whether the task's history shows that the agent got the message with this ID: of a
+// reply whose answer was lost, whether it arrived. All dialects keep messages of the user in the
+// history, but only the newest are asked for, and an agent that is no kagent's own may keep none.
+// Then the question tells: once the task asks nothing, or with another QuestionID, the reply
+// arrived. While both say no it may still be on its way, for as long as its request may last.
+func (t Task) Heard(messageID string) bool {
+	return messageID != "" && slices.Contains(t.heard, messageID)
 }
 
 // Usage counts tokens of the language model; zero where the agent does not tell.
@@ -72,20 +93,36 @@ type Usage struct {
 // maxID bounds the IDs that a server may give; they must be kept as they are.
 const maxID = 256
 
-// convert makes a Task of what the SDK read, or an error if it can't be one.
-func convert(t *a2a.Task, dialect string) (Task, error) {
+// convert makes a Task of what the SDK read, or an error if it can't be one. history is how many
+// messages were asked for.
+func convert(t *a2a.Task, dialect string, history int) (Task, error) {
 	if t == nil || !validID(string(t.ID)) {
-		return Task{}, &garbledError{"the answer names no usable task ID"}
+		return Task{}, &garbledError{reason: "the answer names no usable task ID"}
 	}
 	if t.ContextID != "" && !validID(t.ContextID) {
-		return Task{}, &garbledError{"the answer names no usable context ID"}
+		return Task{}, &garbledError{reason: "the answer names no usable context ID"}
 	}
 	task := Task{ID: string(t.ID), ContextID: t.ContextID, Dialect: dialect, State: stateOf(t.Status.State), Usage: usage(t.Metadata)}
 	task.Answer = answer(t)
-	if task.State.Interrupted() && t.Status.Message != nil {
-		task.Question = question(t.Status.Message.Parts)
+	task.Entries, task.MoreEntries = entries(t)
+	task.MoreEntries = task.MoreEntries || len(t.History) >= history
+	task.heard = heard(t.History)
+	return task.asking(t.Status.Message), nil
+}
+
+// asking returns the task with the question that its status message puts, if it is interrupted.
+func (t Task) asking(m *a2a.Message) Task {
+	t.Question, t.QuestionID, t.Approval, t.asks = "", "", false, nil
+	if !t.State.Interrupted() {
+		return t
 	}
-	return task, nil
+	t.asks = askedBy(m)
+	t.Approval = t.asks.approval
+	if m != nil {
+		t.Question = question(m)
+		t.QuestionID = entryID(EntryMessage, m.ID, t.Question)
+	}
+	return t
 }
 
 // said makes a completed Task of an agent's direct answer.
@@ -94,7 +131,11 @@ func said(m *a2a.Message, dialect string) Task {
 	if !validID(contextID) {
 		contextID = ""
 	}
-	return Task{ContextID: contextID, Dialect: dialect, State: Completed, Answer: text(m.Parts), Usage: usage(m.Metadata)}
+	task := Task{ContextID: contextID, Dialect: dialect, State: Completed, Answer: text(m.Parts), Usage: usage(m.Metadata)}
+	if e, ok := messageEntry(m); ok {
+		task.Entries = []Entry{e}
+	}
+	return task
 }
 
 func validID(id string) bool {
@@ -157,49 +198,6 @@ func tokens(n float64) int64 {
 		return int64(n)
 	}
 	return 0
-}
-
-// question renders what a person is asked: the text, or which tool wants to be approved.
-func question(parts a2a.ContentParts) string {
-	var all joined
-	for _, p := range parts {
-		if p == nil {
-			continue
-		}
-		if ask := confirmation(p.Data()); ask != "" {
-			all.add("\n", clean(ask))
-		}
-	}
-	if all.Len() == 0 {
-		return text(parts)
-	}
-	if s := plain(parts); s != "" {
-		return incident.Truncate(s+"\n"+all.String(), incident.MaxAnswer)
-	}
-	return incident.Truncate(all.String(), incident.MaxAnswer)
-}
-
-// confirmation renders kagent's request to approve a call of a tool, "" if data is none.
-func confirmation(data any) string {
-	m, _ := data.(map[string]any)
-	if m["name"] != "adk_request_confirmation" {
-		return ""
-	}
-	args, _ := m["args"].(map[string]any)
-	call, _ := args["originalFunctionCall"].(map[string]any)
-	confirm, _ := args["toolConfirmation"].(map[string]any)
-	tool, _ := call["name"].(string)
-	if hint, _ := confirm["hint"].(string); hint != "" && tool == "" {
-		return hint
-	}
-	if tool == "" {
-		return "approve a call of a tool?"
-	}
-	ask := "approve a call of the tool " + tool + "?"
-	if params, err := json.Marshal(call["args"]); err == nil && call["args"] != nil {
-		ask = "approve a call of the tool " + tool + " with " + string(params) + "?"
-	}
-	return ask
 }
 
 // untrusted marks the data part of a message.

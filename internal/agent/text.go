@@ -19,7 +19,7 @@ func text(parts a2a.ContentParts) string {
 	}
 	var all joined
 	for _, p := range parts {
-		if p != nil {
+		if p != nil && !thought(p.Metadata) {
 			all.add("\n", other(p))
 		}
 	}
@@ -70,7 +70,7 @@ func clean(s string) string {
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n', r == '\t':
+		case r == '\n', r == '\t', r >= ' ' && r < 0x7f: // most of it: a long history is cleaned at each look
 			return r
 		case r == utf8.RuneError, unicode.IsControl(r), unicode.Is(unicode.Cf, r):
 			return -1

@@ -69,6 +69,9 @@ func (o *once) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) (a2
 // reply waits for the SDK, which shows a question a moment before it takes the answer.
 func (o *once) reply(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, error) {
 	for range 200 {
+		if result, ok, err := o.authorize(ctx, req); ok {
+			return result, err
+		}
 		result, err := o.RequestHandler.SendMessage(ctx, req)
 		if err == nil || !strings.Contains(err.Error(), "already in progress") {
 			return result, err

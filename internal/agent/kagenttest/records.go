@@ -23,14 +23,17 @@ type Request struct {
 
 // Message is one message that an agent really received: one execution.
 type Message struct {
-	Agent         incident.AgentRef
-	ID            string
-	ContextID     string
-	TaskID        string
-	Text          string
-	Data          json.RawMessage // the data part; nil if there was none
-	DataMetadata  map[string]any
-	Reply         bool // it continues a task
+	Agent        incident.AgentRef
+	ID           string
+	ContextID    string
+	TaskID       string
+	Text         string
+	Data         json.RawMessage // the data part; nil if there was none
+	DataMetadata map[string]any
+	Reply        bool // it continues a task
+	// Response is what a reply answers by kagent 1.x's extension for people in the loop, in a
+	// message that names the extension as it must; nil if it does not.
+	Response      json.RawMessage
 	User          string
 	ClientContext bool // the client chose the context
 	At            time.Time

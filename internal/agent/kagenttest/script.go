@@ -3,7 +3,6 @@ package kagenttest
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"time"
 
@@ -26,8 +25,8 @@ type Act struct {
 	Chunks  []string        // pieces of the artifact, each of them news on the stream
 	Each    time.Duration   // the pause before each chunk
 	Ask     string          // it asks this at the end, and waits; the answer is a message of its own
-	Approve string          // it asks for approval of this tool at the end, as kagent up to 0.10 does
-	Auth    bool            // what it asks for is credentials
+	Approve string          // it asks for approval of this tool at the end, as the dialect's kagent does
+	Auth    bool            // what it asks for is credentials; it goes on with what the script says to the answer
 	End     a2a.TaskState   // how the task ends; default completed
 	Answer  string          // the artifact, unless there are chunks; the status message if the task does not complete
 	Status  string          // the status message of the end, beside the artifact
@@ -52,7 +51,7 @@ func (e *executor) Execute(ctx context.Context, ec *a2asrv.ExecutorContext) iter
 		defer e.server.running.Done()
 		m := e.server.received(ctx, ec)
 		wanted := true
-		run := &run{ctx: ctx, over: e.server.over.Done(), ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool {
+		run := &run{ctx: ctx, server: e.server, ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool {
 			wanted = yield(ev, nil)
 			return wanted
 		}}
@@ -72,30 +71,36 @@ func (e *executor) Cancel(_ context.Context, ec *a2asrv.ExecutorContext) iter.Se
 
 // received records the message.
 func (s *Server) received(ctx context.Context, ec *a2asrv.ExecutorContext) Message {
+	m := s.describe(ctx, ec, ec.Message)
+	m.Reply = ec.StoredTask != nil
+	s.rest.touch(ec.ContextID, ec.User.Name)
+	s.records.message(m)
+	return m
+}
+
+func (s *Server) describe(ctx context.Context, ec *a2asrv.ExecutorContext, msg *a2a.Message) Message {
 	ref, _ := ctx.Value(refKey{}).(incident.AgentRef)
 	m := Message{
-		Agent: ref, ID: ec.Message.ID, ContextID: ec.ContextID, TaskID: string(ec.TaskID), Reply: ec.StoredTask != nil,
-		User: ec.User.Name, ClientContext: ec.Message.ContextID != "", At: time.Now(), Dialect: s.Dialect(),
+		Agent: ref, ID: msg.ID, ContextID: ec.ContextID, TaskID: string(ec.TaskID), Response: response(msg),
+		User: ec.User.Name, ClientContext: msg.ContextID != "", At: time.Now(), Dialect: s.Dialect(),
 	}
-	for _, p := range ec.Message.Parts {
+	for _, p := range msg.Parts {
 		if p.Data() != nil {
 			m.Data, _ = json.Marshal(p.Data())
 			m.DataMetadata = p.Metadata
 		}
 		m.Text += p.Text()
 	}
-	s.rest.touch(ec.ContextID, ec.User.Name)
-	s.records.message(m)
 	return m
 }
 
 // run is one execution.
 type run struct {
-	ctx   context.Context //nolint:containedctx // that of the execution
-	over  <-chan struct{}
-	ec    *a2asrv.ExecutorContext
-	act   Act
-	yield func(a2a.Event) bool
+	ctx    context.Context //nolint:containedctx // that of the execution
+	server *Server
+	ec     *a2asrv.ExecutorContext
+	act    Act
+	yield  func(a2a.Event) bool
 }
 
 func (r *run) all() {
@@ -110,6 +115,10 @@ func (r *run) all() {
 	if r.ec.StoredTask == nil && !r.yield(r.submitted()) {
 		return
 	}
+	r.begin()
+}
+
+func (r *run) begin() {
 	_ = r.yield(r.status(a2a.TaskStateWorking, "")) && r.work() && r.stream() && r.finish()
 }
 
@@ -144,7 +153,7 @@ func (r *run) wait(until <-chan struct{}, d time.Duration) bool {
 	select {
 	case <-r.ctx.Done():
 		return false
-	case <-r.over:
+	case <-r.server.over.Done():
 		return false
 	case <-until:
 	case <-timer:
@@ -182,9 +191,9 @@ func (r *run) stream() bool {
 func (r *run) finish() bool {
 	switch act := r.act; {
 	case act.Approve != "":
-		return r.yield(r.status(a2a.TaskStateInputRequired, "", confirmation(act.Approve)))
+		return r.yield(r.approval(act.Approve))
 	case act.Auth:
-		return r.yield(r.status(a2a.TaskStateAuthRequired, act.Ask)) && r.wait(nil, 0)
+		return r.credentials()
 	case act.Ask != "":
 		return r.yield(r.status(a2a.TaskStateInputRequired, act.Ask))
 	case act.End != "" && act.End != a2a.TaskStateCompleted:
@@ -195,14 +204,4 @@ func (r *run) finish() bool {
 		}
 	}
 	return r.yield(r.status(a2a.TaskStateCompleted, r.act.Status))
-}
-
-func confirmation(tool string) *a2a.Part {
-	return a2a.NewDataPart(map[string]any{
-		"name": "adk_request_confirmation",
-		"args": map[string]any{
-			"originalFunctionCall": map[string]any{"name": tool, "args": map[string]any{"namespace": "shop"}},
-			"toolConfirmation":     map[string]any{"hint": fmt.Sprintf("Please approve %s.", tool)},
-		},
-	})
 }

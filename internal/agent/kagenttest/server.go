@@ -48,15 +48,16 @@ type Server struct {
 	closed  bool
 	running sync.WaitGroup // executions
 
-	dialect atomic.Value // string
-	token   atomic.Value // string
-	v1, v0  http.Handler
-	tasks   *tasks
-	queues  *queues
-	records *records
-	faults  *faults
-	once    *once
-	rest    *sessions
+	dialect     atomic.Value // string
+	token       atomic.Value // string
+	v1, v0      http.Handler
+	tasks       *tasks
+	queues      *queues
+	records     *records
+	faults      *faults
+	once        *once
+	credentials *credentials
+	rest        *sessions
 }
 
 // Start starts a server, which runs until it is closed.
@@ -80,7 +81,7 @@ func Start(opts Options) (*Server, error) {
 	s := &Server{
 		URL: "http://" + listener.Addr().String(), opts: opts, listen: listener, served: make(chan struct{}),
 		tasks: newTasks(opts.MaxRecords), queues: newQueues(), records: newRecords(opts.MaxRecords), faults: &faults{},
-		rest: newSessions(opts.MaxRecords),
+		rest: newSessions(opts.MaxRecords), credentials: newCredentials(),
 	}
 	s.over, s.end = context.WithCancel(context.Background())
 	s.dialect.Store(opts.Dialect)

@@ -1,0 +1,341 @@
+package agent_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+)
+
+// asking is a script whose agent asks as act says, and then repeats what it was answered.
+func asking(act kagenttest.Act) kagenttest.Options {
+	return kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		if !m.Reply {
+			return act
+		}
+		return kagenttest.Act{Answer: m.Text + string(m.Data) + string(m.Response)}
+	}}
+}
+
+// asked returns a task that waits for a person.
+func asked(t *testing.T, c *agent.Client, want agent.State) agent.Task {
+	t.Helper()
+	task, err := c.Send(within(t), request("shop"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return until(t, c, task.ID, want)
+}
+
+var (
+	approve = json.RawMessage(`{"decision_type":"approve"}`)
+	reject  = json.RawMessage(`{"decision_type":"reject"}`)
+)
+
+func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
+	acts := map[string]struct {
+		act   kagenttest.Act
+		state agent.State
+	}{
+		"a text":      {kagenttest.Act{Ask: "Restart it?"}, agent.InputRequired},
+		"an approval": {kagenttest.Act{Approve: "delete_pod"}, agent.InputRequired},
+		"credentials": {kagenttest.Act{Auth: true, Ask: "Log in at the gate."}, agent.AuthRequired},
+	}
+	replies := map[string]struct {
+		text string
+		data json.RawMessage
+	}{
+		"text":          {"yes", nil},
+		"decision":      {"", approve},
+		"both of them ": {"yes", approve},
+	}
+	for what, asks := range acts {
+		eachDialect(t, asking(asks.act), func(t *testing.T, s *kagenttest.Server) {
+			c := dial(t, s)
+			for how, r := range replies {
+				name, id := what+" with "+how, "reply-"+what+how
+				r0 := request(name)
+				task, err := c.Send(within(t), r0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				waits := until(t, c, task.ID, asks.state)
+				if waits.QuestionID == "" || waits.Approval != (what == "an approval") || waits.Heard(sane(id)) {
+					t.Errorf("%s: question ID %q, approval %t", name, waits.QuestionID, waits.Approval)
+				}
+				if _, err := c.Reply(within(t), helper, waits, r.text, r.data, sane(id)); err != nil {
+					t.Errorf("%s: %v", name, err)
+					continue
+				}
+				done := until(t, c, task.ID, agent.Completed)
+				if !strings.HasPrefix(done.Answer, r.text+string(r.data)) || !done.Heard(sane(id)) || done.QuestionID != "" || done.Approval {
+					t.Errorf("%s: %+v", name, done)
+				}
+				if n := s.Executions(sane(id)); n != 1 {
+					t.Errorf("%s: the reply ran %d times", name, n)
+				}
+			}
+		})
+	}
+}
+
+// sane makes a message ID of a name.
+func sane(name string) string { return strings.ReplaceAll(name, " ", "-") }
+
+func TestADecisionIsGivenAsTheDialectWantsIt(t *testing.T) {
+	eachDialect(t, asking(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		waits := asked(t, c, agent.InputRequired)
+		if _, err := c.Reply(within(t), helper, waits, "not in production", reject, "reply-1"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, c, waits.ID, agent.Completed)
+		got := s.Messages()[1]
+		if want := `{"decision_type":"reject","rejection_reason":"not in production"}`; string(got.Data) != want || got.DataMetadata != nil {
+			t.Errorf("data %s, want %s, marked %v", got.Data, want, got.DataMetadata)
+		}
+		want := ""
+		if d := s.Dialect(); d == agent.KagentMain || d == agent.Kagent10 {
+			want = `{"approvals":[{"approved":false,"id":"approve-delete_pod","rejection_reason":"not in production"}],"type":"tool_approval_response"}`
+		}
+		if string(got.Response) != want {
+			t.Errorf("by the extension it got %s, want %s", got.Response, want)
+		}
+	})
+}
+
+func TestAnAgentMayAskAgain(t *testing.T) {
+	for _, act := range []kagenttest.Act{{Ask: "Sure?"}, {Approve: "delete_pod"}, {Auth: true, Ask: "Log in."}} {
+		opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+			if m.Text == "third" {
+				return kagenttest.Act{Answer: "Done."}
+			}
+			return act
+		}}
+		eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
+			c := dial(t, s)
+			state := agent.InputRequired
+			if act.Auth {
+				state = agent.AuthRequired
+			}
+			task := asked(t, c, state)
+			questions := map[string]bool{task.QuestionID: true}
+			for _, text := range []string{"first", "second"} {
+				if _, err := c.Reply(within(t), helper, task, text, approve, text); err != nil {
+					t.Fatal(err)
+				}
+				old := task
+				for task.QuestionID == old.QuestionID || !task.State.Interrupted() {
+					task = looked(t, c, old.ID)
+				}
+				questions[task.QuestionID] = true
+				_, err := c.Reply(within(t), helper, old, "approve this", approve, "late-"+text)
+				if !agent.Final(err) || !agent.NoEffect(err) || !strings.Contains(err.Error(), "the agent asks something else by now") {
+					t.Errorf("a reply to the former question: %v", err)
+				}
+			}
+			if len(questions) != 3 {
+				t.Errorf("three questions have the IDs %v", questions)
+			}
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, "third", nil, "third"); err != nil {
+				t.Fatal(err)
+			}
+			until(t, c, task.ID, agent.Completed)
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, "fourth", nil, "fourth"); !agent.Final(err) || !strings.Contains(err.Error(), "does not ask anything any more: the task is completed") {
+				t.Error(err)
+			}
+			if n := len(s.Messages()); n != 4 {
+				t.Errorf("the agent got %d messages, want 4", n)
+			}
+		})
+	}
+}
+
+func looked(t *testing.T, c *agent.Client, id string) agent.Task {
+	t.Helper()
+	task, err := c.Task(within(t), helper, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return task
+}
+
+func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
+	for _, act := range []kagenttest.Act{{Ask: "Restart it?"}, {Approve: "delete_pod"}, {Auth: true, Ask: "Log in."}} {
+		state := agent.InputRequired
+		if act.Auth {
+			state = agent.AuthRequired
+		}
+		eachDialect(t, asking(act), func(t *testing.T, s *kagenttest.Server) {
+			c := dial(t, s)
+			waits := asked(t, c, state)
+			reply := func() error {
+				_, err := c.Reply(within(t), helper, waits, "yes", approve, "reply-1")
+				return err
+			}
+			s.Inject(kagenttest.Fault{On: kagenttest.Send, Drop: true})
+			if err := reply(); err == nil || agent.NoEffect(err) {
+				t.Fatalf("a lost answer: %v", err)
+			}
+			if now := looked(t, c, waits.ID); now.Heard("reply-1") || now.QuestionID != waits.QuestionID {
+				t.Errorf("of a reply that did not arrive: heard %t, question %q", now.Heard("reply-1"), now.QuestionID)
+			}
+			s.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
+			if err := reply(); err == nil || agent.NoEffect(err) {
+				t.Fatalf("a lost answer: %v", err)
+			}
+			if now := looked(t, c, waits.ID); !now.Heard("reply-1") || now.QuestionID == waits.QuestionID {
+				t.Errorf("of a reply that arrived: heard %t, question %q", now.Heard("reply-1"), now.QuestionID)
+			}
+			if err := reply(); err != nil {
+				t.Errorf("a reply that the agent has: %v", err)
+			}
+			if n := s.Executions("reply-1"); n != 1 {
+				t.Errorf("the reply ran %d times", n)
+			}
+		})
+	}
+}
+
+func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
+	eachDialect(t, asking(kagenttest.Act{Ask: "Restart it?"}), func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		waits := asked(t, c, agent.InputRequired)
+		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 429}, {Body: "garbage"}} {
+			f.On = kagenttest.Get
+			s.Inject(f)
+			if _, err := c.Reply(within(t), helper, waits, "yes", nil, "reply-1"); err == nil || !agent.NoEffect(err) || agent.Final(err) {
+				t.Errorf("%+v: %v", f, err)
+			}
+		}
+		if s.Executions("reply-1") != 0 {
+			t.Error("the agent was answered although nobody knew what it asks")
+		}
+	})
+}
+
+func TestFindTellsWhatBecameOfAMessageWithoutSendingIt(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		r := request("shop")
+		task, found, err := c.Find(within(t), r)
+		if s.Dialect() == agent.Kagent10 {
+			if !errors.Is(err, agent.ErrCannotLook) || found {
+				t.Errorf("%+v, %t, %v", task, found, err)
+			}
+			return
+		}
+		if err != nil || found {
+			t.Errorf("of a message that was not sent: %+v, %t, %v", task, found, err)
+		}
+		s.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
+		if _, err := c.Send(within(t), r); err == nil {
+			t.Fatal("the answer was not lost")
+		}
+		task, found, err = c.Find(within(t), r)
+		if err != nil || !found || task.ID == "" || task.ContextID != r.ContextID {
+			t.Errorf("of a message that arrived: %+v, %t, %v", task, found, err)
+		}
+		if n := s.Executions(r.MessageID); n != 1 || len(s.Requests(kagenttest.Send)) != 1 {
+			t.Errorf("%d executions, %d messages", n, len(s.Requests(kagenttest.Send)))
+		}
+		for _, kind := range []string{kagenttest.Tasks, kagenttest.List} {
+			s.Inject(kagenttest.Fault{On: kind, Status: 500})
+		}
+		if task, found, err := c.Find(within(t), r); err == nil || found || !agent.NoEffect(err) || errors.Is(err, agent.ErrCannotLook) {
+			t.Errorf("of a look that failed: %+v, %t, %v", task, found, err)
+		}
+	})
+}
+
+func TestAKagentThatCantListTasksCannotLook(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.KagentMain})
+	f := rpcFault(200, -32601, "no such method")
+	f.On = kagenttest.List
+	s.Inject(f)
+	if _, found, err := dial(t, s).Find(within(t), request("shop")); !errors.Is(err, agent.ErrCannotLook) || found {
+		t.Errorf("%t, %v", found, err)
+	}
+}
+
+// saidOf renders entries without their IDs.
+func saidOf(entries []agent.Entry) []string {
+	var all []string
+	for _, e := range entries {
+		all = append(all, strings.TrimSpace(string(e.Kind)+" "+e.Role)+": "+e.Text)
+	}
+	return all
+}
+
+func TestWhatTheAgentSaidAndMadeIsKeptInEachDialect(t *testing.T) {
+	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		if m.Reply {
+			return kagenttest.Act{Chunks: []string{"It leaks. ", "Raise the limit."}, Status: "I restarted it."}
+		}
+		return kagenttest.Act{Ask: "Restart it?"}
+	}}
+	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		waits := asked(t, c, agent.InputRequired)
+		if diff := cmp.Diff([]string{"message agent: Restart it?"}, saidOf(waits.Entries)); diff != "" || waits.Entries[0].ID != waits.QuestionID {
+			t.Errorf("question ID %q: %s", waits.QuestionID, diff)
+		}
+		if _, err := c.Reply(within(t), helper, waits, "yes", nil, "reply-1"); err != nil {
+			t.Fatal(err)
+		}
+		done := until(t, c, waits.ID, agent.Completed)
+		want := []string{"message agent: Restart it?", "message agent: I restarted it.", "artifact: It leaks. Raise the limit."}
+		if diff := cmp.Diff(want, saidOf(done.Entries)); diff != "" || done.MoreEntries {
+			t.Errorf("more: %t: %s", done.MoreEntries, diff)
+		}
+		if done.Entries[0].ID != waits.QuestionID || !done.Heard(request("shop").MessageID) || !done.Heard("reply-1") || done.Heard("") || done.Heard(waits.QuestionID) {
+			t.Errorf("heard is wrong of %+v", done)
+		}
+		if s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097 {
+			gone := rpcFault(200, -32001, "task not found")
+			gone.On = kagenttest.Get
+			s.Inject(gone)
+			if diff := cmp.Diff(done.Entries, looked(t, c, waits.ID).Entries); diff != "" {
+				t.Error("as kagent stored it:", diff)
+			}
+		}
+	})
+}
+
+func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
+	const questions = 14
+	long := strings.Repeat("all is well. ", 1000)
+	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		if m.Text == "enough" {
+			return kagenttest.Act{Answer: "Done."}
+		}
+		return kagenttest.Act{Ask: long}
+	}}
+	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		task := asked(t, c, agent.InputRequired)
+		for i := range questions {
+			text := "go on"
+			if i == questions-1 {
+				text = "enough"
+			}
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, text, nil, sane("reply "+text+string(rune('A'+i)))); err != nil {
+				t.Fatal(err)
+			}
+			if i < questions-1 {
+				until(t, c, task.ID, agent.InputRequired)
+			}
+		}
+		until(t, c, task.ID, agent.Completed)
+		small := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 120 << 10 })
+		got, err := small.Task(within(t), helper, task.ID)
+		if err != nil || got.Answer != "Done." || !got.MoreEntries || len(got.Entries) > 10 {
+			t.Errorf("%d entries, more %t, answer %q, %v", len(got.Entries), got.MoreEntries, got.Answer, err)
+		}
+	})
+}
