@@ -20,6 +20,14 @@ type HookSpec struct {
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 
+	// MaxCallsPerHour is how often this Hook may call agents within an hour, all its configurations
+	// together. What is held back has the disposition "over-budget", and the agent is told of it
+	// with the next call. No limit if unset.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	MaxCallsPerHour *int32 `json:"maxCallsPerHour,omitempty"`
+
 	// OnePerCause makes the Hook call for the cause only, when one event causes another (an
 	// OOM kill causes a restart) and the Hook names both. The agent gets the effects as data.
 	// Set it to false to be called for each.
@@ -46,6 +54,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.agentId) || has(self.agentRef)",message="name the agent to call: set agentId (\"namespace/name\" or \"name\") or agentRef"
 // +kubebuilder:validation:XValidation:rule="!(has(self.agentId) && has(self.agentRef))",message="agentId and agentRef both name an agent: keep one and remove the other"
 // +kubebuilder:validation:XValidation:rule="!has(self.dedupWindow) || duration(self.dedupWindow) >= duration('1s') && duration(self.dedupWindow) <= duration('24h')",message="dedupWindow must be from 1s to 24h",fieldPath=".dedupWindow"
+// +kubebuilder:validation:XValidation:rule="!has(self.groupWait) || duration(self.groupWait) >= duration('0s') && duration(self.groupWait) <= duration('1h')",message="groupWait must be from 0s to 1h",fieldPath=".groupWait"
+// +kubebuilder:validation:XValidation:rule="!has(self.verifyWindow) || duration(self.verifyWindow) >= duration('1s') && duration(self.verifyWindow) <= duration('24h')",message="verifyWindow must be from 1s to 24h",fieldPath=".verifyWindow"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) >= duration('10s') && duration(self.timeout) <= duration('24h')",message="timeout must be from 10s to 24h",fieldPath=".timeout"
 type EventConfiguration struct {
 	// EventType is the kind of event: pod-restart, pod-pending, oom-kill or probe-failed.
@@ -97,8 +107,25 @@ type EventConfiguration struct {
 	// +kubebuilder:default=workload
 	GroupBy GroupBy `json:"groupBy,omitempty"`
 
+	// GroupWait is how long a call waits for further failures of its group, so that one call tells
+	// of them all. From 0s to 1h; 0s if unset.
+	// +optional
+	GroupWait *metav1.Duration `json:"groupWait,omitempty"`
+
+	// EvenIfRecovered calls the agent also when everything that the call is about has ended before
+	// it can be made, as after an outage of kagent. False if unset: such events have the
+	// disposition "recovered-before".
+	// +optional
+	EvenIfRecovered bool `json:"evenIfRecovered,omitempty"`
+
+	// VerifyWindow is how long the failures are watched after the agent's end, to see whether they
+	// recovered. From 1s to 24h; the controller's --verify-window (10m) if unset.
+	// +optional
+	VerifyWindow *metav1.Duration `json:"verifyWindow,omitempty"`
+
 	// MaxCallsPerHour is how often this configuration may call its agent within an hour. What
-	// is held back has the disposition "over-budget". No limit if unset.
+	// is held back has the disposition "over-budget", and the agent is told of it with the next
+	// call. No limit if unset.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
@@ -152,7 +179,8 @@ type HookStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions holds Ready, with the reason HookConfigured, InvalidConfiguration or
-	// KagentAPIError.
+	// KagentAPIError; OverBudget while calls are held back for want of budget; and LoopGuard while
+	// calls pause because the same failure came back after each of the former ones.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -184,7 +212,23 @@ const (
 	ReasonHookConfigured       = "HookConfigured"       // Ready is True
 	ReasonInvalidConfiguration = "InvalidConfiguration" // Ready is False: the message says what to change
 	ReasonKagentAPIError       = "KagentAPIError"       // Ready is False: kagent or an agent can't be reached
+
+	// ConditionOverBudget is True while calls are held back for want of budget.
+	ConditionOverBudget   = "OverBudget"
+	ReasonMaxCallsPerHour = "MaxCallsPerHour" // OverBudget is True: the message names the limit
+	ReasonWithinBudget    = "WithinBudget"    // OverBudget is False
+
+	// ConditionLoopGuard is True while calls pause because a failure came back after each of them.
+	ConditionLoopGuard = "LoopGuard"
+	ReasonNeedsPerson  = "NeedsPerson" // LoopGuard is True: only a person lets the next call through
+	ReasonPausing      = "Pausing"     // LoopGuard is True: the next call waits
+	ReasonNoLoop       = "NoLoop"      // LoopGuard is False
 )
+
+// AnnotationResumedAt lets the loop guard forget the calls of a Hook from before a time, in RFC 3339:
+// a person has looked at the failure, and the agent may be called again. A time that has not come
+// yet does not count.
+const AnnotationResumedAt = "kagent.dev/resumed-at"
 
 // Hook calls agents for events in its namespace.
 //

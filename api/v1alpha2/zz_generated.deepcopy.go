@@ -49,6 +49,16 @@ func (in *EventConfiguration) DeepCopyInto(out *EventConfiguration) {
 		*out = new(v1.Duration)
 		**out = **in
 	}
+	if in.GroupWait != nil {
+		in, out := &in.GroupWait, &out.GroupWait
+		*out = new(v1.Duration)
+		**out = **in
+	}
+	if in.VerifyWindow != nil {
+		in, out := &in.VerifyWindow, &out.VerifyWindow
+		*out = new(v1.Duration)
+		**out = **in
+	}
 	if in.MaxCallsPerHour != nil {
 		in, out := &in.MaxCallsPerHour, &out.MaxCallsPerHour
 		*out = new(int32)
@@ -139,6 +149,11 @@ func (in *HookSpec) DeepCopyInto(out *HookSpec) {
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
+	}
+	if in.MaxCallsPerHour != nil {
+		in, out := &in.MaxCallsPerHour, &out.MaxCallsPerHour
+		*out = new(int32)
+		**out = **in
 	}
 	if in.OnePerCause != nil {
 		in, out := &in.OnePerCause, &out.OnePerCause

@@ -47,7 +47,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
-		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: a.kagent},
+		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: a.kagent}, Actions: actions{p},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
 		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
 		Pprof: c.APIPprof, CertFile: c.APITLSCertFile, KeyFile: c.APITLSKeyFile, Drain: c.ShutdownTimeout,

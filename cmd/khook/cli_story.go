@@ -114,8 +114,18 @@ func (p *display) conversation(d server.Delivery) {
 	}
 }
 
-// deliveriesCmd is khook deliveries.
+// deliveriesCmd is khook deliveries: without a subcommand it lists them.
 type deliveriesCmd struct {
+	List   deliveriesListCmd   `cmd:"" default:"withargs" help:"List the calls to agents."`
+	Show   deliveriesShowCmd   `cmd:"" help:"Tell the story of a call: what was asked, said and done, and what came of it."`
+	Reply  deliveriesReplyCmd  `cmd:"" help:"Answer the question of an agent that waits for a person."`
+	Cancel deliveriesCancelCmd `cmd:"" help:"Cancel a call: it is not made, or the agent is told to stop."`
+	Retry  deliveriesRetryCmd  `cmd:"" help:"Make a call again that has ended."`
+	Resume deliveriesResumeCmd `cmd:"" help:"Let calls through again that the loop guard holds back."`
+}
+
+// deliveriesListCmd is khook deliveries list.
+type deliveriesListCmd struct {
 	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this delivery."`
 	Hook     string `help:"Only of the Hook with this name." placeholder:"NAME"`
 	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
@@ -127,7 +137,7 @@ type deliveriesCmd struct {
 }
 
 // Run prints deliveries, or the story of one.
-func (c *deliveriesCmd) Run(ctx context.Context, io streams) error {
+func (c *deliveriesListCmd) Run(ctx context.Context, io streams) error {
 	q := c.query(time.Now())
 	client, err := c.connect(ctx)
 	if err != nil {
@@ -152,6 +162,22 @@ func (c *deliveriesCmd) Run(ctx context.Context, io streams) error {
 		})
 }
 
+// deliveriesShowCmd is khook deliveries show.
+type deliveriesShowCmd struct {
+	ID string `arg:"" name:"id" help:"ID of the delivery."`
+	apiFlags
+}
+
+// Run prints the story of a delivery.
+func (c *deliveriesShowCmd) Run(ctx context.Context, io streams) error {
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	return tellStory(ctx, client, newDisplay(io, c.Output), "/deliveries/", c.ID, printDelivery)
+}
+
 func printDelivery(p *display, d *server.DeliveryDetail) {
 	p.field("Delivery", d.ID)
 	p.field("Hook", fmt.Sprintf("%s/%s (%s)", d.Hook.Namespace, d.Hook.Name, d.Config))
@@ -159,9 +185,42 @@ func printDelivery(p *display, d *server.DeliveryDetail) {
 	p.field("About", fmt.Sprintf("%s of %s", d.EventType, d.Group))
 	p.field("State", fmt.Sprintf("%s, attempt %d, made due %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
 	p.field("Task", strings.TrimSpace(d.TaskID+" "+d.TaskState))
+	p.field("Not called", string(d.Skipped))
+	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
+	p.field("To be canceled", by(d.CancelRequestedBy))
+	if h := d.HeldBack; h != nil {
+		p.field("Held back", fmt.Sprintf("%d events for want of budget, %d by the loop guard, of %s", h.OverBudget, h.LoopGuard, strings.Join(h.Resources, ", ")))
+	}
 	for _, i := range d.Incidents {
 		p.field("Incident", fmt.Sprintf("%s %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.ID))
 	}
 	p.timeline(d.Timeline, false)
 	p.conversation(d.Delivery)
+	if d.RecoverySeconds > 0 {
+		fmt.Fprintf(p.out, "It took %s from the call being due to recovery.\n", seconds(d.RecoverySeconds))
+	}
+	p.question(d)
+}
+
+func by(person string) string {
+	if person == "" {
+		return ""
+	}
+	return "by " + person
+}
+
+// question prints what the agent waits for, and how to answer.
+func (p *display) question(d *server.DeliveryDetail) {
+	if d.State != incident.InputRequired {
+		return
+	}
+	p.block("The agent asks:", d.Question)
+	switch {
+	case d.Reply != nil:
+		fmt.Fprintf(p.out, "\n%s has answered; the answer is on its way.\n", incident.Clean(d.Reply.By, maxCell))
+	case d.NeedsApproval:
+		fmt.Fprintf(p.out, "\nDecide: khook deliveries reply %s --approve, or --reject\n", d.ID)
+	default:
+		fmt.Fprintf(p.out, "\nAnswer: khook deliveries reply %s \"...\"\n", d.ID)
+	}
 }

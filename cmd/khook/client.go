@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -105,9 +106,17 @@ func newClient(base, token string, transport http.RoundTripper, timeout time.Dur
 
 // get reads what a path below /api/v1 answers.
 func (c *apiClient) get(ctx context.Context, path string, query url.Values) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+server.Base+path, nil)
+	return c.ask(ctx, http.MethodGet, path, query, nil)
+}
+
+// ask sends a request, with a JSON body if there is one, and returns the answer's body.
+func (c *apiClient) ask(ctx context.Context, method, path string, query url.Values, send []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+server.Base+path, bytes.NewReader(send))
 	if err != nil {
 		return nil, err
+	}
+	if len(send) > 0 {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	req.URL.RawQuery = query.Encode()
 	if c.token != "" {
@@ -122,7 +131,7 @@ func (c *apiClient) get(ctx context.Context, path string, query url.Values) ([]b
 	if err != nil {
 		return nil, fmt.Errorf("read khook's answer: %w", shownError{err})
 	}
-	if resp.StatusCode != http.StatusOK {
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		return nil, explainReply(resp, body)
 	}
 	return body, nil

@@ -36,6 +36,15 @@ func (p *pipeline) endQuiet(ctx context.Context, book *ledger.Ledger, source *ku
 	})
 }
 
+// reconsider makes calls due that were held back and may be made by now.
+func (p *pipeline) reconsider(ctx context.Context, book *ledger.Ledger) error {
+	return every(ctx, ledger.ReconsiderEvery, func(ctx context.Context) {
+		if err := book.Reconsider(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error(err, "cannot look again at what is held back, will retry")
+		}
+	})
+}
+
 // prune deletes what is older than the retention.
 func (p *pipeline) prune(ctx context.Context) error {
 	return every(ctx, 10*time.Minute, func(ctx context.Context) {
@@ -75,10 +84,35 @@ func (p *pipeline) measure(ctx context.Context, d *dispatch.Dispatcher) error {
 		if size, err := p.store.Size(ctx); err == nil {
 			p.story.meters.storeSize.Set(float64(size))
 		}
+		if err := p.measureHolds(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error(err, "cannot count what is held back")
+		}
 		if age, err := p.oldestPending(ctx); err == nil {
 			p.story.meters.oldest.Set(age.Seconds())
 		}
 	})
+}
+
+// maxHoldsMeasured bounds how many groups that are held back are counted.
+const maxHoldsMeasured = 10_000
+
+func (p *pipeline) measureHolds(ctx context.Context) error {
+	held, err := p.store.HeldGroups(ctx, incident.HookRef{}, time.Now(), maxHoldsMeasured)
+	if err != nil {
+		return err
+	}
+	counts := map[string]int{"over-budget": 0, "loop-guard": 0, "needs-person": 0}
+	for _, g := range held {
+		why := string(g.Hold)
+		if g.NeedsPerson {
+			why = "needs-person"
+		}
+		counts[why]++
+	}
+	for why, n := range counts {
+		p.story.meters.held.WithLabelValues(why).Set(float64(n))
+	}
+	return nil
 }
 
 // oldestPending is how long the oldest delivery has waited whose agent was not reached yet; 0 if there

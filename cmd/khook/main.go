@@ -21,7 +21,7 @@ type cli struct {
 	Controller controllerCmd `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
 	Events     eventsCmd     `cmd:"" help:"List events: what happened."`
 	Incidents  incidentsCmd  `cmd:"" help:"List incidents, or tell the story of one."`
-	Deliveries deliveriesCmd `cmd:"" help:"List the calls to agents, or tell the story of one."`
+	Deliveries deliveriesCmd `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
 	Hooks      hooksCmd      `cmd:"" help:"List Hooks with how they do, or export them."`
 	Stats      statsCmd      `cmd:"" help:"Count events over time, and how Hooks do."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`

@@ -63,11 +63,11 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 		return nil, err
 	}
 	set := hook.NewSet(c.policy())
-	status := hook.NewStatusWriter(hook.StatusConfig{
-		Client: mgr.GetClient(), Set: set, History: st, Log: log.WithName("status"),
-	})
 	m := newMeters(metrics.Registry)
 	teller := hook.NewTeller(clients, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
+	status := hook.NewStatusWriter(hook.StatusConfig{
+		Client: mgr.GetClient(), Set: set, History: st, Changed: tellHolds(teller), Log: log.WithName("status"),
+	})
 	return &pipeline{
 		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
 		story: &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
@@ -105,16 +105,11 @@ func (p *pipeline) lead(ctx context.Context) error {
 		return errors.New("the Hooks could not be listed")
 	}
 	book, err := ledger.New(ctx, ledger.Config{
-		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, Observe: p.story.applied,
+		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, MaxCallsPerHour: p.cmd.MaxCallsPerHour, Observe: p.story.applied,
 	}, p.store, p.hooks)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
-	dispatcher := dispatch.New(dispatch.Config{
-		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
-		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Observe: p.story.dispatched,
-	}, p.store, p.agents)
-	p.story.wake = dispatcher.Wake
 	source, err := kube.New(kube.Config{
 		Client: p.kube, Namespaces: p.cmd.Namespaces,
 		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
@@ -123,6 +118,11 @@ func (p *pipeline) lead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	dispatcher := dispatch.New(dispatch.Config{
+		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
+		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Observe: p.story.dispatched,
+	}, p.store, p.agents)
+	p.story.wake = dispatcher.Wake
 	p.working.Store(&work{source, book, dispatcher})
 	defer p.working.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
@@ -132,6 +132,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 	group.Go(func() error { return p.story.run(ctx) })
 	group.Go(func() error { return p.story.teller.Run(ctx) })
 	group.Go(func() error { return p.endQuiet(ctx, book, source) })
+	group.Go(func() error { return p.reconsider(ctx, book) })
 	group.Go(func() error { return p.prune(ctx) })
 	group.Go(func() error { return p.checkAgents(ctx) })
 	group.Go(func() error { return p.measure(ctx, dispatcher) })
@@ -169,7 +170,7 @@ func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 }
 
 // refusal tells why a delivery must not be sent any more.
-func (p *pipeline) refusal(d *incident.Delivery) string {
+func (p *pipeline) refusal(d *incident.Delivery) (incident.Skip, string) {
 	return p.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
 }
 

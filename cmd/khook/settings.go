@@ -92,6 +92,8 @@ type controllerCmd struct {
 	AgentCheckEvery  time.Duration     `help:"How often the agents that Hooks name are looked for." default:"1m" group:"Agents"`
 	VerifyWindow     time.Duration     `help:"How long the cluster is watched for recovery after an agent finished." default:"10m" group:"Agents"`
 
+	MaxCallsPerHour int `name:"max-calls-per-hour" help:"How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call." default:"0" env:"KHOOK_MAX_CALLS_PER_HOUR" group:"Agents"`
+
 	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`
 	Retention time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
 
@@ -184,6 +186,9 @@ func (c *controllerCmd) Validate() error {
 				errs = append(errs, fmt.Errorf("%s has %q, which is no name of a namespace", flag, ns))
 			}
 		}
+	}
+	if c.MaxCallsPerHour < 0 {
+		errs = append(errs, fmt.Errorf("--max-calls-per-hour is %d: it must be at least 1, or 0 for no limit", c.MaxCallsPerHour))
 	}
 	if c.AgentConcurrency < 1 {
 		errs = append(errs, fmt.Errorf("--agent-concurrency is %d: it must be at least 1", c.AgentConcurrency))

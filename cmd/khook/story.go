@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
@@ -49,6 +51,9 @@ func (s *story) applied(a ledger.Applied) {
 	for _, d := range a.Deliveries {
 		hooks[d.Hook] = true
 	}
+	for _, h := range a.Held {
+		hooks[h] = true
+	}
 	for ref := range hooks {
 		s.status.Touch(ref)
 	}
@@ -59,6 +64,16 @@ func (s *story) applied(a ledger.Applied) {
 	case s.resolved <- a.Resolved:
 	default:
 		s.log.Info("too many incidents end at once: not all are told as Kubernetes Events", "incidents", len(a.Resolved))
+	}
+}
+
+// tellHolds tells, as Kubernetes Events, that calls are held back, and that they no longer are.
+func tellHolds(teller *hook.Teller) func(incident.HookRef, string, metav1.Condition) {
+	reasons := map[string]string{v1alpha2.ConditionOverBudget: hook.ReasonOverBudget, v1alpha2.ConditionLoopGuard: hook.ReasonLoopGuard}
+	return func(ref incident.HookRef, uid string, c metav1.Condition) {
+		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
+			teller.Tell(ref, uid, reason, c.Message)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 	}{
 		"text":          {"yes", nil},
 		"decision":      {"", approve},
-		"both of them ": {"yes", approve},
+		"both of them": {"yes", approve},
 	}
 	for what, asks := range acts {
 		eachDialect(t, asking(asks.act), func(t *testing.T, s *kagenttest.Server) {

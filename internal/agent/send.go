@@ -23,6 +23,9 @@ type Request struct {
 	Title                string          // readable name of the session; optional
 	Prompt               string          // the text part
 	Data                 json.RawMessage // a JSON object beside it, marked as untrusted; optional
+	// Still is asked right before the message leaves, if it is set: the message is not sent if it
+	// returns an error, which Send then returns as it is.
+	Still func(context.Context) error
 	// Resend says that an earlier Send of this message may have arrived: it is looked for
 	// first, where the message ID alone does not keep it from running twice.
 	Resend bool
@@ -53,6 +56,11 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 		if !p.dialect.idempotent { // kagent 1.0 does not let the client choose
 			out.ContextID = r.ContextID
 			c.name(ctx, p, r.ContextID, r.Title)
+		}
+		if r.Still != nil {
+			if err := r.Still(ctx); err != nil {
+				return Task{}, err
+			}
 		}
 		task, err := c.send(ctx, p, &out)
 		err = explain("call agent "+r.Agent.String(), err, false)

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -9,13 +10,17 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // call sends the delivery's message to its agent, when the agent has time and kagent is not
 // known to be down.
 func (d *Dispatcher) call(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
-	if why := d.refusal(dl); why != "" {
-		return d.end(ctx, dl, incident.Canceled, why)
+	if skip, why := d.refusal(dl); skip != "" {
+		return d.skip(ctx, dl, skip, why)
+	}
+	if over, err := d.recovered(ctx, dl); err != nil || over {
+		return 0, err
 	}
 	if !d.slots.acquire(dl.Agent, dl.ID) {
 		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // release wakes it
@@ -42,10 +47,14 @@ func (d *Dispatcher) send(ctx context.Context, dl *incident.Delivery) (time.Dura
 	sending, cancel := d.graced(ctx)
 	defer cancel()
 	start := d.cfg.Clock.Now()
-	task, err := d.agent.Send(sending, request(dl))
+	task, err := d.agent.Send(sending, d.request(dl))
 	took := d.cfg.Clock.Since(start)
 	if err != nil && sending.Err() != nil {
 		return 0, sending.Err()
+	}
+	if errors.Is(err, store.ErrConflict) { // somebody else has it in hand: nothing was sent
+		d.noVerdict()
+		return 0, err
 	}
 	d.judge(err)
 	if err != nil {
@@ -71,16 +80,51 @@ func (d *Dispatcher) graced(ctx context.Context) (context.Context, context.Cance
 
 // refusal tells why the delivery must not be sent. One whose message may have arrived is followed
 // to its end whatever the Hook says now.
-func (d *Dispatcher) refusal(dl *incident.Delivery) string {
-	if d.cfg.Refusal == nil || dl.State != incident.Pending || dl.CatchUp && dl.Attempt > 0 {
-		return ""
+func (d *Dispatcher) refusal(dl *incident.Delivery) (incident.Skip, string) {
+	if d.cfg.Refusal == nil || dl.MayHaveArrived() {
+		return "", ""
 	}
 	return d.cfg.Refusal(dl)
 }
 
-// announce records that the message is about to be sent, and what is sent.
+// skip ends a delivery whose agent is not called after all.
+func (d *Dispatcher) skip(ctx context.Context, dl *incident.Delivery, why incident.Skip, told string) (time.Duration, error) {
+	dl.Skipped = why
+	return d.end(ctx, dl, incident.Canceled, told)
+}
+
+// recovered skips a delivery whose incidents have all ended before its agent was called. Whether they
+// have is looked up in the transaction that says so: an incident that joins it meanwhile is not lost.
+func (d *Dispatcher) recovered(ctx context.Context, dl *incident.Delivery) (bool, error) {
+	if dl.EvenIfRecovered || dl.MayHaveArrived() {
+		return false, nil
+	}
+	open := func(tx *store.Tx) error {
+		n, err := tx.OpenIncidents(ctx, dl.ID)
+		if err == nil && n > 0 {
+			err = errStillOpen
+		}
+		return err
+	}
+	was := *dl
+	dl.Skipped, dl.State, dl.Error = incident.SkipRecovered, incident.Canceled, "everything that the call is about had ended before the agent was called"
+	err := d.save(ctx, dl, Change{From: was.State, only: open})
+	if errors.Is(err, errStillOpen) {
+		*dl = was
+		return false, nil
+	}
+	if err == nil {
+		d.cfg.Log.Info("agent not called: everything had ended before", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent)
+	}
+	return err == nil, err
+}
+
+var errStillOpen = errors.New("an incident of the delivery is open")
+
+// announce records that the message is about to be sent, and what is sent: what is known now, unless
+// an earlier attempt may have arrived.
 func (d *Dispatcher) announce(ctx context.Context, dl *incident.Delivery) error {
-	if dl.Data == "" {
+	if dl.Data == "" || !dl.MayHaveArrived() {
 		data, err := d.data(ctx, dl)
 		if err != nil {
 			return err
@@ -94,7 +138,8 @@ func (d *Dispatcher) announce(ctx context.Context, dl *incident.Delivery) error 
 	return d.save(ctx, dl, Change{From: from})
 }
 
-func request(dl *incident.Delivery) agent.Request {
+func (d *Dispatcher) request(dl *incident.Delivery) agent.Request {
+	version := dl.Version
 	return agent.Request{
 		Agent:     dl.Agent,
 		MessageID: dl.MessageID(),
@@ -103,6 +148,14 @@ func request(dl *incident.Delivery) agent.Request {
 		Prompt:    dl.Prompt,
 		Data:      []byte(dl.Data),
 		Resend:    dl.CatchUp,
+		// A leader that was deposed without noticing must not send what its successor has in hand.
+		Still: func(ctx context.Context) error {
+			now, err := d.store.Delivery(ctx, dl.ID)
+			if err == nil && now.Version != version {
+				err = fmt.Errorf("delivery %s: %w", dl.ID, store.ErrConflict)
+			}
+			return err
+		},
 	}
 }
 
@@ -128,7 +181,8 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, n note
 	from, task := dl.State, n.sent
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Error = task.Dialect, task.ContextID, task.ID, ""
 	keep(dl, *task)
-	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}); err != nil {
+	entry := incident.Entry{Kind: incident.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
+	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]incident.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
 	}
 	d.notes.put(dl.ID, note{})
@@ -140,10 +194,10 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, n note
 // after says what comes next for a delivery that was just recorded.
 func (d *Dispatcher) after(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
 	switch {
-	case dl.State == incident.Succeeded:
-		return d.verify(ctx, dl)
 	case dl.State.Ended():
-		return 0, nil
+		return d.verify(ctx, dl)
+	case dl.CancelBy != "":
+		return time.Millisecond, nil
 	case dl.State == incident.Working && d.cfg.Follow:
 		d.stream(ctx, *dl)
 	}
@@ -168,7 +222,7 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err 
 			dl.State = incident.Pending
 		}
 	}
-	if err := d.save(ctx, dl, Change{From: from, Err: err, Took: took}); err != nil {
+	if err := d.save(ctx, dl, Change{From: from, Err: err, Took: took}, failed(dl)); err != nil {
 		return 0, err
 	}
 	if dl.State.Ended() {
@@ -180,6 +234,18 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err 
 	d.cfg.Log.Info("agent call failed, will retry", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
 		"attempt", dl.Attempt, "in", pause.Round(time.Millisecond), "error", dl.Error)
 	return max(pause, time.Millisecond), nil
+}
+
+// maxAttemptsTold is how many failed attempts have an entry each in the delivery's log; those after
+// them share one, which tells the newest.
+const maxAttemptsTold = 20
+
+func failed(dl *incident.Delivery) incident.Entry {
+	e := incident.Entry{Kind: incident.EntryCall, Text: fmt.Sprintf("attempt %d failed: %s", dl.Attempt, dl.Error)}
+	if dl.Attempt > maxAttemptsTold {
+		e.Source = "later attempts"
+	}
+	return e
 }
 
 // badAnswers counts the answers in a row that are worth only a few attempts.

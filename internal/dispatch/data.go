@@ -3,10 +3,12 @@ package dispatch
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // maxIncidents bounds the incidents that one delivery tells its agent about, and watches.
@@ -32,6 +34,16 @@ type payload struct {
 	Effects   []told             `json:"effects,omitempty"`
 	Cause     *told              `json:"cause,omitempty"`
 	Shared    *incident.Shared   `json:"sharedCause,omitempty"`
+	HeldBack  *incident.HeldBack `json:"heldBack,omitempty"` // what was not told before
+	Again     *again             `json:"retryOf,omitempty"`
+}
+
+// again says that a person wants an earlier delivery once more.
+type again struct {
+	Delivery string                 `json:"deliveryId"`
+	State    incident.DeliveryState `json:"state"`
+	Outcome  incident.Outcome       `json:"outcome,omitempty"`
+	EndedAt  time.Time              `json:"endedAt"`
 }
 
 // told is one incident as the agent sees it.
@@ -73,7 +85,7 @@ func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, e
 	incidents = incidents[:min(len(incidents), maxIncidents)]
 	p := payload{
 		Warning: warning, Delivery: dl.ID, Cluster: dl.Cluster, Hook: dl.Hook.String(),
-		EventType: dl.EventType, Group: dl.Group, Total: len(incidents), More: more,
+		EventType: dl.EventType, Group: dl.Group, Total: len(incidents), More: more, HeldBack: dl.HeldBack,
 	}
 	ids := make([]string, 0, len(incidents))
 	var causes []string
@@ -98,6 +110,9 @@ func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, e
 	for _, inc := range effects[:min(len(effects), maxTold)] {
 		p.Effects = append(p.Effects, tell(inc))
 	}
+	if p.Again, err = d.again(ctx, dl); err != nil {
+		return "", err
+	}
 	if len(causes) > 0 {
 		found, err := d.store.Incidents(ctx, causes)
 		if err != nil {
@@ -109,6 +124,21 @@ func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, e
 		}
 	}
 	return encode(p)
+}
+
+// again tells of the delivery that this one repeats; nil if it repeats none.
+func (d *Dispatcher) again(ctx context.Context, dl *incident.Delivery) (*again, error) {
+	if dl.RetryOf == "" {
+		return nil, nil //nolint:nilnil // it repeats none
+	}
+	old, err := d.store.Delivery(ctx, dl.RetryOf)
+	if errors.Is(err, store.ErrNotFound) {
+		return &again{Delivery: dl.RetryOf}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what delivery %s repeats: %w", dl.ID, err)
+	}
+	return &again{Delivery: old.ID, State: old.State, Outcome: old.Outcome, EndedAt: old.EndedAt.UTC()}, nil
 }
 
 // encode fits the payload into its bound, by leaving out the effects and incidents that stand

@@ -8,6 +8,7 @@ package dispatch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type Agent interface {
 	Task(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
 	Follow(ctx context.Context, a incident.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
 	Cancel(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
+	Reply(ctx context.Context, a incident.AgentRef, t agent.Task, text string, data json.RawMessage, messageID string) (agent.Task, error)
 }
 
 // Config holds the dispatcher's settings; zero values take the defaults.
@@ -47,9 +49,12 @@ type Config struct {
 	Log          logr.Logger
 	// Shared tells what else fails for the same reason; may be nil.
 	Shared func(*incident.Incident) *incident.Shared
-	// Refusal tells why a delivery whose message was never sent must not be sent any more; "" if it
-	// may. May be nil.
-	Refusal func(*incident.Delivery) string
+	// Refusal tells why a delivery whose message was never sent must not be sent any more, and in a
+	// sentence for people; "" if it may. May be nil.
+	Refusal func(*incident.Delivery) (incident.Skip, string)
+	// Workload tells how many Pods a workload has now, and how many of them are healthy; known is
+	// false where that can't be said. May be nil.
+	Workload func(ctx context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool)
 	// Observe is called after each committed change of a delivery, with its former state. It
 	// must not block.
 	Observe func(Change)
@@ -61,6 +66,8 @@ type Change struct {
 	From     incident.DeliveryState
 	Err      error         // of a call that failed; nil otherwise
 	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
+
+	only func(*store.Tx) error // nothing is changed if it returns an error
 }
 
 func (c *Config) setDefaults() {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -45,16 +46,32 @@ func TestEachEndOfATaskIsTheEndOfItsDelivery(t *testing.T) {
 }
 
 func TestTheOutcomeIsWatched(t *testing.T) {
-	r := newRig(t, kagenttest.Options{})
+	r := newRig(t, kagenttest.Options{}, func(c *Config) {
+		c.Workload = func(_ context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool) {
+			switch w.Name {
+			case "well":
+				return 2, 2, namespace == "shop"
+			case "ill":
+				return 2, 1, true
+			case "scaled-down":
+				return 0, 0, true
+			}
+			return 0, 0, false
+		}
+	})
 	known := func(d *incident.Delivery) bool { return d.Outcome != "" }
-	recovers, goes, stays := r.due(), r.due(), r.due()
-	for _, d := range []*incident.Delivery{recovers, goes, stays} {
+	recovers, stays := r.due(), r.due()
+	well, ill, none, nobodyKnows := r.dueOf("well"), r.dueOf("ill"), r.dueOf("scaled-down"), r.dueOf("other")
+	for _, d := range []*incident.Delivery{recovers, stays, well, ill, none, nobodyKnows} {
 		r.untilState(d, incident.Succeeded)
 	}
 	r.resolve(recovers, incident.Recovered)
-	r.resolve(goes, incident.WasGone)
+	for _, d := range []*incident.Delivery{well, ill, none, nobodyKnows} {
+		r.resolve(d, incident.WasGone)
+	}
 	for d, want := range map[*incident.Delivery]incident.Outcome{
-		recovers: incident.OutcomeRecovered, goes: incident.OutcomeUnknown, stays: incident.OutcomePersisting,
+		recovers: incident.OutcomeRecovered, stays: incident.OutcomePersisting, well: incident.OutcomeRecovered,
+		ill: incident.OutcomePersisting, none: incident.OutcomeUnknown, nobodyKnows: incident.OutcomeUnknown,
 	} {
 		if got := r.until(d, "its outcome is known", known); got.Outcome != want {
 			t.Errorf("outcome %s, want %s", got.Outcome, want)
@@ -73,18 +90,23 @@ func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 	for name, tc := range map[string]struct {
 		incidents []*incident.Incident
 		now       time.Time
+		workloads health
 		want      incident.Outcome
 	}{
-		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), ""},
-		"open at the window's end": {[]*incident.Incident{early, open}, until, incident.OutcomePersisting},
-		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), incident.OutcomeRecovered},
-		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), incident.OutcomeRecovered},
-		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), incident.OutcomePersisting},
-		"one is gone":              {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, incident.OutcomeUnknown},
-		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, incident.OutcomeUnknown},
-		"all were pruned":          {nil, until, incident.OutcomeUnknown},
+		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), healthy, ""},
+		"open at the window's end": {[]*incident.Incident{early, open}, until, healthy, incident.OutcomePersisting},
+		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, incident.OutcomeRecovered},
+		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, incident.OutcomeRecovered},
+		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, incident.OutcomePersisting},
+		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), healthy, incident.OutcomeRecovered},
+		"gone, workload not yet":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), unhealthy, ""},
+		"gone, workload ill":       {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unhealthy, incident.OutcomePersisting},
+		"gone, no workload":        {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unknown, incident.OutcomeUnknown},
+		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, healthy, incident.OutcomePersisting},
+		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, healthy, incident.OutcomeUnknown},
+		"all were pruned":          {nil, until, healthy, incident.OutcomeUnknown},
 	} {
-		if got, _ := outcomeOf(tc.incidents, until, tc.now); got != tc.want {
+		if got, _ := outcomeOf(tc.incidents, until, tc.now, func() health { return tc.workloads }); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
 		}
 	}

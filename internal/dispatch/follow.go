@@ -29,6 +29,7 @@ func keep(dl *incident.Delivery, t agent.Task) {
 	case agent.InputRequired, agent.AuthRequired:
 		dl.State = incident.InputRequired
 		dl.Error = because("the agent waits for a person", t.Question)
+		dl.Question, dl.QuestionID, dl.Approval = incident.Truncate(t.Question, incident.MaxQuestion), t.QuestionID, t.Approval
 	default:
 		dl.State = incident.Working
 	}
@@ -48,21 +49,28 @@ func (d *Dispatcher) follow(ctx context.Context, dl *incident.Delivery) (time.Du
 		return d.lookFailed(ctx, dl, err)
 	}
 	d.notes.put(dl.ID, note{})
+	if dl.Reply != nil {
+		return d.answer(ctx, dl, task)
+	}
 	if err := d.progress(context.WithoutCancel(ctx), dl, task); err != nil {
 		return 0, err
 	}
 	return d.after(ctx, dl)
 }
 
-// progress records what the task says, if it says something new.
-func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task agent.Task) error {
+// progress records what the task says, if it says something new, with what else the log gets.
+func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task agent.Task, log ...incident.Entry) error {
 	was := *dl
 	dl.Error = ""
 	keep(dl, task)
-	if was.State == dl.State && was.TaskState == dl.TaskState && was.Answer == dl.Answer && was.Error == incident.Clean(dl.Error, incident.MaxError) {
+	log = append(log, d.said(dl, task)...)
+	if was.TaskState != dl.TaskState {
+		log = append(log, incident.Entry{Kind: incident.EntryState, State: dl.TaskState, Who: "agent"})
+	}
+	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, incident.MaxError) {
 		return nil
 	}
-	if err := d.save(ctx, dl, Change{From: was.State}); err != nil {
+	if err := d.save(ctx, dl, Change{From: was.State}, log...); err != nil {
 		return err
 	}
 	if was.State != dl.State {
@@ -143,48 +151,4 @@ func (d *Dispatcher) stream(ctx context.Context, dl incident.Delivery) {
 			d.queue.Add(dl.ID)
 		}
 	})
-}
-
-// verify watches the incidents after the agent's end.
-func (d *Dispatcher) verify(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
-	if dl.Outcome != "" {
-		return 0, nil
-	}
-	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents)
-	if err != nil {
-		return 0, fmt.Errorf("read the incidents of delivery %s: %w", dl.ID, err)
-	}
-	outcome, at := outcomeOf(incidents, dl.EndedAt.Add(d.cfg.VerifyWindow), d.cfg.Clock.Now())
-	if outcome == "" {
-		return at.Sub(d.cfg.Clock.Now()), nil
-	}
-	dl.Outcome, dl.OutcomeAt = outcome, at
-	if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
-		return 0, err
-	}
-	d.cfg.Log.Info("outcome known", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "outcome", outcome)
-	return 0, nil
-}
-
-// outcomeOf judges the incidents of a delivery at now: "" while one is open, until the window
-// ends. What ended later, while nobody watched, was open at the window's end.
-func outcomeOf(incidents []*incident.Incident, until, now time.Time) (incident.Outcome, time.Time) {
-	last, recovered, open := time.Time{}, true, false
-	for _, inc := range incidents {
-		open = open || inc.Open()
-		recovered = recovered && inc.Resolution == incident.Recovered
-		if inc.ResolvedAt.After(last) {
-			last = inc.ResolvedAt
-		}
-	}
-	switch {
-	case open && now.Before(until):
-		return "", until
-	case open, last.After(until):
-		return incident.OutcomePersisting, now
-	case recovered && len(incidents) > 0:
-		return incident.OutcomeRecovered, last
-	default:
-		return incident.OutcomeUnknown, now
-	}
 }

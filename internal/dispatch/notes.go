@@ -1,10 +1,12 @@
 package dispatch
 
 import (
+	"hash/maphash"
 	"sync"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // note is what a run remembers of one delivery beside its row. It may be lost: then a step is
@@ -21,9 +23,10 @@ type note struct {
 type notes struct {
 	mu   sync.Mutex
 	byID map[string]note
+	said map[string]map[string]uint64 // of each delivery's log: the source of an entry, and a digest of its text
 }
 
-func newNotes() *notes { return &notes{byID: map[string]note{}} }
+func newNotes() *notes { return &notes{byID: map[string]note{}, said: map[string]map[string]uint64{}} }
 
 func (n *notes) get(id string) note {
 	n.mu.Lock()
@@ -41,8 +44,43 @@ func (n *notes) put(id string, what note) {
 	n.byID[id] = what
 }
 
+// recorded notes which entries of a delivery's log are in the history.
+func (n *notes) recorded(id string, log []incident.Entry) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range log {
+		if e.Source == "" {
+			continue
+		}
+		if n.said[id] == nil {
+			n.said[id] = map[string]uint64{}
+		}
+		n.said[id][e.Source] = digest(e.Text)
+	}
+}
+
+// isRecorded says whether the entry is in the history, as far as is known.
+func (n *notes) isRecorded(id string, e *incident.Entry) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	was, ok := n.said[id][e.Source]
+	return ok && was == digest(e.Text)
+}
+
+// forget drops all that is noted of a delivery.
+func (n *notes) forget(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.byID, id)
+	delete(n.said, id)
+}
+
 func (n *notes) len() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.byID)
+	return len(n.byID) + len(n.said)
 }
+
+var seed = maphash.MakeSeed()
+
+func digest(text string) uint64 { return maphash.String(seed, text) }

@@ -20,8 +20,10 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 	next, err := d.Reconcile(ctx, id)
 	switch {
 	case ctx.Err() != nil:
+	case errors.Is(err, store.ErrConflict): // changed meanwhile, by a person or another leader: look again
+		d.queue.AddAfter(id, wait.Jitter(time.Millisecond, 1))
 	case errors.Is(err, store.ErrNotFound):
-		d.notes.put(id, note{})
+		d.notes.forget(id)
 		d.following.Delete(id)
 		d.queueAll(d.slots.forget(id))
 	case err != nil:
@@ -43,6 +45,9 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 	if !dl.State.Ended() && !now.Before(dl.Deadline()) {
 		return d.expire(ctx, dl)
 	}
+	if dl.CancelBy != "" && !dl.State.Ended() && (dl.TaskID != "" || !dl.MayHaveArrived()) {
+		return d.takeBack(ctx, dl)
+	}
 	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
 		if !busy(dl) {
 			d.queueAll(d.slots.release(dl.Agent, dl.ID))
@@ -54,23 +59,23 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 		return d.call(ctx, dl)
 	case incident.Working, incident.InputRequired:
 		return d.follow(ctx, dl)
-	case incident.Succeeded:
-		return d.verify(ctx, dl)
 	default:
-		return 0, nil
+		return d.verify(ctx, dl)
 	}
 }
 
-// save commits the delivery and tells of it.
-func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change) error {
+// save commits the delivery with what its log gets, and tells of it.
+func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change, log ...incident.Entry) error {
 	dl.Error = incident.Clean(dl.Error, incident.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
-		dl.EndedAt, dl.NextAt = d.cfg.Clock.Now(), time.Time{}
+		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
 	}
-	err := d.store.Write(ctx, func(tx *store.Tx) error {
-		return tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{dl}})
-	})
-	if err != nil {
+	if dl.State != incident.InputRequired {
+		dl.Question, dl.QuestionID, dl.Approval = "", "", false
+	}
+	version := dl.Version
+	if err := d.write(ctx, dl, c.only, log...); err != nil {
+		dl.Version = version
 		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
 	}
 	if busy(dl) {
@@ -78,14 +83,33 @@ func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change) 
 	} else {
 		d.queueAll(d.slots.release(dl.Agent, dl.ID))
 	}
+	d.notes.recorded(dl.ID, log)
 	if dl.State.Ended() {
-		d.notes.put(dl.ID, note{})
+		d.notes.forget(dl.ID)
 		d.following.Delete(dl.ID)
 	}
 	told := *dl // dl may change in the same step
 	c.Delivery = &told
 	d.cfg.Observe(c)
 	return nil
+}
+
+// write commits the delivery, if its row is still the one that was read, with what its log gets.
+func (d *Dispatcher) write(ctx context.Context, dl *incident.Delivery, only func(*store.Tx) error, log ...incident.Entry) error {
+	for i := range log {
+		log[i].DeliveryID = dl.ID
+		if log[i].At.IsZero() {
+			log[i].At = d.cfg.Clock.Now()
+		}
+	}
+	return d.store.Write(ctx, func(tx *store.Tx) error {
+		if only != nil {
+			if err := only(tx); err != nil {
+				return err
+			}
+		}
+		return tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{dl}, Entries: log})
+	})
 }
 
 func (d *Dispatcher) queueAll(ids []string) {

@@ -97,12 +97,18 @@ func (r *rig) halt() {
 // due makes a delivery due, as the ledger does.
 func (r *rig) due(change ...func(*incident.Delivery)) *incident.Delivery {
 	r.Helper()
+	return r.dueOf("cart", change...)
+}
+
+// dueOf makes a delivery due about a Pod of a workload.
+func (r *rig) dueOf(workload string, change ...func(*incident.Delivery)) *incident.Delivery {
+	r.Helper()
 	r.n++
 	now := time.Now()
 	s := incident.Signal{
 		Key: fmt.Sprintf("k%d", r.n), Kind: incident.Observed, Type: incident.OOMKill, At: now, Container: "app", Count: 1,
 		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("cart-%d", r.n), UID: fmt.Sprintf("u%d", r.n)},
-		Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Reason: "OOMKilled", Message: "it was OOM-killed",
+		Workload: incident.Workload{Kind: "Deployment", Name: workload}, Reason: "OOMKilled", Message: "it was OOM-killed",
 	}
 	inc := incident.Open("", &s)
 	hook := incident.HookRef{Namespace: "shop", Name: "h"}

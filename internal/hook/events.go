@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,8 @@ const (
 	ReasonAgentCallFailure     = "AgentCallFailure"
 	ReasonEventResolved        = "EventResolved"
 	ReasonEventProcessingError = "EventProcessingError"
+	ReasonOverBudget           = "OverBudget" // calls are held back for want of budget
+	ReasonLoopGuard            = "LoopGuard"  // calls pause because a failure comes back after each of them
 )
 
 // Limits of the Kubernetes Events, so that a storm in the cluster is no storm on the API server.
@@ -65,14 +68,21 @@ func NewTeller(client kubernetes.Interface, dropped func(reason string), log log
 	}
 }
 
+// warningReasons are those of Warnings; rareReasons come with a change of a condition only, and are
+// told whatever else there is to tell.
+var (
+	warningReasons = []string{ReasonAgentCallFailure, ReasonEventProcessingError, ReasonOverBudget, ReasonLoopGuard}
+	rareReasons    = []string{ReasonOverBudget, ReasonLoopGuard}
+)
+
 // Tell queues one Event on the Hook.
 func (t *Teller) Tell(ref incident.HookRef, uid, reason, note string) {
-	if !t.limiter(ref).Allow() || !t.all.Allow() {
+	if !slices.Contains(rareReasons, reason) && (!t.limiter(ref).Allow() || !t.all.Allow()) {
 		t.dropped(reason)
 		return
 	}
 	kind := corev1.EventTypeNormal
-	if reason == ReasonAgentCallFailure || reason == ReasonEventProcessingError {
+	if slices.Contains(warningReasons, reason) {
 		kind = corev1.EventTypeWarning
 	}
 	ev := &eventsv1.Event{
@@ -129,6 +139,8 @@ var actions = map[string]string{
 	ReasonAgentCallFailure:     "CallAgent",
 	ReasonEventResolved:        "ResolveEvent",
 	ReasonEventProcessingError: "ProcessEvent",
+	ReasonOverBudget:           "HoldCallsBack",
+	ReasonLoopGuard:            "HoldCallsBack",
 }
 
 func (t *Teller) limiter(ref incident.HookRef) *rate.Limiter {

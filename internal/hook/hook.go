@@ -59,7 +59,12 @@ type Config struct {
 	Window      time.Duration
 	Timeout     time.Duration
 	GroupBy     v1alpha2.GroupBy
-	MaxPerHour  int // 0: no limit
+	GroupWait   time.Duration
+	Verify      time.Duration // 0: the controller's default
+	MaxPerHour  int           // 0: no limit
+	HookPerHour int           // of the whole Hook; 0: no limit
+	ResumedAt   time.Time     // calls from before do not count for the loop guard
+	EvenIfEnded bool          // also call when everything has ended before the call
 	Suspended   bool
 	OnePerCause bool
 	Invalid     string // why it can't be used; "" if it can
@@ -106,6 +111,9 @@ func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
 	case n > maxConfigs:
 		errs = append(errs, field.TooMany(path, n, maxConfigs))
 	}
+	if _, err := callsOf(h.Spec.MaxCallsPerHour, field.NewPath("spec", "maxCallsPerHour")); err != nil {
+		errs = append(errs, err)
+	}
 	seen := map[string]int{}
 	var configs []*Config
 	for i := range h.Spec.EventConfigurations {
@@ -129,6 +137,7 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 		HookUID: string(h.UID), Key: ec.EventType, EventType: incident.EventType(ec.EventType),
 		GroupBy: ec.GroupBy, Suspended: h.Spec.Suspend,
 		OnePerCause: h.Spec.OnePerCause == nil || *h.Spec.OnePerCause,
+		EvenIfEnded: ec.EvenIfRecovered, ResumedAt: resumedAt(h),
 	}
 	var errs field.ErrorList
 	add := func(e ...*field.Error) { errs = append(errs, e...) }
@@ -152,18 +161,44 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	if c.match, err = matchOf(ec, path.Child("match")); err != nil {
 		add(err)
 	}
-	if c.Window, err = durationOf(ec.DedupWindow, DefaultDedupWindow, time.Second, path.Child("dedupWindow")); err != nil {
+	if c.Window, err = durationOf(ec.DedupWindow, DefaultDedupWindow, time.Second, maxDuration, path.Child("dedupWindow")); err != nil {
 		add(err)
 	}
-	if c.Timeout, err = durationOf(ec.Timeout, DefaultTimeout, 10*time.Second, path.Child("timeout")); err != nil {
+	if c.Timeout, err = durationOf(ec.Timeout, DefaultTimeout, 10*time.Second, maxDuration, path.Child("timeout")); err != nil {
 		add(err)
 	}
-	if m := ec.MaxCallsPerHour; m != nil {
-		if c.MaxPerHour = int(*m); *m < 1 {
-			add(field.Invalid(path.Child("maxCallsPerHour"), *m, "must be at least 1; use spec.suspend to stop all calls"))
-		}
+	if c.GroupWait, err = durationOf(ec.GroupWait, 0, 0, time.Hour, path.Child("groupWait")); err != nil {
+		add(err)
 	}
+	if c.Verify, err = durationOf(ec.VerifyWindow, 0, time.Second, maxDuration, path.Child("verifyWindow")); err != nil {
+		add(err)
+	}
+	if c.MaxPerHour, err = callsOf(ec.MaxCallsPerHour, path.Child("maxCallsPerHour")); err != nil {
+		add(err)
+	}
+	c.HookPerHour, _ = callsOf(h.Spec.MaxCallsPerHour, nil) // told once, see Compile
 	return c, errs
+}
+
+// callsOf reads a number of calls in an hour; 0 if there is no limit.
+func callsOf(n *int32, path *field.Path) (int, *field.Error) {
+	switch {
+	case n == nil:
+		return 0, nil
+	case *n < 1:
+		return 0, field.Invalid(path, *n, "must be at least 1; use spec.suspend to stop all calls")
+	}
+	return int(*n), nil
+}
+
+// resumedAt is when a person last let calls through, as the Hook's annotation says; zero if it says
+// nothing that can be read.
+func resumedAt(h *v1alpha2.Hook) time.Time {
+	at, err := time.Parse(time.RFC3339, h.Annotations[v1alpha2.AnnotationResumedAt])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // AgentOf is the agent that a configuration names, in either of its two forms; without a name if it
@@ -239,12 +274,15 @@ func matchOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*expression, *f
 	return e, nil
 }
 
-func durationOf(d *metav1.Duration, unset, least time.Duration, path *field.Path) (time.Duration, *field.Error) {
+// maxDuration bounds most durations of the Hook API.
+const maxDuration = 24 * time.Hour
+
+func durationOf(d *metav1.Duration, unset, least, most time.Duration, path *field.Path) (time.Duration, *field.Error) {
 	if d == nil {
 		return unset, nil
 	}
-	if d.Duration < least || d.Duration > 24*time.Hour {
-		return unset, field.Invalid(path, d.Duration.String(), fmt.Sprintf("must be from %s to 24h", least))
+	if d.Duration < least || d.Duration > most {
+		return unset, field.Invalid(path, d.Duration.String(), fmt.Sprintf("must be from %s to %gh", least, most.Hours()))
 	}
 	return d.Duration, nil
 }

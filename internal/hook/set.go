@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -25,6 +26,7 @@ type Set struct {
 type entry struct {
 	generation int64
 	uid        string
+	resumed    time.Time // by its annotation, which is of no generation
 	suspended  bool
 	configs    []*Config
 	errs       field.ErrorList
@@ -42,13 +44,13 @@ func (s *Set) Put(h *v1alpha2.Hook) field.ErrorList {
 	s.mu.RLock()
 	old := s.hooks[ref]
 	s.mu.RUnlock()
-	if old != nil && h.Generation != 0 && old.generation == h.Generation && old.uid == string(h.UID) {
+	if old != nil && h.Generation != 0 && old.generation == h.Generation && old.uid == string(h.UID) && old.resumed.Equal(resumedAt(h)) {
 		return old.errs
 	}
 	configs, errs := Compile(h, s.policy)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hooks[ref] = &entry{h.Generation, string(h.UID), h.Spec.Suspend, configs, errs}
+	s.hooks[ref] = &entry{h.Generation, string(h.UID), resumedAt(h), h.Spec.Suspend, configs, errs}
 	s.index(h.Namespace)
 	return errs
 }
@@ -90,6 +92,20 @@ func (s *Set) Matching(f Facts) []*Config {
 		}
 	}
 	return found
+}
+
+// Config returns a configuration of a hook by its key, or nil.
+func (s *Set) Config(ref incident.HookRef, key string) *Config {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if e := s.hooks[ref]; e != nil {
+		for _, c := range e.configs {
+			if c.Key == key {
+				return c
+			}
+		}
+	}
+	return nil
 }
 
 // Has says whether the set holds the hook.
@@ -153,18 +169,18 @@ func (s *Set) AllAgents() []incident.AgentRef {
 }
 
 // Refusal says why a delivery that was made due for a hook must not be sent any more: the hook is
-// gone, suspended, or may not call the agent. It is "" if the delivery may be sent.
-func (s *Set) Refusal(ref incident.HookRef, uid string, agent incident.AgentRef) string {
+// gone, suspended, or may not call the agent. The Skip is "" if the delivery may be sent.
+func (s *Set) Refusal(ref incident.HookRef, uid string, agent incident.AgentRef) (incident.Skip, string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.hooks[ref]
 	switch {
 	case e == nil || e.uid != uid:
-		return "the Hook was deleted before its agent was called"
+		return incident.SkipDeleted, "the Hook was deleted before its agent was called"
 	case e.suspended:
-		return "the Hook was suspended before its agent was called"
+		return incident.SkipSuspended, "the Hook was suspended before its agent was called"
 	case !s.policy.allows(ref.Namespace, agent):
-		return fmt.Sprintf("agent %s is in a namespace that hooks may not call any more", agent)
+		return incident.SkipForbidden, fmt.Sprintf("agent %s is in a namespace that hooks may not call any more", agent)
 	}
-	return ""
+	return "", ""
 }

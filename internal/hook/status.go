@@ -37,6 +37,8 @@ type History interface {
 	// HookSummary returns how many of the hook's incidents are open, and when it last made a
 	// delivery due (zero if never).
 	HookSummary(ctx context.Context, hook incident.HookRef) (open int, lastFired time.Time, err error)
+	// HeldGroups returns the groups of the hook whose calls are held back until after a time.
+	HeldGroups(ctx context.Context, hook incident.HookRef, after time.Time, limit int) ([]*incident.GroupState, error)
 }
 
 // StatusConfig holds the settings of a StatusWriter.
@@ -46,8 +48,11 @@ type StatusConfig struct {
 	History History
 	// Every is the least time between two writes for one Hook; 3 s if zero.
 	Every time.Duration
-	Clock clock.WithTicker
-	Log   logr.Logger
+	// Changed is told of a condition that came to another status or reason, once that is written; may
+	// be nil. It must not block.
+	Changed func(hook incident.HookRef, uid string, c metav1.Condition)
+	Clock   clock.WithTicker
+	Log     logr.Logger
 }
 
 // StatusWriter keeps the status of Hooks true. It writes only what changed, and not more than
@@ -157,11 +162,13 @@ func (w *StatusWriter) write(ctx context.Context, ref incident.HookRef) (time.Du
 		return again, nil
 	}
 	status.LastUpdated = metav1.NewTime(w.cfg.Clock.Now())
-	patch := client.MergeFromWithOptions(h.DeepCopy(), client.MergeFromWithOptimisticLock{})
+	was := h.DeepCopy()
+	patch := client.MergeFromWithOptions(was, client.MergeFromWithOptimisticLock{})
 	h.Status = *status
 	if err := w.cfg.Client.Status().Patch(ctx, &h, patch); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
+	w.tellChanges(ref, string(h.UID), was.Status.Conditions, status.Conditions)
 	w.mu.Lock()
 	w.wrote[ref] = w.cfg.Clock.Now()
 	w.mu.Unlock()
@@ -200,10 +207,34 @@ func (w *StatusWriter) status(ctx context.Context, ref incident.HookRef, h *v1al
 		t := metav1.NewTime(fired.Truncate(time.Second))
 		status.LastFired = &t
 	}
-	ready := w.ready(ref, h)
-	ready.ObservedGeneration = h.Generation
-	meta.SetStatusCondition(&status.Conditions, ready)
-	return status, nextChange(incidents, now), nil
+	again := nextChange(incidents, now)
+	holds, err := w.holds(ctx, ref)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, c := range append(holds, w.ready(ref, h)) {
+		if c.Status == metav1.ConditionFalse && c.Type != v1alpha2.ConditionReady && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
+			continue // what never was need not be denied
+		}
+		if c.Status == metav1.ConditionTrue && c.Type != v1alpha2.ConditionReady {
+			again = sooner(again, lookAtHolds)
+		}
+		c.ObservedGeneration = h.Generation
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+	return status, again, nil
+}
+
+// tellChanges passes on the conditions that came to another status or reason.
+func (w *StatusWriter) tellChanges(ref incident.HookRef, uid string, was, now []metav1.Condition) {
+	if w.cfg.Changed == nil {
+		return
+	}
+	for _, c := range now {
+		if old := meta.FindStatusCondition(was, c.Type); old == nil || old.Status != c.Status || old.Reason != c.Reason {
+			w.cfg.Changed(ref, uid, c)
+		}
+	}
 }
 
 // nextChange is in how long the first resolved incident leaves the status; 0 if there is none.

@@ -71,10 +71,25 @@ const (
 
 // Bounds of the texts that a delivery keeps; longer ones are cut, with a mark.
 const (
-	MaxPrompt = 32 << 10 // bytes of Delivery.Prompt
-	MaxData   = 64 << 10 // bytes of Delivery.Data
-	MaxAnswer = 64 << 10 // bytes of Delivery.Answer
-	MaxError  = 1 << 10  // bytes of Delivery.Error
+	MaxPrompt   = 32 << 10 // bytes of Delivery.Prompt
+	MaxData     = 64 << 10 // bytes of Delivery.Data
+	MaxAnswer   = 64 << 10 // bytes of Delivery.Answer
+	MaxError    = 1 << 10  // bytes of Delivery.Error
+	MaxQuestion = 16 << 10 // bytes of Delivery.Question
+	MaxReply    = 16 << 10 // bytes of Reply.Text
+	MaxPerson   = 256      // bytes of a person's name
+)
+
+// Skip says why a delivery that was due did not call its agent; empty if it did or may have.
+type Skip string
+
+// The reasons for which agents are not called after all.
+const (
+	SkipRecovered Skip = "recovered-before" // its incidents ended before its agent was called
+	SkipSuspended Skip = "hook-suspended"
+	SkipDeleted   Skip = "hook-deleted"
+	SkipForbidden Skip = "agent-forbidden" // the policy does not allow the agent any more
+	SkipCanceled  Skip = "canceled"        // a person did not want it
 )
 
 // Delivery is one call to one agent, for one hook configuration, about one group of incidents.
@@ -95,8 +110,15 @@ type Delivery struct {
 	CatchUp    bool      `json:"catchUp,omitempty"`
 
 	Prompt  string        `json:"prompt"`
-	Data    string        `json:"data,omitempty"` // the structured part as JSON; set when it is first sent
+	Data    string        `json:"data,omitempty"` // the structured part as JSON; set when it is sent
 	Timeout time.Duration `json:"timeout"`        // for the agent's task, from CalledAt on
+
+	EvenIfRecovered bool          `json:"evenIfRecovered,omitempty"` // also call when the incidents ended before the call
+	VerifyWindow    time.Duration `json:"verifyWindow,omitempty"`    // how long the incidents are watched after the agent's end; the default if zero
+	HeldBack        *HeldBack     `json:"heldBack,omitempty"`        // what was not delivered before, for want of budget or because of the loop guard
+	RetryOf         string        `json:"retryOf,omitempty"`         // the delivery that a person wanted again
+	By              string        `json:"by,omitempty"`              // the person who wanted it
+	Skipped         Skip          `json:"skipped,omitempty"`         // why its agent was not called after all
 
 	Attempt   int       `json:"attempt"` // sends that were begun
 	CreatedAt time.Time `json:"createdAt"`
@@ -111,8 +133,24 @@ type Delivery struct {
 	Answer    string `json:"answer,omitempty"`
 	Error     string `json:"error,omitempty"` // a sentence for people
 
+	Question   string `json:"question,omitempty"`   // what the agent waits for, while it does
+	QuestionID string `json:"questionId,omitempty"` // of that question
+	Approval   bool   `json:"approval,omitempty"`   // it is to be approved or rejected
+	Replies    int    `json:"replies,omitempty"`    // that people gave so far
+	Reply      *Reply `json:"reply,omitempty"`      // one that has not reached the agent yet
+	CancelBy   string `json:"cancelBy,omitempty"`   // the person who wants it to end, until it does
+
 	Outcome   Outcome   `json:"outcome,omitempty"`
 	OutcomeAt time.Time `json:"outcomeAt,omitzero"`
+
+	// Version is the number of the change that the row is of, 0 for a delivery that is not
+	// recorded. A row that was changed since can't be overwritten.
+	Version int64 `json:"-"`
+}
+
+// MayHaveArrived says whether the agent may have got the message, as far as is known.
+func (d *Delivery) MayHaveArrived() bool {
+	return d.State != Pending || d.TaskID != "" || d.CatchUp && d.Attempt > 0
 }
 
 // MessageID is the A2A message ID of the delivery: the same at each attempt.
@@ -138,19 +176,20 @@ type Disposition string
 
 // The dispositions.
 const (
-	Delivered     Disposition = "delivered"   // it made a delivery due
-	DupOfOpen     Disposition = "duplicate"   // it repeated an incident that was delivered, within the window
-	Grouped       Disposition = "grouped"     // another incident of its group was delivered, within the window
-	Explained     Disposition = "explained"   // the hook calls for the cause
-	OverBudget    Disposition = "over-budget" // maxCallsPerHour is used up
-	LoopGuard     Disposition = "loop-guard"  // the group was delivered again and again without recovery
-	Suspended     Disposition = "suspended"   // spec.suspend
-	InvalidConfig Disposition = "invalid"     // the configuration can't be used; the Ready condition says why
+	Delivered       Disposition = "delivered"        // it made a delivery due
+	DupOfOpen       Disposition = "duplicate"        // it repeated an incident that was delivered, within the window
+	Grouped         Disposition = "grouped"          // another incident of its group was delivered, within the window
+	Explained       Disposition = "explained"        // the hook calls for the cause
+	OverBudget      Disposition = "over-budget"      // a limit of calls in an hour is used up
+	LoopGuard       Disposition = "loop-guard"       // the group was delivered again and again
+	RecoveredBefore Disposition = "recovered-before" // it ended before its agent could be called
+	Suspended       Disposition = "suspended"        // spec.suspend
+	InvalidConfig   Disposition = "invalid"          // the configuration can't be used; the Ready condition says why
 )
 
 // Dispositions lists all dispositions.
 func Dispositions() []Disposition {
-	return []Disposition{Delivered, DupOfOpen, Grouped, Explained, OverBudget, LoopGuard, Suspended, InvalidConfig}
+	return []Disposition{Delivered, DupOfOpen, Grouped, Explained, OverBudget, LoopGuard, RecoveredBefore, Suspended, InvalidConfig}
 }
 
 // Decision is the disposition of one event for one hook configuration.

@@ -20,8 +20,8 @@ type batch struct {
 	byID    map[string]*incident.Incident        // the same, and those that ended in this batch
 	changed []*incident.Incident                 // in the order in which they were first touched
 	slots   map[string]map[incident.Slot]bool    // slots that this batch opened, by resource
-	groups  map[groupKey][]*incident.Delivery    // the newest deliveries of a group, newest first
-	calls   map[string]int                       // deliveries of a configuration within the last hour
+	groups  map[incident.GroupKey]*group
+	calls   map[budget]int // deliveries within the last hour
 	changes store.Changes
 }
 
@@ -32,8 +32,8 @@ func newBatch(l *Ledger, tx *store.Tx) *batch {
 		work:   map[incident.Slot]*incident.Incident{},
 		byID:   map[string]*incident.Incident{},
 		slots:  map[string]map[incident.Slot]bool{},
-		groups: map[groupKey][]*incident.Delivery{},
-		calls:  map[string]int{},
+		groups: map[incident.GroupKey]*group{},
+		calls:  map[budget]int{},
 	}
 }
 
@@ -224,7 +224,12 @@ func (b *batch) save(ctx context.Context) error {
 			b.changes.Incidents = append(b.changes.Incidents, inc)
 		}
 	}
-	if len(b.changes.Incidents) == 0 && len(b.changes.Deliveries) == 0 {
+	for _, g := range b.groups {
+		if g.dirty {
+			b.changes.Groups = append(b.changes.Groups, g.GroupState)
+		}
+	}
+	if len(b.changes.Incidents) == 0 && len(b.changes.Deliveries) == 0 && len(b.changes.Groups) == 0 {
 		return nil
 	}
 	return b.tx.Save(ctx, &b.changes)
@@ -243,6 +248,9 @@ func (b *batch) differs(inc *incident.Incident) bool {
 
 func (b *batch) applied() Applied {
 	a := Applied{Events: b.changes.Events, Decisions: b.changes.Decisions, Deliveries: b.changes.Deliveries}
+	for _, g := range b.changes.Groups {
+		a.Held = append(a.Held, g.Hook)
+	}
 	for _, inc := range b.changed {
 		if !inc.Open() {
 			a.Resolved = append(a.Resolved, inc)

@@ -3,28 +3,14 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // groupHistory is how many past deliveries of a group are looked at.
 const groupHistory = 16
-
-// Loop guard (DESIGN.md, Dedup): after loopAfter deliveries of a group without recovery the
-// pause doubles each time, up to maxPause.
-const (
-	loopAfter = 3
-	maxPause  = 6 * time.Hour
-	loopReset = 24 * time.Hour // deliveries older than this count no more
-)
-
-type groupKey struct {
-	hook   incident.HookRef
-	config string
-	group  string
-}
 
 // decide asks every hook that cares about the event, and makes deliveries due. ev is nil for a
 // sign that an incident goes on, which only matters where a new delivery is due.
@@ -60,90 +46,61 @@ func (b *batch) dispose(ctx context.Context, c *hook.Config, f hook.Facts, ev *i
 			return incident.Explained, id, err
 		}
 	}
-	past, err := b.past(ctx, groupKey{c.Hook, c.Key, c.Group(f.Signal)})
+	g, err := b.group(ctx, incident.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(f.Signal)})
 	if err != nil {
 		return "", "", err
 	}
-	if d, covered := b.covered(c, past, ev); covered {
-		return d, past[0].ID, nil
+	if d, covered := b.covered(c, g.past, ev); covered {
+		return d, g.past[0].ID, nil
 	}
-	if over, err := b.overBudget(ctx, c); err != nil || over {
-		return incident.OverBudget, "", err
+	if hold, held := b.guard(c, g); held {
+		return b.hold(g, c, incident.LoopGuard, hold, ev)
 	}
-	return b.deliver(c, f)
+	hold, over, err := b.overBudget(ctx, c)
+	if err != nil {
+		return "", "", err
+	}
+	if over {
+		return b.hold(g, c, incident.OverBudget, hold, ev)
+	}
+	return b.deliver(c, g, f)
 }
 
 // covered says whether the group's newest delivery stands for the event too.
 func (b *batch) covered(c *hook.Config, past []*incident.Delivery, ev *incident.Event) (incident.Disposition, bool) {
-	if len(past) == 0 {
+	if len(past) == 0 || past[0].State.Ended() && b.now.Sub(past[0].CreatedAt) >= c.Window {
 		return "", false
 	}
-	newest := past[0]
-	age := b.now.Sub(newest.CreatedAt)
-	if !newest.State.Ended() || age < c.Window {
-		if ev != nil && ev.Status == incident.Firing {
-			return incident.Grouped, true
-		}
-		return incident.DupOfOpen, true
+	if ev != nil && ev.Status == incident.Firing {
+		return incident.Grouped, true
 	}
-	return incident.LoopGuard, age < pause(c.Window, past, b.now)
+	return incident.DupOfOpen, true
 }
 
-// pause is how long after the newest delivery the loop guard lets the next one through.
-func pause(window time.Duration, past []*incident.Delivery, now time.Time) time.Duration {
-	vain := 0
-	for _, d := range past {
-		if d.Outcome == incident.OutcomeRecovered || now.Sub(d.CreatedAt) > loopReset {
-			break
-		}
-		vain++
-	}
-	p := window
-	for ; vain >= loopAfter && p < maxPause; vain-- {
-		p *= 2
-	}
-	return min(p, max(maxPause, window))
-}
-
-// overBudget says whether the configuration has used up its calls of the last hour.
-func (b *batch) overBudget(ctx context.Context, c *hook.Config) (bool, error) {
-	if c.MaxPerHour == 0 {
-		return false, nil
-	}
-	key := c.Hook.String() + "/" + c.Key
-	n, ok := b.calls[key]
-	if !ok {
-		var err error
-		if n, err = b.tx.CountDeliveries(ctx, c.Hook, c.Key, b.now.Add(-time.Hour)); err != nil {
-			return false, err
-		}
-	}
-	b.calls[key] = n
-	return n >= c.MaxPerHour, nil
-}
-
-// deliver makes a delivery due.
-func (b *batch) deliver(c *hook.Config, f hook.Facts) (incident.Disposition, string, error) {
+// deliver makes a delivery due, which tells of all incidents of the group that are open.
+func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (incident.Disposition, string, error) {
 	prompt, err := c.Render(f)
 	if err != nil {
 		return incident.InvalidConfig, "", nil //nolint:nilerr // the configuration is at fault, not the batch
 	}
-	group := c.Group(f.Signal)
 	trigger := f.Signal.Key
 	if f.Signal.Kind == incident.Ongoing {
 		trigger = fmt.Sprintf("%s@%d", f.Incident.ID, b.now.UnixMilli())
 	}
 	d := &incident.Delivery{
-		ID:      incident.DeriveID("delivery", b.cfg.Cluster, c.HookUID, c.Key, group, trigger),
+		ID:      incident.DeriveID("delivery", b.cfg.Cluster, c.HookUID, c.Key, g.Group, trigger),
 		Cluster: b.cfg.Cluster, State: incident.Pending,
-		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: group, Agent: c.Agent,
+		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: g.Group, Agent: c.Agent,
 		IncidentID: f.Incident.ID, CatchUp: f.Signal.CatchUp,
-		Prompt: prompt, Timeout: c.Timeout, CreatedAt: b.now, NextAt: b.now,
+		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, EvenIfRecovered: c.EvenIfEnded, HeldBack: b.release(g),
+		CreatedAt: b.now, NextAt: b.now.Add(c.GroupWait),
 	}
-	key := groupKey{c.Hook, c.Key, group}
-	b.groups[key] = append([]*incident.Delivery{d}, b.groups[key]...)
-	b.calls[c.Hook.String()+"/"+c.Key]++
+	g.past = append([]*incident.Delivery{d}, g.past...)
+	b.called(c)
 	b.changes.Deliveries = append(b.changes.Deliveries, d)
+	for _, inc := range b.openOf(c, g.Group) {
+		b.changes.Covers = append(b.changes.Covers, store.Cover{DeliveryID: d.ID, IncidentID: inc.ID})
+	}
 	return incident.Delivered, d.ID, nil
 }
 
@@ -182,7 +139,7 @@ func (b *batch) causeOfEvent(f hook.Facts) *incident.Incident {
 
 // newest finds the newest delivery of the group that the incident belongs to, if there is one.
 func (b *batch) newest(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
-	past, err := b.past(ctx, groupKey{c.Hook, c.Key, c.Group(signalOf(inc))})
+	past, err := b.past(ctx, incident.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(signalOf(inc))})
 	if err != nil || len(past) == 0 {
 		return "", err == nil, err
 	}
@@ -200,7 +157,7 @@ func (b *batch) calledForEffect(ctx context.Context, c *hook.Config, inc *incide
 		if other == nil {
 			continue
 		}
-		past, err := b.past(ctx, groupKey{other.Hook, other.Key, other.Group(signalOf(effect))})
+		past, err := b.past(ctx, incident.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(signalOf(effect))})
 		if err != nil {
 			return "", false, err
 		}
@@ -219,19 +176,6 @@ func (b *batch) configFor(c *hook.Config, inc *incident.Incident) *hook.Config {
 		}
 	}
 	return nil
-}
-
-// past returns the newest deliveries of a group, newest first, those of this batch included.
-func (b *batch) past(ctx context.Context, key groupKey) ([]*incident.Delivery, error) {
-	if past, ok := b.groups[key]; ok {
-		return past, nil
-	}
-	past, err := b.tx.GroupDeliveries(ctx, key.hook, key.config, key.group, groupHistory)
-	if err != nil {
-		return nil, err
-	}
-	b.groups[key] = past
-	return past, nil
 }
 
 // signalOf is what an incident was last told by, as far as hooks ask about it.

@@ -23,7 +23,9 @@ const DefaultQuietAfter = 10 * time.Minute
 type Config struct {
 	Cluster    string        // recorded with everything; may be empty
 	QuietAfter time.Duration // DefaultQuietAfter if zero
-	Clock      clock.PassiveClock
+	// MaxCallsPerHour is how many calls all Hooks together may make within an hour; 0 for no limit.
+	MaxCallsPerHour int
+	Clock           clock.PassiveClock
 	// Observe is called after each commit that changed something, in the order of the commits.
 	// It must not block and not call the ledger.
 	Observe func(Applied)
@@ -35,12 +37,13 @@ type Applied struct {
 	Decisions  []incident.Decision
 	Deliveries []*incident.Delivery // newly due
 	Resolved   []*incident.Incident
-	Open       int // incidents that are open now
+	Held       []incident.HookRef // hooks whose calls are held back, or are no more
+	Open       int                // incidents that are open now
 	OpenByType map[incident.EventType]int
 }
 
 func (a *Applied) empty() bool {
-	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0
+	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0 && len(a.Held) == 0
 }
 
 // Ledger writes history. It is safe for concurrent use; one batch is applied at a time.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Access says who calls, and what the caller may read.
@@ -16,6 +18,8 @@ type Access interface {
 	Authenticate(r *http.Request) (Caller, error)
 	// MayRead says whether the caller may list Hooks in a namespace, or in all if it is empty.
 	MayRead(ctx context.Context, c Caller, namespace string) (bool, error)
+	// MayUpdate says whether the caller may update a Hook.
+	MayUpdate(ctx context.Context, c Caller, hook incident.HookRef) (bool, error)
 	// MayGet says whether the caller may get a path that is no resource, such as /metrics.
 	MayGet(ctx context.Context, c Caller, path string) (bool, error)
 }
@@ -44,6 +48,22 @@ func (s *Server) allow(ctx context.Context, namespace string) error {
 // MayRead says whether the caller of a request may read in a namespace, or in all if it is empty.
 func MayRead(ctx context.Context, a Access, namespace string) (bool, error) {
 	return a.MayRead(ctx, callerOf(ctx), namespace)
+}
+
+// allowChange returns an error unless the caller may update a Hook: who may change what a Hook asks for
+// may also act on its deliveries.
+func (s *Server) allowChange(ctx context.Context, hook incident.HookRef) error {
+	if s.cfg.Access == nil {
+		return nil
+	}
+	ok, err := s.cfg.Access.MayUpdate(ctx, callerOf(ctx), hook)
+	if err != nil {
+		return s.accessFailed(ctx, err)
+	}
+	if ok {
+		return nil
+	}
+	return huma.Error403Forbidden(fmt.Sprintf("%s may not update the Hook %s in namespace %s: ask for a Role with the verb update on hooks.kagent.dev", callerName(ctx), hook.Name, hook.Namespace))
 }
 
 func refusal(caller, namespace string) string {

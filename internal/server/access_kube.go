@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // For how long Kubernetes' answers are taken to be still true: a right or a token that is taken away
@@ -95,6 +96,15 @@ func (a *kubeAccess) MayRead(ctx context.Context, c Caller, namespace string) (b
 	return a.may(ctx, authorizer.AttributesRecord{
 		User: c.(user.Info), Verb: "list", Namespace: namespace, ResourceRequest: true, //nolint:forcetypeassert // what Authenticate returned
 		APIGroup: v1alpha2.SchemeGroupVersion.Group, APIVersion: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks",
+	})
+}
+
+// MayUpdate implements Access.
+func (a *kubeAccess) MayUpdate(ctx context.Context, c Caller, hook incident.HookRef) (bool, error) {
+	return a.may(ctx, authorizer.AttributesRecord{
+		User: c.(user.Info), Verb: "update", //nolint:forcetypeassert // what Authenticate returned
+		APIGroup: v1alpha2.SchemeGroupVersion.Group, APIVersion: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks",
+		Namespace: hook.Namespace, Name: hook.Name, ResourceRequest: true,
 	})
 }
 

@@ -53,6 +53,7 @@ func (s *Server) registerRoutes() {
 	s.registerEvents()
 	s.registerStream()
 	s.registerStories()
+	s.registerActions()
 	s.registerStats()
 	s.registerHooks()
 	s.registerHealth()

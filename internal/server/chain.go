@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -25,7 +26,7 @@ func (s *Server) chain() http.Handler {
 	}
 	h := http.Handler(s.mux)
 	for _, step := range []func(http.Handler) http.Handler{
-		s.timed, s.authenticate, wellFormed, acceptable, s.routed,
+		s.timed, s.authenticate, s.ownOrigin, wellFormed, acceptable, s.routed,
 		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
 		s.limitAddress, s.observe,
 	} {
@@ -275,6 +276,40 @@ func wellFormed(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// ownOrigin refuses what a page of another site lets a browser do, where being able to reach khook may
+// be all that it takes.
+func (s *Server) ownOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		changes := r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
+		if err := protection.Check(r); err != nil || changes && s.cfg.Access == nil && rebound(r) {
+			writeProblem(w, http.StatusForbidden, "pages of other sites may not change anything here")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// rebound says whether a request came to the loopback address under a name of the network: a page of
+// another site that made its own name stand for this machine.
+func rebound(r *http.Request) bool {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok || !loopback(local.String()) {
+		return false
+	}
+	return !loopback(r.Host)
+}
+
+// loopback says whether a host with or without a port is this machine.
+func loopback(address string) bool {
+	host := address
+	if h, _, err := net.SplitHostPort(address); err == nil {
+		host = h
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // timed ends what takes too long.

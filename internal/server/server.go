@@ -29,6 +29,8 @@ type Config struct {
 	Feed   *feed.Feed    // of live streams; nil for none
 	Access Access        // who may read what; nil: everybody may read everything
 	State  State         // how khook does
+	// Actions does what people want done with deliveries; nil: they can't.
+	Actions Actions
 	// Validate checks manifests of Hooks.
 	Validate func(ctx context.Context, manifests []byte) hook.Report
 	Registry interface {

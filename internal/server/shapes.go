@@ -54,12 +54,28 @@ func deliveryOf(d *incident.Delivery) Delivery {
 		Agent: Name(d.Agent), IncidentID: d.IncidentID, CatchUp: d.CatchUp, Attempt: d.Attempt, TimeoutSeconds: d.Timeout.Seconds(),
 		CreatedAt: d.CreatedAt, NextAt: d.NextAt, CalledAt: d.CalledAt, EndedAt: d.EndedAt, TaskID: d.TaskID, TaskState: d.TaskState,
 		ContextID: d.ContextID, Dialect: d.Dialect, Error: d.Error, Outcome: d.Outcome, OutcomeAt: d.OutcomeAt, Prompt: d.Prompt, Answer: d.Answer,
+		VerifyWindowSeconds: d.VerifyWindow.Seconds(), Skipped: d.Skipped, RetryOf: d.RetryOf, RequestedBy: d.By, CancelRequestedBy: d.CancelBy,
+		QuestionID: d.QuestionID, NeedsApproval: d.Approval, Replies: d.Replies, Question: d.Question, HeldBack: (*HeldBack)(d.HeldBack),
+	}
+	if d.Outcome == incident.OutcomeRecovered {
+		shaped.RecoverySeconds = max(0, d.OutcomeAt.Sub(d.CreatedAt).Seconds())
+	}
+	if r := d.Reply; r != nil {
+		shaped.Reply = &Reply{r.Text, r.Decision, r.By, r.At}
 	}
 	if d.State.Ended() {
 		shaped.NextAt = time.Time{}
 	}
 	if json.Valid([]byte(d.Data)) {
 		shaped.Data = json.RawMessage(d.Data)
+	}
+	return shaped
+}
+
+func logOf(entries []incident.Entry) []LogEntry {
+	shaped := make([]LogEntry, 0, len(entries))
+	for _, e := range entries {
+		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.Who, Name: e.Name, Text: e.Text, Truncated: e.Cut})
 	}
 	return shaped
 }

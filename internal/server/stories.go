@@ -164,5 +164,9 @@ func (s *Server) delivery(ctx context.Context, in *storyInput) (DeliveryDetail, 
 	if err != nil {
 		return d, s.failed(ctx, err)
 	}
-	return DeliveryDetail{Delivery: deliveryOf(dl), Incidents: incidentsOf(covered, time.Now()), Timeline: deliveryTimeline(dl, covered)}, nil
+	log, err := s.cfg.Store.DeliveryEntries(ctx, dl.ID)
+	if err != nil {
+		return d, s.failed(ctx, err)
+	}
+	return DeliveryDetail{Delivery: deliveryOf(dl), Incidents: incidentsOf(covered, time.Now()), Log: logOf(log), Timeline: deliveryTimeline(dl, covered, log)}, nil
 }

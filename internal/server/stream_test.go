@@ -312,7 +312,10 @@ func (d *doorman) Authenticate(r *http.Request) (Caller, error) {
 	return name("ann"), nil
 }
 func (d *doorman) MayRead(context.Context, Caller, string) (bool, error) { return d.open.Load(), nil }
-func (d *doorman) MayGet(context.Context, Caller, string) (bool, error)  { return false, nil }
+func (d *doorman) MayUpdate(context.Context, Caller, incident.HookRef) (bool, error) {
+	return d.open.Load(), nil
+}
+func (d *doorman) MayGet(context.Context, Caller, string) (bool, error) { return false, nil }
 
 func TestTheTokenOfAWebSocketMayBeASubprotocol(t *testing.T) {
 	d := &doorman{}

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/hook"
@@ -34,8 +36,13 @@ func incidentTimeline(inc *incident.Incident, events []*incident.Event, decision
 }
 
 // deliveryTimeline tells a delivery: seen, matched, called, answered, verified.
-func deliveryTimeline(d *incident.Delivery, covered []*incident.Incident) []TimelineEntry {
+func deliveryTimeline(d *incident.Delivery, covered []*incident.Incident, log []incident.Entry) []TimelineEntry {
 	line := milestones(d)
+	for _, e := range log {
+		if text := moment(&e); text != "" {
+			line = append(line, TimelineEntry{At: e.At, Kind: "delivery", Text: text, DeliveryID: d.ID})
+		}
+	}
 	for _, inc := range covered {
 		line = append(line, TimelineEntry{At: inc.FirstSeen, Kind: "event", Text: fmt.Sprintf("%s was first seen: %s", hook.Subject(inc), inc.Message)})
 		if !inc.Open() {
@@ -83,16 +90,42 @@ func milestones(d *incident.Delivery) []TimelineEntry {
 	return line
 }
 
+// moment is an entry of a delivery's log as a sentence; "" for what the milestones tell.
+func moment(e *incident.Entry) string {
+	text := incident.Clean(e.Text, maxMoment)
+	switch e.Kind {
+	case incident.EntryCall, incident.EntryPerson:
+		return strings.TrimSpace(e.Who + " " + text)
+	case incident.EntryState:
+		return "the agent's task is " + e.State
+	case incident.EntryMessage:
+		return "the agent says: " + text
+	case incident.EntryArtifact:
+		return "the agent made " + cmp.Or(incident.Clean(e.Name, maxMoment), "an artifact") + ": " + text
+	case incident.EntryQuestion:
+		return "the agent asks: " + text
+	case incident.EntryReply:
+		return fmt.Sprintf("%s replies: %s", e.Who, strings.TrimSpace(e.State+" "+text))
+	case incident.EntryMore:
+		return "the agent said more than was kept"
+	}
+	return ""
+}
+
+// maxMoment bounds what a timeline shows of a text, in bytes.
+const maxMoment = 200
+
 // meaning says what a disposition means.
 func meaning(d incident.Disposition) string {
 	return string(d) + ", " + map[incident.Disposition]string{
-		incident.Delivered:     "a call to its agent is made due",
-		incident.DupOfOpen:     "its agent was called for this incident within the window",
-		incident.Grouped:       "its agent was called for another incident of the group within the window",
-		incident.Explained:     "its agent is called for the cause",
-		incident.OverBudget:    "maxCallsPerHour is used up",
-		incident.LoopGuard:     "its agent was called again and again without recovery",
-		incident.Suspended:     "the Hook is suspended",
-		incident.InvalidConfig: "the configuration can't be used; the condition Ready says why",
+		incident.Delivered:       "a call to its agent is made due",
+		incident.DupOfOpen:       "its agent was called for this incident within the window",
+		incident.Grouped:         "its agent was called for another incident of the group within the window",
+		incident.Explained:       "its agent is called for the cause",
+		incident.OverBudget:      "a limit of calls in an hour is used up; the agent is told with the next call",
+		incident.LoopGuard:       "its agent was called again and again; the agent is told with the next call",
+		incident.RecoveredBefore: "everything had ended before its agent could be called",
+		incident.Suspended:       "the Hook is suspended",
+		incident.InvalidConfig:   "the configuration can't be used; the condition Ready says why",
 	}[d]
 }

@@ -62,7 +62,7 @@ type Decision struct {
 	EventID     int64                `json:"eventId"`
 	Hook        Name                 `json:"hook"`
 	Config      string               `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
-	Disposition incident.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,suspended,invalid"`
+	Disposition incident.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
 	DeliveryID  string               `json:"deliveryId,omitempty" doc:"The delivery that covers the event."`
 	At          time.Time            `json:"at"`
 }
@@ -128,14 +128,57 @@ type Delivery struct {
 	Outcome        incident.Outcome       `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
 	OutcomeAt      time.Time              `json:"outcomeAt,omitzero" required:"false"`
 
+	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was made due everything had recovered, if it did."`
+	VerifyWindowSeconds float64       `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
+	Skipped             incident.Skip `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
+	RetryOf             string        `json:"retryOf,omitempty" doc:"The delivery that a person wanted again."`
+	RequestedBy         string        `json:"requestedBy,omitempty" doc:"Who wanted it again."`
+	CancelRequestedBy   string        `json:"cancelRequestedBy,omitempty" doc:"Who wants it to end; absent once it has, and once the agent was told."`
+	QuestionID          string        `json:"questionId,omitempty" doc:"ID of the agent's question, while it waits for a person."`
+	NeedsApproval       bool          `json:"needsApproval,omitempty" doc:"The question is to be approved or rejected."`
+	Replies             int           `json:"replies,omitempty" doc:"How many answers people gave."`
+
+	Question string    `json:"question,omitempty" doc:"What the agent asks, while it waits for a person; untrusted, and not in lists."`
+	Reply    *Reply    `json:"reply,omitempty" doc:"A person's answer that has not reached the agent yet; not in lists."`
+	HeldBack *HeldBack `json:"heldBack,omitempty" doc:"What the agent was not told of before, for want of budget or because of the loop guard; not in lists."`
+
 	Prompt string `json:"prompt,omitempty" doc:"What the agent was asked; not in lists."`
 	Answer string `json:"answer,omitempty" doc:"What the agent answered; not in lists."`
 	Data   any    `json:"data,omitempty" doc:"The structured part that went with the prompt; not in lists."`
+}
+
+// Reply is a person's answer to an agent's question.
+type Reply struct {
+	Text     string           `json:"text,omitempty"`
+	Decision incident.Verdict `json:"decision,omitempty" enum:"approve,reject"`
+	By       string           `json:"by"`
+	At       time.Time        `json:"at"`
+}
+
+// HeldBack sums up the events for which an agent was not called.
+type HeldBack struct {
+	OverBudget int64     `json:"overBudget,omitempty" doc:"Events for which there was no budget."`
+	LoopGuard  int64     `json:"loopGuard,omitempty" doc:"Events that the loop guard held back."`
+	Since      time.Time `json:"since"`
+	Until      time.Time `json:"until"`
+	Resources  []string  `json:"resources,omitempty" doc:"Names, at most 20."`
+}
+
+// LogEntry is one thing that happened in a delivery.
+type LogEntry struct {
+	At        time.Time          `json:"at"`
+	Kind      incident.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,outcome,more" doc:"more: further entries of the agent were not kept."`
+	State     string             `json:"state,omitempty" doc:"Of the agent's task, or a person's decision."`
+	By        string             `json:"by,omitempty" doc:"The person, or agent."`
+	Name      string             `json:"name,omitempty" doc:"Of an artifact."`
+	Text      string             `json:"text,omitempty" doc:"Untrusted where it is the agent's; at most 16 KiB."`
+	Truncated bool               `json:"truncated,omitempty" doc:"The text was longer."`
 }
 
 // DeliveryDetail is a delivery with its whole story.
 type DeliveryDetail struct {
 	Delivery
 	Incidents []Incident      `json:"incidents" nullable:"false" doc:"The incidents that it covers, the one that made it due first."`
+	Log       []LogEntry      `json:"log" nullable:"false" doc:"The conversation with the agent, and what people did; bounded."`
 	Timeline  []TimelineEntry `json:"timeline" nullable:"false" doc:"What happened, in the order of time."`
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -22,9 +23,10 @@ func everything(t *testing.T, st *Store) {
 		inc.CausedBy = "another"
 		c.Deliveries = []*incident.Delivery{due(inc, incident.Succeeded)}
 		must(t, tx.Save(ctx, c))
-		_, err := tx.GroupDeliveries(ctx, shopHook, "pod-restart", "Pod/k", 10)
-		_, again := tx.CountDeliveries(ctx, shopHook, "pod-restart", long)
+		_, err := tx.GroupDeliveries(ctx, shopGroup, 10)
+		_, again := tx.CountDeliveries(ctx, shopHook, "pod-restart", long, 10)
 		_, more := tx.KnownKeys(ctx, []string{"k 0"})
+		must(t, everythingOfDeliveries(ctx, tx, c.Deliveries[0]))
 		inc.Resolve(incident.Recovered, inc.LastSeen)
 		return errors.Join(err, again, more, tx.Save(ctx, &Changes{Incidents: []*incident.Incident{inc}, Decisions: c.Decisions}))
 	}))
@@ -41,6 +43,9 @@ func everything(t *testing.T, st *Store) {
 	note(st.Delivery(ctx, id))
 	note(st.DeliveryIncidents(ctx, id, 10))
 	note(st.DeliveryEvents(ctx, id))
+	note(st.DeliveryEntries(ctx, id))
+	note(st.HeldGroups(ctx, shopHook, long, 10))
+	note(st.HeldGroups(ctx, incident.HookRef{}, long, 10))
 	note(st.DeliveriesOfIncidents(ctx, ids))
 	note(st.UnfinishedDeliveries(ctx, long, 10))
 	note(st.OldestPending(ctx))
@@ -61,6 +66,21 @@ func everything(t *testing.T, st *Store) {
 	must(t, errors.Join(errs...))
 }
 
+func everythingOfDeliveries(ctx context.Context, tx *Tx, d *incident.Delivery) error {
+	state, err := tx.GroupState(ctx, shopGroup)
+	state.Hold, state.HoldEnds = incident.OverBudget, long.Add(time.Hour)
+	_, inAll := tx.CountDeliveries(ctx, incident.HookRef{}, "", long, 10)
+	_, ofHook := tx.OldestDelivery(ctx, shopHook, "", long, 10)
+	_, known := tx.Delivery(ctx, d.ID)
+	_, open := tx.OpenIncidents(ctx, d.ID)
+	skipped := *d
+	skipped.ID, skipped.Version, skipped.State, skipped.Skipped = "skipped", 0, incident.Canceled, incident.SkipRecovered
+	return errors.Join(err, inAll, ofHook, known, open, tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{
+		Deliveries: []*incident.Delivery{&skipped}, Groups: []*incident.GroupState{state},
+		Entries: []incident.Entry{{DeliveryID: d.ID, Source: "artifact 1", Kind: incident.EntryArtifact, At: long, Text: "a"}},
+	}))
+}
+
 func TestNoStatementReadsAWholeTable(t *testing.T) {
 	st := open(t, path(t))
 	everything(t, st)
@@ -70,7 +90,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 	}
 	for _, query := range queries {
 		for _, step := range plan(t, st, query) {
-			if step == "SCAN going" || step == "SCAN ended" {
+			if slices.Contains([]string{"SCAN going", "SCAN ended", "SCAN counted"}, step) {
 				continue // what parts of the query found
 			}
 			// In the order of an index, as far as the limit, is as far as is asked for.
@@ -111,11 +131,11 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 	st := open(t, path(t))
 	everything(t, st)
 	for part, index := range map[string]string{
-		"UPDATE events SET status = 'resolved'": "events_firing",
-		"outcome = '' AND ended_at > ?":         "deliveries_unverified",
-		"SELECT count(*) FROM incidents i":      "incidents_open",
-		"SELECT event_key FROM events":          "events_key",
-		"AS going UNION ALL":                    "COVERING INDEX incidents_open",
+		"UPDATE events SET status = 'resolved'":          "events_firing",
+		"outcome = '' AND skipped = '' AND ended_at > ?": "deliveries_unverified",
+		"SELECT count(*) FROM incidents i":               "incidents_open",
+		"SELECT event_key FROM events":                   "events_key",
+		"AS going UNION ALL":                             "COVERING INDEX incidents_open",
 	} {
 		found := false
 		for _, query := range statements(st) {

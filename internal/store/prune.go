@@ -9,8 +9,9 @@ import (
 // One transaction of a Prune deletes at most this many rows of a table: some milliseconds of
 // work, which is how long another write may have to wait.
 const (
-	pruneRows      = 200
-	pruneIncidents = 100
+	pruneRows       = 200
+	pruneIncidents  = 100
+	pruneDeliveries = 50 // each with its log
 )
 
 // pruneShare is how much of the writer's time a Prune takes at most: one part in so many.
@@ -25,8 +26,9 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err
 	for _, step := range []func(*Tx) (int64, error){
 		func(tx *Tx) (int64, error) { return tx.pruneIncidents(ctx, us) },
 		func(tx *Tx) (int64, error) { return tx.pruneRepeats(ctx, us) },
-		pruneBy(ctx, `DELETE FROM deliveries WHERE id IN (SELECT id FROM deliveries
-			WHERE created_at < ? AND ended_at <> 0 AND ended_at < ? ORDER BY created_at LIMIT ?)`, us, us),
+		func(tx *Tx) (int64, error) { return tx.pruneDeliveries(ctx, us) },
+		pruneBy(ctx, `DELETE FROM delivery_groups WHERE (cluster, hook_ns, hook, config, grp) IN (SELECT cluster, hook_ns, hook, config, grp
+			FROM delivery_groups WHERE hold_ends < ? AND held_until < ? AND resumed_at < ? LIMIT ?)`, us, us, us),
 		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
 		pruneBy(ctx, `DELETE FROM changes WHERE at < ? AND seq IN (SELECT seq FROM changes ORDER BY seq LIMIT ?)`, us),
 		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", minuteSpan, before),
@@ -100,6 +102,24 @@ func (tx *Tx) pruneIncidents(ctx context.Context, before int64) (int64, error) {
 		}
 	}
 	return deleted + events, nil
+}
+
+// pruneDeliveries deletes some deliveries that ended, with their logs.
+func (tx *Tx) pruneDeliveries(ctx context.Context, before int64) (int64, error) {
+	ids, err := rowsOf(ctx, tx, scanText, "SELECT id FROM deliveries WHERE created_at < ? AND ended_at <> 0 AND ended_at < ? ORDER BY created_at LIMIT ?",
+		before, before, pruneDeliveries)
+	if err != nil {
+		return 0, err
+	}
+	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
+		in := " IN (" + marks(to-from) + ")"
+		for _, query := range []string{"DELETE FROM delivery_log WHERE delivery_id" + in, "DELETE FROM delivery_incidents WHERE delivery_id" + in, "DELETE FROM deliveries WHERE id" + in} {
+			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // pruneRepeats deletes old repeats of incidents that go on for longer than the retention.

@@ -14,7 +14,10 @@ import (
 
 var long = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 
-var shopHook = incident.HookRef{Namespace: "shop", Name: "h"}
+var (
+	shopHook  = incident.HookRef{Namespace: "shop", Name: "h"}
+	shopGroup = incident.GroupKey{Hook: shopHook, Config: "pod-restart", Group: "Pod/k"}
+)
 
 // told is an incident with so many events, a minute apart, about each of which a hook decided.
 func told(tx *Tx, key string, from time.Time, events int) (*incident.Incident, *Changes) {
@@ -142,8 +145,8 @@ func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 				t.Errorf("%s knows %v, %v", cluster, known, err)
 			}
 			for range 2 {
-				group, err := tx.GroupDeliveries(t.Context(), shopHook, "pod-restart", "Pod/k", 10)
-				n, again := tx.CountDeliveries(t.Context(), shopHook, "pod-restart", long)
+				group, err := tx.GroupDeliveries(t.Context(), shopGroup, 10)
+				n, again := tx.CountDeliveries(t.Context(), shopHook, "pod-restart", long, 10)
 				if errors.Join(err, again) != nil || len(group) != n || n > 1 || n == 1 && group[0].Cluster != cluster {
 					t.Errorf("%s sees %d deliveries, counts %d, %v, %v", cluster, len(group), n, err, again)
 				}

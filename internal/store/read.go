@@ -107,12 +107,25 @@ func (s *Store) Delivery(ctx context.Context, id string) (*incident.Delivery, er
 
 // DeliveryIncidents returns the incidents that a delivery covers, the one that made it due first.
 func (s *Store) DeliveryIncidents(ctx context.Context, id string, limit int) ([]*incident.Incident, error) {
-	cols := prefixed("i", incidentColumns)
 	return list(ctx, s, "incidents of delivery "+id, scanIncident,
-		"SELECT "+cols+" FROM incidents i JOIN deliveries d ON d.incident_id = i.id WHERE d.id = ? UNION ALL "+
-			"SELECT * FROM (SELECT "+cols+" FROM incidents i WHERE i.id IN (SELECT incident_id FROM decisions WHERE delivery_id = ? AND delivery_id <> '' "+
-			"AND disposition <> 'explained') AND i.id <> (SELECT incident_id FROM deliveries WHERE id = ?) ORDER BY i.first_seen) AS grouped LIMIT ?",
-		id, id, id, limit)
+		"SELECT "+prefixed("i", incidentColumns)+" FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? "+
+			"ORDER BY i.id <> (SELECT incident_id FROM deliveries WHERE id = ?), i.first_seen, i.id LIMIT ?", id, id, limit)
+}
+
+// DeliveryEntries returns a delivery's log, in order.
+func (s *Store) DeliveryEntries(ctx context.Context, id string) ([]incident.Entry, error) {
+	return list(ctx, s, "the log of delivery "+id, scanEntry, "SELECT "+entryColumns+" FROM delivery_log WHERE delivery_id = ? ORDER BY n", id)
+}
+
+// HeldGroups returns the groups whose calls are held back until after a time, by that time; of one
+// hook, or of all if it has no name.
+func (s *Store) HeldGroups(ctx context.Context, hook incident.HookRef, after time.Time, limit int) ([]*incident.GroupState, error) {
+	const held = "SELECT " + groupColumns + " FROM delivery_groups WHERE hold <> '' AND cluster = ? AND hold_ends > ? "
+	if hook.Name == "" {
+		return list(ctx, s, "groups that are held back", scanGroup, held+"ORDER BY hold_ends LIMIT ?", s.cfg.Cluster, micros(after), limit)
+	}
+	return list(ctx, s, "groups of hook "+hook.String()+" that are held back", scanGroup, held+"AND hook_ns = ? AND hook = ? ORDER BY hold_ends LIMIT ?",
+		s.cfg.Cluster, micros(after), hook.Namespace, hook.Name, limit)
 }
 
 // DeliveryEvents returns how many events a delivery covers.
@@ -124,19 +137,18 @@ func (s *Store) DeliveryEvents(ctx context.Context, id string) (int64, error) {
 // DeliveriesOfIncidents returns the deliveries without an outcome that cover one of the incidents.
 func (s *Store) DeliveriesOfIncidents(ctx context.Context, ids []string) ([]*incident.Delivery, error) {
 	found, err := listByIDs(ctx, s, "deliveries of incidents", scanDelivery, ids, func(in string) string {
-		return "SELECT " + deliveryColumns + " FROM deliveries WHERE outcome = '' AND id IN (SELECT delivery_id FROM decisions " +
-			"WHERE delivery_id <> '' AND disposition <> 'explained' AND event_id IN (SELECT id FROM events WHERE incident_id IN " + in + ") " +
-			"UNION SELECT id FROM deliveries WHERE incident_id IN " + in + ")"
+		return "SELECT " + deliveryColumns + " FROM deliveries WHERE outcome = '' AND skipped = '' AND id IN " +
+			"(SELECT delivery_id FROM delivery_incidents WHERE incident_id IN " + in + ")"
 	})
 	return lastOfEach(found, func(d *incident.Delivery) string { return d.ID }), err
 }
 
-// UnfinishedDeliveries returns the deliveries that have not ended, and those that ended after a
-// time and have no outcome yet; the oldest first.
+// UnfinishedDeliveries returns the deliveries that have not ended, and those whose agents ended after a
+// time and that have no outcome yet; the oldest first.
 func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, limit int) ([]*incident.Delivery, error) {
 	return list(ctx, s, "unfinished deliveries", scanDelivery,
 		"SELECT "+deliveryColumns+" FROM (SELECT "+deliveryColumns+" FROM deliveries WHERE ended_at = 0 AND cluster = ? UNION ALL "+
-			"SELECT "+deliveryColumns+" FROM deliveries WHERE outcome = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
+			"SELECT "+deliveryColumns+" FROM deliveries WHERE outcome = '' AND skipped = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
 		s.cfg.Cluster, max(1, micros(endedAfter)), s.cfg.Cluster, limit)
 }
 

@@ -16,13 +16,12 @@ const (
 		"container, workload_kind, workload, node, reason, message, restart_count, exit_code, count"
 	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
 		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code"
-	deliveryColumns = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
-		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
-		"error, outcome, outcome_at, prompt, data, answer"
+	deliveryColumns = deliveryFacts + ", held_back, reply, question, prompt, data, answer"
 	// deliveryLine is a delivery without its long texts.
-	deliveryLine = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
-		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, " +
-		"error, outcome, outcome_at, '' AS prompt, '' AS data, '' AS answer"
+	deliveryLine  = deliveryFacts + ", '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
+	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
+		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, error, outcome, outcome_at, " +
+		"skipped, retry_of, wanted_by, cancel_by, even_recovered, verify_window, approval, replies, question_id"
 	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
 )
 
@@ -114,30 +113,71 @@ func scanIncident(row scanner) (*incident.Incident, error) {
 	return i, nil
 }
 
-func deliveryRow(d *incident.Delivery, seq int64) []any {
-	catchUp := int64(0)
-	if d.CatchUp {
-		catchUp = 1
+func deliveryRow(d *incident.Delivery, seq int64) ([]any, error) {
+	held, err := asText(d.HeldBack)
+	if err != nil {
+		return nil, fmt.Errorf("what was held back before delivery %s: %w", d.ID, err)
+	}
+	reply, err := asText(d.Reply)
+	if err != nil {
+		return nil, fmt.Errorf("the reply in delivery %s: %w", d.ID, err)
 	}
 	return []any{
 		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
-		d.Agent.Namespace, d.Agent.Name, d.IncidentID, catchUp, d.Timeout.Microseconds(), int64(d.Attempt), micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
+		d.Agent.Namespace, d.Agent.Name, d.IncidentID, number(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
+		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
 		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Error, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
+		string(d.Skipped), d.RetryOf, d.By, d.CancelBy, number(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), number(d.Approval), int64(d.Replies), d.QuestionID,
+		held, reply, incident.Truncate(d.Question, incident.MaxQuestion),
 		incident.Truncate(d.Prompt, incident.MaxPrompt), d.Data, incident.Truncate(d.Answer, incident.MaxAnswer),
-	}
+	}, nil
 }
 
 func scanDelivery(row scanner) (*incident.Delivery, error) {
 	d := &incident.Delivery{}
-	var seq, catchUp, timeout, created, next, called, ended, outcome int64
-	err := row.Scan(&d.ID, &seq, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
+	var catchUp, timeout, created, next, called, ended, outcome, even, window, approval int64
+	var held, reply string
+	err := row.Scan(&d.ID, &d.Version, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
 		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
 		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Error, &d.Outcome, &outcome,
-		&d.Prompt, &d.Data, &d.Answer)
-	d.CatchUp, d.Timeout = catchUp != 0, time.Duration(timeout)*time.Microsecond
+		&d.Skipped, &d.RetryOf, &d.By, &d.CancelBy, &even, &window, &approval, &d.Replies, &d.QuestionID,
+		&held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
+	if err != nil {
+		return nil, err
+	}
+	d.CatchUp, d.EvenIfRecovered, d.Approval = catchUp != 0, even != 0, approval != 0
+	d.Timeout, d.VerifyWindow = time.Duration(timeout)*time.Microsecond, time.Duration(window)*time.Microsecond
 	d.CreatedAt, d.NextAt, d.CalledAt = fromMicros(created), fromMicros(next), fromMicros(called)
 	d.EndedAt, d.OutcomeAt = fromMicros(ended), fromMicros(outcome)
+	if d.HeldBack, err = fromText[incident.HeldBack](held); err == nil {
+		d.Reply, err = fromText[incident.Reply](reply)
+	}
 	return d, err
+}
+
+// asText is how a value that may be missing is stored: as JSON, "" for none.
+func asText[T any](v *T) (string, error) {
+	if v == nil {
+		return "", nil
+	}
+	text, err := json.Marshal(v)
+	return string(text), err
+}
+
+func fromText[T any](text string) (*T, error) {
+	if text == "" {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	v := new(T)
+	return v, json.Unmarshal([]byte(text), v)
+}
+
+// number is how a truth is stored.
+func number(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func scanDecision(row scanner) (incident.Decision, error) {

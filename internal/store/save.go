@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -13,9 +14,18 @@ import (
 type Changes struct {
 	Events     []*incident.Event    // new ones; their IDs are numbers from Next
 	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
-	Deliveries []*incident.Delivery // inserted, or updated
+	Deliveries []*incident.Delivery // inserted, or updated if the row is still of their Version
 	Decisions  []incident.Decision  // one for each event, hook and configuration; repeats are ignored
+	Covers     []Cover              // beside those that decisions tell
+	Entries    []incident.Entry     // of deliveries' logs
+	Groups     []*incident.GroupState
 }
+
+// Cover says that a delivery is about an incident.
+type Cover struct{ DeliveryID, IncidentID string }
+
+// ErrConflict is returned for a delivery that was changed since it was read: read it again.
+var ErrConflict = errors.New("changed by somebody else meanwhile")
 
 // The kinds of things in the change log.
 const (
@@ -33,6 +43,7 @@ type saving struct {
 	hooks  map[hookCount]int64
 
 	decided map[int64]decided // the events that decisions are about, by their ID
+	covers  map[Cover]bool
 }
 
 type eventCount struct {
@@ -49,21 +60,23 @@ type hookCount struct {
 // Save writes changes, and for each of them the change log and the counters. An event whose key
 // is known is an error: ask KnownKeys first, in the same transaction.
 func (tx *Tx) Save(ctx context.Context, c *Changes) error {
-	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]decided, len(c.Events))}
-	if err := s.saveEvents(ctx, c.Events); err != nil {
-		return err
+	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]decided, len(c.Events)), covers: map[Cover]bool{}}
+	for _, cover := range c.Covers {
+		s.covers[cover] = true
 	}
-	if err := s.saveIncidents(ctx, c.Incidents); err != nil {
-		return err
-	}
-	if err := s.saveDeliveries(ctx, c.Deliveries); err != nil {
-		return err
-	}
-	if err := s.saveDecisions(ctx, c.Decisions); err != nil {
-		return err
-	}
-	if err := s.saveCounts(ctx); err != nil {
-		return err
+	for _, step := range []func() error{
+		func() error { return s.saveEvents(ctx, c.Events) },
+		func() error { return s.saveIncidents(ctx, c.Incidents) },
+		func() error { return s.saveDeliveries(ctx, c.Deliveries) },
+		func() error { return s.saveDecisions(ctx, c.Decisions) },
+		func() error { return s.saveCovers(ctx) },
+		func() error { return s.saveEntries(ctx, c.Entries) },
+		func() error { return s.saveGroups(ctx, c.Groups) },
+		func() error { return s.saveCounts(ctx) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	return tx.insert(ctx, "changes", "seq, kind, id, state, at", s.log, "")
 }
@@ -139,41 +152,6 @@ func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error 
 	for _, id := range ids {
 		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Resolved))
 		s.events[eventCount{s.minute(i.ResolvedAt), i.Cluster, i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
-	}
-	return nil
-}
-
-func (s *saving) saveDeliveries(ctx context.Context, deliveries []*incident.Delivery) error {
-	deliveries = lastOfEach(deliveries, func(d *incident.Delivery) string { return d.ID })
-	rows := make([][]any, 0, len(deliveries))
-	for _, d := range deliveries {
-		seq := s.tx.Next()
-		rows = append(rows, deliveryRow(d, seq))
-		s.change(seq, kindDelivery, d.ID, string(d.State))
-		if err := s.countDelivery(ctx, d); err != nil {
-			return err
-		}
-	}
-	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
-		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at"))
-}
-
-// countDelivery counts a final state and an outcome once, when the delivery comes to them.
-func (s *saving) countDelivery(ctx context.Context, d *incident.Delivery) error {
-	if !d.State.Ended() {
-		return nil
-	}
-	var state, outcome string // none if it is new
-	_, err := rowsOf(ctx, s.tx, func(row scanner) (bool, error) { return true, row.Scan(&state, &outcome) },
-		"SELECT state, outcome FROM deliveries WHERE id = ?", d.ID)
-	if err != nil {
-		return fmt.Errorf("read delivery %s: %w", d.ID, err)
-	}
-	if state != string(d.State) {
-		s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
-	}
-	if d.Outcome != "" && outcome != string(d.Outcome) {
-		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
 	}
 	return nil
 }
@@ -306,6 +284,9 @@ func (s *saving) saveDecisions(ctx context.Context, made []incident.Decision) er
 			d.EventID, of.at, of.kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
+		if d.DeliveryID != "" && d.Disposition != incident.Explained {
+			s.covers[Cover{d.DeliveryID, d.IncidentID}] = true
+		}
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {
 			seen[p] = true
 			concerned = append(concerned, []any{d.Hook.Namespace, d.Hook.Name, d.IncidentID, d.HookUID})

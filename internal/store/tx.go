@@ -162,24 +162,91 @@ func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, er
 	return known, nil
 }
 
-// GroupDeliveries returns the newest deliveries of a group, newest first.
-func (tx *Tx) GroupDeliveries(ctx context.Context, hook incident.HookRef, config, group string, limit int) ([]*incident.Delivery, error) {
-	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? "+
-		"AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT ?", tx.store.cfg.Cluster, hook.Namespace, hook.Name, config, group, limit)
+// GroupDeliveries returns the newest deliveries of a group that were not skipped, newest first.
+func (tx *Tx) GroupDeliveries(ctx context.Context, key incident.GroupKey, limit int) ([]*incident.Delivery, error) {
+	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryLine+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? "+
+		"AND config = ? AND grp = ? AND skipped = '' ORDER BY created_at DESC LIMIT ?",
+		tx.store.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group, limit)
 	if err != nil {
-		return nil, fmt.Errorf("read the deliveries of group %s: %w", group, err)
+		return nil, fmt.Errorf("read the deliveries of group %s: %w", key.Group, err)
 	}
 	return found, nil
 }
 
-// CountDeliveries returns how many deliveries of a hook's configuration were made due since.
-func (tx *Tx) CountDeliveries(ctx context.Context, hook incident.HookRef, config string, since time.Time) (int, error) {
-	n, err := tx.number(ctx, "SELECT count(*) FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND created_at >= ?",
-		tx.store.cfg.Cluster, hook.Namespace, hook.Name, config, micros(since))
+// Delivery returns one delivery, or ErrNotFound.
+func (tx *Tx) Delivery(ctx context.Context, id string) (*incident.Delivery, error) {
+	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE id = ?", id)
+	if err != nil {
+		return nil, fmt.Errorf("read delivery %s: %w", id, err)
+	}
+	if len(found) == 0 {
+		return nil, fmt.Errorf("read delivery %s: %w", id, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// CopyCovers makes a delivery be about the incidents that another one is about.
+func (tx *Tx) CopyCovers(ctx context.Context, from, to string) error {
+	_, err := tx.exec(ctx, "INSERT INTO delivery_incidents (delivery_id, incident_id) SELECT ?, incident_id FROM delivery_incidents WHERE delivery_id = ? "+
+		"ON CONFLICT DO NOTHING", to, from)
+	return err
+}
+
+// GroupState returns what is remembered of a group; an empty one if that is nothing.
+func (tx *Tx) GroupState(ctx context.Context, key incident.GroupKey) (*incident.GroupState, error) {
+	found, err := rowsOf(ctx, tx, scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
+		tx.store.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group)
+	if err != nil {
+		return nil, fmt.Errorf("read the state of group %s: %w", key.Group, err)
+	}
+	if len(found) == 0 {
+		return &incident.GroupState{GroupKey: key}, nil
+	}
+	return found[0], nil
+}
+
+// CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a
+// configuration, of a hook if that is empty, of all if the hook is empty too.
+func (tx *Tx) CountDeliveries(ctx context.Context, hook incident.HookRef, config string, since time.Time, most int) (int, error) {
+	where, args := tx.madeDue(hook, config, since)
+	n, err := tx.number(ctx, "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE "+where+" LIMIT ?) AS counted", append(args, most)...)
 	if err != nil {
 		return 0, fmt.Errorf("count the deliveries of hook %s: %w", hook, err)
 	}
 	return int(n), nil
+}
+
+// OldestDelivery returns when the oldest of those was made due that CountDeliveries counts, zero if
+// there is none.
+func (tx *Tx) OldestDelivery(ctx context.Context, hook incident.HookRef, config string, since time.Time, most int) (time.Time, error) {
+	where, args := tx.madeDue(hook, config, since)
+	us, err := tx.number(ctx, "SELECT coalesce(min(created_at), 0) FROM (SELECT created_at FROM deliveries WHERE "+where+" ORDER BY created_at DESC LIMIT ?) AS counted",
+		append(args, most)...)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the deliveries of hook %s: %w", hook, err)
+	}
+	return fromMicros(us), nil
+}
+
+// madeDue selects the deliveries that were made due since and not skipped.
+func (tx *Tx) madeDue(hook incident.HookRef, config string, since time.Time) (where string, args []any) {
+	where, args = "cluster = ? AND skipped = '' AND created_at >= ?", []any{tx.store.cfg.Cluster, micros(since)}
+	if hook.Name != "" {
+		where, args = where+" AND hook_ns = ? AND hook = ?", append(args, hook.Namespace, hook.Name)
+	}
+	if config != "" {
+		where, args = where+" AND config = ?", append(args, config)
+	}
+	return where, args
+}
+
+// OpenIncidents returns how many of the incidents that a delivery covers are open.
+func (tx *Tx) OpenIncidents(ctx context.Context, delivery string) (int64, error) {
+	n, err := tx.number(ctx, "SELECT count(*) FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? AND i.resolution = ''", delivery)
+	if err != nil {
+		return 0, fmt.Errorf("count the open incidents of delivery %s: %w", delivery, err)
+	}
+	return n, nil
 }
 
 // anys are the arguments that values become.

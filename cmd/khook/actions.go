@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// actions does what people want done with deliveries, on the leader.
+type actions struct{ *pipeline }
+
+// Reply implements server.Actions.
+func (a actions) Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error) {
+	w := a.working.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	return w.dispatcher.Reply(ctx, id, by, r)
+}
+
+// Cancel implements server.Actions.
+func (a actions) Cancel(ctx context.Context, id, by string) (*incident.Delivery, error) {
+	w := a.working.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	return w.dispatcher.Cancel(ctx, id, by)
+}
+
+// Retry implements server.Actions.
+func (a actions) Retry(ctx context.Context, id, by string) (*incident.Delivery, error) {
+	w := a.working.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	return w.dispatcher.Retry(ctx, id, by)
+}
+
+// Resume implements server.Actions.
+func (a actions) Resume(ctx context.Context, id, by string) (*incident.Delivery, error) {
+	w := a.working.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	d, err := a.store.Delivery(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	told := incident.Entry{DeliveryID: d.ID, Kind: incident.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
+	if err := w.book.Resume(ctx, d.Key(), by, told); err != nil {
+		return nil, err
+	}
+	a.status.Touch(d.Hook)
+	return d, nil
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// actionFlags are those of the commands that do something with a delivery.
+type actionFlags struct {
+	ID string `arg:"" name:"id" help:"ID of the delivery."`
+	apiFlags
+}
+
+// do asks khook to do something with the delivery, and tells what became of it.
+func (f *actionFlags) do(ctx context.Context, io streams, action string, body any, told func(*server.Delivery) string) error {
+	if strings.ContainsAny(f.ID, "/?#%") {
+		return errors.New("that is no ID: take one from khook deliveries")
+	}
+	client, err := f.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.close()
+	return f.send(ctx, client, io, action, body, told)
+}
+
+func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, action string, body any, told func(*server.Delivery) string) error {
+	raw, err := client.post(ctx, "/deliveries/"+url.PathEscape(f.ID)+"/"+action, body)
+	if err != nil {
+		return err
+	}
+	p := newDisplay(io, f.Output)
+	if !p.forPeople() {
+		return p.raw(raw)
+	}
+	var d server.Delivery
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
+	}
+	_, err = fmt.Fprintln(io.out, told(&d))
+	return err
+}
+
+// deliveriesReplyCmd is khook deliveries reply.
+type deliveriesReplyCmd struct {
+	actionFlags
+	Text    string `arg:"" optional:"" help:"What to tell the agent."`
+	Approve bool   `help:"Approve what the agent asks for." xor:"decision"`
+	Reject  bool   `help:"Reject what the agent asks for." xor:"decision"`
+}
+
+// Run answers the question that the agent asks now.
+func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
+	body := map[string]any{"text": c.Text}
+	switch {
+	case c.Approve:
+		body["decision"] = incident.Approve
+	case c.Reject:
+		body["decision"] = incident.Reject
+	case strings.TrimSpace(c.Text) == "":
+		return errors.New("say what to tell the agent: a text, --approve or --reject")
+	}
+	return c.do(ctx, io, "reply", body, func(d *server.Delivery) string {
+		return fmt.Sprintf("agent %s/%s is told; see khook deliveries show %s", d.Agent.Namespace, d.Agent.Name, d.ID)
+	})
+}
+
+// deliveriesCancelCmd is khook deliveries cancel.
+type deliveriesCancelCmd struct{ actionFlags }
+
+// Run cancels a delivery.
+func (c *deliveriesCancelCmd) Run(ctx context.Context, io streams) error {
+	return c.do(ctx, io, "cancel", nil, func(d *server.Delivery) string {
+		return fmt.Sprintf("delivery %s about %s is being canceled; see khook deliveries show %s", d.ID, d.Group, d.ID)
+	})
+}
+
+// deliveriesRetryCmd is khook deliveries retry.
+type deliveriesRetryCmd struct{ actionFlags }
+
+// Run makes a call again.
+func (c *deliveriesRetryCmd) Run(ctx context.Context, io streams) error {
+	return c.do(ctx, io, "retry", nil, func(d *server.Delivery) string {
+		return fmt.Sprintf("agent %s/%s is called again about %s: delivery %s", d.Agent.Namespace, d.Agent.Name, d.Group, d.ID)
+	})
+}
+
+// deliveriesResumeCmd is khook deliveries resume.
+type deliveriesResumeCmd struct{ actionFlags }
+
+// Run lets calls through again.
+func (c *deliveriesResumeCmd) Run(ctx context.Context, io streams) error {
+	return c.do(ctx, io, "resume", nil, func(d *server.Delivery) string {
+		return fmt.Sprintf("calls about %s for the Hook %s/%s go through again", d.Group, d.Hook.Namespace, d.Hook.Name)
+	})
+}
+
+// post sends a JSON body, which may be nil, to a path below /api/v1.
+func (c *apiClient) post(ctx context.Context, path string, body any) ([]byte, error) {
+	text := []byte("")
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
+	}
+	return c.ask(ctx, http.MethodPost, path, nil, text)
+}

@@ -1,0 +1,236 @@
+package dispatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+func refused(format string, args ...any) error {
+	return &incident.RefusedError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// Reply records a person's answer to the question of a delivery's agent, and sees to it that the agent
+// gets it, once. Of r the Text, the Decision and the QuestionID count; the latter is "" for the
+// question that is open. An *incident.RefusedError says why it can't be given.
+func (d *Dispatcher) Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error) {
+	return d.change(ctx, id, func(dl *incident.Delivery) (incident.Entry, error) {
+		switch {
+		case dl.State != incident.InputRequired:
+			return incident.Entry{}, refused("the agent does not ask anything: the delivery is %s", dl.State)
+		case dl.Reply != nil:
+			return incident.Entry{}, refused("%s has answered this question already, and the answer is on its way", dl.Reply.By)
+		case dl.CancelBy != "":
+			return incident.Entry{}, refused("%s has canceled the delivery", dl.CancelBy)
+		case r.QuestionID != "" && r.QuestionID != dl.QuestionID:
+			return incident.Entry{}, refused("the agent asks something else by now: read its question again")
+		case r.Decision != "" && !dl.Approval:
+			return incident.Entry{}, refused("the agent does not ask for an approval: answer with a text")
+		case dl.Approval && r.Decision == "":
+			return incident.Entry{}, refused("the agent asks for an approval: decide approve or reject")
+		}
+		dl.Replies++
+		dl.Reply = &incident.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}
+		return incident.Entry{Kind: incident.EntryReply, Who: by, State: string(r.Decision), Text: r.Text}, nil
+	})
+}
+
+// Cancel records that a person wants a delivery to end: one whose agent was not called is not sent any
+// more, and of another the agent is asked to stop. An *incident.RefusedError says why that can't be.
+func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*incident.Delivery, error) {
+	return d.change(ctx, id, func(dl *incident.Delivery) (incident.Entry, error) {
+		switch {
+		case dl.State.Ended():
+			return incident.Entry{}, refused("the delivery has ended as %s", dl.State)
+		case dl.CancelBy != "":
+			return incident.Entry{}, refused("%s has canceled it already", dl.CancelBy)
+		}
+		dl.CancelBy = by
+		return incident.Entry{Kind: incident.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
+	})
+}
+
+// changeTries bounds how often a change of a person is begun anew because the delivery changed.
+const changeTries = 10
+
+// change makes a person's change of a delivery, with an entry in its log, and takes its next step.
+func (d *Dispatcher) change(ctx context.Context, id string, do func(*incident.Delivery) (incident.Entry, error)) (*incident.Delivery, error) {
+	for range changeTries {
+		dl, err := d.store.Delivery(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		entry, err := do(dl)
+		if err != nil {
+			return nil, err
+		}
+		err = d.write(ctx, dl, nil, entry)
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		d.queue.Add(id)
+		return dl, nil
+	}
+	return nil, fmt.Errorf("delivery %s: %w", id, store.ErrConflict)
+}
+
+// Retry makes a new delivery due that asks the same again, about the same incidents, and says so. Each
+// delivery can be tried again once; then its repetition can. An *incident.RefusedError says why it can't.
+func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*incident.Delivery, error) {
+	var again *incident.Delivery
+	err := d.store.Write(ctx, func(tx *store.Tx) error {
+		old, err := tx.Delivery(ctx, id)
+		if err != nil {
+			return err
+		}
+		now := d.cfg.Clock.Now()
+		again = repetition(old, by, now)
+		if err := d.mayRetry(ctx, tx, old, again); err != nil {
+			return err
+		}
+		told := []incident.Entry{
+			{DeliveryID: old.ID, At: now, Kind: incident.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
+			{DeliveryID: again.ID, At: now, Kind: incident.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
+		}
+		if err := tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{again}, Entries: told}); err != nil {
+			return err
+		}
+		return tx.CopyCovers(ctx, old.ID, again.ID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	told := *again
+	d.cfg.Observe(Change{Delivery: &told})
+	d.queue.Add(again.ID)
+	return again, nil
+}
+
+// repetition is the delivery that asks the same as old again.
+func repetition(old *incident.Delivery, by string, now time.Time) *incident.Delivery {
+	return &incident.Delivery{
+		ID: incident.DeriveID("retry", old.ID), Cluster: old.Cluster, State: incident.Pending,
+		Hook: old.Hook, HookUID: old.HookUID, Config: old.Config, EventType: old.EventType, Group: old.Group, Agent: old.Agent,
+		IncidentID: old.IncidentID, Prompt: old.Prompt, Timeout: old.Timeout, VerifyWindow: old.VerifyWindow,
+		EvenIfRecovered: true, RetryOf: old.ID, By: by, CreatedAt: now, NextAt: now,
+	}
+}
+
+// mayRetry refuses what would put two agents to work on the same group.
+func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *incident.Delivery) error {
+	if !old.State.Ended() {
+		return refused("the delivery is %s: cancel it first, or wait for its end", old.State)
+	}
+	if _, err := tx.Delivery(ctx, again.ID); err == nil {
+		return refused("it was tried again already, as delivery %s", again.ID)
+	} else if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	past, err := tx.GroupDeliveries(ctx, old.Key(), 1)
+	if err != nil {
+		return err
+	}
+	if len(past) > 0 && !past[0].State.Ended() {
+		return refused("delivery %s about %s is %s: wait for its end", past[0].ID, old.Group, past[0].State)
+	}
+	if d.cfg.Refusal != nil {
+		if skip, why := d.cfg.Refusal(again); skip != "" {
+			return refused("%s", why)
+		}
+	}
+	return nil
+}
+
+// takeBack ends a delivery because a person wants it so.
+func (d *Dispatcher) takeBack(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+	if !dl.MayHaveArrived() {
+		return d.skip(ctx, dl, incident.SkipCanceled, "canceled by "+dl.CancelBy+" before the agent was called")
+	}
+	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
+	switch {
+	case err != nil && (agent.TaskGone(err) || !agent.Final(err)):
+		return d.lookFailed(ctx, dl, err)
+	case err != nil:
+		told := incident.Entry{Kind: incident.EntryPerson, Text: "the agent does not take back its task: " + agent.Explain(err)}
+		if task, err = d.agent.Task(ctx, dl.Agent, dl.TaskID); err != nil {
+			return d.lookFailed(ctx, dl, err)
+		}
+		return d.canceled(ctx, dl, task, told)
+	}
+	return d.canceled(ctx, dl, task, incident.Entry{Kind: incident.EntryPerson, Text: "the agent was told to stop"})
+}
+
+// canceled records what became of the task that a person wanted to end. The agent is told once.
+func (d *Dispatcher) canceled(ctx context.Context, dl *incident.Delivery, task agent.Task, told incident.Entry) (time.Duration, error) {
+	told.Who, dl.CancelBy = dl.CancelBy, ""
+	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
+		return 0, err
+	}
+	return d.after(ctx, dl)
+}
+
+// answer gives the agent a person's reply. Whether an earlier attempt arrived is told by the task: it
+// has the message, or it does not ask the same any more.
+func (d *Dispatcher) answer(ctx context.Context, dl *incident.Delivery, task agent.Task) (time.Duration, error) {
+	r := dl.Reply
+	asks := task.State.Interrupted() && task.QuestionID == r.QuestionID
+	switch {
+	case task.Heard(dl.ReplyID()) || !asks && !r.SentAt.IsZero():
+		return d.answered(ctx, dl, task, "the agent has the reply")
+	case !asks:
+		return d.answered(ctx, dl, task, "the reply was not sent: the agent does not ask that any more")
+	}
+	if r.SentAt.IsZero() {
+		dl.Reply.SentAt = d.cfg.Clock.Now()
+		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
+			return 0, err
+		}
+	}
+	data, err := decision(r.Decision)
+	if err != nil {
+		return 0, err
+	}
+	sending, cancel := d.graced(ctx)
+	defer cancel()
+	task, err = d.agent.Reply(sending, dl.Agent, agent.Task{ID: dl.TaskID, ContextID: dl.ContextID}, r.Text, data, dl.ReplyID())
+	switch {
+	case err != nil && sending.Err() != nil:
+		return 0, sending.Err()
+	case agent.Final(err):
+		by := dl.Reply.By
+		dl.Reply = nil
+		told := incident.Entry{Kind: incident.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
+		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, told)
+	case err != nil:
+		return d.lookFailed(ctx, dl, err)
+	}
+	return d.answered(ctx, dl, task, "the agent has the reply")
+}
+
+// answered records that a reply is no longer on its way.
+func (d *Dispatcher) answered(ctx context.Context, dl *incident.Delivery, task agent.Task, what string) (time.Duration, error) {
+	by := dl.Reply.By
+	dl.Reply = nil
+	told := incident.Entry{Kind: incident.EntryPerson, Who: by, Text: what}
+	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
+		return 0, err
+	}
+	return d.after(ctx, dl)
+}
+
+// decision is how kagent is told a verdict.
+func decision(v incident.Verdict) (json.RawMessage, error) {
+	if v == "" {
+		return nil, nil
+	}
+	return json.Marshal(map[string]incident.Verdict{"decision_type": v})
+}

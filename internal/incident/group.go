@@ -1,0 +1,62 @@
+package incident
+
+import (
+	"slices"
+	"time"
+)
+
+// MaxHeldResources bounds HeldBack.Resources.
+const MaxHeldResources = 20
+
+// HeldBack sums up the events of a group for which its agent was not called.
+type HeldBack struct {
+	OverBudget int64     `json:"overBudget,omitempty"` // events
+	LoopGuard  int64     `json:"loopGuard,omitempty"`  // events
+	Since      time.Time `json:"since"`
+	Until      time.Time `json:"until"`
+	Resources  []string  `json:"resources,omitempty"` // names, at most MaxHeldResources
+}
+
+// Events is how many events were held back.
+func (h *HeldBack) Events() int64 { return h.OverBudget + h.LoopGuard }
+
+// Add counts an event that was held back.
+func (h *HeldBack) Add(d Disposition, e *Event) {
+	if d == OverBudget {
+		h.OverBudget++
+	} else {
+		h.LoopGuard++
+	}
+	if h.Since.IsZero() || e.At.Before(h.Since) {
+		h.Since = e.At
+	}
+	if e.At.After(h.Until) {
+		h.Until = e.At
+	}
+	if name := e.Resource.Name; len(h.Resources) < MaxHeldResources && !slices.Contains(h.Resources, name) {
+		h.Resources = append(slices.Clip(h.Resources), name)
+	}
+}
+
+// GroupKey names a group of a hook configuration's resources.
+type GroupKey struct {
+	Hook   HookRef
+	Config string
+	Group  string
+}
+
+// Key is the group of the delivery.
+func (d *Delivery) Key() GroupKey { return GroupKey{d.Hook, d.Config, d.Group} }
+
+// GroupState is what is remembered of a group beside its deliveries.
+type GroupState struct {
+	GroupKey
+	HookUID     string
+	Held        HeldBack    // since the group's last delivery
+	Hold        Disposition // OverBudget or LoopGuard while calls are held back; "" else
+	Why         string      // they are, in a sentence
+	HoldEnds    time.Time   // when calls may be made again, if nothing else happens
+	NeedsPerson bool        // only a person lets the next call through
+	ResumedAt   time.Time   // when a person last let calls through again
+	ResumedBy   string
+}

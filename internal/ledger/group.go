@@ -1,0 +1,106 @@
+package ledger
+
+import (
+	"context"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// group is the batch's view of a group of a configuration's resources.
+type group struct {
+	*incident.GroupState
+	past  []*incident.Delivery // the newest ones, newest first; those of this batch included
+	dirty bool                 // its state is to be saved
+}
+
+func (b *batch) group(ctx context.Context, key incident.GroupKey) (*group, error) {
+	if g, ok := b.groups[key]; ok {
+		return g, nil
+	}
+	past, err := b.tx.GroupDeliveries(ctx, key, groupHistory)
+	if err != nil {
+		return nil, err
+	}
+	state, err := b.tx.GroupState(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	g := &group{GroupState: state, past: past}
+	b.groups[key] = g
+	return g, nil
+}
+
+// past returns the newest deliveries of a group, newest first, those of this batch included.
+func (b *batch) past(ctx context.Context, key incident.GroupKey) ([]*incident.Delivery, error) {
+	g, err := b.group(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return g.past, nil
+}
+
+// openOf returns the open incidents that a configuration's group has now, those of this batch
+// included: one call tells of them all.
+func (b *batch) openOf(c *hook.Config, name string) []*incident.Incident {
+	var found []*incident.Incident
+	look := func(inc *incident.Incident) {
+		if inc.Type != c.EventType || inc.Resource.Namespace != c.Hook.Namespace {
+			return
+		}
+		if s := signalOf(inc); c.Group(s) == name && c.Matches(hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}) {
+			found = append(found, inc)
+		}
+	}
+	for slot, inc := range b.open.bySlot {
+		if mine, touched := b.work[slot]; touched {
+			inc = mine
+		}
+		if inc != nil {
+			look(inc)
+		}
+	}
+	for _, inc := range b.changed {
+		if _, known := b.open.bySlot[inc.Slot()]; !known && inc.Open() {
+			look(inc)
+		}
+	}
+	return found
+}
+
+// hold is why a call is held back.
+type hold struct {
+	why    string    // a sentence for people
+	until  time.Time // when it ends by itself
+	person bool      // only a person lets the next one through before
+}
+
+// hold notes that a call is held back: its events are summed up for the agent, and the Hook says so.
+func (b *batch) hold(g *group, c *hook.Config, d incident.Disposition, h hold, ev *incident.Event) (incident.Disposition, string, error) {
+	if ev != nil {
+		g.Held.Add(d, ev)
+		g.dirty = true
+	}
+	if g.Hold != d || g.Why != h.why || g.NeedsPerson != h.person {
+		g.Hold, g.Why, g.NeedsPerson, g.dirty = d, h.why, h.person, true
+	}
+	if !g.HoldEnds.Equal(h.until) {
+		g.HoldEnds, g.dirty = h.until, true
+	}
+	g.HookUID = c.HookUID
+	return d, "", nil
+}
+
+// release ends the holding back of a group, and returns what was held back; nil if that is nothing.
+func (b *batch) release(g *group) *incident.HeldBack {
+	if g.Hold == "" && g.Held.Events() == 0 {
+		return nil
+	}
+	held := g.Held
+	g.Held, g.Hold, g.Why, g.NeedsPerson, g.dirty = incident.HeldBack{}, "", "", false, true
+	if held.Events() == 0 {
+		return nil
+	}
+	return &held
+}

@@ -1,0 +1,244 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// fixedAndBroken lets a failure come back after each fix, an hour after the other, until its events
+// are not delivered any more.
+func (b *bench) fixedAndBroken(times int) (called int) {
+	b.Helper()
+	for n := range times {
+		before := b.deliveries()
+		b.apply(seen(incident.PodRestart, "cart-1", n))
+		if b.deliveries() > before {
+			called++
+		}
+		b.apply(sign(incident.Healthy, incident.PodRestart, "cart-1"))
+		b.end(incident.OutcomeRecovered)
+		b.after(2 * time.Hour)
+	}
+	return called
+}
+
+func (b *bench) held() []*incident.GroupState {
+	b.Helper()
+	held, err := b.store.HeldGroups(b.Context(), incident.HookRef{}, b.clock.Now(), 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return held
+}
+
+func (b *bench) newest() *incident.Delivery {
+	b.Helper()
+	all, err := b.store.AllDeliveries(b.Context(), 100_000)
+	if err != nil || len(all) == 0 {
+		b.Fatalf("%d deliveries, %v", len(all), err)
+	}
+	return all[len(all)-1]
+}
+
+var cart = incident.GroupKey{Hook: incident.HookRef{Namespace: "shop", Name: "h"}, Config: "pod-restart", Group: "Deployment/cart"}
+
+func TestAFailureThatComesBackAfterEachFixNeedsAPersonAtItsSixthRepetition(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.PodRestart)))
+	if n := b.fixedAndBroken(10); n != 6 {
+		t.Fatalf("the agent was called %d times", n)
+	}
+	held := b.held()
+	if len(held) != 1 || !held[0].NeedsPerson || held[0].Hold != incident.LoopGuard || held[0].Held.LoopGuard != 4 {
+		t.Fatalf("held back: %+v", held)
+	}
+	b.apply(seen(incident.PodRestart, "cart-1", 100)) // fails when the person comes
+	if err := b.ledger.Resume(t.Context(), cart, "ann", incident.Entry{DeliveryID: "d", Kind: incident.EntryPerson, Who: "ann", Text: "let calls through"}); err != nil {
+		t.Fatal(err)
+	}
+	d := b.newest()
+	if b.deliveries() != 7 || d.State != incident.Pending {
+		t.Errorf("the call is not made at once: %d deliveries", b.deliveries())
+	}
+	if h := d.HeldBack; h == nil || h.LoopGuard != 5 || len(h.Resources) != 1 || h.Resources[0] != "cart-1" {
+		t.Errorf("the agent is not told what was held back: %+v", h)
+	}
+	if held := b.held(); len(held) != 0 {
+		t.Errorf("still held back: %+v", held[0])
+	}
+}
+
+func TestAnAnnotationOnTheHookLetsCallsThroughAgain(t *testing.T) {
+	h := newHook("h", on(incident.PodRestart))
+	b := newBench(t, h)
+	b.fixedAndBroken(8)
+	b.apply(seen(incident.PodRestart, "cart-1", 100))
+	for name, tc := range map[string]struct {
+		value string
+		calls int
+	}{
+		"a time that has not come": {b.clock.Now().Add(time.Hour).Format(time.RFC3339), 6},
+		"no time":                  {"yes", 6},
+	} {
+		h.Annotations = map[string]string{v1alpha2.AnnotationResumedAt: tc.value}
+		b.hooks.Put(h)
+		if err := b.ledger.Reconsider(t.Context()); err != nil || b.deliveries() != tc.calls {
+			t.Errorf("%s: %d calls, %v", name, b.deliveries(), err)
+		}
+	}
+	h.Annotations[v1alpha2.AnnotationResumedAt] = b.clock.Now().Format(time.RFC3339)
+	b.hooks.Put(h)
+	if err := b.ledger.Reconsider(t.Context()); err != nil || b.deliveries() != 7 {
+		t.Errorf("%d calls, %v", b.deliveries(), err)
+	}
+}
+
+func TestEachBudgetHoldsBackAndTellsOfItWithTheNextCall(t *testing.T) {
+	two, none := int32(2), func(*v1alpha2.EventConfiguration) {}
+	for name, tc := range map[string]struct {
+		config  func(*v1alpha2.EventConfiguration)
+		hook    *int32
+		all     int
+		message string
+	}{
+		"of a configuration": {func(e *v1alpha2.EventConfiguration) { e.MaxCallsPerHour = &two }, nil, 0, "maxCallsPerHour of the configuration pod-restart, 2, is used up"},
+		"of a Hook":          {none, &two, 0, "spec.maxCallsPerHour of the Hook, 2, is used up"},
+		"of all":             {none, nil, 2, "--max-calls-per-hour of khook, 2, is used up"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook("h", on(incident.PodRestart, tc.config))
+			h.Spec.MaxCallsPerHour = tc.hook
+			b := newBench(t, h)
+			b.ledger.cfg.MaxCallsPerHour = tc.all
+			b.apply(seen(incident.PodRestart, "cart-1", 1))
+			b.after(10 * time.Minute).apply(seen(incident.PodRestart, "pay-1", 1))
+			b.after(time.Minute).apply(seen(incident.PodRestart, "mail-1", 1), seen(incident.PodRestart, "mail-2", 1))
+			b.after(time.Minute).apply(seen(incident.PodRestart, "mail-1", 2))
+			if got := b.dispositions(); got[len(got)-1] != "mail-1 pod-restart over-budget" || b.deliveries() != 2 {
+				t.Fatalf("%d deliveries: %v", b.deliveries(), got)
+			}
+			held := b.held()
+			if len(held) != 1 || held[0].Why != tc.message || !held[0].HoldEnds.Equal(start.Add(time.Hour)) {
+				t.Fatalf("held back: %+v", held)
+			}
+			b.restart()
+			b.ledger.cfg.MaxCallsPerHour = tc.all
+			b.after(20 * time.Minute)
+			b.reconsider(2)
+			b.after(29 * time.Minute) // an hour after the first call
+			b.reconsider(3)
+			d := b.newest()
+			want := &incident.HeldBack{OverBudget: 3, Since: start.Add(11 * time.Minute), Until: start.Add(12 * time.Minute), Resources: []string{"mail-1", "mail-2"}}
+			if diff := cmp.Diff(want, d.HeldBack); diff != "" || d.Group != "Deployment/mail" {
+				t.Errorf("the next call is about %s; %s", d.Group, diff)
+			}
+			b.covers(d, "mail-1", "mail-2")
+		})
+	}
+}
+
+// reconsider looks again at what is held back, and checks how many deliveries there are then.
+func (b *bench) reconsider(want int) {
+	b.Helper()
+	if err := b.ledger.Reconsider(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	if n := b.deliveries(); n != want {
+		b.Fatalf("%d deliveries, want %d", n, want)
+	}
+}
+
+// covers checks which Pods a delivery is about.
+func (b *bench) covers(d *incident.Delivery, want ...string) {
+	b.Helper()
+	all, err := b.store.DeliveryIncidents(b.Context(), d.ID, 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	got := map[string]bool{}
+	for _, inc := range all {
+		got[inc.Resource.Name] = true
+	}
+	for _, name := range want {
+		if !got[name] {
+			b.Errorf("the delivery is not about %s", name)
+		}
+	}
+	if len(got) != len(want) {
+		b.Errorf("the delivery is about %v, want %v", got, want)
+	}
+}
+
+func TestAGroupThatIsHeldBackAndHealsIsNotCalledForLater(t *testing.T) {
+	limit := func(e *v1alpha2.EventConfiguration) { n := int32(1); e.MaxCallsPerHour = &n }
+	b := newBench(t, newHook("h", on(incident.PodRestart, limit)))
+	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "pay-1", 1))
+	b.apply(sign(incident.Healthy, incident.PodRestart, "pay-1"))
+	b.after(2 * time.Hour)
+	b.reconsider(1)
+	b.apply(seen(incident.PodRestart, "pay-1", 2))
+	if d := b.newest(); b.deliveries() != 2 || d.HeldBack == nil || d.HeldBack.OverBudget != 1 {
+		t.Errorf("what was held back is forgotten: %+v", d.HeldBack)
+	}
+}
+
+func TestACallWaitsForItsGroupToGather(t *testing.T) {
+	wait := func(e *v1alpha2.EventConfiguration) { e.GroupWait = &metav1.Duration{Duration: 30 * time.Second} }
+	b := newBench(t, newHook("h", on(incident.PodRestart, wait)))
+	b.apply(seen(incident.PodRestart, "cart-1", 1))
+	b.after(10*time.Second).apply(seen(incident.PodRestart, "cart-2", 1), seen(incident.PodRestart, "pay-1", 1))
+	all, err := b.store.AllDeliveries(t.Context(), 10)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d deliveries, %v", len(all), err)
+	}
+	if at := all[0].NextAt; !at.Equal(start.Add(30 * time.Second)) {
+		t.Errorf("due at %s", at)
+	}
+	b.covers(all[0], "cart-1", "cart-2")
+}
+
+func TestANewCallTellsOfAllThatFailsInItsGroup(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.PodRestart)))
+	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "cart-2", 1), seen(incident.PodRestart, "cart-3", 1), seen(incident.PodRestart, "pay-1", 1))
+	b.end(incident.OutcomePersisting)
+	b.after(11*time.Minute).apply(sign(incident.Healthy, incident.PodRestart, "cart-3"), seen(incident.PodRestart, "cart-2", 2))
+	b.covers(b.newest(), "cart-1", "cart-2")
+}
+
+func TestACallThatWasNotMadeStandsForNothing(t *testing.T) {
+	limit := func(e *v1alpha2.EventConfiguration) { n := int32(1); e.MaxCallsPerHour = &n }
+	b := newBench(t, newHook("h", on(incident.PodRestart, limit)))
+	for n := range 8 {
+		b.apply(seen(incident.PodRestart, "cart-1", n))
+		if got := b.dispositions(); len(got) != 1 || !strings.HasSuffix(got[0], "delivered") {
+			t.Fatalf("event %d: %v", n, got)
+		}
+		b.apply(sign(incident.Healthy, incident.PodRestart, "cart-1"))
+		d := b.newest()
+		d.State, d.Skipped, d.EndedAt = incident.Canceled, incident.SkipRecovered, b.clock.Now()
+		b.save(&store.Changes{Deliveries: []*incident.Delivery{d}})
+		events, err := b.store.IncidentEvents(t.Context(), d.IncidentID, 10)
+		if err != nil || len(events) != 1 {
+			t.Fatalf("%d events, %v", len(events), err)
+		}
+		decisions, err := b.store.EventDecisions(t.Context(), events[0].ID)
+		if err != nil || len(decisions) != 1 || decisions[0].Disposition != incident.RecoveredBefore {
+			t.Errorf("event %d: %+v, %v", n, decisions, err)
+		}
+		b.after(time.Minute)
+	}
+}
+
+func (b *bench) save(c *store.Changes) {
+	b.Helper()
+	if err := b.store.Write(b.Context(), func(tx *store.Tx) error { return tx.Save(b.Context(), c) }); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Actions does what people want done with deliveries. An *incident.RefusedError says why it can't be
+// done, ErrStandby that another replica has to.
+type Actions interface {
+	Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error)
+	Cancel(ctx context.Context, id, by string) (*incident.Delivery, error)
+	Retry(ctx context.Context, id, by string) (*incident.Delivery, error)
+	Resume(ctx context.Context, id, by string) (*incident.Delivery, error)
+}
+
+// ErrStandby is returned by Actions of a replica that does not lead.
+var ErrStandby = errors.New("this replica does not lead")
+
+// unknownPerson is who acts where nobody is asked who they are (--api-auth=none).
+const unknownPerson = "somebody (without authentication)"
+
+type replyInput struct {
+	storyInput
+	Body struct {
+		Text       string           `json:"text,omitempty" maxLength:"16384" doc:"What to tell the agent." example:"Yes, the volume may be resized."`
+		Decision   incident.Verdict `json:"decision,omitempty" enum:"approve,reject" doc:"Where the agent asks for an approval."`
+		QuestionID string           `json:"questionId,omitempty" maxLength:"256" doc:"The question that is meant, as the delivery has it; refused if the agent asks another one by now."`
+	}
+}
+
+type created[T any] struct {
+	Location string `header:"Location"`
+	Body     T
+}
+
+type accepted[T any] struct{ Body T }
+
+func (s *Server) registerActions() {
+	action := func(id, path, summary, description string, status int) huma.Operation {
+		return huma.Operation{
+			OperationID: id, Method: http.MethodPost, Path: Base + "/deliveries/{id}/" + path, Tags: []string{tagStory}, Summary: summary,
+			Description:   description + " Needs the right to update the Hook; who did it is recorded in the delivery's log.",
+			DefaultStatus: status, MaxBodyBytes: s.cfg.Limits.MaxBody, BodyReadTimeout: 20 * time.Second,
+			Errors: append([]int{http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType}, usual...),
+		}
+	}
+	huma.Register(s.api, action("replyToDelivery", "reply", "Answer the agent's question",
+		"For a delivery that is input-required. The answer is recorded, and given to the agent once, also when khook ends meanwhile.", http.StatusAccepted), s.reply)
+	huma.Register(s.api, action("cancelDelivery", "cancel", "Cancel a delivery",
+		"One whose agent was not called yet is not sent; of another the agent is told to stop.", http.StatusAccepted),
+		simple(s, func(a Actions) act { return a.Cancel }))
+	huma.Register(s.api, action("retryDelivery", "retry", "Try a delivery again",
+		"Makes a new delivery that asks the same about the same incidents, and says so. Each delivery can be tried again once; then its repetition can.", http.StatusCreated), s.retry)
+	huma.Register(s.api, action("resumeDelivery", "resume", "Let calls through again",
+		"For the group that the delivery is of: the loop guard forgets the calls until now. If something of the group still fails, its agent is called.", http.StatusAccepted),
+		simple(s, func(a Actions) act { return a.Resume }))
+}
+
+// act is one of the Actions.
+type act func(ctx context.Context, id, by string) (*incident.Delivery, error)
+
+func simple(s *Server, pick func(Actions) act) func(context.Context, *storyInput) (*accepted[Delivery], error) {
+	return func(ctx context.Context, in *storyInput) (*accepted[Delivery], error) {
+		d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return pick(a)(ctx, in.ID, by) })
+		if err != nil {
+			return nil, err
+		}
+		return &accepted[Delivery]{deliveryOf(d)}, nil
+	}
+}
+
+func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery], error) {
+	text := strings.TrimSpace(in.Body.Text)
+	if text == "" && in.Body.Decision == "" {
+		return nil, huma.Error400BadRequest("the reply is empty: send a text, or a decision (approve or reject) where the agent asks for an approval")
+	}
+	if len(text) > incident.MaxReply {
+		return nil, huma.Error400BadRequest(fmt.Sprintf("the text has %d bytes: send at most %d", len(text), incident.MaxReply))
+	}
+	r := incident.Reply{Text: text, Decision: in.Body.Decision, QuestionID: in.Body.QuestionID}
+	d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return a.Reply(ctx, in.ID, by, r) })
+	if err != nil {
+		return nil, err
+	}
+	return &accepted[Delivery]{deliveryOf(d)}, nil
+}
+
+func (s *Server) retry(ctx context.Context, in *storyInput) (*created[Delivery], error) {
+	d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return a.Retry(ctx, in.ID, by) })
+	if err != nil {
+		return nil, err
+	}
+	return &created[Delivery]{Base + "/deliveries/" + d.ID, deliveryOf(d)}, nil
+}
+
+// act does what a caller wants done with a delivery, if the caller may.
+func (s *Server) act(ctx context.Context, id string, do func(a Actions, by string) (*incident.Delivery, error)) (*incident.Delivery, error) {
+	dl, err := s.cfg.Store.Delivery(ctx, id)
+	if err != nil {
+		return nil, s.failed(ctx, err)
+	}
+	if err := s.allowChange(ctx, dl.Hook); err != nil {
+		return nil, err
+	}
+	if s.cfg.Actions == nil {
+		return nil, s.standby()
+	}
+	by := incident.Clean(callerName(ctx), incident.MaxPerson)
+	if by == "" {
+		by = unknownPerson
+	}
+	d, err := do(s.cfg.Actions, by)
+	var refused *incident.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return nil, huma.Error409Conflict(refused.Reason)
+	case errors.Is(err, ErrStandby):
+		return nil, s.standby()
+	case err != nil:
+		return nil, s.failed(ctx, err)
+	}
+	s.cfg.Log.Info("a person acted on a delivery", "delivery", id, "hook", dl.Hook, "route", routeOf(ctx), "user", by, "request", requestID(ctx))
+	return d, nil
+}
+
+func (s *Server) standby() error {
+	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("this replica of khook does not lead, or not yet: try again, or ask the leader"), http.Header{"Retry-After": {"5"}})
+}

@@ -1,0 +1,199 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// saveDeliveries writes deliveries, each only if its row is still the one that was read. Their
+// Version becomes that of the new row; it is of no use if the transaction fails.
+func (s *saving) saveDeliveries(ctx context.Context, deliveries []*incident.Delivery) error {
+	deliveries = lastOfEach(deliveries, func(d *incident.Delivery) string { return d.ID })
+	rows := make([][]any, 0, len(deliveries))
+	for _, d := range deliveries {
+		was, err := s.formerDelivery(ctx, d)
+		if err != nil {
+			return err
+		}
+		d.Version = s.tx.Next()
+		row, err := deliveryRow(d, d.Version)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, row)
+		s.change(d.Version, kindDelivery, d.ID, string(d.State))
+		s.countDelivery(d, was)
+		s.covers[Cover{d.ID, d.IncidentID}] = true
+		if err := s.undecide(ctx, d, was); err != nil {
+			return err
+		}
+	}
+	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
+		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
+			"retry_of", "wanted_by", "even_recovered", "verify_window", "held_back"))
+}
+
+// formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the
+// delivery's Version.
+type formerDelivery struct{ state, outcome, skipped string }
+
+func (s *saving) formerDelivery(ctx context.Context, d *incident.Delivery) (was formerDelivery, err error) {
+	var version int64 // 0 if it is new
+	_, err = rowsOf(ctx, s.tx, func(row scanner) (bool, error) {
+		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped)
+	},
+		"SELECT seq, state, outcome, skipped FROM deliveries WHERE id = ?", d.ID)
+	if err != nil {
+		return was, fmt.Errorf("read delivery %s: %w", d.ID, err)
+	}
+	if version != d.Version {
+		return was, fmt.Errorf("delivery %s: %w", d.ID, ErrConflict)
+	}
+	return was, nil
+}
+
+// countDelivery counts a final state and an outcome once, when the delivery comes to them.
+func (s *saving) countDelivery(d *incident.Delivery, was formerDelivery) {
+	if !d.State.Ended() {
+		return
+	}
+	if was.state != string(d.State) {
+		s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
+	}
+	if d.Outcome != "" && was.outcome != string(d.Outcome) {
+		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
+	}
+}
+
+// skipDispositions are what becomes of the disposition "delivered" when the agent is not called
+// after all.
+var skipDispositions = map[incident.Skip]incident.Disposition{
+	incident.SkipRecovered: incident.RecoveredBefore, incident.SkipSuspended: incident.Suspended, incident.SkipForbidden: incident.InvalidConfig,
+}
+
+// undecide takes back that the delivery's event was delivered, when the delivery is skipped.
+func (s *saving) undecide(ctx context.Context, d *incident.Delivery, was formerDelivery) error {
+	now, known := skipDispositions[d.Skipped]
+	if !known || was.skipped != "" {
+		return nil
+	}
+	at, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE decisions SET disposition = ? WHERE delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at",
+		string(now), d.ID, string(incident.Delivered))
+	if err != nil {
+		return fmt.Errorf("mark the events of delivery %s: %w", d.ID, err)
+	}
+	for _, us := range at {
+		count := hookCount{s.minute(fromMicros(us)), d.Cluster, d.Hook, d.Config, "disposition:" + string(incident.Delivered)}
+		s.hooks[count]--
+		count.name = "disposition:" + string(now)
+		s.hooks[count]++
+	}
+	return nil
+}
+
+// saveCovers notes which incidents deliveries are about.
+func (s *saving) saveCovers(ctx context.Context) error {
+	rows := make([][]any, 0, len(s.covers))
+	for c := range s.covers {
+		rows = append(rows, []any{c.DeliveryID, c.IncidentID})
+	}
+	return s.tx.insert(ctx, "delivery_incidents", "delivery_id, incident_id", rows, " ON CONFLICT DO NOTHING")
+}
+
+const entryColumns = "delivery_id, n, source, at, kind, state, who, name, text, cut"
+
+// saveEntries adds to the logs of deliveries. What an agent says is kept up to a bound.
+func (s *saving) saveEntries(ctx context.Context, entries []incident.Entry) error {
+	for i := range entries {
+		e := &entries[i]
+		n, known, err := s.entryNumber(ctx, e)
+		if err != nil {
+			return fmt.Errorf("read the log of delivery %s: %w", e.DeliveryID, err)
+		}
+		if !known && n >= incident.MaxEntries && ofAgent(e.Kind) {
+			if n > incident.MaxEntries {
+				continue
+			}
+			e = &incident.Entry{DeliveryID: e.DeliveryID, Source: string(incident.EntryMore), At: e.At, Kind: incident.EntryMore}
+		}
+		if n > 2*incident.MaxEntries {
+			continue // of people and calls: a bound all the same
+		}
+		text := incident.Truncate(e.Text, incident.MaxEntryText)
+		row := []any{
+			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, incident.MaxPerson), e.Name, text, number(e.Cut || text != e.Text),
+		}
+		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
+			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofAgent says whether entries of the kind are an agent's, who may make any number of them.
+func ofAgent(k incident.EntryKind) bool {
+	return k == incident.EntryMessage || k == incident.EntryArtifact || k == incident.EntryState || k == incident.EntryQuestion
+}
+
+// entryNumber is the number of the entry with the same source, or the next free one.
+func (s *saving) entryNumber(ctx context.Context, e *incident.Entry) (n int64, known bool, err error) {
+	if e.Source != "" {
+		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
+		if err != nil || len(found) > 0 {
+			return first(found), len(found) > 0, err
+		}
+	}
+	n, err = s.tx.number(ctx, "SELECT coalesce(max(n), 0) + 1 FROM delivery_log WHERE delivery_id = ?", e.DeliveryID)
+	return n, false, err
+}
+
+func first(numbers []int64) int64 {
+	if len(numbers) == 0 {
+		return 0
+	}
+	return numbers[0]
+}
+
+const groupColumns = "cluster, hook_ns, hook, config, grp, hook_uid, over_budget, loop_guard, held_since, held_until, hold, why, hold_ends, needs_person, " +
+	"resumed_at, resumed_by, resources"
+
+func (s *saving) saveGroups(ctx context.Context, groups []*incident.GroupState) error {
+	rows := make([][]any, 0, len(groups))
+	for _, g := range groups {
+		resources, err := json.Marshal(g.Held.Resources)
+		if err != nil {
+			return fmt.Errorf("resources of group %s: %w", g.Group, err)
+		}
+		rows = append(rows, []any{
+			s.tx.store.cfg.Cluster, g.Hook.Namespace, g.Hook.Name, g.Config, g.Group, g.HookUID, g.Held.OverBudget, g.Held.LoopGuard,
+			micros(g.Held.Since), micros(g.Held.Until), string(g.Hold), g.Why, micros(g.HoldEnds), number(g.NeedsPerson), micros(g.ResumedAt), g.ResumedBy, string(resources),
+		})
+	}
+	return s.tx.insert(ctx, "delivery_groups", groupColumns, rows, " ON CONFLICT (cluster, hook_ns, hook, config, grp) DO UPDATE SET "+
+		updates(groupColumns, "cluster", "hook_ns", "hook", "config", "grp"))
+}
+
+func scanGroup(row scanner) (*incident.GroupState, error) {
+	g := &incident.GroupState{}
+	var cluster, resources string
+	var since, until, ends, person, resumed int64
+	err := row.Scan(&cluster, &g.Hook.Namespace, &g.Hook.Name, &g.Config, &g.Group, &g.HookUID, &g.Held.OverBudget, &g.Held.LoopGuard,
+		&since, &until, &g.Hold, &g.Why, &ends, &person, &resumed, &g.ResumedBy, &resources)
+	if err != nil {
+		return nil, err
+	}
+	g.Held.Since, g.Held.Until, g.HoldEnds, g.ResumedAt, g.NeedsPerson = fromMicros(since), fromMicros(until), fromMicros(ends), fromMicros(resumed), person != 0
+	return g, json.Unmarshal([]byte(resources), &g.Held.Resources)
+}
+
+func scanEntry(row scanner) (incident.Entry, error) {
+	var e incident.Entry
+	var at, cut int64
+	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.Who, &e.Name, &e.Text, &cut)
+	e.At, e.Cut = fromMicros(at), cut != 0
+	return e, err
+}
