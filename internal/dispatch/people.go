@@ -201,7 +201,7 @@ func (d *Dispatcher) answer(ctx context.Context, dl *incident.Delivery, task age
 	}
 	sending, cancel := d.graced(ctx)
 	defer cancel()
-	task, err = d.agent.Reply(sending, dl.Agent, agent.Task{ID: dl.TaskID, ContextID: dl.ContextID}, r.Text, data, dl.ReplyID())
+	task, err = d.agent.Reply(sending, dl.Agent, agent.Task{ID: dl.TaskID, ContextID: dl.ContextID, QuestionID: r.QuestionID}, r.Text, data, dl.ReplyID())
 	switch {
 	case err != nil && sending.Err() != nil:
 		return 0, sending.Err()

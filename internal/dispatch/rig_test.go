@@ -215,3 +215,11 @@ func failing(n *atomic.Int32) logr.Logger {
 		}
 	}, funcr.Options{})
 }
+
+// cover makes a delivery be about one more incident.
+func (r *rig) cover(d *incident.Delivery, incidentID string) {
+	r.Helper()
+	r.write(func(*store.Tx) *store.Changes {
+		return &store.Changes{Covers: []store.Cover{{DeliveryID: d.ID, IncidentID: incidentID}}}
+	})
+}
