@@ -59,6 +59,14 @@ func sane(t *testing.T, task Task, err error) {
 			t.Errorf("unclean: %q", s)
 		}
 	}
+	if len(task.Entries) > MaxEntries || task.State.Interrupted() != (task.asks != nil) {
+		t.Errorf("%d entries in state %s, asks %+v", len(task.Entries), task.State, task.asks)
+	}
+	for _, e := range task.Entries {
+		if e.Text == "" || len(e.Text) > MaxEntry || len(e.Name) > maxEntryName || !validID(e.ID) || !utf8.ValidString(e.Text) || strings.ContainsAny(e.Text+e.Name, "\x00\x1b\u202e") {
+			t.Errorf("a bad entry: %+v", e)
+		}
+	}
 	if task.State == "" || task.Usage.Total < 0 {
 		t.Errorf("%+v", task)
 	}
@@ -71,6 +79,8 @@ var seeds = []string{
 	`{"jsonrpc":"2.0","id":"1","result":{"kind":"message","messageId":"m","role":"agent","parts":[{"kind":"file","file":{"bytes":"%%","name":"x"}}]}}`,
 	`{"jsonrpc":"2.0","id":"1","result":{"id":"t","contextId":"c","status":{"state":"TASK_STATE_NEW","message":null},"history":[null,{"role":"ROLE_AGENT","parts":null}],"metadata":{"kagent_usage_metadata":{"totalTokenCount":1e300}}}}`,
 	`{"jsonrpc":"2.0","id":"1","result":{"tasks":[null,{"id":"t","contextId":"c"}]}}`,
+	`{"jsonrpc":"2.0","id":"1","result":{"id":"t","contextId":"c","status":{"state":"TASK_STATE_INPUT_REQUIRED","message":{"messageId":"m","role":"ROLE_AGENT","parts":[{"text":"?"}],"metadata":{"https://kagent.dev/extensions/hitl/v1":{"type":"tool_approval_request","hint":"h","tools":[{"id":"a","name":"x","args":null}],"nested":{"subagent_name":"s","tools":[{"id":7}]}}}}},"history":[{"role":"ROLE_USER","messageId":"u","parts":[{"text":"hi"}]}]}}`,
+	`{"jsonrpc":"2.0","id":"1","result":{"kind":"task","id":"t","contextId":"c","status":{"state":"input-required","message":{"kind":"message","role":"agent","messageId":"\u202e","parts":[{"kind":"data","data":{"name":"adk_request_confirmation","args":{"originalFunctionCall":{"name":"ask_user","args":{"questions":[{"question":"Which?","choices":["a"]},7]}}}}}]}}}}`,
 	`{"error":{"code":-32603,"message":"\u001b[31m","data":[1]}}`,
 	`{"error":"Session not found"}`, `{"error":false,"data":[{"id":"t"},{}]}`, `{"error":false,"data":{"id":"t","status":{"state":"working"}}}`,
 	`null`, `[]`, `{}`, ``, "\xff\xfe", `{"result":`,
@@ -200,6 +210,17 @@ func TestTheAnswerIsFoundWhereverTheAgentPutsIt(t *testing.T) {
 	} {
 		if got := answer(task); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestUsageIsReadInTheWordsOfEachVersion(t *testing.T) {
+	for key, counts := range map[string]map[string]any{
+		"kagent_usage_metadata":                  {"totalTokenCount": 30, "promptTokenCount": 20, "candidatesTokenCount": 10},
+		"https://kagent.dev/extensions/usage/v1": {"totalTokens": 30, "inputTokens": 20, "outputTokens": 7, "reasoningTokens": 3, "cachedInputTokens": 5},
+	} {
+		if got, want := usage(map[string]any{key: counts}), (Usage{30, 20, 10}); got != want {
+			t.Errorf("%s: %+v, want %+v", key, got, want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package agent_test
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -50,42 +51,40 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 		text string
 		data json.RawMessage
 	}{
-		"text":          {"yes", nil},
-		"decision":      {"", approve},
+		"text":         {"yes", nil},
+		"decision":     {"", approve},
 		"both of them": {"yes", approve},
 	}
 	for what, asks := range acts {
 		eachDialect(t, asking(asks.act), func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
 			for how, r := range replies {
-				name, id := what+" with "+how, "reply-"+what+how
+				name := what + " with " + how
+				id := strings.ReplaceAll("reply "+name, " ", "-")
 				r0 := request(name)
 				task, err := c.Send(within(t), r0)
 				if err != nil {
 					t.Fatal(err)
 				}
 				waits := until(t, c, task.ID, asks.state)
-				if waits.QuestionID == "" || waits.Approval != (what == "an approval") || waits.Heard(sane(id)) {
+				if waits.QuestionID == "" || waits.Approval != (what == "an approval") || waits.Heard(id) {
 					t.Errorf("%s: question ID %q, approval %t", name, waits.QuestionID, waits.Approval)
 				}
-				if _, err := c.Reply(within(t), helper, waits, r.text, r.data, sane(id)); err != nil {
+				if _, err := c.Reply(within(t), helper, waits, r.text, r.data, id); err != nil {
 					t.Errorf("%s: %v", name, err)
 					continue
 				}
 				done := until(t, c, task.ID, agent.Completed)
-				if !strings.HasPrefix(done.Answer, r.text+string(r.data)) || !done.Heard(sane(id)) || done.QuestionID != "" || done.Approval {
+				if !strings.HasPrefix(done.Answer, r.text+string(r.data)) || !done.Heard(id) || done.QuestionID != "" || done.Approval {
 					t.Errorf("%s: %+v", name, done)
 				}
-				if n := s.Executions(sane(id)); n != 1 {
+				if n := s.Executions(id); n != 1 {
 					t.Errorf("%s: the reply ran %d times", name, n)
 				}
 			}
 		})
 	}
 }
-
-// sane makes a message ID of a name.
-func sane(name string) string { return strings.ReplaceAll(name, " ", "-") }
 
 func TestADecisionIsGivenAsTheDialectWantsIt(t *testing.T) {
 	eachDialect(t, asking(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
@@ -308,34 +307,33 @@ func TestWhatTheAgentSaidAndMadeIsKeptInEachDialect(t *testing.T) {
 }
 
 func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
-	const questions = 14
-	long := strings.Repeat("all is well. ", 1000)
 	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
-		if m.Text == "enough" {
+		switch {
+		case !m.Reply:
+			return kagenttest.Act{Ask: strings.Repeat("all is well. ", 10_000)}
+		case m.Text == "6":
 			return kagenttest.Act{Answer: "Done."}
 		}
-		return kagenttest.Act{Ask: long}
+		return kagenttest.Act{Ask: "And now?"}
 	}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		task := asked(t, c, agent.InputRequired)
-		for i := range questions {
-			text := "go on"
-			if i == questions-1 {
-				text = "enough"
-			}
-			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, text, nil, sane("reply "+text+string(rune('A'+i)))); err != nil {
+		for i := range 7 {
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, strconv.Itoa(i), nil, "reply-"+strconv.Itoa(i)); err != nil {
 				t.Fatal(err)
 			}
-			if i < questions-1 {
+			if i < 6 {
 				until(t, c, task.ID, agent.InputRequired)
 			}
 		}
-		until(t, c, task.ID, agent.Completed)
-		small := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 120 << 10 })
-		got, err := small.Task(within(t), helper, task.ID)
-		if err != nil || got.Answer != "Done." || !got.MoreEntries || len(got.Entries) > 10 {
-			t.Errorf("%d entries, more %t, answer %q, %v", len(got.Entries), got.MoreEntries, got.Answer, err)
+		if all := until(t, c, task.ID, agent.Completed); len(all.Entries) != 8 || !all.Entries[0].Cut || all.MoreEntries {
+			t.Errorf("%d entries, more %t", len(all.Entries), all.MoreEntries)
+		}
+		small := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 64 << 10 })
+		got := looked(t, small, task.ID)
+		if got.Answer != "Done." || !got.MoreEntries || len(got.Entries) != 6 || !got.Heard("reply-6") {
+			t.Errorf("%d entries, more %t, answer %q", len(got.Entries), got.MoreEntries, got.Answer)
 		}
 	})
 }

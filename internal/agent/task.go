@@ -168,7 +168,8 @@ func answer(t *a2a.Task) string {
 	return ""
 }
 
-// usageKeys are where kagent's versions put the token counts in a task's metadata.
+// usageKeys are where kagent's versions put the token counts in a task's metadata. Each has its own
+// words for them.
 var usageKeys = []string{"kagent_usage_metadata", "https://kagent.dev/extensions/usage/v1"}
 
 func usage(metadata map[string]any) Usage {
@@ -181,11 +182,16 @@ func usage(metadata map[string]any) Usage {
 			Total      float64 `json:"totalTokenCount"`
 			Prompt     float64 `json:"promptTokenCount"`
 			Candidates float64 `json:"candidatesTokenCount"`
+
+			TotalTokens float64 `json:"totalTokens"`
+			Input       float64 `json:"inputTokens"`
+			Output      float64 `json:"outputTokens"`
+			Reasoning   float64 `json:"reasoningTokens"` // not part of Output
 		}
 		if json.Unmarshal(raw, &counts) != nil {
 			continue
 		}
-		if u := (Usage{tokens(counts.Total), tokens(counts.Prompt), tokens(counts.Candidates)}); u != (Usage{}) {
+		if u := (Usage{tokens(counts.Total + counts.TotalTokens), tokens(counts.Prompt + counts.Input), tokens(counts.Candidates + counts.Output + counts.Reasoning)}); u != (Usage{}) {
 			return u
 		}
 	}
