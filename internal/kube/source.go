@@ -55,11 +55,13 @@ type Source struct {
 	cfg      Config
 	detector *Detector // only its goroutine touches it
 	inbox    chan message
+	asked    chan question
 	queue    *queue
 	watches  []*watched
 	metrics  *sourceMetrics
 	begun    time.Time
 	stop     <-chan struct{} // closed when Run is to end
+	ended    chan struct{}   // closed when the detector's goroutine has ended
 
 	mu    sync.Mutex
 	since time.Time // since when everything has been watched; zero if it is not
@@ -94,7 +96,7 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Rules.Start.IsZero() {
 		cfg.Rules.Start = cfg.Clock.Now()
 	}
-	s := &Source{cfg: cfg, detector: NewDetector(cfg.Rules), inbox: make(chan message, maxInbox), queue: newQueue(maxQueue), begun: cfg.Clock.Now()}
+	s := &Source{cfg: cfg, detector: NewDetector(cfg.Rules), inbox: make(chan message, maxInbox), asked: make(chan question), queue: newQueue(maxQueue), begun: cfg.Clock.Now(), ended: make(chan struct{})}
 	s.metrics = newSourceMetrics(cfg.Registerer)
 	namespaces := cfg.Namespaces
 	if len(namespaces) == 0 {
@@ -162,6 +164,7 @@ func (s *Source) watchEvents(namespace string, pods *watched) *watched {
 
 // detect is the goroutine that owns the detector.
 func (s *Source) detect(ctx context.Context) {
+	defer close(s.ended)
 	timer := s.cfg.Clock.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -174,6 +177,8 @@ func (s *Source) detect(ctx context.Context) {
 			if m.done != nil {
 				close(m.done)
 			}
+		case q := <-s.asked:
+			q.answer <- s.detector.workload(q.namespace, q.workload)
 		case <-timer.C():
 			_, live := s.WatchedSince()
 			s.detector.SetLive(live)
