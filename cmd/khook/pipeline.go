@@ -120,7 +120,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 	}
 	dispatcher := dispatch.New(dispatch.Config{
 		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
-		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Observe: p.story.dispatched,
+		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(source), Observe: p.story.dispatched,
 	}, p.store, p.agents)
 	p.story.wake = dispatcher.Wake
 	p.working.Store(&work{source, book, dispatcher})
@@ -172,6 +172,14 @@ func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 // refusal tells why a delivery must not be sent any more.
 func (p *pipeline) refusal(d *incident.Delivery) (incident.Skip, string) {
 	return p.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
+}
+
+// workloadHealth asks the watched cluster how a workload does.
+func workloadHealth(source *kube.Source) func(context.Context, string, incident.Workload) (pods, healthy int, known bool) {
+	return func(ctx context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool) {
+		h, err := source.Workload(ctx, namespace, w)
+		return h.Pods, h.Healthy, err == nil && h.Synced
+	}
 }
 
 func refOf(h *v1alpha2.Hook) incident.HookRef {
