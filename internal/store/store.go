@@ -37,6 +37,9 @@ type Config struct {
 	Cluster string
 	// Clock tells when a change was made; the real one if nil.
 	Clock clock.PassiveClock
+	// Committing is told of each commit that changes the history, right before it and right after it
+	// is done, for tests that stop the process there; nil for nobody.
+	Committing func(Commit)
 }
 
 // Store is an open history.

@@ -109,17 +109,33 @@ func (s *Store) transact(ctx context.Context, sync synchrony, do func(*Tx) error
 	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if err := s.run(ctx, do); err != nil {
+	tx := &Tx{store: s}
+	if err := tx.run(ctx, do); err != nil {
 		return err
 	}
+	s.committing(tx, Commit{Soon: sync == normal})
 	_, err := s.conn.ExecContext(ended, "COMMIT")
-	committed = err == nil
+	if committed = err == nil; committed {
+		s.committing(tx, Commit{Soon: sync == normal, Done: true})
+	}
 	return err
 }
 
+// Commit is a moment of a commit.
+type Commit struct {
+	Soon bool // of WriteSoon
+	Done bool // it is recorded; else it is about to be
+}
+
+// committing tells of a commit that changes the history; what Check writes does not.
+func (s *Store) committing(tx *Tx, c Commit) {
+	if s.cfg.Committing != nil && tx.seq != tx.first {
+		s.cfg.Committing(c)
+	}
+}
+
 // run is what happens between the begin of the transaction and its commit.
-func (s *Store) run(ctx context.Context, do func(*Tx) error) error {
-	tx := &Tx{store: s}
+func (tx *Tx) run(ctx context.Context, do func(*Tx) error) error {
 	if err := tx.begin(ctx); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -217,5 +218,32 @@ func TestALargeFileIsLookedThroughInParts(t *testing.T) {
 		if err := st.read.QueryRowContext(t.Context(), "PRAGMA "+check).Scan(&verdict); err != nil || verdict != "ok" {
 			t.Errorf("%s: %s, %v", check, verdict, err)
 		}
+	}
+}
+
+func TestEachCommitThatChangesTheHistoryIsToldBeforeAndAfter(t *testing.T) {
+	var st *Store
+	var told []string
+	st, err := Open(t.Context(), Config{Path: path(t), Committing: func(c Commit) {
+		_, recorded := st.Incident(t.Context(), incident.DeriveID("incident", "", "k"))
+		told = append(told, fmt.Sprintf("soon %t, done %t, recorded %t", c.Soon, c.Done, recorded == nil))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	failing := errors.New("no")
+	if err := st.Write(t.Context(), func(tx *Tx) error { tx.Next(); return failing }); !errors.Is(err, failing) {
+		t.Error(err)
+	}
+	if err := st.Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := save(t.Context(), st, "k"); err != nil {
+		t.Error(err)
+	}
+	want := []string{"soon false, done false, recorded false", "soon false, done true, recorded true"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
 	}
 }
