@@ -54,6 +54,9 @@ func (c *controllerCmd) Run(ctx context.Context, io streams) error {
 
 // run runs the controller against the cluster of cfg.
 func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logger) error {
+	if c.seams.cluster != nil {
+		cfg.Wrap(c.seams.cluster)
+	}
 	mgr, err := c.manager(cfg, log)
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
@@ -61,7 +64,7 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	if err := c.prepareDatabase(); err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, store.Config{Path: c.Database, Cluster: c.Cluster})
+	st, err := store.Open(ctx, store.Config{Path: c.Database, Cluster: c.Cluster, Committing: c.seams.commit})
 	if err != nil {
 		return fmt.Errorf("open the history (--database): %w", err)
 	}
@@ -73,6 +76,7 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	agents, err := agent.New(agent.Config{
 		BaseURL: c.KagentURL, UserID: c.KagentUserID, Headers: c.KagentHeaders,
 		TokenFile: c.KagentTokenFile, Timeout: c.KagentTimeout, Dialect: c.KagentDialect,
+		Transport: c.seams.kagent,
 	})
 	if err != nil {
 		return fmt.Errorf("set up the client of kagent: %w", err)
@@ -121,6 +125,8 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		LeaderElectionID:              leaseName,
 		LeaderElectionNamespace:       c.leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
+
+		LeaseDuration: c.seams.lease, RenewDeadline: c.seams.renew, RetryPeriod: c.seams.retry,
 	})
 }
 

@@ -47,9 +47,12 @@ func untilSignal() int {
 
 // run executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage.
 func run(ctx context.Context, args []string, io streams) int {
-	var c cli
+	return new(cli).run(ctx, args, io)
+}
+
+func (c *cli) run(ctx context.Context, args []string, io streams) int {
 	exit := -1
-	parser, err := kong.New(&c, kong.Name("khook"),
+	parser, err := kong.New(c, kong.Name("khook"),
 		kong.Description("khook notices that something in a Kubernetes cluster went wrong, and calls the AI agent that a Hook names for it."),
 		kong.UsageOnError(), kong.Writers(io.out, io.err), kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),

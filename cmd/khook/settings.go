@@ -122,6 +122,8 @@ type controllerCmd struct {
 
 	Config kong.ConfigFlag `help:"YAML file with any of these flags, such as quiet-after: 20m; flags and variables win over it." group:"Log" placeholder:"FILE"`
 	zapFlags
+
+	seams seams
 }
 
 // zapFlags are the log flags of the original khook; they are taken, and those that have a meaning
