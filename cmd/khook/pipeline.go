@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -104,6 +105,9 @@ func (p *pipeline) lead(ctx context.Context) error {
 	if !toolscache.WaitForCacheSync(ctx.Done(), p.hooksListed) {
 		return errors.New("the Hooks could not be listed")
 	}
+	if p.takeOver(ctx); ctx.Err() != nil {
+		return nil // told to end before it began
+	}
 	book, err := ledger.New(ctx, ledger.Config{
 		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, MaxCallsPerHour: p.cmd.MaxCallsPerHour, Observe: p.story.applied,
 	}, p.store, p.hooks)
@@ -137,6 +141,18 @@ func (p *pipeline) lead(ctx context.Context) error {
 	group.Go(func() error { return p.checkAgents(ctx) })
 	group.Go(func() error { return p.measure(ctx, dispatcher) })
 	return group.Wait()
+}
+
+// takeOver keeps the former leader from writing, before its history is read. It may have been halted
+// in the middle of a write: then that is waited for.
+func (p *pipeline) takeOver(ctx context.Context) {
+	_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		err := p.store.Lead(ctx)
+		if err != nil && ctx.Err() == nil {
+			p.log.Error(err, "cannot take over from the former leader, will retry")
+		}
+		return err == nil, nil
+	})
 }
 
 // followHooks keeps the live set of hooks as the cluster has it, on every replica.

@@ -58,6 +58,7 @@ type Store struct {
 	conn     *sql.Conn     // the writer's one connection
 	stmts    map[string]*sql.Stmt
 	sync     synchrony // of the connection now
+	term     int64     // of this leader; 0 if it is none
 	failed   error     // of the newest write, about the state of the file
 	failedAt time.Time
 }

@@ -139,6 +139,9 @@ func (tx *Tx) run(ctx context.Context, do func(*Tx) error) error {
 	if err := tx.begin(ctx); err != nil {
 		return err
 	}
+	if err := tx.stillLeads(ctx); err != nil {
+		return err
+	}
 	if err := do(tx); err != nil {
 		return err
 	}
