@@ -44,8 +44,7 @@ var world struct {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asKhook) != "" {
-		main()
-		return
+		os.Exit(beKhook())
 	}
 	os.Exit(runTests(m))
 }
@@ -148,6 +147,12 @@ type process struct {
 // controller starts khook controller as a process of its own, and kills it at the test's end.
 func controller(t testing.TB, args ...string) *process {
 	t.Helper()
+	return controllerWith(t, nil, args...)
+}
+
+// controllerWith is controller with variables beside those of the test's own environment.
+func controllerWith(t testing.TB, env []string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, log: &syncBuffer{}, health: freeAddress(t), metrics: freeAddress(t), api: freeAddress(t), done: make(chan struct{})}
 	base := []string{
 		"controller", "--kubeconfig", world.kubeconfig, "--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics,
@@ -157,7 +162,7 @@ func controller(t testing.TB, args ...string) *process {
 		base = append(base, "--no-leader-elect")
 	}
 	p.cmd = exec.Command(os.Args[0], append(base, args...)...)
-	p.cmd.Env = append(os.Environ(), asKhook+"=1")
+	p.cmd.Env = append(append(os.Environ(), asKhook+"=1"), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
