@@ -211,10 +211,15 @@ func (d *Dispatcher) answer(ctx context.Context, dl *incident.Delivery, task age
 		told := incident.Entry{Kind: incident.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
 		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, told)
 	case err != nil:
-		return d.lookFailed(ctx, dl, err)
+		pause, err := d.lookFailed(ctx, dl, err)
+		return max(pause, replyPause*d.cfg.RetryMin), err // the request may still be under way
 	}
 	return d.answered(ctx, dl, task, "the agent has the reply")
 }
+
+// replyPause is how many times the first pause after a failed call a reply waits whose fate is not
+// known, before it is looked for and sent again.
+const replyPause = 5
 
 // answered records that a reply is no longer on its way.
 func (d *Dispatcher) answered(ctx context.Context, dl *incident.Delivery, task agent.Task, what string) (time.Duration, error) {
