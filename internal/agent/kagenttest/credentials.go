@@ -90,7 +90,10 @@ func (r *run) resume(msg *a2a.Message) bool {
 // wait for any.
 func (o *once) authorize(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, bool, error) {
 	task, err := o.GetTask(ctx, &a2a.GetTaskRequest{ID: req.Message.TaskID})
-	if err != nil || task.Status.State != a2a.TaskStateAuthRequired || !o.server.credentials.hand(req.Message) {
+	if err != nil {
+		return nil, true, err
+	}
+	if task.Status.State != a2a.TaskStateAuthRequired || !o.server.credentials.hand(req.Message) {
 		return nil, false, nil
 	}
 	for {
