@@ -310,7 +310,7 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		switch {
 		case !m.Reply:
-			return kagenttest.Act{Ask: strings.Repeat("all is well. ", 10_000)}
+			return kagenttest.Act{Ask: strings.Repeat("all is well. ", 6000)}
 		case m.Text == "6":
 			return kagenttest.Act{Answer: "Done."}
 		}
