@@ -1,0 +1,162 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pressly/goose/v3"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// write saves changes in a transaction of their own.
+func write(t *testing.T, st *Store, c *Changes) error {
+	t.Helper()
+	return st.Write(t.Context(), func(tx *Tx) error { return tx.Save(t.Context(), c) })
+}
+
+func delivery(id string) *incident.Delivery {
+	return &incident.Delivery{
+		ID: id, State: incident.Pending, Hook: shopHook, HookUID: "u", Config: "pod-restart", EventType: incident.PodRestart, Group: "Pod/k",
+		Agent: incident.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", Prompt: "look", Timeout: time.Hour, CreatedAt: long, NextAt: long,
+	}
+}
+
+func TestADeliveryThatWasChangedMeanwhileIsNotOverwritten(t *testing.T) {
+	st := open(t, path(t))
+	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{delivery("d")}}))
+	mine, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	others, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	others.CancelBy = "ann"
+	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{others}}))
+	others.State = incident.Canceled
+	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{others}})) // its version is the new row's
+	mine.State, mine.TaskID = incident.Working, "t"
+	if err := write(t, st, &Changes{Deliveries: []*incident.Delivery{mine}}); !errors.Is(err, ErrConflict) {
+		t.Errorf("overwritten: %v", err)
+	}
+	if err := write(t, st, &Changes{Deliveries: []*incident.Delivery{delivery("d")}}); !errors.Is(err, ErrConflict) {
+		t.Errorf("made a second time: %v", err)
+	}
+	now, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	if now.State != incident.Canceled || now.CancelBy != "ann" || now.TaskID != "" {
+		t.Errorf("%+v", now)
+	}
+}
+
+func TestAllOfADeliveryIsKept(t *testing.T) {
+	st := open(t, path(t))
+	d := delivery("d")
+	d.EvenIfRecovered, d.VerifyWindow, d.RetryOf, d.By = true, time.Minute, "another", "ann"
+	d.HeldBack = &incident.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
+	d.State, d.Question, d.QuestionID, d.Approval, d.Replies = incident.InputRequired, "may I?", "q", true, 1
+	d.Reply = &incident.Reply{N: 1, Text: "yes", Decision: incident.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
+	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{d}}))
+	got, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	if diff := cmp.Diff(d, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
+	st := open(t, path(t))
+	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{delivery("d")}}))
+	var said []incident.Entry
+	for n := range 3 * incident.MaxEntries {
+		said = append(said, incident.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: incident.EntryMessage, Who: "agent", Text: "said"})
+	}
+	must(t, write(t, st, &Changes{Entries: said}))
+	must(t, write(t, st, &Changes{Entries: []incident.Entry{
+		{DeliveryID: "d", Source: "message 7", At: long, Kind: incident.EntryMessage, Who: "agent", Text: strings.Repeat("x", incident.MaxEntryText+1)},
+		{DeliveryID: "d", At: long, Kind: incident.EntryPerson, Who: "ann", Text: "canceled the delivery"},
+		{DeliveryID: "d", At: long, Kind: incident.EntryOutcome, State: "recovered"},
+	}}))
+	log, err := st.DeliveryEntries(t.Context(), "d")
+	must(t, err)
+	var kinds []string
+	for _, e := range log[incident.MaxEntries-1:] {
+		kinds = append(kinds, string(e.Kind))
+	}
+	if diff := cmp.Diff([]string{"more", "person", "outcome"}, kinds); diff != "" {
+		t.Error(diff)
+	}
+	if e := log[7]; !e.Cut || len(e.Text) > incident.MaxEntryText || e.N != 8 {
+		t.Errorf("what grew is not replaced: %d bytes, cut %t, number %d", len(e.Text), e.Cut, e.N)
+	}
+}
+
+func TestWhatIsHeldBackIsReadByTheEndOfTheHold(t *testing.T) {
+	st := open(t, path(t))
+	group := func(name string, hold incident.Disposition, ends time.Duration) *incident.GroupState {
+		key := shopGroup
+		key.Group = name
+		return &incident.GroupState{GroupKey: key, HookUID: "u", Hold: hold, Why: "because", HoldEnds: long.Add(ends), Held: incident.HeldBack{OverBudget: 1, Since: long, Until: long}}
+	}
+	must(t, write(t, st, &Changes{Groups: []*incident.GroupState{
+		group("later", incident.LoopGuard, 2*time.Hour), group("soon", incident.OverBudget, time.Hour), group("over", incident.OverBudget, -time.Hour), group("free", "", time.Hour),
+	}}))
+	for _, hook := range []incident.HookRef{shopHook, {}} {
+		held, err := st.HeldGroups(t.Context(), hook, long, 10)
+		must(t, err)
+		var names []string
+		for _, g := range held {
+			names = append(names, g.Group)
+		}
+		if diff := cmp.Diff([]string{"soon", "later"}, names); diff != "" {
+			t.Errorf("of hook %q: %s", hook, diff)
+		}
+	}
+	none, err := st.HeldGroups(t.Context(), incident.HookRef{Namespace: "shop", Name: "another"}, long, 10)
+	if must(t, err); len(none) != 0 {
+		t.Errorf("of another hook: %+v", none[0])
+	}
+}
+
+// TestAHistoryOfTheFirstSchemaIsGoneOnWith opens a file that was written before deliveries had a
+// log, groups and a table of what they are about.
+func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
+	file := path(t)
+	db, err := sql.Open("sqlite", file)
+	must(t, err)
+	files, err := fs.Sub(migrations, "migrations")
+	must(t, err)
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	must(t, err)
+	_, err = provider.UpTo(t.Context(), 1)
+	must(t, err)
+	for _, statement := range []string{
+		`INSERT INTO incidents SELECT column1, 1, '', 'pod-restart', 'Pod', 'shop', column1, column1, '', 'Pod', column1, '', 'null', 1, 2, 0, '', '', 1, 0, 'r', 'm', 1, NULL
+			FROM (VALUES ('first'), ('second'), ('effect'))`,
+		`INSERT INTO deliveries VALUES ('d', 5, '', 'working', 'shop', 'h', 'u', 'pod-restart', 'pod-restart', 'Pod/k', 'kagent', 'medic', 'first',
+			0, 60000000, 1, 1000, 0, 2000, 0, 'kagent-1.0', 'c', 't', 'working', '', '', 0, 'look', '{}', '')`,
+		`INSERT INTO decisions VALUES (1, 1, 'pod-restart', 1, 'first', 'shop', 'h', 'pod-restart', 'delivered', 'd', 1),
+			(2, 1, 'pod-restart', 1, 'second', 'shop', 'h', 'pod-restart', 'grouped', 'd', 1), (3, 1, 'pod-restart', 1, 'effect', 'shop', 'h', 'pod-restart', 'explained', 'd', 1)`,
+	} {
+		_, err := db.ExecContext(t.Context(), statement)
+		must(t, err)
+	}
+	must(t, db.Close())
+	st := open(t, file)
+	d, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	if d.State != incident.Working || d.TaskID != "t" || d.Version != 5 || d.Timeout != time.Minute || d.Prompt != "look" || d.Data != "{}" || d.Skipped != "" || d.Reply != nil {
+		t.Errorf("%+v", d)
+	}
+	covered, err := st.DeliveryIncidents(t.Context(), "d", 10)
+	must(t, err)
+	if len(covered) != 2 || covered[0].ID != "first" || covered[1].ID != "second" {
+		t.Errorf("it is about %d incidents", len(covered))
+	}
+	d.State, d.EndedAt = incident.Succeeded, long
+	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{d}}))
+}
