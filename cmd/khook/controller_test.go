@@ -197,7 +197,7 @@ func TestKagentThatIsDownIsToldAndCalledWhenItComesBack(t *testing.T) {
 	ns := namespace(t)
 	h := applyHook(t, ns, "shop", incident.PodRestart)
 	controller(t, settings(kagent, t.TempDir())...).ready()
-	becomes(t, pod(t, ns, "cart", "cart-abc-1"), 1, "Error")
+	crashLoops(t, pod(t, ns, "cart", "cart-abc-1"), 1, "Error") // else it would have recovered before
 	says := func(want string) {
 		t.Helper()
 		eventually(t, "the Hook says "+want, func() error {
@@ -228,7 +228,7 @@ func TestWhatHappenedWhileKhookWasDownIsTakenUp(t *testing.T) {
 	}
 	first.kill()
 	during := pod(t, ns, "during", "during-1")
-	becomes(t, during, 1, "Error")
+	crashLoops(t, during, 1, "Error")
 	if err := world.client.Delete(t.Context(), gone, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
@@ -236,6 +236,7 @@ func TestWhatHappenedWhileKhookWasDownIsTakenUp(t *testing.T) {
 	if _, err := kagent.Await(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
+	becomes(t, during, 1, "Error")
 	eventually(t, "all incidents have ended", func() error {
 		s := hookNow(t, h).Status
 		if s.Active != 0 || len(s.ActiveEvents) != 3 {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -32,7 +31,7 @@ func TestTheDiagramOfDeliveriesIsWhatHappens(t *testing.T) {
 	o := &observed{t: t, file: filepath.Join(dir, "khook.db")}
 	p := pod(t, ns, "cart", "cart-abc-1")
 	o.add(time.Now(), "C->>K: a container was OOM-killed")
-	crashed(t, p)
+	crashLoops(t, p, 1, "OOMKilled")
 	o.until("the agent works", func(d *incident.Delivery) bool { return d.State == incident.Working })
 	close(free)
 	o.until("the agent has finished", func(d *incident.Delivery) bool { return d.State == incident.Succeeded })
@@ -44,19 +43,6 @@ func TestTheDiagramOfDeliveriesIsWhatHappens(t *testing.T) {
 	o.addRequests(kagent, d)
 	if diff := gocmp.Diff(diagram(t), o.arrows()); diff != "" {
 		t.Errorf("docs/deliveries.md shows something else than what happened (-shown +happened):\n%s", diff)
-	}
-}
-
-// crashed writes the status of a Pod whose container was OOM-killed and does not run again yet.
-func crashed(t *testing.T, p *corev1.Pod) {
-	t.Helper()
-	setStatus(p, 1, "OOMKilled")
-	st := &p.Status.ContainerStatuses[0]
-	st.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
-	st.Ready = false
-	p.Status.Conditions[0].Status = corev1.ConditionFalse
-	if err := world.client.Status().Update(t.Context(), p); err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -27,7 +27,7 @@ func TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice(t *testing.T) {
 		for range podsPerKill {
 			pods++
 			p := pod(t, ns, fmt.Sprintf("w%d", pods), fmt.Sprintf("w%d-abc-1", pods))
-			becomes(t, p, 1, "OOMKilled")
+			crashLoops(t, p, 1, "OOMKilled")
 		}
 		select { // this is the moment, not a condition
 		case <-t.Context().Done():

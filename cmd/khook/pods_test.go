@@ -75,6 +75,20 @@ func becomes(t testing.TB, p *corev1.Pod, restarts int, reason string) {
 	}
 }
 
+// crashLoops writes the Pod's status: its container was restarted so many times for a reason, and does
+// not run again yet.
+func crashLoops(t testing.TB, p *corev1.Pod, restarts int, reason string) {
+	t.Helper()
+	setStatus(p, restarts, reason)
+	st := &p.Status.ContainerStatuses[0]
+	st.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	st.Ready = false
+	p.Status.Conditions[0].Status = corev1.ConditionFalse
+	if err := world.client.Status().Update(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func setStatus(p *corev1.Pod, restarts int, reason string) {
 	now, yes := metav1.Now(), true
 	st := corev1.ContainerStatus{

@@ -31,7 +31,7 @@ func TestStormOfManyPodsIsOneCallForEachWorkloadAndCause(t *testing.T) {
 	khook := controller(t, settings(kagent, dir)...).ready()
 	before := memory(t, khook, "VmRSS")
 	start := time.Now()
-	parallel(len(pods), func(i int) { becomes(t, pods[i], 1, "OOMKilled") })
+	parallel(len(pods), func(i int) { crashLoops(t, pods[i], 1, "OOMKilled") })
 	written := time.Since(start)
 	if _, err := kagent.Await(t.Context(), workloads); err != nil {
 		t.Fatal(err)
