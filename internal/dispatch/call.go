@@ -99,6 +99,9 @@ func (d *Dispatcher) recovered(ctx context.Context, dl *incident.Delivery) (bool
 	if dl.EvenIfRecovered || dl.MayHaveArrived() {
 		return false, nil
 	}
+	if n, err := d.store.OpenIncidentsOf(ctx, dl.ID); err != nil || n > 0 {
+		return false, err
+	}
 	open := func(tx *store.Tx) error {
 		n, err := tx.OpenIncidents(ctx, dl.ID)
 		if err == nil && n > 0 {

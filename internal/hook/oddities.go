@@ -1,6 +1,11 @@
 package hook
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/incident"
+)
 
 // longPrompt is how many characters a prompt may have without a warning.
 const longPrompt = 4_000
@@ -15,6 +20,10 @@ func (v *validator) oddities(c *candidate, object map[string]any, foreign []stri
 	}
 	if c.hook.Spec.Suspend {
 		v.findings.warning(c.finding("spec.suspend", "the Hook calls no agent while this is true"))
+	}
+	if text, ok := c.hook.Annotations[v1alpha2.AnnotationResumedAt]; ok && resumedAt(c.hook).IsZero() {
+		v.findings.warning(c.finding("metadata.annotations", fmt.Sprintf("%s is %q, which is no time and counts for nothing: write it as RFC 3339 has it, such as 2026-01-15T10:30:00Z",
+			v1alpha2.AnnotationResumedAt, incident.Truncate(text, 80))))
 	}
 	for i := range c.hook.Spec.EventConfigurations {
 		if n := len([]rune(c.hook.Spec.EventConfigurations[i].Prompt)); n > longPrompt && c.valid(i) {

@@ -44,6 +44,7 @@ func everything(t *testing.T, st *Store) {
 	note(st.DeliveryIncidents(ctx, id, 10))
 	note(st.DeliveryEvents(ctx, id))
 	note(st.DeliveryEntries(ctx, id))
+	note(st.OpenIncidentsOf(ctx, id))
 	note(st.HeldGroups(ctx, shopHook, long, 10))
 	note(st.HeldGroups(ctx, incident.HookRef{}, long, 10))
 	note(st.DeliveriesOfIncidents(ctx, ids))

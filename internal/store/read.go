@@ -112,6 +112,13 @@ func (s *Store) DeliveryIncidents(ctx context.Context, id string, limit int) ([]
 			"ORDER BY i.id <> (SELECT incident_id FROM deliveries WHERE id = ?), i.first_seen, i.id LIMIT ?", id, id, limit)
 }
 
+// OpenIncidentsOf returns how many of the incidents that a delivery covers are open.
+func (s *Store) OpenIncidentsOf(ctx context.Context, delivery string) (int64, error) {
+	return one(ctx, s, "the open incidents of delivery "+delivery, scanNumber, openIncidents, delivery)
+}
+
+const openIncidents = "SELECT count(*) FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? AND i.resolution = ''"
+
 // DeliveryEntries returns a delivery's log, in order.
 func (s *Store) DeliveryEntries(ctx context.Context, id string) ([]incident.Entry, error) {
 	return list(ctx, s, "the log of delivery "+id, scanEntry, "SELECT "+entryColumns+" FROM delivery_log WHERE delivery_id = ? ORDER BY n", id)

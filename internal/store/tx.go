@@ -242,7 +242,7 @@ func (tx *Tx) madeDue(hook incident.HookRef, config string, since time.Time) (wh
 
 // OpenIncidents returns how many of the incidents that a delivery covers are open.
 func (tx *Tx) OpenIncidents(ctx context.Context, delivery string) (int64, error) {
-	n, err := tx.number(ctx, "SELECT count(*) FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? AND i.resolution = ''", delivery)
+	n, err := tx.number(ctx, openIncidents, delivery)
 	if err != nil {
 		return 0, fmt.Errorf("count the open incidents of delivery %s: %w", delivery, err)
 	}

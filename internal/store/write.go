@@ -73,9 +73,13 @@ func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) 
 	started := time.Now()
 	err := s.explain(s.transact(ctx, sync, do))
 	writeSeconds.Observe(time.Since(started).Seconds())
-	if err == nil {
+	var undone *undoneError
+	switch {
+	case err == nil:
 		s.failed = nil
 		return nil
+	case errors.As(err, &undone):
+		return undone.error
 	}
 	writeErrors.Inc()
 	if told := (*fileError)(nil); errors.As(err, &told) {
@@ -142,14 +146,24 @@ func (tx *Tx) run(ctx context.Context, do func(*Tx) error) error {
 	if err := tx.stillLeads(ctx); err != nil {
 		return err
 	}
-	if err := do(tx); err != nil {
-		return err
-	}
-	if tx.failed != nil {
+	err := do(tx)
+	switch {
+	case tx.failed != nil && err == nil:
 		return tx.failed
+	case tx.failed == nil && err != nil:
+		return &undoneError{err}
+	case err != nil:
+		return err
 	}
 	return tx.finish(ctx)
 }
+
+// undoneError is why a transaction was rolled back that could have been committed: no failure of the
+// store.
+type undoneError struct{ error }
+
+// Unwrap returns the cause.
+func (e *undoneError) Unwrap() error { return e.error }
 
 // sameFile says whether the file is still where it was opened: what is written into a file that
 // was moved away or deleted is lost at the next start.
