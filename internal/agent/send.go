@@ -23,12 +23,12 @@ type Request struct {
 	Title                string          // readable name of the session; optional
 	Prompt               string          // the text part
 	Data                 json.RawMessage // a JSON object beside it, marked as untrusted; optional
-	// Still is asked right before the message leaves, if it is set: the message is not sent if it
-	// returns an error, which Send then returns as it is.
-	Still func(context.Context) error
 	// Resend says that an earlier Send of this message may have arrived: it is looked for
 	// first, where the message ID alone does not keep it from running twice.
 	Resend bool
+	// May is asked right before the message leaves; its error keeps it here, and is found in that of
+	// Send. May be nil.
+	May func(context.Context) error
 }
 
 // Send gives the agent a message and does not wait for the end of its task. An agent that
@@ -57,12 +57,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 			out.ContextID = r.ContextID
 			c.name(ctx, p, r.ContextID, r.Title)
 		}
-		if r.Still != nil {
-			if err := r.Still(ctx); err != nil {
-				return Task{}, err
-			}
-		}
-		task, err := c.send(ctx, p, &out)
+		task, err := c.send(asking(ctx, r.May), p, &out)
 		err = explain("call agent "+r.Agent.String(), err, false)
 		if e := as(err); e != nil && e.Kind == KindTaskGone { // of a message that names no task
 			e.Kind, e.NoEffect = KindBadAnswer, false

@@ -91,11 +91,28 @@ func (w *wire) exchange(ctx context.Context, req *http.Request) (*http.Response,
 		closeBody(req)
 		return nil, err
 	}
+	if may, ok := ctx.Value(mayKey{}).(func(context.Context) error); ok {
+		if err := may(ctx); err != nil {
+			closeBody(req)
+			return nil, w.broken(ctx, false, err)
+		}
+	}
 	resp, err := w.next.RoundTrip(out)
 	if err != nil {
 		return nil, w.broken(ctx, (wrote.Load() || !traced.Load()) && !dialing(err), err)
 	}
 	return resp, nil
+}
+
+type mayKey struct{}
+
+// asking returns a context whose requests leave only if may says so: asked here, nothing that takes
+// time comes between its answer and the request.
+func asking(ctx context.Context, may func(context.Context) error) context.Context {
+	if may == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, mayKey{}, may)
 }
 
 func dialing(err error) bool {

@@ -52,7 +52,7 @@ func (d *Dispatcher) send(ctx context.Context, dl *incident.Delivery) (time.Dura
 	if err != nil && sending.Err() != nil {
 		return 0, sending.Err()
 	}
-	if errors.Is(err, store.ErrConflict) { // somebody else has it in hand: nothing was sent
+	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrDeposed) { // somebody else has it in hand: nothing was sent
 		d.noVerdict()
 		return 0, err
 	}
@@ -151,8 +151,12 @@ func (d *Dispatcher) request(dl *incident.Delivery) agent.Request {
 		Prompt:    dl.Prompt,
 		Data:      []byte(dl.Data),
 		Resend:    dl.CatchUp,
-		// A leader that was deposed without noticing must not send what its successor has in hand.
-		Still: func(ctx context.Context) error {
+		// This one may have been halted since it announced the call: what a successor or a person has in
+		// hand by now must not be sent.
+		May: func(ctx context.Context) error {
+			if err := d.store.StillLeads(ctx); err != nil {
+				return err
+			}
 			now, err := d.store.Delivery(ctx, dl.ID)
 			if err == nil && now.Version != version {
 				err = fmt.Errorf("delivery %s: %w", dl.ID, store.ErrConflict)

@@ -17,7 +17,7 @@ func (s *Store) Lead(ctx context.Context) error {
 		return err
 	}
 	defer s.unlock()
-	s.term = 0
+	s.term.Store(0)
 	var term int64
 	err := s.explain(s.transact(ctx, full, func(tx *Tx) (err error) {
 		if term, err = tx.number(ctx, "SELECT coalesce(max(value), 0) + 1 FROM meta WHERE name = 'term'"); err != nil {
@@ -29,17 +29,34 @@ func (s *Store) Lead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("take over the history: %w", err)
 	}
-	s.term = term
+	s.term.Store(term)
 	return nil
+}
+
+const readTerm = "SELECT value FROM meta WHERE name = 'term'"
+
+// StillLeads says with ErrDeposed that another store leads since, for what can't be part of a
+// transaction. A store that never led may do all.
+func (s *Store) StillLeads(ctx context.Context) error {
+	mine := s.term.Load()
+	if mine == 0 {
+		return nil
+	}
+	term, err := one(ctx, s, "who leads", scanNumber, readTerm)
+	if err == nil && term != mine {
+		err = ErrDeposed
+	}
+	return err
 }
 
 // stillLeads refuses the transaction if another store leads since.
 func (tx *Tx) stillLeads(ctx context.Context) error {
-	if tx.store.term == 0 {
+	mine := tx.store.term.Load()
+	if mine == 0 {
 		return nil
 	}
-	term, err := tx.number(ctx, "SELECT value FROM meta WHERE name = 'term'")
-	if err == nil && term != tx.store.term {
+	term, err := tx.number(ctx, readTerm)
+	if err == nil && term != mine {
 		err = ErrDeposed
 	}
 	return err

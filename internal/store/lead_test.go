@@ -31,6 +31,12 @@ func TestALeaderThatWasReplacedWritesNothing(t *testing.T) {
 	if _, err := reader.Incident(t.Context(), incident.DeriveID("incident", "", "too late")); !errors.Is(err, ErrNotFound) {
 		t.Errorf("what came too late: %v", err)
 	}
+	if err := first.StillLeads(t.Context()); !errors.Is(err, ErrDeposed) {
+		t.Errorf("the first says that it leads: %v", err)
+	}
+	if err := errors.Join(second.StillLeads(t.Context()), reader.StillLeads(t.Context())); err != nil {
+		t.Error(err)
+	}
 	for name, st := range map[string]*Store{"the second": second, "one that never led": reader} {
 		if err := save(t.Context(), st, name); err != nil {
 			t.Errorf("%s writes: %v", name, err)

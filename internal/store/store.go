@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -53,12 +54,12 @@ type Store struct {
 	turns   chan struct{} // holds a token for each of queries' handles that is in use
 	reads   prepared      // statements of read
 	damage  damage
+	term    atomic.Int64 // of this leader; 0 if it is none
 
 	turn     chan struct{} // holds one token while somebody writes; guards what follows
 	conn     *sql.Conn     // the writer's one connection
 	stmts    map[string]*sql.Stmt
 	sync     synchrony // of the connection now
-	term     int64     // of this leader; 0 if it is none
 	failed   error     // of the newest write, about the state of the file
 	failedAt time.Time
 }
