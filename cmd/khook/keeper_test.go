@@ -23,11 +23,13 @@ const (
 	killed     = "killed"     // SIGKILL, and started again
 	terminated = "terminated" // SIGTERM, and started again
 	deposed    = "deposed"    // halted until another replica leads, and then let on
+	returned   = "returned"   // halted until another replica has done all the work, and then let on
+	atRandom   = "at random"  // SIGKILL or SIGTERM at any moment, and started again
 )
 
-var faults = []string{killed, terminated, deposed}
+var faults = []string{killed, terminated, deposed, returned}
 
-var signalOf = map[string]string{killed: "SIGKILL", terminated: "SIGTERM", deposed: "SIGSTOP"}
+var signalOf = map[string]string{killed: "SIGKILL", terminated: "SIGTERM", deposed: "SIGSTOP", returned: "SIGSTOP"}
 
 // keeper runs khook in a scene, does it the one thing that is to be tried, and starts it again when it
 // ended, as Kubernetes would.
@@ -40,10 +42,9 @@ type keeper struct {
 	procs []*process // all that were started; the first is the one that meets the fault
 	files []string   // the points of each
 
-	follower int       // who holds the lease when the first does not: index in procs
-	taken    time.Time // when another one was first seen to hold the lease
-	letOn    bool      // the halted process may go on
-	wrong    []string
+	taken time.Time // when another one was first seen to hold the lease
+	letOn bool      // the halted process may go on
+	wrong []string
 }
 
 func keep(s *scene, fault, point string) *keeper {
@@ -53,12 +54,12 @@ func keep(s *scene, fault, point string) *keeper {
 	if fault != "" {
 		stop = signalOf[fault] + " " + point
 	}
-	if fault == deposed {
+	if k.replicated() {
 		letElect(s.t, s.ns)
 		k.args = append(k.args, "--leader-elect", "--leader-election-namespace", s.ns)
 	}
 	k.start(stop)
-	if fault == deposed {
+	if k.replicated() {
 		s.await("the first replica leads", func() error {
 			if k.holder() == "" && !k.halted() {
 				return fmt.Errorf("nobody does")
@@ -70,6 +71,9 @@ func keep(s *scene, fault, point string) *keeper {
 	s.tend = k.tend
 	return k
 }
+
+// replicated says whether there are two replicas, of which one is halted.
+func (k *keeper) replicated() bool { return k.fault == deposed || k.fault == returned }
 
 func (k *keeper) start(stop string) {
 	file := filepath.Join(k.scene.dir, fmt.Sprintf("points-%d", len(k.procs)))
@@ -86,10 +90,15 @@ func (k *keeper) tend() {
 		}
 		k.start("")
 	}
-	if k.fault == deposed && !k.letOn && k.halted() && k.othersLead() {
-		k.letOn = true
-		_ = k.procs[0].cmd.Process.Signal(syscall.SIGCONT)
+	if k.halted() && (k.fault == deposed && k.othersLead() || k.lockedOut()) {
+		k.proceed()
 	}
+}
+
+// proceed lets the halted process on.
+func (k *keeper) proceed() {
+	k.letOn = true
+	_ = k.procs[0].cmd.Process.Signal(syscall.SIGCONT)
 }
 
 // checkEnd notes an end that nobody asked for, and a failure of one that was asked for. Where
@@ -99,7 +108,7 @@ func (k *keeper) checkEnd(i int) {
 	switch {
 	case k.fault == killed && i == 0 && status.Signal() == syscall.SIGKILL:
 	case k.fault == terminated && i == 0 && status.ExitStatus() == 0:
-	case k.fault == deposed && strings.Contains(k.procs[i].log.String(), "leader election lost"):
+	case k.replicated() && strings.Contains(k.procs[i].log.String(), "leader election lost"):
 	default:
 		k.wrong = append(k.wrong, fmt.Sprintf("process %d ended with %v:\n%s", i, k.procs[i].cmd.ProcessState, tail(k.procs[i].log.String(), 1500)))
 	}
@@ -109,7 +118,10 @@ func (k *keeper) checkEnd(i int) {
 func (k *keeper) leads() {
 	k.scene.await("khook watches", func() error {
 		for i, p := range k.procs {
-			if !p.ended() && !(i == 0 && k.halted()) && k.watches(p) {
+			if i == 0 && k.halted() || p.ended() {
+				continue
+			}
+			if k.watches(p) {
 				return nil
 			}
 		}
@@ -137,6 +149,12 @@ func (k *keeper) othersLead() bool {
 	return time.Since(k.taken) > 2*time.Second
 }
 
+// lockedOut says whether the other replica can't work because the process was halted in the middle of
+// a commit: it keeps the history locked.
+func (k *keeper) lockedOut() bool {
+	return k.replicated() && strings.Contains(k.procs[len(k.procs)-1].log.String(), "another process has it locked")
+}
+
 func (k *keeper) holder() string {
 	var lease coordinationv1.Lease
 	if err := world.client.Get(k.t.Context(), client.ObjectKey{Namespace: k.scene.ns, Name: leaseName}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
@@ -152,7 +170,7 @@ func (k *keeper) reached() bool {
 
 // halted says whether the first process is halted at the point.
 func (k *keeper) halted() bool {
-	if k.letOn || k.fault != deposed || k.procs[0].ended() || !k.reached() {
+	if k.letOn || !k.replicated() || k.procs[0].ended() || !k.reached() {
 		return false
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", k.procs[0].cmd.Process.Pid))
@@ -163,8 +181,35 @@ func (k *keeper) halted() bool {
 	return len(after) > 0 && after[0] == 'T'
 }
 
+// inHand are the messages that were on their way out of the first process when it was halted: it had
+// asked whether it still leads, and had no answer of the agent yet.
+func (k *keeper) inHand() map[string]bool {
+	found := map[string]bool{}
+	if !k.replicated() {
+		return found
+	}
+	open := map[string]string{} // message IDs by the number of the request
+	for _, p := range readPoints(k.files[0]) {
+		numbered, side, _ := strings.Cut(p.point, " "+before)
+		if id, _, ok := strings.Cut(p.detail, " "); ok && side == "" {
+			open[numbered] = id
+		}
+		delete(open, strings.TrimSuffix(p.point, " "+after))
+		if p.point == k.point {
+			break
+		}
+	}
+	for _, id := range open {
+		found[id] = true
+	}
+	return found
+}
+
 // end stops khook as Kubernetes would. One that was deposed ends by itself.
 func (k *keeper) end() {
+	if k.fault == returned && k.halted() {
+		k.proceed()
+	}
 	if k.letOn {
 		k.scene.await("the deposed replica has ended, or never led", func() error {
 			if p := k.procs[0]; !p.ended() && k.watches(p) {

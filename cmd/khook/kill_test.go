@@ -4,71 +4,149 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice kills khook with SIGKILL at random
-// moments while Pods fail and agents work, and starts it again.
+// TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice ends khook at random moments, with SIGKILL
+// or SIGTERM, while Pods fail without a pause and agents work, and starts it again.
 func TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice(t *testing.T) {
-	const kills, podsPerKill = 12, 4
-	kagent := kagenttest.New(t, kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act {
+	random := chance(t)
+	dialects, stops := agent.Dialects(), 500/len(agent.Dialects())
+	if !torture.full {
+		dialects, stops = []string{dialects[random.IntN(len(dialects))]}, 12
+	}
+	t.Run("speaking", func(t *testing.T) {
+		for _, dialect := range dialects {
+			seed := random.Uint64()
+			t.Run(dialect, func(t *testing.T) {
+				t.Parallel()
+				st := newStorm(t, dialect, rand.New(rand.NewPCG(seed, 0)))
+				st.endure(max(1, stops/torture.every))
+				report.result(st.judge())
+			})
+		}
+	})
+}
+
+// storm is a cluster in which Pods fail without a pause, and khook is stopped again and again.
+type storm struct {
+	t      testing.TB
+	random *rand.Rand
+	res    result
+	kagent *kagenttest.Server
+	ns     string
+	file   string // of the history
+	args   []string
+	khook  *process
+	failed []string // workloads, of one Pod each
+}
+
+func newStorm(t testing.TB, dialect string, random *rand.Rand) *storm {
+	t.Helper()
+	s := &storm{t: t, random: random, ns: namespace(t), res: result{trial: trial{dialect: dialect, fault: atRandom}, reached: true}}
+	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: func(kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Work: time.Duration(rand.IntN(400)) * time.Millisecond, Answer: "done"}
 	}})
-	ns, dir := namespace(t), t.TempDir()
-	applyHook(t, ns, "shop", incident.OOMKill, incident.PodRestart)
-	khook := controller(t, settings(kagent, dir)...).ready()
-	pods := 0
-	for range kills {
-		for range podsPerKill {
-			pods++
-			p := pod(t, ns, fmt.Sprintf("w%d", pods), fmt.Sprintf("w%d-abc-1", pods))
-			crashLoops(t, p, 1, "OOMKilled")
+	applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
+	dir := t.TempDir()
+	s.file = filepath.Join(dir, "khook.db")
+	s.args = append(settings(s.kagent, dir), "--namespaces", s.ns, "--stabilization", "1s", "--agent-check-every", "1h", "--log-level", "info")
+	s.khook = controller(t, s.args...)
+	return s
+}
+
+// endure stops khook so many times while Pods fail, at the pace of ten a second; some fail while khook
+// is down.
+func (s *storm) endure(stops int) {
+	for range stops {
+		moment := time.Now().Add(time.Duration(s.random.IntN(900)) * time.Millisecond)
+		for left := time.Until(moment); left > 0; left = time.Until(moment) {
+			s.failOne()
+			time.Sleep(min(100*time.Millisecond, time.Until(moment))) // this is the moment, not a condition
 		}
-		select { // this is the moment, not a condition
-		case <-t.Context().Done():
-		case <-time.After(time.Duration(rand.IntN(150)) * time.Millisecond):
+		s.stopOnce()
+		if s.random.IntN(2) == 0 {
+			s.failOne()
 		}
-		khook.kill()
-		khook = controller(t, settings(kagent, dir)...)
-		if rand.IntN(2) == 0 {
-			khook.ready()
-		}
+		s.khook = controller(s.t, s.args...)
+		s.res.runs++
 	}
-	khook.ready()
-	if _, err := kagent.Await(t.Context(), pods); err != nil {
-		t.Fatal(err)
+}
+
+// failOne lets the Pod of a new workload be OOM-killed once, and run again.
+func (s *storm) failOne() {
+	workload := fmt.Sprintf("w%d", len(s.failed))
+	becomes(s.t, pod(s.t, s.ns, workload, workload+"-1"), 1, "OOMKilled")
+	s.failed = append(s.failed, workload)
+}
+
+// stopOnce ends khook with one of the signals. One that was told to end, and had begun, ends well.
+func (s *storm) stopOnce() {
+	if s.random.IntN(2) == 0 {
+		s.khook.kill()
+		return
 	}
-	history := filepath.Join(dir, "khook.db")
+	_ = s.khook.cmd.Process.Signal(syscall.SIGTERM)
+	<-s.khook.done
+	log := s.khook.log.String()
+	if code := s.khook.cmd.ProcessState.ExitCode(); code != 0 && strings.Contains(log, "khook starts") {
+		s.t.Errorf("khook ended with %d when it was told to: %s", code, tail(log, 1500))
+	}
+}
+
+// judge waits until all is over and holds the history against what was done to the Pods.
+func (s *storm) judge() result {
+	t := s.t
 	var deliveries []*incident.Delivery
-	eventually(t, "all deliveries have succeeded", func() error {
-		deliveries = readDeliveries(t, history)
+	s.eventually("all outcomes are known", func() error {
+		deliveries = readDeliveries(t, s.file)
 		for _, d := range deliveries {
-			if d.State != incident.Succeeded {
-				return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
+			if d.State != incident.Succeeded || d.Outcome != incident.OutcomeRecovered {
+				return fmt.Errorf("delivery of %s is %s %s: %s", d.Group, d.State, d.Outcome, d.Error)
 			}
 		}
-		if len(deliveries) < pods {
-			return fmt.Errorf("%d deliveries for %d workloads", len(deliveries), pods)
-		}
-		return nil
+		return want(len(deliveries), len(s.failed), "deliveries")
 	})
-	if khook.stop(); len(deliveries) != pods {
-		t.Errorf("%d deliveries for %d workloads", len(deliveries), pods)
-	}
+	s.khook.kill()
 	for _, d := range deliveries {
-		if n := kagent.Executions(d.MessageID()); n != 1 {
+		if n := s.kagent.Executions(d.MessageID()); n != 1 {
 			t.Errorf("the agent ran the message of %s %d times", d.Group, n)
 		}
 	}
-	if n := len(kagent.Messages()); n != pods {
-		t.Errorf("agents ran %d messages for %d workloads", n, pods)
+	calls := len(s.kagent.Messages())
+	if calls != len(s.failed) || len(deliveries) != len(s.failed) {
+		t.Errorf("%d deliveries and %d calls for %d workloads", len(deliveries), calls, len(s.failed))
 	}
-	checkHistory(t, history, ns, map[incident.EventType]int{incident.OOMKill: pods, incident.PodRestart: pods})
+	got := checkHistory(t, s.file, s.ns, map[incident.EventType]int{incident.OOMKill: len(s.failed), incident.PodRestart: len(s.failed)})
+	s.res.lost, s.res.doubled = max(0, 2*len(s.failed)-got), max(0, calls-len(s.failed))
+	s.res.failed = t.Failed()
+	s.res.differs = s.res.failed
+	t.Logf("%d stops, %d Pods failed, %d calls, %d incidents", s.res.runs, len(s.failed), calls, got)
+	return s.res
+}
+
+// eventually waits longer than a test of one thing does, and goes on in vain.
+func (s *storm) eventually(what string, check func() error) {
+	deadline := time.Now().Add(2 * time.Minute)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Errorf("waited in vain until %s: %v", what, err)
+			return
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
 }
 
 func openHistory(t testing.TB, path string) *store.Store {
@@ -92,8 +170,8 @@ func readDeliveries(t testing.TB, path string) []*incident.Delivery {
 }
 
 // checkHistory holds the history of a namespace against what really happened: one incident with
-// one event for each Pod and type.
-func checkHistory(t testing.TB, path, ns string, want map[incident.EventType]int) {
+// one event for each Pod and type. It returns how many incidents there are.
+func checkHistory(t testing.TB, path, ns string, want map[incident.EventType]int) (incidents int) {
 	t.Helper()
 	st := openHistory(t, path)
 	defer st.Close()
@@ -121,5 +199,7 @@ func checkHistory(t testing.TB, path, ns string, want map[incident.EventType]int
 		if got[et] != n {
 			t.Errorf("%d incidents of %s, want %d", got[et], et, n)
 		}
+		incidents += got[et]
 	}
+	return incidents
 }

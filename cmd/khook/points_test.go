@@ -29,6 +29,9 @@ const (
 	stopAt = "KHOOK_TEST_STOP"
 )
 
+// The sides of what a point is about.
+const before, after = "before", "after"
+
 // signals are those that khook can send to itself.
 var signals = map[string]syscall.Signal{"SIGKILL": syscall.SIGKILL, "SIGTERM": syscall.SIGTERM, "SIGSTOP": syscall.SIGSTOP}
 
@@ -83,11 +86,11 @@ func (p *points) begin(what, detail string) (numbered string) {
 	p.count[what]++
 	numbered = fmt.Sprintf("%s#%d", what, p.count[what])
 	p.mu.Unlock()
-	p.reach(numbered+" before", detail)
+	p.reach(numbered+" "+before, detail)
 	return numbered
 }
 
-func (p *points) end(numbered string) { p.reach(numbered+" after", "") }
+func (p *points) end(numbered string) { p.reach(numbered+" "+after, "") }
 
 func (p *points) reach(point, detail string) {
 	p.mu.Lock()

@@ -91,6 +91,9 @@ func trialsOf(dialect string, names []string, random *rand.Rand) []trial {
 	var all []trial
 	for i, point := range names {
 		for j, fault := range faults {
+			if fault == returned && strings.HasPrefix(point, "commit ") && strings.HasSuffix(point, " before") {
+				continue // it keeps the history locked: nobody else could do the work
+			}
 			everywhere := fault == killed || strings.HasPrefix(point, "kagent ") || strings.HasPrefix(point, "commit of a delivery")
 			if torture.full && (everywhere || agent.Dialects()[i%len(agent.Dialects())] == dialect) || !torture.full && i%len(faults) == j {
 				all = append(all, trial{dialect, fault, point})
@@ -166,15 +169,15 @@ func try(t *testing.T, tr trial, base *undisturbed) result {
 		res.differs = true
 		t.Errorf("the history differs from that of an undisturbed run:\n%s", diff)
 	}
-	res.doubled = checkCalls(t, s, k, h)
+	res.doubled, res.inHand = checkCalls(t, s, k, h)
 	res.failed = t.Failed()
 	return res
 }
 
 // checkCalls holds what agents got against the deliveries: each one message, with what its row says,
 // and the same ID and context however often it was sent. It returns how many calls there were too
-// many.
-func checkCalls(t testing.TB, s *scene, k *keeper, h *history) (doubled int) {
+// many, and how many that nobody could keep from leaving a halted process.
+func checkCalls(t testing.TB, s *scene, k *keeper, h *history) (doubled, inHand int) {
 	t.Helper()
 	byID := map[string]*incident.Delivery{}
 	for _, d := range h.deliveries {
@@ -188,7 +191,11 @@ func checkCalls(t testing.TB, s *scene, k *keeper, h *history) (doubled int) {
 			doubled++
 			continue
 		}
-		if got[m.ID]++; got[m.ID] > 1 {
+		switch got[m.ID]++; {
+		case got[m.ID] == 1:
+		case got[m.ID] == 2 && k.inHand()[m.ID]:
+			inHand++
+		default:
 			t.Errorf("the agent got the message of %s %d times", d.Group, got[m.ID])
 			doubled++
 		}
@@ -209,7 +216,7 @@ func checkCalls(t testing.TB, s *scene, k *keeper, h *history) (doubled int) {
 			t.Errorf("message %s was sent in contexts %q, and its delivery is %v", id, sessions, byID[id])
 		}
 	}
-	return doubled
+	return doubled, inHand
 }
 
 func sameJSON(a, b []byte) bool {
@@ -220,11 +227,12 @@ func sameJSON(a, b []byte) bool {
 // result is what came of a trial, or of many random ones.
 type result struct {
 	trial
-	runs, lost, doubled      int
+	runs, lost               int
+	doubled, inHand          int // calls too many; those that left a halted process beside them
 	reached, differs, failed bool
 }
 
 // String is for the log.
 func (r result) String() string {
-	return fmt.Sprintf("%s: reached %t, lost %d, doubled %d, differs %t", r.trial, r.reached, r.lost, r.doubled, r.differs)
+	return fmt.Sprintf("%s: reached %t, lost %d, doubled %d, in hand %d, differs %t", r.trial, r.reached, r.lost, r.doubled, r.inHand, r.differs)
 }
