@@ -106,7 +106,7 @@ func (s *storm) stopOnce() {
 func (s *storm) judge() result {
 	t := s.t
 	var deliveries []*incident.Delivery
-	s.eventually("all outcomes are known", func() error {
+	err := poll(2*time.Minute, 200*time.Millisecond, func() error {
 		deliveries = readDeliveries(t, s.file)
 		for _, d := range deliveries {
 			if d.State != incident.Succeeded || d.Outcome != incident.OutcomeRecovered {
@@ -115,6 +115,9 @@ func (s *storm) judge() result {
 		}
 		return want(len(deliveries), len(s.failed), "deliveries")
 	})
+	if err != nil {
+		t.Errorf("waited in vain until all outcomes are known: %v", err)
+	}
 	s.khook.kill()
 	for _, d := range deliveries {
 		if n := s.kagent.Executions(d.MessageID()); n != 1 {
@@ -131,22 +134,6 @@ func (s *storm) judge() result {
 	s.res.differs = s.res.failed
 	t.Logf("%d stops, %d Pods failed, %d calls, %d incidents", s.res.runs, len(s.failed), calls, got)
 	return s.res
-}
-
-// eventually waits longer than a test of one thing does, and goes on in vain.
-func (s *storm) eventually(what string, check func() error) {
-	deadline := time.Now().Add(2 * time.Minute)
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Errorf("waited in vain until %s: %v", what, err)
-			return
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
 }
 
 func openHistory(t testing.TB, path string) *store.Store {

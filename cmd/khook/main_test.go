@@ -245,16 +245,17 @@ func get(t testing.TB, url string) (int, string) {
 // eventually waits for a condition; a minute is far more than any needs on a slow machine.
 func eventually(t testing.TB, what string, check func() error) {
 	t.Helper()
-	deadline := time.Now().Add(90 * time.Second)
-	for {
-		err := check()
-		if err == nil {
-			return
+	if err := poll(90*time.Second, 20*time.Millisecond, check); err != nil {
+		t.Fatalf("waited in vain until %s: %v", what, err)
+	}
+}
+
+// poll checks again and again until the limit, and returns the last error.
+func poll(limit, pause time.Duration, check func() error) error {
+	for deadline := time.Now().Add(limit); ; time.Sleep(pause) {
+		if err := check(); err == nil || time.Now().After(deadline) {
+			return err
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s: %v", what, err)
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -27,8 +27,7 @@ type scene struct {
 	pods    map[string]*corev1.Pod
 	tend    func()        // sees to khook while the scene waits
 	healed  chan struct{} // closed when the Pods are healthy
-	looked  time.Time
-	vain    []string // what was waited for in vain
+	vain    []string      // what was waited for in vain
 }
 
 // What the scene makes: so many events, incidents and deliveries.
@@ -118,33 +117,29 @@ func (s *scene) await(what string, check func() error) {
 	if len(s.vain) > 0 {
 		return
 	}
-	deadline := time.Now().Add(patience)
-	for {
+	err := poll(patience, 20*time.Millisecond, func() error {
 		s.tend()
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.vain = append(s.vain, fmt.Sprintf("waited in vain until %s: %v", what, err))
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
+		return check()
+	})
+	if err != nil {
+		s.vain = append(s.vain, fmt.Sprintf("waited in vain until %s: %v", what, err))
 	}
 }
 
-// inHistory is a check of the history as it is now, made now and then.
+// inHistory is a check of the history, made now and then.
 func (s *scene) inHistory(check func(*history) error) func() error {
+	var looked time.Time
+	var verdict error
 	return func() error {
-		if time.Since(s.looked) < 200*time.Millisecond {
-			return fmt.Errorf("not looked at")
+		if time.Since(looked) < 200*time.Millisecond {
+			return verdict
 		}
-		defer func() { s.looked = time.Now() }()
 		h, err := s.read()
-		if err != nil {
-			return err
+		if err == nil {
+			err = check(h)
 		}
-		return check(h)
+		looked, verdict = time.Now(), err
+		return err
 	}
 }
 
