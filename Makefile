@@ -58,6 +58,11 @@ test-go: cluster-assets ## Unit and integration tests, on a real API server
 e2e: bin/khook ## End-to-end tests on a real node (Linux, root), or on the cluster of KUBECONFIG
 	$(CLUSTER) run --node --existing-ok -- go test -tags e2e -count=1 -timeout 40m -v ./test/e2e/...
 
+.PHONY: torture
+torture: cluster-assets ## Stop khook at each point of its way and at 500 random moments (40 minutes); writes docs/reliability.md
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_TORTURE=full KHOOK_TORTURE_REPORT=$(CURDIR)/docs/reliability.md \
+		go test -count=1 -timeout 100m -parallel 8 -run '^(TestWhereverItIsStopped|TestKilledAtAnyMoment)' ./cmd/khook
+
 .PHONY: bench
 bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...
