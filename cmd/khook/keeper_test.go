@@ -218,7 +218,8 @@ func (k *keeper) end() {
 			return nil
 		})
 	}
-	k.leads() // also one that was started at the very end
+	k.leads()      // also one that was started at the very end
+	k.scene.told() // still, whatever a replica wrote that was let on
 	for i, p := range k.procs {
 		if i == 0 && k.halted() {
 			p.kill()

@@ -82,6 +82,11 @@ func (s *scene) play() {
 	}
 	close(s.healed)
 	s.await("all outcomes are known", s.inHistory((*history).final))
+	s.told()
+}
+
+// told waits until the Hook's status tells of all incidents, and that none is open.
+func (s *scene) told() {
 	s.await("the Hook tells that all is well again", func() error {
 		st := hookNow(s.t, s.hook).Status
 		if st.Active != 0 || len(st.ActiveEvents) != sceneIncidents {
