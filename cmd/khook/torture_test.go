@@ -106,7 +106,7 @@ func trialsOf(dialect string, names []string, random *rand.Rand) []trial {
 }
 
 // few are the faults of a run that is not full, point by point: those that take long are fewer.
-var few = []string{killed, deposed, killed, terminated, returned, terminated}
+var few = []string{killed, deposed, killed, terminated, killed, terminated, returned, killed}
 
 func faultsAt(i int, point, dialect string) []string {
 	chosen := faults
