@@ -55,7 +55,13 @@ func newStorm(t testing.TB, dialect string, random *rand.Rand) *storm {
 	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: func(kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Work: time.Duration(rand.IntN(400)) * time.Millisecond, Answer: "done"}
 	}})
-	applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
+	h := applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
+	for i := range h.Spec.EventConfigurations { // khook may be down for longer than a Pod
+		h.Spec.EventConfigurations[i].EvenIfRecovered = true
+	}
+	if err := world.client.Update(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	s.file = filepath.Join(dir, "khook.db")
 	s.args = append(settings(s.kagent, dir), "--namespaces", s.ns, "--stabilization", "1s", "--agent-check-every", "1h", "--log-level", "info")
