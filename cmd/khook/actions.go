@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -34,7 +36,12 @@ func (a actions) Retry(ctx context.Context, id, by string) (*incident.Delivery, 
 	if w == nil {
 		return nil, server.ErrStandby
 	}
-	return w.dispatcher.Retry(ctx, id, by)
+	d, err := w.dispatcher.Retry(ctx, id, by)
+	if err == nil {
+		a.story.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+			fmt.Sprintf("%s in %s: calling agent %s again, because %s wants it (delivery %s)", d.EventType, d.Group, d.Agent, by, d.ID))
+	}
+	return d, err
 }
 
 // Resume implements server.Actions.

@@ -79,6 +79,32 @@ func TestTheOutcomeIsWatched(t *testing.T) {
 	}
 }
 
+// TestWhateverEndsTheAgentTheOutcomeIsWatched: an agent that failed may have mended it all the same.
+func TestWhateverEndsTheAgentTheOutcomeIsWatched(t *testing.T) {
+	r := newRig(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		switch m.Text {
+		case "fail":
+			return kagenttest.Act{End: "TASK_STATE_FAILED"}
+		case "reject":
+			return kagenttest.Act{End: "TASK_STATE_REJECTED"}
+		}
+		return kagenttest.Act{Never: true}
+	}})
+	prompt := func(text string) func(*incident.Delivery) {
+		return func(d *incident.Delivery) { d.Prompt = text }
+	}
+	for d, want := range map[*incident.Delivery]incident.DeliveryState{
+		r.due(prompt("fail")): incident.Failed, r.due(prompt("reject")): incident.Rejected,
+		r.due(func(d *incident.Delivery) { d.Timeout = 50 * time.Millisecond }): incident.Expired,
+	} {
+		r.untilState(d, want)
+		d = r.until(d, "its outcome is known", func(d *incident.Delivery) bool { return d.Outcome != "" })
+		if d.Outcome != incident.OutcomePersisting {
+			t.Errorf("%s: outcome %s", want, d.Outcome)
+		}
+	}
+}
+
 func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 	end := time.Now()
 	until := end.Add(10 * time.Minute)

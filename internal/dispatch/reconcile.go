@@ -141,5 +141,5 @@ func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident
 		return 0, err
 	}
 	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "reason", dl.Error)
-	return 0, nil
+	return d.verify(ctx, dl)
 }
