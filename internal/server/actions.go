@@ -29,7 +29,7 @@ var ErrStandby = errors.New("this replica does not lead")
 const unknownPerson = "somebody (without authentication)"
 
 type replyInput struct {
-	storyInput
+	StoryPath
 	Body struct {
 		Text       string           `json:"text,omitempty" maxLength:"16384" doc:"What to tell the agent." example:"Yes, the volume may be resized."`
 		Decision   incident.Verdict `json:"decision,omitempty" enum:"approve,reject" doc:"Where the agent asks for an approval."`
@@ -68,8 +68,8 @@ func (s *Server) registerActions() {
 // act is one of the Actions.
 type act func(ctx context.Context, id, by string) (*incident.Delivery, error)
 
-func simple(s *Server, pick func(Actions) act) func(context.Context, *storyInput) (*accepted[Delivery], error) {
-	return func(ctx context.Context, in *storyInput) (*accepted[Delivery], error) {
+func simple(s *Server, pick func(Actions) act) func(context.Context, *StoryPath) (*accepted[Delivery], error) {
+	return func(ctx context.Context, in *StoryPath) (*accepted[Delivery], error) {
 		d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return pick(a)(ctx, in.ID, by) })
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery]
 	return &accepted[Delivery]{deliveryOf(d)}, nil
 }
 
-func (s *Server) retry(ctx context.Context, in *storyInput) (*created[Delivery], error) {
+func (s *Server) retry(ctx context.Context, in *StoryPath) (*created[Delivery], error) {
 	d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return a.Retry(ctx, in.ID, by) })
 	if err != nil {
 		return nil, err

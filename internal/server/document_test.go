@@ -15,6 +15,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"pgregory.net/rapid"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // operation is a route of the document.
@@ -116,12 +118,9 @@ func TestEveryDocumentedExampleWorks(t *testing.T) {
 					t.Errorf("parameter %s is not described", p.Name)
 				}
 			}
-			body, headers := "", []string{}
-			if op.method == http.MethodPost {
-				body, headers = "kind: Hook", []string{"Content-Type", "application/yaml"}
-			}
+			body, headers := f.bodyExample(t, op.path)
 			w := ask(f.Server, op.method, target+"?"+query.Encode(), body, headers...)
-			if w.Code != http.StatusOK {
+			if w.Code != max(op.DefaultStatus, http.StatusOK) {
 				t.Fatalf("%s?%s: %d %s", target, query.Encode(), w.Code, w.Body)
 			}
 			if err := checkAnswer(f.Server, op, w); err != nil {
@@ -129,6 +128,23 @@ func TestEveryDocumentedExampleWorks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// bodyExample is what a route is sent, and makes the history so that it can be done.
+func (f *fixture) bodyExample(t *testing.T, path string) (body string, headers []string) {
+	t.Helper()
+	switch {
+	case strings.HasSuffix(path, "/hooks/validate"):
+		return "kind: Hook", []string{"Content-Type", "application/yaml"}
+	case strings.HasSuffix(path, "/reply"):
+		f.make(t, func(d *incident.Delivery) { d.State, d.Question, d.QuestionID = incident.InputRequired, "May I?", "q" })
+		return `{"text": "Yes, the volume may be resized."}`, []string{"Content-Type", "application/json"}
+	case strings.HasSuffix(path, "/cancel"):
+		f.make(t, func(d *incident.Delivery) { d.State, d.CancelBy = incident.Working, "" })
+	case strings.HasSuffix(path, "/retry"):
+		f.make(t, func(d *incident.Delivery) { d.State, d.EndedAt = incident.Failed, time.Now() })
+	}
+	return "", nil
 }
 
 func (f *fixture) pathExample(path, name string, example any) string {
@@ -160,7 +176,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 		"GET /events", "GET /events/{namespace}", "GET /hooks/{namespace}/{name}/events", "GET /events/types/{eventType}", "GET /stats/events/summary",
 		"GET /stats/events/by-type", "GET /stats/hooks/{namespace}/{name}/metrics", "GET /stats/trends", "GET /hooks", "GET /hooks/{namespace}/{name}",
 		"POST /hooks/validate", "GET /health", "GET /diagnostics", "GET /metrics",
-		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /deliveries", "GET /deliveries/{id}", "GET /openapi.json", "GET /openapi.yaml",
+		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /openapi.json", "GET /openapi.yaml",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		if !described[method+" "+Base+path] {
@@ -256,7 +272,7 @@ func (f *fixture) askWildly(t *rapid.T, all []operation) {
 	body := ""
 	if op.method == http.MethodPost {
 		body = rapid.OneOf(rapid.StringN(0, 200, 2000), rapid.SampledFrom([]string{
-			"kind: Hook", "{}", "[]", "---\n---\n", "apiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a, namespace: shop}\nspec: {eventConfigurations: [{eventType: oom-kill, agentId: x, prompt: '{{.}}'}]}",
+			"kind: Hook", "{}", "[]", `{"text":"yes"}`, `{"decision":"approve"}`, `{"decision":7}`, `{"text":"a","questionId":"q","more":1}`, "---\n---\n", "apiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a, namespace: shop}\nspec: {eventConfigurations: [{eventType: oom-kill, agentId: x, prompt: '{{.}}'}]}",
 			"a: &a [*a]", strings.Repeat("- ", 5000),
 		})).Draw(t, "body")
 	}

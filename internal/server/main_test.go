@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -117,6 +118,13 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	if _, err := cfg.Feed.Read(t.Context(), feed.Filter{}, feed.End); err != nil { // it is live
 		t.Fatal(err)
 	}
+	set := hook.NewSet(hook.Policy{AgentNamespaces: []string{"kagent"}})
+	set.Put(theHook())
+	book, err := ledger.New(t.Context(), ledger.Config{}, st, set)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Actions = acting{dispatcherThatEnded(t, st), book, st}
 	for _, do := range change {
 		do(&cfg)
 	}
@@ -125,19 +133,54 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{Server: s, store: st}
-	f.fail(t)
+	f.fail(t, book)
 	return f
 }
 
-// fail lets some Pods fail, by the ledger.
-func (f *fixture) fail(t testing.TB) {
+// acting does what people want, as khook does: what the dispatcher's run would do next is left undone.
+type acting struct {
+	*dispatch.Dispatcher
+	book  *ledger.Ledger
+	store *store.Store
+}
+
+func (a acting) Resume(ctx context.Context, id, by string) (*incident.Delivery, error) {
+	d, err := a.store.Delivery(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return d, a.book.Resume(ctx, d.Key(), by, incident.Entry{DeliveryID: id, Kind: incident.EntryPerson, Who: by})
+}
+
+func dispatcherThatEnded(t testing.TB, st *store.Store) *dispatch.Dispatcher {
 	t.Helper()
-	set := hook.NewSet(hook.Policy{AgentNamespaces: []string{"kagent"}})
-	set.Put(theHook())
-	book, err := ledger.New(t.Context(), ledger.Config{}, f.store, set)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	d := dispatch.New(dispatch.Config{Log: logr.Discard()}, st, nil)
+	if err := d.Run(ended); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// make puts the delivery into the state that an action needs.
+func (f *fixture) make(t testing.TB, change func(*incident.Delivery)) {
+	t.Helper()
+	d, err := f.store.Delivery(t.Context(), f.delivery)
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(d)
+	if err := f.store.Write(t.Context(), func(tx *store.Tx) error {
+		return tx.Save(t.Context(), &store.Changes{Deliveries: []*incident.Delivery{d}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fail lets some Pods fail, by the ledger.
+func (f *fixture) fail(t testing.TB, book *ledger.Ledger) {
+	t.Helper()
 	var signals []incident.Signal
 	for i := range 40 {
 		name := fmt.Sprintf("cart-%d", i%8)

@@ -32,7 +32,8 @@ type deliveriesInput struct {
 	Paging
 }
 
-type storyInput struct {
+// StoryPath names an incident or a delivery.
+type StoryPath struct {
 	ID string `path:"id" maxLength:"64" doc:"The ID, as the lists have it."`
 }
 
@@ -113,7 +114,7 @@ const (
 	storyEffects    = 100
 )
 
-func (s *Server) incident(ctx context.Context, in *storyInput) (IncidentDetail, error) {
+func (s *Server) incident(ctx context.Context, in *StoryPath) (IncidentDetail, error) {
 	var d IncidentDetail
 	inc, err := s.cfg.Store.Incident(ctx, in.ID)
 	if err != nil {
@@ -151,7 +152,7 @@ func (s *Server) incident(ctx context.Context, in *storyInput) (IncidentDetail, 
 	return d, nil
 }
 
-func (s *Server) delivery(ctx context.Context, in *storyInput) (DeliveryDetail, error) {
+func (s *Server) delivery(ctx context.Context, in *StoryPath) (DeliveryDetail, error) {
 	var d DeliveryDetail
 	dl, err := s.cfg.Store.Delivery(ctx, in.ID)
 	if err != nil {
