@@ -74,6 +74,20 @@ func (c caller) get(path string, headers ...string) reply {
 	return c.do(http.MethodGet, path, "", headers...)
 }
 
+// post sends JSON, or nothing, and checks the status of the answer.
+func (c caller) post(path, body string, code int) reply {
+	c.t.Helper()
+	var headers []string
+	if body != "" {
+		headers = []string{"Content-Type: application/json"}
+	}
+	r := c.do(http.MethodPost, path, body, headers...)
+	if r.code != code {
+		c.t.Fatalf("POST %s: %d, want %d: %s", path, r.code, code, r.body)
+	}
+	return r
+}
+
 // read decodes an answer of 200.
 func read[T any](c caller, path string) T {
 	c.t.Helper()

@@ -55,11 +55,13 @@ type deliveriesReplyCmd struct {
 	Text    string `arg:"" optional:"" help:"What to tell the agent."`
 	Approve bool   `help:"Approve what the agent asks for." xor:"decision"`
 	Reject  bool   `help:"Reject what the agent asks for." xor:"decision"`
+
+	Question string `help:"ID of the question that is meant, as khook deliveries show has it; refused if the agent asks another one by now." placeholder:"ID"`
 }
 
 // Run answers the question that the agent asks now.
 func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
-	body := map[string]any{"text": c.Text}
+	body := map[string]any{"text": c.Text, "questionId": c.Question}
 	switch {
 	case c.Approve:
 		body["decision"] = incident.Approve

@@ -209,6 +209,11 @@ func by(person string) string {
 	return "by " + person
 }
 
+// shellWord is a text as one word of a shell: it is the agent's, and may be meant to be more.
+func shellWord(text string) string {
+	return "'" + strings.ReplaceAll(incident.Clean(text, maxCell), "'", `'\''`) + "'"
+}
+
 // question prints what the agent waits for, and how to answer.
 func (p *display) question(d *server.DeliveryDetail) {
 	if d.State != incident.InputRequired {
@@ -219,8 +224,8 @@ func (p *display) question(d *server.DeliveryDetail) {
 	case d.Reply != nil:
 		fmt.Fprintf(p.out, "\n%s has answered; the answer is on its way.\n", incident.Clean(d.Reply.By, maxCell))
 	case d.NeedsApproval:
-		fmt.Fprintf(p.out, "\nDecide: khook deliveries reply %s --approve, or --reject\n", d.ID)
+		fmt.Fprintf(p.out, "\nDecide: khook deliveries reply %s --question %s --approve (or --reject)\n", d.ID, shellWord(d.QuestionID))
 	default:
-		fmt.Fprintf(p.out, "\nAnswer: khook deliveries reply %s \"...\"\n", d.ID)
+		fmt.Fprintf(p.out, "\nAnswer: khook deliveries reply %s --question %s \"...\"\n", d.ID, shellWord(d.QuestionID))
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,9 @@ func TestEveryExampleOfTheAPIDocsWorks(t *testing.T) {
 	token := tokenOf(t, account)
 	for _, e := range page.examples {
 		t.Run(fmt.Sprintf("line %d", e.line), func(t *testing.T) {
+			if strings.Contains(e.script, "state=input-required") {
+				awaitQuestion(caller{t, khook.base + server.Base, token})
+			}
 			e.works(t, khook.base, token)
 			e.failsAloud(t, khook.base)
 		})
@@ -145,7 +149,10 @@ type told struct{ base string }
 func storyOfTheDocs(t *testing.T) told {
 	t.Helper()
 	ns := shop(t)
-	kagent := kagenttest.New(t, kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act {
+	kagent := kagenttest.New(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		if strings.Contains(string(m.Data), `"retryOf"`) {
+			return kagenttest.Act{Ask: "May I raise the limit to 64Mi?"}
+		}
 		return kagenttest.Act{Answer: "The memory limit of 24Mi is below what the cache needs: raise it to 64Mi."}
 	}})
 	memory := applyHook(t, ns, "memory", incident.OOMKill, incident.PodRestart)
@@ -187,6 +194,25 @@ func storyOfTheDocs(t *testing.T) told {
 		return nil
 	})
 	return told{"http://" + khook.api}
+}
+
+// awaitQuestion waits until an agent asks a person; if none is going to, a call is made again whose
+// agent does.
+func awaitQuestion(c caller) {
+	c.t.Helper()
+	newest := func() server.Delivery {
+		return read[server.Page[server.Delivery]](c, "/deliveries?namespace=shop&eventType=oom-kill&limit=1").Items[0]
+	}
+	eventually(c.t, "an agent asks", func() error {
+		d := newest()
+		if d.State.Ended() {
+			c.post("/deliveries/"+d.ID+"/retry", "", http.StatusCreated)
+		}
+		if d.State != incident.InputRequired || d.Replies > 0 { // else it is on its way to go on
+			return fmt.Errorf("the newest delivery is %s", d.State)
+		}
+		return nil
+	})
 }
 
 // historyOf is the file that a khook keeps its history in.

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// staffed is a khook whose agents do what the name of the workload says: ask, approve, work or done.
+type staffed struct {
+	*testing.T
+	khook     *process
+	kagent    *kagenttest.Server
+	ns        string
+	args      []string
+	responder caller // may update Hooks in ns
+}
+
+func newStaffed(t *testing.T) *staffed {
+	t.Helper()
+	s := &staffed{T: t, ns: namespace(t)}
+	s.kagent = kagenttest.New(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		switch {
+		case m.Reply:
+			return kagenttest.Act{Answer: "told: " + m.Text + string(m.Data)}
+		case strings.Contains(string(m.Data), `"retryOf"`):
+			return kagenttest.Act{Answer: "once more"}
+		case strings.Contains(m.Text, "ask-1"):
+			return kagenttest.Act{Ask: "May I \x1b[31mdelete\x1b[0m the <b>Pod</b>?"}
+		case strings.Contains(m.Text, "approve-1"):
+			return kagenttest.Act{Approve: "delete_pod"}
+		case strings.Contains(m.Text, "work-1"):
+			return kagenttest.Act{Never: true}
+		}
+		return kagenttest.Act{Answer: "done"}
+	}})
+	applyHook(t, s.ns, "shop", incident.OOMKill)
+	s.args = append(settings(s.kagent, t.TempDir()), "--stabilization=1h", "--api-rate-limit=1000", "--api-rate-burst=1000")
+	token := s.account("ann", []string{"list", "update"})
+	s.start()
+	s.responder.token = token
+	return s
+}
+
+func (s *staffed) start() {
+	s.Helper()
+	s.khook = controller(s, s.args...).ready()
+	s.responder.t, s.responder.base = s, "http://"+s.khook.api+server.Base
+}
+
+// account is a token of an account that may do some things with Hooks of the namespace, or with
+// those of some names.
+func (s *staffed) account(name string, verbs []string, hooks ...string) string {
+	s.Helper()
+	token := serviceAccount(s, s.ns, name)
+	meta := metav1.ObjectMeta{Namespace: s.ns, Name: name}
+	for _, err := range []error{
+		world.client.Create(s.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks"}, Verbs: verbs, ResourceNames: hooks}}}),
+		world.client.Create(s.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: s.ns, Name: name}},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}}),
+	} {
+		if err != nil {
+			s.Fatal(err)
+		}
+	}
+	return token
+}
+
+// fail lets the Pod of a workload fail, and returns its delivery once that is in a state.
+func (s *staffed) fail(workload string, state incident.DeliveryState) server.DeliveryDetail {
+	s.Helper()
+	crashLoops(s, pod(s, s.ns, workload, workload+"-1"), 1, "OOMKilled")
+	var id string
+	eventually(s, workload+" is delivered", func() error {
+		for _, d := range read[server.Page[server.Delivery]](s.responder, "/deliveries?namespace="+s.ns).Items {
+			if d.Group == "Deployment/"+workload {
+				id = d.ID
+				return nil
+			}
+		}
+		return fmt.Errorf("there is no delivery")
+	})
+	return s.until(id, state)
+}
+
+func (s *staffed) now(id string) server.DeliveryDetail {
+	s.Helper()
+	return read[server.DeliveryDetail](s.responder, "/deliveries/"+id)
+}
+
+func (s *staffed) until(id string, state incident.DeliveryState) (d server.DeliveryDetail) {
+	s.Helper()
+	eventually(s, "the delivery is "+string(state), func() error {
+		if d = s.now(id); d.State != state {
+			return fmt.Errorf("it is %s: %s", d.State, d.Error)
+		}
+		return nil
+	})
+	return d
+}
+
+func (s *staffed) cli(code int, args ...string) string {
+	s.Helper()
+	got, out, errs := khook(s.T, append(args, "--server", "http://"+s.khook.api, "--token", s.responder.token)...)
+	if got != code {
+		s.Fatalf("%v: exit code %d, want %d: %s%s", args, got, code, out, errs)
+	}
+	return out + errs
+}
+
+// wantParts checks that a text tells all parts, in order.
+func wantParts(t testing.TB, text string, parts ...string) {
+	t.Helper()
+	rest := text
+	for _, p := range parts {
+		_, after, found := strings.Cut(rest, p)
+		if !found {
+			t.Fatalf("it does not tell %q at its place:\n%s", p, text)
+		}
+		rest = after
+	}
+}
+
+func TestPeopleActOnDeliveries(t *testing.T) {
+	s := newStaffed(t)
+	ann := "system:serviceaccount:" + s.ns + ":ann"
+	t.Run("a question is answered over the API", func(t *testing.T) {
+		d := s.fail("ask", incident.InputRequired)
+		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": "a", "questionId": "another"}`, "Content-Type: application/json").
+			problem(t, http.StatusConflict, "asks something else by now")
+		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": " "}`, "Content-Type: application/json").problem(t, http.StatusBadRequest, "the reply is empty")
+		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `text=yes`, "Content-Type: text/plain").problem(t, http.StatusUnsupportedMediaType)
+		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": "`+strings.Repeat("x", incident.MaxReply+1)+`"}`, "Content-Type: application/json").problem(t, http.StatusBadRequest)
+		s.responder.post("/deliveries/"+d.ID+"/reply", `{"text": "yes", "questionId": "`+d.QuestionID+`"}`, http.StatusAccepted)
+		s.khook.kill() // nothing of it is lost
+		s.start()
+		d = s.until(d.ID, incident.Succeeded)
+		if d.Answer != "told: yes" || d.Replies != 1 {
+			t.Errorf("answer %q, %d replies", d.Answer, d.Replies)
+		}
+		wantParts(t, s.cli(0, "deliveries", "show", d.ID), "was first seen", "makes a call to agent kagent/medic due", "was called", "the agent took the message",
+			"the agent asks: May I [31mdelete[0m the <b>Pod</b>?", ann+" replies: yes", ann+" the agent has the reply", "agent kagent/medic finished its task", "told: yes")
+	})
+	t.Run("an approval is decided over the CLI", func(t *testing.T) {
+		d := s.fail("approve", incident.InputRequired)
+		shown := s.cli(0, "deliveries", d.ID)
+		command := regexp.MustCompile(`khook (deliveries reply \S+ --question \S+ --approve)`).FindStringSubmatch(shown)
+		if command == nil {
+			t.Fatalf("no command is shown:\n%s", shown)
+		}
+		s.cli(1, "deliveries", "reply", d.ID, "just a text")
+		s.cli(0, strings.Fields(strings.ReplaceAll(command[1], "'", ""))...)
+		if d = s.until(d.ID, incident.Succeeded); !strings.Contains(d.Answer, `"decision_type":"approve"`) {
+			t.Errorf("answer %q", d.Answer)
+		}
+		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "too late"), "the agent does not ask anything: the delivery is succeeded")
+	})
+	t.Run("a call is canceled", func(t *testing.T) {
+		d := s.fail("work", incident.Working)
+		wantParts(t, s.cli(1, "deliveries", "retry", d.ID), "the delivery is working: cancel it first")
+		s.cli(0, "deliveries", "cancel", d.ID)
+		d = s.until(d.ID, incident.Canceled)
+		if n := len(s.kagent.Requests(kagenttest.Cancel)); n != 1 {
+			t.Errorf("the agent was told %d times to stop", n)
+		}
+		wantParts(t, s.cli(0, "deliveries", "list", "--state", "canceled", "-n", s.ns), "Deployment/work")
+	})
+	t.Run("a call is made again", func(t *testing.T) {
+		d := s.fail("done", incident.Succeeded)
+		r := s.responder.post("/deliveries/"+d.ID+"/retry", "", http.StatusCreated)
+		location := strings.TrimPrefix(r.header.Get("Location"), server.Base)
+		again := s.until(strings.TrimPrefix(location, "/deliveries/"), incident.Succeeded)
+		if again.Answer != "once more" || again.RetryOf != d.ID || again.RequestedBy != ann {
+			t.Errorf("answer %q, repeats %q, wanted by %q", again.Answer, again.RetryOf, again.RequestedBy)
+		}
+		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/retry", "").problem(t, http.StatusConflict, "tried again already, as delivery "+again.ID)
+		wantParts(t, s.cli(0, "deliveries", "resume", d.ID), "calls about Deployment/done for the Hook "+s.ns+"/shop go through again")
+	})
+	t.Run("only by who may", func(t *testing.T) {
+		d := s.fail("any", incident.Succeeded)
+		for name, tc := range map[string]struct {
+			token string
+			code  int
+		}{
+			"lists only":      {s.account("lists", []string{"list"}), http.StatusForbidden},
+			"another Hook":    {s.account("other", []string{"update"}, "another"), http.StatusForbidden},
+			"another place":   {newStaffedElsewhere(s), http.StatusForbidden},
+			"nobody":          {"", http.StatusUnauthorized},
+			"just this Hook":  {s.account("this", []string{"update"}, "shop"), http.StatusConflict},
+			"all of the Hook": {s.responder.token, http.StatusConflict},
+		} {
+			c := s.responder
+			c.token = tc.token
+			if r := c.do(http.MethodPost, "/deliveries/"+d.ID+"/cancel", ""); r.code != tc.code {
+				t.Errorf("%s: %d, want %d: %s", name, r.code, tc.code, r.body)
+			}
+		}
+		s.responder.do(http.MethodPost, "/deliveries/none/cancel", "").problem(t, http.StatusNotFound)
+		s.responder.do(http.MethodGet, "/deliveries/"+d.ID+"/cancel", "").problem(t, http.StatusMethodNotAllowed)
+	})
+}
+
+// newStaffedElsewhere is a token of an account that may update Hooks of another namespace.
+func newStaffedElsewhere(s *staffed) string {
+	other := &staffed{T: s.T, ns: namespace(s.T)}
+	return other.account("ann", []string{"list", "update"})
+}
+
+func TestPagesOfOtherSitesCannotActWithoutAuthentication(t *testing.T) {
+	kagent := kagenttest.New(t, kagenttest.Options{})
+	ns := namespace(t)
+	applyHook(t, ns, "shop", incident.OOMKill)
+	p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth=none", "--api-rate-limit=1000", "--api-rate-burst=1000")...).ready()
+	c := caller{t, "http://" + p.api + server.Base, ""}
+	crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+	var id string
+	eventually(t, "it is delivered", func() error {
+		done := read[server.Page[server.Delivery]](c, "/deliveries?state=succeeded&namespace="+ns).Items
+		if len(done) != 1 {
+			return fmt.Errorf("%d deliveries", len(done))
+		}
+		id = done[0].ID
+		return nil
+	})
+	for name, header := range map[string]string{
+		"another origin": "Origin: http://evil.example", "a page of another site": "Sec-Fetch-Site: cross-site",
+	} {
+		if r := c.do(http.MethodPost, "/deliveries/"+id+"/retry", "", header); r.code != http.StatusForbidden {
+			t.Errorf("%s: %d %s", name, r.code, r.body)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/deliveries/"+id+"/retry", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "evil.example:8082"
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a name of the network that stands for this machine: %d", resp.StatusCode)
+	}
+	c.post("/deliveries/"+id+"/retry", "", http.StatusCreated)
+	if all := readDeliveries(t, filepath.Join(filepath.Dir(historyOf(p)), "khook.db")); len(all) != 2 {
+		t.Errorf("%d deliveries", len(all))
+	}
+}
