@@ -21,7 +21,7 @@ import (
 const maxValue = incident.MaxMessage
 
 // Variables are what a prompt template can use. All texts are data of the cluster: cleaned,
-// bounded, and never template code.
+// bounded, never template code, and between marks where they are printed (marks.go).
 type Variables struct {
 	EventType    string // pod-restart, pod-pending, oom-kill or probe-failed
 	ResourceName string // name of the Pod
@@ -101,6 +101,9 @@ func ParsePrompt(text string) (*Prompt, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("the prompt is empty: write what the agent shall do")
 	}
+	if strings.ContainsAny(text, markOpen+markClose) {
+		return nil, errors.New("the characters " + markOpen + " and " + markClose + " mark data of the cluster and can't be used in a prompt: write others")
+	}
 	tmpl, err := template.New("prompt").Option("missingkey=error").Funcs(functions).Parse(text)
 	if err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
@@ -114,7 +117,8 @@ func ParsePrompt(text string) (*Prompt, error) {
 	if err := check(tmpl.Tree, tmpl.Root); err != nil {
 		return nil, err
 	}
-	p := &Prompt{tmpl}
+	mark(tmpl.Tree)
+	p := &Prompt{tmpl.Funcs(markFunctions)}
 	for _, tried := range []*Prompt{flat(text), p} {
 		for _, sample := range samples() {
 			if _, err := tried.render(sample); err != nil {
@@ -168,7 +172,7 @@ func (p *Prompt) render(v Variables) (string, error) {
 	if err != nil && !errors.Is(err, errFull) {
 		return "", errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
-	return incident.Truncate(out.String(), incident.MaxPrompt), nil
+	return finished(out.String()), nil
 }
 
 // samples are the variables that a template is tried with when it is parsed: empty and filled,
