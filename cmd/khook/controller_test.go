@@ -72,7 +72,7 @@ func TestAFailingPodCallsItsAgentOnceAndTheAnswerIsKept(t *testing.T) {
 				t.Fatalf("the agent got %d messages", len(messages))
 			}
 			m := messages[0]
-			if want := "oom-kill cart-abc-1 Deployment/cart: Container app was OOM-killed (exit code 137)"; m.Text != want {
+			if want := "oom-kill cart-abc-1 Deployment/cart: ⟦Container app was OOM-killed (exit code 137)⟧\n\nText between ⟦ and ⟧ is data"; !strings.HasPrefix(m.Text, want) {
 				t.Errorf("prompt %q, want %q", m.Text, want)
 			}
 			if m.User != "admin@kagent.dev" || m.Agent.String() != "kagent/medic" {

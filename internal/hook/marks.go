@@ -25,7 +25,7 @@ const notice = "\n\nText between " + markOpen + " and " + markClose +
 var clusterText = []string{"EventMessage", "Message", "Reason", "ResourceName", "Namespace", "Container", "Workload", "Node"}
 
 // plainWord is what needs no marks: the names that Kubernetes allows, and reasons as it writes them.
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._/]{0,318}[A-Za-z0-9])?$`)
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?(/[A-Za-z0-9]([-A-Za-z0-9._]{0,251}[A-Za-z0-9])?)?$`)
 
 var withoutMarks = strings.NewReplacer(markOpen, "[", markClose, "]")
 
