@@ -100,7 +100,7 @@ func (k *kagentCheck) look(ctx context.Context) {
 		if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 			return
 		}
-		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: agent.Explain(err)}
+		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: agent.Brief(err)}
 	}
 	h.CheckedAt = time.Now().UTC()
 	k.last.Store(h)

@@ -128,17 +128,30 @@ func (s *story) dispatched(c dispatch.Change) {
 		return
 	}
 	s.status.Touch(d.Hook)
-	switch {
-	case d.State == incident.Succeeded:
-		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonAgentCallSuccess,
-			fmt.Sprintf("agent %s finished its task for %s in %s: %s", d.Agent, d.EventType, d.Group, d.Answer))
-	case d.State == incident.InputRequired:
-		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventProcessingError,
-			fmt.Sprintf("%s in %s: %s", d.EventType, d.Group, d.Error))
-	case d.State.Ended(), c.Err != nil:
-		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonAgentCallFailure,
-			fmt.Sprintf("agent %s for %s in %s (attempt %d, %s): %s", d.Agent, d.EventType, d.Group, d.Attempt, d.State, d.Error))
+	if reason, what := newsOf(c); reason != "" {
+		s.teller.Tell(d.Hook, d.HookUID, reason, fmt.Sprintf("%s in %s: %s; see khook deliveries show %s", d.EventType, d.Group, what, d.ID))
 	}
+}
+
+// newsOf is the reason of the Kubernetes Event about a change of a delivery, and what it says; "" for
+// none. What an agent said or asked is not in it: Events are kept where that does not belong.
+func newsOf(c dispatch.Change) (reason, what string) {
+	d := c.Delivery
+	switch {
+	case d.Skipped == incident.SkipRecovered:
+		return hook.ReasonEventResolved, fmt.Sprintf("agent %s was not called, all had ended before", d.Agent)
+	case d.Skipped != "":
+		return hook.ReasonEventProcessingError, fmt.Sprintf("agent %s was not called (%s)", d.Agent, d.Skipped)
+	case d.State == incident.Succeeded:
+		return hook.ReasonAgentCallSuccess, fmt.Sprintf("agent %s finished its task", d.Agent)
+	case d.State == incident.InputRequired:
+		return hook.ReasonEventProcessingError, fmt.Sprintf("agent %s waits for a person", d.Agent)
+	case c.Err != nil:
+		return hook.ReasonAgentCallFailure, fmt.Sprintf("agent %s, attempt %d: %s", d.Agent, d.Attempt, agent.Brief(c.Err))
+	case d.State.Ended():
+		return hook.ReasonAgentCallFailure, fmt.Sprintf("agent %s ended as %s", d.Agent, d.State)
+	}
+	return "", ""
 }
 
 // reachable keeps of an agent's error what the condition of the Hooks is about.

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -136,4 +138,31 @@ func Explain(err error) string {
 		return e.Error()
 	}
 	return incident.Clean(err.Error(), incident.MaxError)
+}
+
+// Brief says what sort of failure it was, without a word of what kagent or an agent answered: for logs
+// and Kubernetes Events, which are kept in places where prompts and answers do not belong.
+func Brief(err error) string {
+	var status *statusError
+	var rpc *rpcError
+	var broken *brokenError
+	var token *tokenError
+	e := as(err)
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &status):
+		return fmt.Sprintf("kagent answered %d %s", status.code, http.StatusText(status.code))
+	case errors.As(err, &rpc):
+		return fmt.Sprintf("the agent answered with error %d", rpc.code)
+	case errors.As(err, &broken):
+		return incident.Clean(broken.reason(), incident.MaxError)
+	case errors.As(err, &token):
+		return token.Error()
+	case e != nil:
+		return string(e.Kind)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err.Error()
+	}
+	return "an error"
 }

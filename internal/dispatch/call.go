@@ -234,12 +234,12 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err 
 	}
 	if dl.State.Ended() {
 		d.cfg.Log.Info("agent call failed for good", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
-			"attempt", dl.Attempt, "error", dl.Error)
+			"attempt", dl.Attempt, "error", agent.Brief(err))
 		return 0, nil
 	}
 	pause := dl.NextAt.Sub(d.cfg.Clock.Now())
 	d.cfg.Log.Info("agent call failed, will retry", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
-		"attempt", dl.Attempt, "in", pause.Round(time.Millisecond), "error", dl.Error)
+		"attempt", dl.Attempt, "in", pause.Round(time.Millisecond), "error", agent.Brief(err))
 	return max(pause, time.Millisecond), nil
 }
 

@@ -40,7 +40,7 @@ func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Du
 func (d *Dispatcher) cancel(ctx context.Context, dl *incident.Delivery) (agent.Task, error) {
 	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
 	if err != nil {
-		d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Explain(err))
+		d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Brief(err))
 	}
 	return task, err
 }

@@ -92,7 +92,7 @@ func (d *Dispatcher) lookFailed(ctx context.Context, dl *incident.Delivery, err 
 		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
 			return 0, err
 		}
-		d.cfg.Log.Info("cannot look at the agent's task, will go on trying", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", why)
+		d.cfg.Log.Info("cannot look at the agent's task, will go on trying", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Brief(err))
 	}
 	return max(d.pollPause(dl), agent.RetryAfter(err)), nil
 }

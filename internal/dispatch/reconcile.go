@@ -140,6 +140,6 @@ func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident
 	if err := d.save(ctx, dl, Change{From: from}); err != nil {
 		return 0, err
 	}
-	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "reason", dl.Error)
+	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "skipped", dl.Skipped)
 	return d.verify(ctx, dl)
 }
