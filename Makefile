@@ -67,6 +67,10 @@ torture: cluster-assets ## Stop khook at each point of its way and at 500 random
 bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...
 
+.PHONY: storm
+storm: cluster-assets ## 10,000 Pods of 200 workloads fail at once, on a real API server
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '^BenchmarkStorm$$' -benchtime 1x -timeout 30m ./cmd/khook
+
 .PHONY: cluster-assets
 cluster-assets: ## Build etcd, kube-apiserver and so on, once
 	@$(CLUSTER) assets >/dev/null
