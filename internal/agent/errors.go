@@ -52,6 +52,7 @@ type Error struct {
 	// Send without it, the next Send of that message must set Resend.
 	NoEffect   bool
 	RetryAfter time.Duration // how long to wait at least; zero if it does not matter
+	Dialect    string        // in which a message was sent; "" if none was, or it does not matter
 	Err        error         // the cause, if there is one beside Reason
 
 	stale bool // suggests that kagent speaks another dialect by now
@@ -127,6 +128,14 @@ func RetryAfter(err error) time.Duration {
 		return e.RetryAfter
 	}
 	return 0
+}
+
+// SentIn is the dialect in which the message was sent whose call failed with err; "" if none was.
+func SentIn(err error) string {
+	if e := as(err); e != nil {
+		return e.Dialect
+	}
+	return ""
 }
 
 // Explain returns a sentence for people: bounded, on one line, without secrets.

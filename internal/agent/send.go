@@ -26,9 +26,23 @@ type Request struct {
 	// Resend says that an earlier Send of this message may have arrived: it is looked for
 	// first, where the message ID alone does not keep it from running twice.
 	Resend bool
+	// Dialect is the one in which the earlier message may have arrived; "" if that is not known.
+	Dialect string
 	// May is asked right before the message leaves; its error keeps it here, and is found in that of
 	// Send. May be nil.
 	May func(context.Context) error
+}
+
+// Dialect returns the name of the dialect that the agent's kagent speaks, as far as was found out.
+func (c *Client) Dialect(ctx context.Context, ref incident.AgentRef) (string, error) {
+	if !validRef(ref) {
+		return "", &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
+	}
+	p, _, err := c.peer(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	return p.dialect.name, nil
 }
 
 // Send gives the agent a message and does not wait for the end of its task. An agent that
@@ -52,6 +66,9 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 				return task, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
 			}
 		}
+		if r.Resend && p.dialect.idempotent && r.Dialect != "" && !dialects[r.Dialect].idempotent {
+			return Task{}, explain("call agent "+r.Agent.String(), errUpgraded, true)
+		}
 		out := *msg
 		if !p.dialect.idempotent { // kagent 1.0 does not let the client choose
 			out.ContextID = r.ContextID
@@ -59,12 +76,19 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 		}
 		task, err := c.send(asking(ctx, r.May), p, &out)
 		err = explain("call agent "+r.Agent.String(), err, false)
+		if e := as(err); e != nil {
+			e.Dialect = p.dialect.name
+		}
 		if e := as(err); e != nil && e.Kind == KindTaskGone { // of a message that names no task
 			e.Kind, e.NoEffect = KindBadAnswer, false
 		}
 		return task, err
 	})
 }
+
+// errUpgraded is about a kagent that knows messages by their ID, but not those that a former kagent
+// got, and can't be asked for the former's contexts.
+var errUpgraded = &Error{Kind: KindRefused, NoEffect: true, Reason: "the answer to an earlier call was lost, and kagent was upgraded since: nobody can say whether the agent got it, so it is not called again; look at the agent's work, then try the delivery again"}
 
 var errNoMessage = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
 

@@ -135,6 +135,12 @@ func (d *Dispatcher) announce(ctx context.Context, dl *incident.Delivery) error 
 		dl.Data = data
 	}
 	from := dl.State
+	if !dl.MayHaveArrived() { // else it is the dialect of the message that may have
+		dl.Dialect = ""
+		if name, err := d.agent.Dialect(ctx, dl.Agent); err == nil {
+			dl.Dialect = name
+		}
+	}
 	dl.CatchUp = dl.CatchUp || from == incident.Calling // an earlier attempt may have arrived: look first, from now on
 	dl.State, dl.CalledAt, dl.NextAt = incident.Calling, d.cfg.Clock.Now(), time.Time{}
 	dl.Attempt++
@@ -151,6 +157,7 @@ func (d *Dispatcher) request(dl *incident.Delivery) agent.Request {
 		Prompt:    dl.Prompt,
 		Data:      []byte(dl.Data),
 		Resend:    dl.CatchUp,
+		Dialect:   dl.Dialect,
 		// This one may have been halted since it announced the call: what a successor or a person has in
 		// hand by now must not be sent.
 		May: func(ctx context.Context) error {
@@ -227,6 +234,8 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err 
 		dl.NextAt = d.cfg.Clock.Now().Add(d.callPause(dl.Attempt, err))
 		if agent.NoEffect(err) {
 			dl.State = incident.Pending
+		} else if sent := agent.SentIn(err); sent != "" {
+			dl.Dialect = sent
 		}
 	}
 	if err := d.save(ctx, dl, Change{From: from, Err: err, Took: took}, failed(dl)); err != nil {

@@ -26,6 +26,7 @@ import (
 
 // Agent is the side of the A2A client that a delivery needs.
 type Agent interface {
+	Dialect(ctx context.Context, a incident.AgentRef) (string, error)
 	Send(context.Context, agent.Request) (agent.Task, error)
 	Task(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
 	Follow(ctx context.Context, a incident.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
