@@ -169,7 +169,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		d := s.fail("work", incident.Working)
 		wantParts(t, s.cli(1, "deliveries", "retry", d.ID), "the delivery is working: cancel it first")
 		s.cli(0, "deliveries", "cancel", d.ID)
-		d = s.until(d.ID, incident.Canceled)
+		s.until(d.ID, incident.Canceled)
 		if n := len(s.kagent.Requests(kagenttest.Cancel)); n != 1 {
 			t.Errorf("the agent was told %d times to stop", n)
 		}
