@@ -112,7 +112,7 @@ func (s *storm) stopOnce() {
 func (s *storm) judge() result {
 	t := s.t
 	var deliveries []*incident.Delivery
-	err := poll(2*time.Minute, 200*time.Millisecond, func() error {
+	err := poll(6*time.Minute, 200*time.Millisecond, func() error {
 		deliveries = readDeliveries(t, s.file)
 		for _, d := range deliveries {
 			if d.State != incident.Succeeded || d.Outcome != incident.OutcomeRecovered {

@@ -74,6 +74,8 @@ func fromStatus(s *statusError) *Error {
 		e.Kind, e.down = KindLost, s.code != http.StatusInternalServerError
 	case s.code == http.StatusRequestTimeout, s.code == http.StatusConflict:
 		e.Kind = KindLost
+	case s.code == http.StatusBadRequest && !s.json: // how kagent refuses a version that it does not speak
+		e.Kind, e.NoEffect, e.stale = KindWrongDialect, true, true
 	case s.code >= 300:
 		e.Kind, e.NoEffect = KindRefused, true
 		e.stale = s.code == http.StatusBadRequest || s.code == http.StatusMethodNotAllowed

@@ -227,8 +227,8 @@ const maxBadAnswers = 5
 func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err error, took time.Duration) (time.Duration, error) {
 	from := dl.State
 	dl.Error = agent.Explain(err)
-	switch n := d.badAnswers(dl.ID, err); {
-	case agent.Final(err), n >= maxBadAnswers:
+	switch {
+	case agent.Final(err), d.hopeless(dl.ID, err):
 		dl.State = incident.Failed
 	default:
 		dl.NextAt = d.cfg.Clock.Now().Add(d.callPause(dl.Attempt, err))
@@ -264,14 +264,18 @@ func failed(dl *incident.Delivery) incident.Entry {
 	return e
 }
 
-// badAnswers counts the answers in a row that are worth only a few attempts.
-func (d *Dispatcher) badAnswers(id string, err error) int {
-	n := d.notes.get(id)
-	if n.bad++; !agent.Limited(err) {
-		n.bad = 0
+// hopeless counts the answers in a row that are worth only a few attempts, and says when it is enough.
+// Where nothing had an effect it takes a while besides: kagent may be under way to another version.
+func (d *Dispatcher) hopeless(id string, err error) bool {
+	n, now := d.notes.get(id), d.cfg.Clock.Now()
+	if n.bad++; n.bad == 1 {
+		n.from = now
+	}
+	if !agent.Limited(err) {
+		n.bad, n.from = 0, time.Time{}
 	}
 	d.notes.put(id, n)
-	return n.bad
+	return n.bad >= maxBadAnswers && (!agent.NoEffect(err) || now.Sub(n.from) >= d.cfg.Patience)
 }
 
 // callPause is how long to wait before the next attempt: what kagent asks for, if that is longer.

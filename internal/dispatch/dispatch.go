@@ -43,6 +43,7 @@ type Config struct {
 	RetryMin     time.Duration // first pause after a failed call; 1 s
 	RetryMax     time.Duration // longest such pause; 5 min
 	VerifyWindow time.Duration // how long the incidents are watched after the agent's end; 10 min
+	Patience     time.Duration // how long an agent may be absent, or kagent refuse the protocol, as during its upgrade, before a delivery fails; 15 min
 	BreakerDelay time.Duration // how long all calls wait after kagent failed repeatedly; 10 s
 	Grace        time.Duration // how long a message under way may still be answered once Run is to end; 3 s, negative for not at all
 	Follow       bool          // use the agent's stream where it has one
@@ -82,6 +83,7 @@ func (c *Config) setDefaults() {
 	def(&c.RetryMin, time.Second)
 	def(&c.RetryMax, 5*time.Minute)
 	def(&c.VerifyWindow, 10*time.Minute)
+	def(&c.Patience, 15*time.Minute)
 	def(&c.BreakerDelay, 10*time.Second)
 	def(&c.Grace, 3*time.Second)
 	if c.Concurrency == 0 {

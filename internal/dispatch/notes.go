@@ -15,6 +15,7 @@ type note struct {
 	sent *agent.Task   // what the agent made of the message, until it is recorded
 	took time.Duration // of that call
 	bad  int           // answers in a row that were none
+	from time.Time     // of the first of them
 	gone time.Time     // since when kagent does not know the task
 }
 

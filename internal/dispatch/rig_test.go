@@ -31,6 +31,7 @@ type rig struct {
 	n      int
 
 	settle      time.Duration // see agent.Config; the time that a request may be under way unseen
+	client      func(*agent.Config)
 	vanishAfter time.Duration
 
 	mu    sync.Mutex
@@ -51,7 +52,7 @@ func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func
 	}
 	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), settle: 50 * time.Millisecond, vanishAfter: time.Minute, cfg: Config{
 		PollMin: 5 * time.Millisecond, PollMax: 50 * time.Millisecond, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		BreakerDelay: 20 * time.Millisecond, VerifyWindow: 300 * time.Millisecond, Follow: true,
+		BreakerDelay: 20 * time.Millisecond, Patience: 1, VerifyWindow: 300 * time.Millisecond, Follow: true,
 	}}
 	for _, c := range change {
 		c(&r.cfg)
@@ -69,7 +70,11 @@ func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func
 // start runs a new dispatcher with a new client, as a new process would.
 func (r *rig) start() {
 	r.Helper()
-	client, err := agent.New(agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second, Settle: r.settle})
+	cfg := agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second, Settle: r.settle}
+	if r.client != nil {
+		r.client(&cfg)
+	}
+	client, err := agent.New(cfg)
 	if err != nil {
 		r.Fatal(err)
 	}

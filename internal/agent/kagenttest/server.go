@@ -20,6 +20,7 @@ import (
 // Options say what the server is like; zero values take the defaults.
 type Options struct {
 	Addr     string              // where it listens; default a free port of 127.0.0.1
+	Listener net.Listener        // instead of Addr: a network of the test's own
 	Dialect  string              // one of agent.Dialects; default agent.Kagent10
 	Agents   []incident.AgentRef // those that exist; default every name
 	Script   Script              // what the agents do; default DefaultScript
@@ -74,9 +75,12 @@ func Start(opts Options) (*Server, error) {
 	if opts.MaxRecords == 0 {
 		opts.MaxRecords = 10_000
 	}
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", opts.Addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for the test's kagent: %w", err)
+	listener := opts.Listener
+	if listener == nil {
+		var err error
+		if listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", opts.Addr); err != nil {
+			return nil, fmt.Errorf("listen for the test's kagent: %w", err)
+		}
 	}
 	s := &Server{
 		URL: "http://" + listener.Addr().String(), opts: opts, listen: listener, served: make(chan struct{}),
