@@ -43,9 +43,9 @@ func newNetwork() *network {
 	return &network{conns: make(chan net.Conn), over: make(chan struct{}), delay: usualDelay}
 }
 
-var noListener = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+var errNoListener = &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 
-var nameless = &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "kagent.test", IsNotFound: true}}
+var errNameless = &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "kagent.test", IsNotFound: true}}
 
 // fails lets no connection come about, for this reason, and breaks those that there are.
 func (n *network) fails(why error) {
@@ -95,7 +95,7 @@ func (n *network) connect(ctx context.Context, _, _ string) (net.Conn, error) {
 	select {
 	case n.conns <- theirs:
 	case <-n.over:
-		return nil, noListener
+		return nil, errNoListener
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -154,7 +154,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	over := cut > 0 && c.read > cut
 	c.network.mu.Unlock()
 	if over && err == nil {
-		_ = c.Conn.Close()
+		_ = c.Close()
 		return max(0, count-1), &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 	}
 	return count, err

@@ -111,8 +111,8 @@ func TestAnOutageOfKagentLosesNothingDoublesNothingAndEndsWithoutAStampede(t *te
 		lasts     time.Duration
 		perMinute int // requests at the end of the outage
 	}{
-		"refused":                       {func(o *outage) { o.network.fails(noListener) }, time.Hour, 30},
-		"its name is gone":              {func(o *outage) { o.network.fails(nameless) }, time.Hour, 30},
+		"refused":                       {func(o *outage) { o.network.fails(errNoListener) }, time.Hour, 30},
+		"its name is gone":              {func(o *outage) { o.network.fails(errNameless) }, time.Hour, 30},
 		"reset in the middle":           {func(o *outage) { o.network.resets(60) }, 30 * time.Minute, 200},
 		"500":                           {inject(kagenttest.Fault{On: kagenttest.Send, Times: -1, Status: 500}), time.Hour, 200},
 		"500 after the message arrived": {inject(kagenttest.Fault{On: kagenttest.Send, Times: 40, Accept: true, Status: 500}), time.Hour, 200},
@@ -166,7 +166,7 @@ func TestAnUpgradeWhileDeliveriesAreUnderWayIsSurvived(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				o := newOutage(t, kagenttest.Options{Dialect: way[0], Script: acts(kagenttest.Act{Work: 2 * time.Minute, Answer: "done"})})
 				o.begin(3 * time.Minute) // some have finished, some work, some wait for their agent
-				o.network.fails(noListener)
+				o.network.fails(errNoListener)
 				time.Sleep(5 * time.Minute)
 				o.kagent.SetDialect(way[1])
 				o.arrives()
