@@ -208,6 +208,12 @@ func (k *keeper) inHand() map[string]bool {
 // end stops khook as Kubernetes would. One that was deposed ends by itself.
 func (k *keeper) end() {
 	if k.fault == returned && k.halted() {
+		k.scene.await("another replica leads", func() error { // else the first one would simply go on to
+			if !k.watches(k.procs[len(k.procs)-1]) {
+				return fmt.Errorf("it does not watch")
+			}
+			return nil
+		})
 		k.proceed()
 	}
 	if k.letOn {
