@@ -25,7 +25,7 @@ type outage struct {
 
 const (
 	outageAgents     = 10
-	outageDeliveries = 60
+	outageDeliveries = 30
 	perAgent         = 5 // deliveries at the same time, by default
 )
 

@@ -170,6 +170,7 @@ func (f *fixture) make(t testing.TB, change func(*incident.Delivery)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.CancelBy, d.Reply, d.EndedAt = "", nil, time.Time{} // of what was tried before
 	change(d)
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error {
 		return tx.Save(t.Context(), &store.Changes{Deliveries: []*incident.Delivery{d}})
