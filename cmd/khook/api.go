@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -42,7 +43,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 		feed:   feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed")}),
 	}
 	p.story.committed = a.feed.Wake
-	access, err := c.apiAccess(p.kube)
+	access, err := c.apiAccess(p.kube, mgr.GetConfig())
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +77,15 @@ func (a *api) Start(ctx context.Context) error {
 func (a *api) NeedLeaderElection() bool { return false }
 
 // apiAccess asks the cluster who may read, unless that is turned off.
-func (c *controllerCmd) apiAccess(client kubernetes.Interface) (server.Access, error) {
-	if c.APIAuth == "none" {
+func (c *controllerCmd) apiAccess(client kubernetes.Interface, cfg *rest.Config) (server.Access, error) {
+	switch c.APIAuth {
+	case "none":
 		return nil, nil //nolint:nilnil // everybody may
+	case "caller":
+		return server.CallerAccess(cfg)
+	default:
+		return server.KubernetesAccess(client)
 	}
-	return server.KubernetesAccess(client)
 }
 
 // kagentCheckEvery is how often it is looked whether kagent answers.

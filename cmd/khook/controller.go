@@ -34,10 +34,8 @@ import (
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
-// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=get;create;update
-
-// leaseName is the name of the leader election's Lease, as the original khook has it.
-const leaseName = "khook.kagent.dev"
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,resourceNames=khook.kagent.dev,namespace=kagent,verbs=get;update
 
 // Run runs the controller until ctx ends.
 func (c *controllerCmd) Run(ctx context.Context, io streams) error {
@@ -122,7 +120,7 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		GracefulShutdownTimeout: &c.ShutdownTimeout,
 
 		LeaderElection:                c.LeaderElect,
-		LeaderElectionID:              leaseName,
+		LeaderElectionID:              c.LeaderElectionID,
 		LeaderElectionNamespace:       c.leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
 
@@ -143,7 +141,7 @@ func hooksKnown(mgr ctrl.Manager) error {
 }
 
 func (c *controllerCmd) policy() hook.Policy {
-	return hook.Policy{AgentNamespaces: c.AgentNamespaces}
+	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow}
 }
 
 // restConfig finds the cluster: the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.

@@ -157,7 +157,7 @@ func (k *keeper) lockedOut() bool {
 
 func (k *keeper) holder() string {
 	var lease coordinationv1.Lease
-	if err := world.client.Get(k.t.Context(), client.ObjectKey{Namespace: k.scene.ns, Name: leaseName}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
+	if err := world.client.Get(k.t.Context(), client.ObjectKey{Namespace: k.scene.ns, Name: "khook.kagent.dev"}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
 		return ""
 	}
 	return *lease.Spec.HolderIdentity

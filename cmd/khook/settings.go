@@ -92,13 +92,15 @@ type controllerCmd struct {
 	AgentCheckEvery  time.Duration     `help:"How often the agents that Hooks name are looked for." default:"1m" group:"Agents"`
 	VerifyWindow     time.Duration     `help:"How long the cluster is watched for recovery after an agent finished." default:"10m" group:"Agents"`
 
+	DedupWindow time.Duration `help:"For how long a call keeps further events of its group from calling again, where a Hook does not say (dedupWindow)." default:"10m" env:"KHOOK_DEDUP_WINDOW" group:"Agents"`
+
 	MaxCallsPerHour int `name:"max-calls-per-hour" help:"How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call." default:"0" env:"KHOOK_MAX_CALLS_PER_HOUR" group:"Agents"`
 
 	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`
 	Retention time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
 
 	APIBindAddress      string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
-	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets (kubernetes), or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
+	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets, asked by khook (kubernetes) or in the caller's own name, which needs no rights of khook's (caller); or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,caller,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
 	APIOpenToAll        bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
 	APITLSCertFile      string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
 	APITLSKeyFile       string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
@@ -114,6 +116,7 @@ type controllerCmd struct {
 	MetricsPort             int           `help:"Port of the metrics on all addresses, as the original khook has it." env:"METRICS_PORT" hidden:""`
 	HealthPort              int           `help:"Port of the health probes on all addresses, as the original khook has it." env:"HEALTH_PORT" hidden:""`
 	LeaderElect             bool          `help:"Let one of several replicas watch and call; the others stand by." default:"true" negatable:"" env:"LEADER_ELECTION" group:"Serving"`
+	LeaderElectionID        string        `name:"leader-election-id" help:"Name of the leader election's Lease." default:"khook.kagent.dev" group:"Serving" placeholder:"NAME"`
 	LeaderElectionNamespace string        `help:"Namespace of the leader election's Lease; khook's own if empty." env:"POD_NAMESPACE" group:"Serving" placeholder:"NS"`
 	ShutdownTimeout         time.Duration `help:"How long steps under way may take at a stop." default:"30s" group:"Serving"`
 
@@ -188,6 +191,12 @@ func (c *controllerCmd) Validate() error {
 				errs = append(errs, fmt.Errorf("%s has %q, which is no name of a namespace", flag, ns))
 			}
 		}
+	}
+	if c.DedupWindow < time.Second || c.DedupWindow > 24*time.Hour {
+		errs = append(errs, fmt.Errorf("--dedup-window is %s: it must be from 1s to 24h", c.DedupWindow))
+	}
+	if why := validation.IsDNS1123Subdomain(c.LeaderElectionID); len(why) > 0 {
+		errs = append(errs, fmt.Errorf("--leader-election-id is %q, which is no name of a Lease", c.LeaderElectionID))
 	}
 	if c.MaxCallsPerHour < 0 {
 		errs = append(errs, fmt.Errorf("--max-calls-per-hour is %d: it must be at least 1, or 0 for no limit", c.MaxCallsPerHour))

@@ -4,6 +4,7 @@
 package hook
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -42,6 +43,8 @@ type Policy struct {
 	// AgentNamespaces lists the namespaces, beside the hook's own, whose agents a hook may
 	// call; "*" stands for all.
 	AgentNamespaces []string
+	// DedupWindow is that of configurations that do not say; DefaultDedupWindow if 0.
+	DedupWindow time.Duration
 }
 
 func (p Policy) allows(hookNamespace string, agent incident.AgentRef) bool {
@@ -161,7 +164,7 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	if c.match, err = matchOf(ec, path.Child("match")); err != nil {
 		add(err)
 	}
-	if c.Window, err = durationOf(ec.DedupWindow, DefaultDedupWindow, time.Second, maxDuration, path.Child("dedupWindow")); err != nil {
+	if c.Window, err = durationOf(ec.DedupWindow, cmp.Or(policy.DedupWindow, DefaultDedupWindow), time.Second, maxDuration, path.Child("dedupWindow")); err != nil {
 		add(err)
 	}
 	if c.Timeout, err = durationOf(ec.Timeout, DefaultTimeout, 10*time.Second, maxDuration, path.Child("timeout")); err != nil {

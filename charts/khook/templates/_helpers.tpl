@@ -1,0 +1,128 @@
+{{/* The chart's name. */}}
+{{- define "khook.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name of khook's objects: the release's, and the chart's where that does not hold it. */}}
+{{- define "khook.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := default .Chart.Name .Values.nameOverride -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 52 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "khook.namespace" -}}
+{{- default .Release.Namespace .Values.namespace.name -}}
+{{- end -}}
+
+{{/* What selects khook's Pods. It can't change in an upgrade, and is what the original's chart had. */}}
+{{- define "khook.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "khook.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "khook.labels" -}}
+{{ include "khook.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Values.image.tag | default .Chart.AppVersion | trunc 63 | trimAll "-_." | quote }}
+app.kubernetes.io/component: controller
+app.kubernetes.io/part-of: kagent
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-_." }}
+{{- end -}}
+
+{{- define "khook.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "khook.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "khook.image" -}}
+{{- $name := .Values.image.repository -}}
+{{- with .Values.image.registry -}}{{- $name = printf "%s/%s" (trimSuffix "/" .) $name -}}{{- end -}}
+{{- if .Values.image.digest -}}
+{{- printf "%s@%s" $name .Values.image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "khook.claim" -}}
+{{- default (printf "%s-history" (include "khook.fullname" .)) .Values.persistence.existingClaim -}}
+{{- end -}}
+
+{{- define "khook.apiAuth" -}}
+{{- .Values.api.auth | default (ternary "caller" "kubernetes" (not (empty .Values.watchNamespaces))) -}}
+{{- end -}}
+
+{{/* The flags of khook controller, for --config. What "config" names wins. */}}
+{{- define "khook.config" -}}
+{{- $v := .Values -}}
+{{- $flags := dict
+  "kagent-url" $v.kagent.apiUrl
+  "kagent-user-id" $v.kagent.userId
+  "kagent-timeout" $v.kagent.timeout
+  "agent-namespaces" $v.agentNamespaces
+  "max-calls-per-hour" $v.maxCallsPerHour
+  "dedup-window" (printf "%vm" $v.controller.deduplication.timeoutMinutes)
+  "retention" $v.retention
+  "database" "/var/lib/khook/khook.db"
+  "log-level" $v.controller.logLevel
+  "log-format" $v.controller.logFormat
+  "leader-elect" $v.controller.leaderElection.enabled
+  "leader-election-id" $v.controller.leaderElection.resourceName
+  "metrics-bind-address" (ternary (printf ":%v" $v.metrics.port) "0" $v.metrics.enabled)
+  "health-probe-bind-address" ":8081"
+  "api-bind-address" (ternary ":8082" "0" $v.api.enabled)
+  "api-auth" (include "khook.apiAuth" .)
+-}}
+{{- with $v.watchNamespaces }}{{ $_ := set $flags "namespaces" . }}{{ end -}}
+{{- with $v.cluster }}{{ $_ := set $flags "cluster" . }}{{ end -}}
+{{- with $v.kagent.dialect }}{{ $_ := set $flags "kagent-dialect" . }}{{ end -}}
+{{- with $v.kagent.headers }}{{ $_ := set $flags "kagent-header" . }}{{ end -}}
+{{- if include "khook.kagentToken" . }}{{ $_ := set $flags "kagent-token-file" "/var/run/secrets/khook/kagent/token" }}{{ end -}}
+{{- if $v.api.tls.secretName }}
+{{- $_ := set $flags "api-tls-cert-file" "/var/run/secrets/khook/tls/tls.crt" }}
+{{- $_ := set $flags "api-tls-key-file" "/var/run/secrets/khook/tls/tls.key" }}
+{{- end -}}
+{{- range $name, $value := $v.config }}{{ $_ := set $flags $name $value }}{{ end -}}
+{{- toYaml $flags -}}
+{{- end -}}
+
+{{/* Not empty if kagent gets a bearer token. */}}
+{{- define "khook.kagentToken" -}}
+{{- if or .Values.kagent.tokenSecret.name .Values.kagent.serviceAccountToken.enabled }}yes{{ end -}}
+{{- end -}}
+
+{{/* What khook may do in each namespace that it watches: config/rbac/role.yaml, without the two reviews. */}}
+{{- define "khook.rules" -}}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, list, watch]
+- apiGroups: [kagent.dev]
+  resources: [hooks]
+  verbs: [get, list, watch]
+- apiGroups: [kagent.dev]
+  resources: [hooks/status]
+  verbs: [get, patch, update]
+{{- end -}}
+
+{{/* Whom khook's Roles are for. */}}
+{{- define "khook.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "khook.serviceAccountName" . }}
+  namespace: {{ include "khook.namespace" . }}
+{{- end -}}
