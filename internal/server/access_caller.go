@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -74,6 +75,9 @@ func (a *callerAccess) Authenticate(r *http.Request) (Caller, error) {
 
 // whoIs asks whose token it is.
 func (a *callerAccess) whoIs(ctx context.Context, token string) (*authenticator.Response, bool, error) {
+	if !httpguts.ValidHeaderFieldValue(token) {
+		return nil, false, ErrUnknownCaller
+	}
 	var review authenticationv1.SelfSubjectReview
 	err := a.review(ctx, a.client.AuthenticationV1().RESTClient(), "selfsubjectreviews", token, &review)
 	if apierrors.IsUnauthorized(err) {
@@ -118,7 +122,7 @@ func hooks(verb, namespace, name string) *authorizationv1.ResourceAttributes {
 }
 
 func (a *callerAccess) may(ctx context.Context, c Caller, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
-	token := c.(*caller).token                                                //nolint:forcetypeassert // what Authenticate returned
+	token := c.(*caller).token                                                  //nolint:forcetypeassert // what Authenticate returned
 	key := [2]any{sha256.Sum256([]byte(token)), fmt.Sprintf("%+v", flat(spec))} // the token itself is not kept
 	if known, ok := a.answers.Get(key); ok {
 		return known.(bool), nil //nolint:forcetypeassert // as it was put there

@@ -1,32 +1,48 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
-func access(t *testing.T, cfg *rest.Config) Access {
+// eachAccess runs a test with each way of asking Kubernetes.
+func eachAccess(t *testing.T, cfg *rest.Config, test func(*testing.T, Access)) {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := KubernetesAccess(client)
+	reviews, err := KubernetesAccess(client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a
+	caller, err := CallerAccess(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("kubernetes", func(t *testing.T) { test(t, reviews) })
+	t.Run("caller", func(t *testing.T) { test(t, caller) })
 }
 
 func TestWithoutTheAPIServerNobodyIsTakenForAStranger(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Access = access(t, &rest.Config{Host: "https://127.0.0.1:1"}) })
+	eachAccess(t, &rest.Config{Host: "https://127.0.0.1:1"}, nobodyIsAStranger)
+}
+
+func nobodyIsAStranger(t *testing.T, a Access) {
+	f := newFixture(t, func(c *Config) { c.Access = a })
 	w := ask(f.Server, http.MethodGet, Base+"/events", "", "Authorization", "Bearer x")
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Header().Get("Content-Type") != problemType {
 		t.Errorf("%d %s", w.Code, w.Body)
@@ -40,11 +56,15 @@ func TestWithoutTheAPIServerNobodyIsTakenForAStranger(t *testing.T) {
 }
 
 func TestTokensThatAreNoneAreRefused(t *testing.T) {
+	eachAccess(t, world.Config, badTokensAreRefused)
+}
+
+func badTokensAreRefused(t *testing.T, a Access) {
 	client, err := kubernetes.NewForConfig(world.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFixture(t, func(c *Config) { c.Access = access(t, world.Config) })
+	f := newFixture(t, func(c *Config) { c.Access = a })
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: shop, GenerateName: "gone-"}}
 	if account, err = client.CoreV1().ServiceAccounts(shop).Create(t.Context(), account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -75,4 +95,59 @@ func TestTokensThatAreNoneAreRefused(t *testing.T) {
 			t.Errorf("%s: %d %s", what, w.Code, w.Body)
 		}
 	}
+}
+
+func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
+	client, err := kubernetes.NewForConfig(world.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := accountThatReads(t, client, shop)
+	answers := map[string]string{}
+	eachAccess(t, world.Config, func(t *testing.T, a Access) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		for range 2 { // the second time from memory
+			caller, err := a.Authenticate(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			here, err1 := a.MayRead(t.Context(), caller, shop)
+			there, err2 := a.MayRead(t.Context(), caller, "elsewhere")
+			all, err3 := a.MayRead(t.Context(), caller, "")
+			change, err4 := a.MayUpdate(t.Context(), caller, incident.HookRef{Namespace: shop, Name: "x"})
+			path, err5 := a.MayGet(t.Context(), caller, "/diagnostics")
+			open, err6 := a.MayGet(t.Context(), caller, "/version")
+			if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+				t.Fatal(err)
+			}
+			answers[t.Name()] = fmt.Sprintln(strings.HasPrefix(caller.GetName(), "system:serviceaccount:"+shop+":"), here, there, all, change, path, open)
+			if want := fmt.Sprintln(true, true, false, false, false, false, true); answers[t.Name()] != want {
+				t.Errorf("%s, not %s", answers[t.Name()], want)
+			}
+		}
+	})
+	if len(answers) != 2 {
+		t.Errorf("%d ways were asked", len(answers))
+	}
+}
+
+// accountThatReads makes an account that may list the Hooks of a namespace, and returns its token.
+func accountThatReads(t *testing.T, client *kubernetes.Clientset, ns string) string {
+	t.Helper()
+	account, err := client.CoreV1().ServiceAccounts(ns).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{GenerateName: "reads-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := metav1.ObjectMeta{Name: account.Name}
+	_, err1 := client.RbacV1().Roles(ns).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks"}, Verbs: []string{"list"}}}}, metav1.CreateOptions{})
+	_, err2 := client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta,
+		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: account.Name}},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account.Name}}, metav1.CreateOptions{})
+	made, err3 := client.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), account.Name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	return made.Status.Token
 }
