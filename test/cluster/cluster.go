@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,11 +17,13 @@ import (
 type cluster struct {
 	assets     *assets
 	node, keep bool
+	images     []string // archives that the node gets
 	home       *home
 	dir        string // data and logs
 	kubeconfig string
-	token      string // the administrator's
-	server     string // URL of the API server
+	token      string       // the administrator's
+	server     string       // URL of the API server
+	service    net.Listener // of the API server's Service, for Pods
 	children   []*child
 	died       chan *child // those that ended without being told to
 }
@@ -42,11 +45,22 @@ func newCluster(ctx context.Context, a *assets, o options) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{assets: a, node: o.node, keep: o.keep, home: h, dir: dir, died: make(chan *child, 16)}
+	c := &cluster{assets: a, node: o.node, keep: o.keep, images: imagesOf(o), home: h, dir: dir, died: make(chan *child, 16)}
 	if err := c.prepareDir(o.dir != ""); err != nil {
 		return nil, errors.Join(err, h.leave(true))
 	}
 	return c, nil
+}
+
+// imagesOf are the archives of images, wherever COMMAND runs.
+func imagesOf(o options) []string {
+	found := slices.Clone(o.images)
+	for i, name := range found {
+		if !filepath.IsAbs(name) {
+			found[i] = filepath.Join(o.cwd, name)
+		}
+	}
+	return found
 }
 
 // claimFor claims the home of a cluster with this folder, which is the same one but for a node.
@@ -102,7 +116,11 @@ func (c *cluster) prepareDir(named bool) error {
 
 // environ is the environment of a command that is to use the cluster.
 func (c *cluster) environ() []string {
-	return append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBEBUILDER_ASSETS="+c.assets.dir, marker+"="+c.dir)
+	env := append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBEBUILDER_ASSETS="+c.assets.dir, marker+"="+c.dir)
+	if c.node {
+		env = append(env, hostVariable+"="+hostAddress)
+	}
+	return env
 }
 
 // start brings everything up and waits until it answers.
@@ -143,11 +161,12 @@ func (c *cluster) wait(s *signals) (int, error) {
 
 // close ends all processes and removes all that was made.
 func (c *cluster) close() error {
+	err := c.stopAPI()
 	c.endChildren()
 	if c.keep {
 		say("data and logs are in %s", c.dir)
 	}
-	return c.home.leave(c.keep)
+	return errors.Join(err, c.home.leave(c.keep))
 }
 
 // endChildren ends the last started first: nobody shall miss the API server.

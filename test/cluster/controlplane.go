@@ -60,11 +60,15 @@ func (c *cluster) startEtcd(ctx context.Context, url string, peerPort int) error
 }
 
 func (c *cluster) startAPIServer(ctx context.Context, etcd string, port int) error {
-	if err := c.run("kube-apiserver", "--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
+	args := []string{"--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
 		"--secure-port", fmt.Sprint(port), "--cert-dir", c.in("kube-apiserver"), "--token-auth-file", c.in("tokens.csv"),
-		"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/16", "--disable-admission-plugins", "ServiceAccount",
+		"--authorization-mode", "RBAC", "--service-cluster-ip-range", serviceRange,
 		"--service-account-key-file", c.in("sa.key"), "--service-account-signing-key-file", c.in("sa.key"),
-		"--service-account-issuer", "https://kubernetes.default.svc.cluster.local", "--endpoint-reconciler-type", "none"); err != nil {
+		"--service-account-issuer", "https://kubernetes.default.svc.cluster.local", "--endpoint-reconciler-type", "none"}
+	if !c.node { // nobody makes service accounts
+		args = append(args, "--disable-admission-plugins", "ServiceAccount")
+	}
+	if err := c.run("kube-apiserver", args...); err != nil {
 		return err
 	}
 	return c.await(ctx, "kube-apiserver", 2*time.Minute, func(ctx context.Context) error {

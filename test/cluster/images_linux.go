@@ -23,7 +23,7 @@ type file struct {
 }
 
 // importImages makes the node's two images on the spot, since none can be pulled: pause for the
-// sandboxes, and busybox for everything else.
+// sandboxes, and busybox for everything else; and adds those of the archives that were named.
 func (c *cluster) importImages(ctx context.Context) error {
 	pause := c.in("pause")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", pause, "./pause")
@@ -42,7 +42,16 @@ func (c *cluster) importImages(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.importImage(ctx, "localhost/busybox:1", []string{"/bin/sh"}, files)
+	if err := c.importImage(ctx, "localhost/busybox:1", []string{"/bin/sh"}, files); err != nil {
+		return err
+	}
+	for _, archive := range c.images {
+		cmd := exec.CommandContext(ctx, "ctr", "-a", c.in(socketName), "-n", "k8s.io", "images", "import", archive)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("import %s: %w\n%s", archive, err, out)
+		}
+	}
+	return nil
 }
 
 func busybox(ctx context.Context) ([]file, error) {

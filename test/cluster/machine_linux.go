@@ -95,6 +95,21 @@ func removeCgroups() error {
 	return errors.Join(errs...)
 }
 
+// makeBridge makes the Pods' network, in which the machine has its own and the API server's address.
+func makeBridge() error {
+	for _, args := range [][]string{
+		{"link", "add", bridgeName, "type", "bridge"},
+		{"address", "add", hostAddress + "/24", "dev", bridgeName}, // the first one: the bridge plugin looks at it
+		{"address", "add", apiServerIP + "/32", "dev", bridgeName},
+		{"link", "set", bridgeName, "up"},
+	} {
+		if out, err := exec.Command(debian["iproute2"], args...).CombinedOutput(); err != nil { //nolint:noctx // returns at once
+			return fmt.Errorf("ip %s %s: %w: %s", args[0], args[1], err, out)
+		}
+	}
+	return nil
+}
+
 // removeBridge waits for the Pods' ends of it, which go with their network namespaces.
 func removeBridge() error {
 	if _, err := os.Stat(filepath.Join("/sys/class/net", bridgeName)); errors.Is(err, fs.ErrNotExist) {

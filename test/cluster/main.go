@@ -18,6 +18,7 @@ const usage = `usage: go run -C test/cluster . COMMAND [FLAGS]
   up [--node] [FLAGS]               start a cluster until Ctrl-C
 
   --node         with a node: kubelet, containerd and runc (Linux and root)
+  --image FILE   an archive of images that the node is to have; may be repeated
   --cwd DIR      the working directory of COMMAND; relative paths are taken from there
   --dir DIR      keep the cluster's data and logs in DIR, which is new or empty
   --keep         leave data and logs at the end (everything else is removed)
@@ -28,6 +29,7 @@ const usage = `usage: go run -C test/cluster . COMMAND [FLAGS]
 type options struct {
 	node, existing, keep bool
 	cwd, dir             string
+	images               []string
 }
 
 func main() {
@@ -82,6 +84,10 @@ func parse(args []string) (o options, command string, rest []string, err error) 
 	flags.BoolVar(&o.keep, "keep", false, "")
 	flags.StringVar(&o.cwd, "cwd", "", "")
 	flags.StringVar(&o.dir, "dir", "", "")
+	flags.Func("image", "", func(file string) error {
+		o.images = append(o.images, file)
+		return nil
+	})
 	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {
 		return o, "", nil, err
 	}

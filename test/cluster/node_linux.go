@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -11,11 +12,7 @@ import (
 	"time"
 )
 
-const (
-	nodeName   = "khook-node"
-	bridgeName = "khook0"
-	subnet     = "10.244.77.0/24"
-)
+const nodeName = "khook-node"
 
 // startNode starts containerd and the kubelet as one child, in namespaces of their own.
 func (c *cluster) startNode(ctx context.Context) error {
@@ -24,6 +21,9 @@ func (c *cluster) startNode(ctx context.Context) error {
 	}
 	if err := c.configureNode(); err != nil {
 		return fmt.Errorf("configure the node: %w", err)
+	}
+	if err := errors.Join(makeBridge(), c.serveAPI()); err != nil {
+		return fmt.Errorf("make the node's network: %w", err)
 	}
 	program, err := os.Executable()
 	if err != nil {
@@ -47,7 +47,10 @@ func (c *cluster) startNode(ctx context.Context) error {
 	if err := c.await(ctx, "the node", 2*time.Minute, c.nodeReady); err != nil {
 		return fmt.Errorf("%w\n%s", err, tail(c.in("kubelet.log"), 4000))
 	}
-	return nil
+	// Without it no Pod can be made.
+	return c.await(ctx, "the default service account", time.Minute, func(ctx context.Context) error {
+		return c.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil)
+	})
 }
 
 // giveAddress tells the API server where the kubelet listens (for logs and exec): on the loopback,
@@ -160,7 +163,7 @@ func (c *cluster) kubeletConfig(port int) any {
 		"authentication": map[string]any{"anonymous": map[string]bool{"enabled": true}, "webhook": map[string]bool{"enabled": false}},
 		"authorization":  map[string]string{"mode": "AlwaysAllow"},
 		"cgroupDriver":   "cgroupfs", "cgroupRoot": "/" + cgroupName, "failSwapOn": false, "enforceNodeAllocatable": []string{},
-		"containerRuntimeEndpoint": "unix://" + c.in(socketName), "clusterDNS": []string{"10.96.0.10"}, "clusterDomain": "cluster.local",
+		"containerRuntimeEndpoint": "unix://" + c.in(socketName), "clusterDNS": []string{clusterDNS}, "clusterDomain": "cluster.local",
 		"resolvConf": c.in(resolvConf), "evictionHard": map[string]string{}, "oomScoreAdj": 0, "makeIPTablesUtilChains": false,
 		"staticPodPath": "", "volumePluginDir": c.in("volumeplugins"), "podLogsDir": c.in("podlogs"), "localStorageCapacityIsolation": false,
 	}
