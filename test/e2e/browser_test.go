@@ -37,6 +37,7 @@ events.addEventListener("event", e => { const d = JSON.parse(e.data); window.see
 
 func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	c := connect(t)
+	installCRD(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
 	if err := c.Create(t.Context(), ns); err != nil {

@@ -1,0 +1,6 @@
+// The resources of the Prometheus Operator, which tests give to an API server: they are files of its module.
+module github.com/kagent-dev/khook/tools/prometheus-operator
+
+go 1.26.0
+
+require github.com/prometheus-operator/prometheus-operator v0.85.0
