@@ -12,7 +12,14 @@ CLUSTER := go run -C test/cluster . --cwd $(CURDIR)
 # The tools live in Go modules of their own, and are built once per version.
 tool_version = $(shell sed -n 's|^\(require \)\?\s*$(2) \(v[^ ]*\).*|\2|p' tools/$(1)/go.mod | head -1)
 CONTROLLER_GEN := $(BIN)/controller-gen-$(call tool_version,controller-gen,sigs.k8s.io/controller-tools)
+HELM           := $(BIN)/helm-$(call tool_version,helm,helm.sh/helm/v4)
 GOLANGCI_LINT  := $(BIN)/golangci-lint-$(call tool_version,golangci-lint,github.com/golangci/golangci-lint/v2)
+
+IMAGE_REPOSITORY ?= cr.kagent.dev/kagent-dev/khook/khook
+PLATFORMS        ?= linux/amd64,linux/arm64
+IMAGE            := go run -C tools/image . --repository $(IMAGE_REPOSITORY)
+# What the end-to-end tests install, and what they upgrade it to.
+E2E_TAGS := e2e-1 e2e-2
 
 # The race detector needs a C compiler. Without one the tests run without it, and say so.
 RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo -race)
@@ -55,8 +62,10 @@ test-go: cluster-assets ## Unit and integration tests, on a real API server
 	go test -C test/cluster ./...
 
 .PHONY: e2e
-e2e: bin/khook ## End-to-end tests on a real node (Linux, root), or on the cluster of KUBECONFIG
-	$(CLUSTER) run --node --existing-ok -- go test -tags e2e -count=1 -timeout 40m -v ./test/e2e/...
+e2e: bin/khook $(HELM) ## End-to-end tests: khook as a Pod on a real node (Linux, root), or on the cluster of KUBECONFIG
+	for tag in $(E2E_TAGS); do $(IMAGE) --version $$tag --platforms linux/$$(go env GOARCH) --out dist/e2e/$$tag >/dev/null; done
+	HELM=$(HELM) KHOOK_E2E_REPOSITORY=$(IMAGE_REPOSITORY) KHOOK_E2E_TAGS="$(E2E_TAGS)" \
+		$(CLUSTER) run --node --existing-ok $(foreach tag,$(E2E_TAGS),--image dist/e2e/$(tag)/khook-$(tag).oci.tar) -- go test -tags e2e -count=1 -timeout 40m -v ./test/e2e/...
 
 .PHONY: torture
 torture: cluster-assets ## Stop khook at each point of its way and at 500 random moments (40 minutes); writes docs/reliability.md
@@ -79,6 +88,21 @@ cluster-assets: ## Build etcd, kube-apiserver and so on, once
 node: ## Run a real Kubernetes with a node until Ctrl-C (Linux, root)
 	$(CLUSTER) up --node
 
+##@ Package
+
+.PHONY: image
+image: ## Build the container image for PLATFORMS, with SBOMs, as an OCI layout and as a tar, in dist/
+	$(IMAGE) --version $(VERSION) --platforms $(PLATFORMS)
+
+.PHONY: chart
+chart: $(HELM) ## Package the Helm chart for VERSION in dist/
+	$(HELM) package charts/khook --app-version $(VERSION) --destination dist
+
+.PHONY: manifests
+manifests: $(HELM) ## Render the chart to dist/install.yaml, for kubectl apply
+	@mkdir -p dist
+	$(HELM) template khook charts/khook --namespace kagent --set namespace.create=true,image.tag=$(VERSION) >dist/install.yaml
+
 ##@ Develop
 
 .PHONY: lint
@@ -88,12 +112,13 @@ lint: $(GOLANGCI_LINT) ## Run golangci-lint
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI document
 	$(CONTROLLER_GEN) object crd:crdVersions=v1 paths=./api/... output:crd:artifacts:config=config/crd
+	cp config/crd/kagent.dev_hooks.yaml charts/khook/files/
 	$(CONTROLLER_GEN) rbac:roleName=khook paths=./cmd/... output:rbac:artifacts:config=config/rbac
 	go run ./cmd/khook openapi >docs/openapi.yaml.new && mv docs/openapi.yaml.new docs/openapi.yaml
 
 .PHONY: check-generate
 check-generate: generate ## Fail if a generated file is not up to date
-	@git diff --exit-code -- api config docs/openapi.yaml || { echo 'generated files were not up to date: commit what "make generate" changed' >&2; exit 1; }
+	@git diff --exit-code -- api config charts docs/openapi.yaml docs/values.md || { echo 'generated files were not up to date: commit what "make generate" changed' >&2; exit 1; }
 
 .PHONY: clean
 clean: ## Remove what was built here (not the cache)
@@ -102,6 +127,10 @@ clean: ## Remove what was built here (not the cache)
 $(CONTROLLER_GEN):
 	@echo "building controller-gen, once"
 	@mkdir -p $(BIN) && go build -C tools/controller-gen -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(HELM):
+	@echo "building helm, once: this takes a minute or two"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/helm -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
 
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint, once: this takes a few minutes"

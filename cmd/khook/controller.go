@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -43,11 +44,26 @@ func (c *controllerCmd) Run(ctx context.Context, io streams) error {
 	log := newLog(io, level, format)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	limitMemory(log)
 	cfg, err := restConfig(c.Kubeconfig)
 	if err != nil {
 		return err
 	}
 	return c.run(ctx, cfg, log)
+}
+
+// heapShare is the part of the container's memory limit that Go's heap may take before its garbage
+// collector works harder. SQLite's memory is outside of it.
+const heapShare = 0.75
+
+// limitMemory makes Go mind the container's memory limit, if there is one; GOMEMLIMIT wins.
+func limitMemory(log logr.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(heapShare))
+	if err != nil {
+		log.V(1).Info("there is no memory limit to mind", "reason", err.Error())
+		return
+	}
+	log.V(1).Info("Go minds a memory limit", "bytes", limit)
 }
 
 // run runs the controller against the cluster of cfg.

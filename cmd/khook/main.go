@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	_ "golang.org/x/crypto/x509roots/fallback" // where the system has no certificate authorities: khook's image has none
 )
 
 // version is set by the build; see Makefile.
