@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,7 +29,6 @@ type api struct {
 	server   *server.Server
 	feed     *feed.Feed
 	listener net.Listener
-	kagent   *kagentCheck
 }
 
 // newAPI returns the HTTP API, which listens already; nil if it is turned off.
@@ -39,8 +39,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
 	a := &api{
-		kagent: &kagentCheck{agents: p.agents},
-		feed:   feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed")}),
+		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed")}),
 	}
 	p.story.committed = a.feed.Wake
 	access, err := c.apiAccess(p.kube, mgr.GetConfig())
@@ -48,7 +47,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
-		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: a.kagent}, Actions: actions{p},
+		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
 		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
 		Pprof: c.APIPprof, CertFile: c.APITLSCertFile, KeyFile: c.APITLSKeyFile, Drain: c.ShutdownTimeout,
@@ -67,7 +66,6 @@ func (a *api) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group errgroup.Group
-	group.Go(func() error { return every(ctx, kagentCheckEvery, a.kagent.look) })
 	group.Go(func() error { return a.feed.Run(ctx) })
 	group.Go(func() error { defer cancel(); return a.server.Run(ctx, a.listener) })
 	return group.Wait()
@@ -91,11 +89,18 @@ func (c *controllerCmd) apiAccess(client kubernetes.Interface, cfg *rest.Config)
 // kagentCheckEvery is how often it is looked whether kagent answers.
 const kagentCheckEvery = 30 * time.Second
 
-// kagentCheck looks whether kagent answers.
+// kagentCheck looks whether kagent answers, on every replica.
 type kagentCheck struct {
 	agents *agent.Client
+	up     *prometheus.GaugeVec
 	last   atomic.Pointer[server.KagentHealth]
 }
+
+// Start implements manager.Runnable.
+func (k *kagentCheck) Start(ctx context.Context) error { return every(ctx, kagentCheckEvery, k.look) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (k *kagentCheck) NeedLeaderElection() bool { return false }
 
 func (k *kagentCheck) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -107,6 +112,11 @@ func (k *kagentCheck) look(ctx context.Context) {
 		}
 		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: agent.Brief(err)}
 	}
+	up := 0.0
+	if h.Status == server.Healthy {
+		up = 1
+	}
+	k.up.WithLabelValues().Set(up)
 	h.CheckedAt = time.Now().UTC()
 	k.last.Store(h)
 }

@@ -160,10 +160,17 @@ func (c *controllerCmd) policy() hook.Policy {
 	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow}
 }
 
+// clientQPS and clientBurst are how many requests khook sends to the API server, a second and at once.
+const (
+	clientQPS   = 50
+	clientBurst = 100
+)
+
 // restConfig finds the cluster: the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.
 func restConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" && os.Getenv("KUBECONFIG") == "" {
 		if cfg, err := rest.InClusterConfig(); err == nil {
+			cfg.QPS, cfg.Burst = clientQPS, clientBurst
 			return cfg, nil
 		}
 	}
@@ -173,7 +180,7 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
 	}
-	cfg.QPS, cfg.Burst = 50, 100
+	cfg.QPS, cfg.Burst = clientQPS, clientBurst
 	return cfg, nil
 }
 

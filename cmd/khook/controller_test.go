@@ -142,7 +142,7 @@ func TestControllerTellsOfItsWork(t *testing.T) {
 				return fmt.Errorf("no line %q", line)
 			}
 		}
-		for _, name := range []string{"khook_store_size_bytes", "khook_store_write_duration_seconds_count", "khook_deliveries_queued", "khook_delivery_oldest_pending_seconds"} {
+		for _, name := range []string{"khook_store_size_bytes", "khook_store_disk_free_bytes", "khook_store_disk_size_bytes", `khook_deliveries_unfinished{state="input-required"} 0`, "khook_kagent_up 1", `khook_build_info{`, "khook_store_write_duration_seconds_count", "khook_deliveries_queued", "khook_delivery_oldest_pending_seconds"} {
 			if !strings.Contains(scrape, name) {
 				return fmt.Errorf("no metric %s", name)
 			}

@@ -81,9 +81,7 @@ func (p *pipeline) measure(ctx context.Context, d *dispatch.Dispatcher) error {
 	return every(ctx, 10*time.Second, func(ctx context.Context) {
 		p.story.meters.queued.WithLabelValues("due").Set(float64(d.Queued()))
 		p.story.meters.queued.WithLabelValues("waiting-for-agent").Set(float64(d.Waiting()))
-		if size, err := p.store.Size(ctx); err == nil {
-			p.story.meters.storeSize.Set(float64(size))
-		}
+		p.measureStore(ctx)
 		if err := p.measureHolds(ctx); err != nil && ctx.Err() == nil {
 			p.log.Error(err, "cannot count what is held back")
 		}
@@ -91,6 +89,22 @@ func (p *pipeline) measure(ctx context.Context, d *dispatch.Dispatcher) error {
 			p.story.meters.oldest.Set(age.Seconds())
 		}
 	})
+}
+
+func (p *pipeline) measureStore(ctx context.Context) {
+	m := p.story.meters
+	if size, err := p.store.Size(ctx); err == nil {
+		m.storeSize.Set(float64(size))
+	}
+	if size, free, err := p.store.Disk(); err == nil && size > 0 {
+		m.diskSize.WithLabelValues().Set(float64(size))
+		m.diskFree.WithLabelValues().Set(float64(free))
+	}
+	if counts, err := p.store.Unfinished(ctx); err == nil {
+		for _, state := range []incident.DeliveryState{incident.Pending, incident.Calling, incident.Working, incident.InputRequired} {
+			m.unfinished.WithLabelValues(string(state)).Set(float64(counts[state]))
+		}
+	}
 }
 
 // maxHoldsMeasured bounds how many groups that are held back are counted.

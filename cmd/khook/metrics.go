@@ -1,9 +1,12 @@
 package main
 
 import (
+	"runtime"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kagent-dev/khook/internal/dispatch"
+	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
 )
@@ -21,7 +24,11 @@ type meters struct {
 	queued        *prometheus.GaugeVec
 	held          *prometheus.GaugeVec
 	oldest        prometheus.Gauge
+	unfinished    *prometheus.GaugeVec
 	storeSize     prometheus.Gauge
+	diskSize      *prometheus.GaugeVec
+	diskFree      *prometheus.GaugeVec
+	kagentUp      *prometheus.GaugeVec
 	droppedEvents *prometheus.CounterVec
 }
 
@@ -50,18 +57,47 @@ func newMeters(r prometheus.Registerer) *meters {
 		oldest:     register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_delivery_oldest_pending_seconds", Help: "Age of the oldest delivery whose agent was not reached yet."})),
 		storeSize:  register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_store_size_bytes", Help: "Size of the history on disk."})),
 
+		unfinished: gauge("khook_deliveries_unfinished", "Deliveries that have not ended.", "state"),
+
+		// Those without a label are absent until they are known.
+		diskSize: gauge("khook_store_disk_size_bytes", "Size of the file system that the history is on."),
+		diskFree: gauge("khook_store_disk_free_bytes", "Room that is left on the file system that the history is on."),
+		kagentUp: gauge("khook_kagent_up", "Whether kagent answered when it was last asked, every 30 seconds: 1 or 0."),
+
 		droppedEvents: counter("khook_hook_events_limited_total", "Kubernetes Events on Hooks that were held back by the rate limit.", "reason"),
 	}
+	gauge("khook_build_info", "What runs; always 1.", "version", "goversion").WithLabelValues(buildVersion(), runtime.Version()).Set(1)
+	m.begin()
+	return m
+}
+
+// begin makes all series exist from the start: a rule that looks for an increase does not see the
+// first one of a series that was not there before.
+func (m *meters) begin() {
 	for _, t := range incident.EventTypes() {
 		m.active.WithLabelValues(string(t)).Set(0)
 		m.events.WithLabelValues(string(t), string(incident.Firing))
 		m.events.WithLabelValues(string(t), string(incident.Duplicate))
+		for _, d := range incident.Dispositions() {
+			m.dispositions.WithLabelValues(string(t), string(d))
+		}
+		for _, r := range []incident.Resolution{incident.Recovered, incident.Quiet, incident.WasGone} {
+			m.resolutions.WithLabelValues(string(t), string(r))
+		}
 	}
 	for _, result := range []string{"success", "error"} {
 		m.calls.WithLabelValues(result)
 		m.callSeconds.WithLabelValues(result)
 	}
-	return m
+	for _, state := range incident.DeliveryStates() {
+		m.deliveries.WithLabelValues(string(state))
+	}
+	for _, reason := range hook.Reasons() {
+		m.droppedEvents.WithLabelValues(reason)
+	}
+	for _, o := range []incident.Outcome{incident.OutcomeRecovered, incident.OutcomePersisting, incident.OutcomeUnknown} {
+		m.outcomes.WithLabelValues(string(o))
+	}
 }
 
 // register adds a metric to the registry, or returns the one that is there already: the registry

@@ -39,6 +39,7 @@ type pipeline struct {
 	hooks  *hook.Set
 	kube   kubernetes.Interface
 	story  *story
+	kagent *kagentCheck
 	status *hook.StatusWriter
 
 	hooksListed toolscache.InformerSynced // all Hooks are in the set
@@ -71,7 +72,8 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 	})
 	return &pipeline{
 		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
-		story: &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
+		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
+		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil
 }
 
@@ -86,6 +88,9 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 		}
 	}
 	if err := p.followHooks(ctx, mgr); err != nil {
+		return err
+	}
+	if err := mgr.Add(p.kagent); err != nil {
 		return err
 	}
 	api, err := newAPI(ctx, p, mgr)

@@ -31,6 +31,14 @@ const (
 	ReasonLoopGuard            = "LoopGuard"  // calls pause because a failure comes back after each of them
 )
 
+// Reasons are those of all Kubernetes Events that khook writes.
+func Reasons() []string {
+	return []string{
+		ReasonEventFiring, ReasonAgentCallSuccess, ReasonAgentCallFailure, ReasonEventResolved, ReasonEventProcessingError,
+		ReasonOverBudget, ReasonLoopGuard,
+	}
+}
+
 // Limits of the Kubernetes Events, so that a storm in the cluster is no storm on the API server.
 const (
 	eventsPerHook  = rate.Limit(1.0 / 10) // after a burst

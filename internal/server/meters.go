@@ -39,6 +39,9 @@ func newMeters(r prometheus.Registerer) *meters {
 			Name: "khook_http_requests_limited_total", Help: "Requests that were refused because a client sent too many.",
 		}, []string{"by"}),
 	}
+	for _, by := range []string{"client", "address"} {
+		m.limited.WithLabelValues(by)
+	}
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_stream_connections", Help: "Live streams that are open."})
 	m.streamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_total", Help: "Messages that were sent to live streams."})
 	m.coalesced = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_coalesced_total", Help: "Messages that live streams left out for a later one of the same event."})

@@ -49,6 +49,7 @@ func everything(t *testing.T, st *Store) {
 	note(st.HeldGroups(ctx, incident.HookRef{}, long, 10))
 	note(st.DeliveriesOfIncidents(ctx, ids))
 	note(st.UnfinishedDeliveries(ctx, long, 10))
+	note(st.Unfinished(ctx))
 	note(st.OldestPending(ctx))
 	note(st.HookIncidents(ctx, shopHook, long, 10))
 	open, fired, err := st.HookSummary(ctx, shopHook)

@@ -169,6 +169,23 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
 	}, "SELECT min(created_at) FROM deliveries WHERE ended_at = 0 AND cluster = ? AND state IN ('pending', 'calling')", s.cfg.Cluster)
 }
 
+// Unfinished counts the deliveries that have not ended, by state.
+func (s *Store) Unfinished(ctx context.Context) (map[incident.DeliveryState]int, error) {
+	type count struct {
+		state incident.DeliveryState
+		n     int
+	}
+	counts, err := list(ctx, s, "unfinished deliveries", func(row scanner) (c count, err error) {
+		err = row.Scan(&c.state, &c.n)
+		return c, err
+	}, "SELECT state, count(*) FROM deliveries WHERE ended_at = 0 AND cluster = ? GROUP BY state", s.cfg.Cluster)
+	found := make(map[incident.DeliveryState]int, len(counts))
+	for _, c := range counts {
+		found[c.state] = c.n
+	}
+	return found, err
+}
+
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
 // after a time; by the newest sign of them, newest first.
 func (s *Store) HookIncidents(ctx context.Context, hook incident.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
