@@ -43,7 +43,10 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	if err := c.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Delete(context.Background(), ns) })
+	t.Cleanup(func() {
+		_ = c.Delete(context.Background(), ns)
+		await(t, "the namespace is gone", func() error { return gone(context.Background(), c, ns) })
+	})
 	dir, address := t.TempDir(), "127.0.0.1:18482"
 	args := []string{"--api-auth", "none", "--api-bind-address", address}
 	kill := startKhook(t, dir, kagent.URL, args...)

@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	gocmp "github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 )
@@ -43,6 +45,11 @@ var image = cmp.Or(os.Getenv("KHOOK_E2E_IMAGE"), "localhost/busybox:1")
 
 // patience is for how long a condition is awaited: a real kubelet takes its time.
 const patience = 5 * time.Minute
+
+func TestMain(m *testing.M) {
+	log.SetLogger(logr.Discard()) // of controller-runtime's client
+	os.Exit(m.Run())
+}
 
 // cluster is the one of KUBECONFIG.
 func cluster(t *testing.T) *rest.Config {

@@ -92,12 +92,16 @@ func (s *story) withTheOriginal() string {
 	return ns
 }
 
-// namespace makes one, which goes with the test.
+// namespace makes one, which is gone at the test's end: a khook that starts later would take up what
+// failed in it.
 func (r *release) namespace() string {
 	r.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
 	r.must(r.c.Create(r.Context(), ns))
-	r.Cleanup(func() { _ = r.c.Delete(context.Background(), ns) })
+	r.Cleanup(func() {
+		_ = r.c.Delete(context.Background(), ns)
+		await(r.T, "the namespace "+ns.Name+" is gone", func() error { return gone(context.Background(), r.c, ns) })
+	})
 	return ns.Name
 }
 

@@ -1,0 +1,275 @@
+// Package chart tests khook's Helm chart: with a real helm, and a real API server that judges all
+// that it renders.
+package chart
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	chart    = "../../charts/khook"
+	original = "../original/values.yaml"
+)
+
+// everything turns on all that is off.
+var everything = []string{
+	"--set", "namespace.create=true", "--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true",
+	"--set", "networkPolicy.enabled=true,rbac.editor.aggregate=true,api.tls.secretName=tls,kagent.tokenSecret.name=token,kagent.caSecret.name=ca",
+	"--set-json", `topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]`,
+}
+
+// helm runs helm on the chart.
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	if os.Getenv("HELM") == "" {
+		t.Fatal(`HELM is not set: run "make test", or set it to a helm program`)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Getenv("HELM"), args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%w: %s", err, errs.String())
+	}
+	return out.String(), nil
+}
+
+// render is what the chart makes of some values.
+func render(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := helm(t, append([]string{"template", "khook", chart, "-n", "kagent"}, args...)...)
+	if err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	return out
+}
+
+// objects are those of a rendered chart.
+func objects(t *testing.T, text string) []*unstructured.Unstructured {
+	t.Helper()
+	var found []*unstructured.Unstructured
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(text), 4096); ; {
+		obj := &unstructured.Unstructured{}
+		err := decoder.Decode(&obj.Object)
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(obj.Object) > 0 {
+			found = append(found, obj)
+		}
+	}
+}
+
+// named is the object of a kind and a name.
+func named(t *testing.T, all []*unstructured.Unstructured, kind, name string) *unstructured.Unstructured {
+	t.Helper()
+	for _, o := range all {
+		if o.GetKind() == kind && o.GetName() == name {
+			return o
+		}
+	}
+	t.Fatalf("there is no %s %s", kind, name)
+	return nil
+}
+
+func TestLint(t *testing.T) {
+	for name, args := range map[string][]string{"defaults": nil, "everything": everything, "the original's values": {"-f", original}, "one namespace": {"--set", "watchNamespaces={shop}"}} {
+		if out, err := helm(t, append([]string{"lint", "--strict", chart}, args...)...); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+func TestWrongValuesAreRefusedWithWhatIsWrong(t *testing.T) {
+	for set, want := range map[string]string{
+		"persistance.enabled=false":                   "additional properties 'persistance' not allowed",
+		"kagent.apiURL=http://x":                      "additional properties 'apiURL' not allowed",
+		"kagent.apiUrl=kagent:8083":                   "at '/kagent/apiUrl': 'kagent:8083' does not match pattern '^https?://",
+		"kagent.timeout=30":                           "at '/kagent/timeout': got number, want string",
+		"retention=7d":                                "at '/retention': '7d' does not match pattern",
+		"controller.logLevel=loud":                    "at '/controller/logLevel': value must be one of",
+		"metrics.port=http":                           "at '/metrics/port': got string, want integer",
+		"metrics.port=70000":                          "at '/metrics/port': maximum:",
+		"replicaCount=-1":                             "at '/replicaCount': minimum:",
+		"persistence.size=big":                        "at '/persistence/size'",
+		"agentNamespaces=kagent":                      "at '/agentNamespaces': got string, want array",
+		"watchNamespaces={Shop}":                      "at '/watchNamespaces/0'",
+		"image.tag=a b":                               "at '/image/tag'",
+		"image.digest=1234":                           "at '/image/digest'",
+		"api.auth=none":                               "at '/api/auth': value must be one of",
+		"config.kagent-url=http://x":                  "invalid propertyName 'kagent-url'",
+		"config.pendingAfter=2m":                      "invalid propertyName 'pendingAfter'",
+		"maxCallsPerHour=-5":                          "at '/maxCallsPerHour': minimum:",
+		"controller.deduplication.timeoutMinutes=0":   "at '/controller/deduplication/timeoutMinutes': minimum:",
+		"metrics.prometheusRule.disabled={WatchDown}": "at '/metrics/prometheusRule/disabled/0'",
+		"podDisruptionBudget.maxUnavailable=0":        "at '/podDisruptionBudget/maxUnavailable'",
+		"extraEnv=X":                                  "at '/extraEnv': got string, want array",
+	} {
+		_, err := helm(t, "template", "khook", chart, "--set", set)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, and not %q", set, err, want)
+		}
+	}
+}
+
+// TestTheChartsRightsAreThoseThatTheCodeAsksFor compares them with what is generated from the markers beside
+// the code, with which all other tests run.
+func TestTheChartsRightsAreThoseThatTheCodeAsksFor(t *testing.T) {
+	text, err := os.ReadFile("../../config/rbac/role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, all := objects(t, string(text)), objects(t, render(t))
+	for _, pair := range [][2]*unstructured.Unstructured{
+		{named(t, code, "ClusterRole", "khook"), named(t, all, "ClusterRole", "khook")},
+		{named(t, code, "Role", "khook"), named(t, all, "Role", "khook-leader-election")},
+	} {
+		if diff := cmp.Diff(rights(t, pair[0]), rights(t, pair[1])); diff != "" {
+			t.Errorf("%s (-code +chart)\n%s", pair[1].GetName(), diff)
+		}
+	}
+}
+
+// rights are the single things that a role allows, ordered.
+func rights(t *testing.T, role *unstructured.Unstructured) []string {
+	t.Helper()
+	var r rbacv1.ClusterRole
+	text, err := json.Marshal(role.Object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, rule := range r.Rules {
+		for _, group := range rule.APIGroups {
+			for _, res := range rule.Resources {
+				for _, verb := range rule.Verbs {
+					found = append(found, fmt.Sprintf("%s %s/%s %v", verb, group, res, rule.ResourceNames))
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestForSomeNamespacesThereAreRolesOnly(t *testing.T) {
+	all := objects(t, render(t, "--set", "watchNamespaces={shop,pay},crds.install=false,admissionPolicy.enabled=false"))
+	in := map[string]int{}
+	for _, o := range all {
+		if o.GetNamespace() == "" {
+			t.Errorf("%s %s is in no namespace", o.GetKind(), o.GetName())
+		}
+		in[o.GetNamespace()+" "+o.GetKind()]++
+	}
+	for what, n := range map[string]int{"shop Role": 3, "pay Role": 3, "shop RoleBinding": 1, "pay RoleBinding": 1, "kagent Role": 1, "kagent Deployment": 1} {
+		if in[what] != n {
+			t.Errorf("%d %s, not %d", in[what], what, n)
+		}
+	}
+	config := flags(t, all)
+	if config["api-auth"] != "caller" || fmt.Sprint(config["namespaces"]) != "[shop pay]" {
+		t.Errorf("flags %v", config)
+	}
+}
+
+// flags are those that khook is given.
+func flags(t *testing.T, all []*unstructured.Unstructured) map[string]any {
+	t.Helper()
+	text, _, err := unstructured.NestedString(named(t, all, "ConfigMap", "khook-config").Object, "data", "khook.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := yaml.Unmarshal([]byte(text), &config); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// TestKhookUnderstandsItsFlags gives khook what the chart makes of most values: it gets as far as to look for a
+// cluster.
+func TestKhookUnderstandsItsFlags(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "khook")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/khook").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, args := range map[string][]string{
+		"defaults": nil, "everything": everything, "the original's values": {"-f", original}, "one namespace": {"--set", "watchNamespaces={shop}"},
+		"no metrics and no API": {"--set", "metrics.enabled=false,api.enabled=false"},
+		"the rest": {"--set", "cluster=prod,agentNamespaces={*},kagent.dialect=kagent-1.0,kagent.headers.X-Team=sre,maxCallsPerHour=7,retention=240h",
+			"--set", "config.pending-after=2m,config.api-pprof=true,config.api-rate-limit=12.5"},
+	} {
+		text, err := yaml.Marshal(flags(t, objects(t, render(t, args...))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "khook.yaml")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), program, "controller", "--config", file, "--kubeconfig", "/no/such/file").CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "find a cluster") {
+			t.Errorf("%s: %v, %s", name, err, out)
+		}
+	}
+}
+
+func TestAlertsAndDashboardComeWhole(t *testing.T) {
+	text, err := os.ReadFile(chart + "/files/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want map[string]any
+	if err := yaml.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	all := objects(t, render(t, everything...))
+	if diff := cmp.Diff(want["groups"], named(t, all, "PrometheusRule", "khook").Object["spec"].(map[string]any)["groups"]); diff != "" {
+		t.Errorf("alerts (-file +rendered)\n%s", diff)
+	}
+	less := render(t, append(everything, "--set", "metrics.prometheusRule.disabled={KhookOverBudget,KhookDown}")...)
+	if strings.Contains(less, "alert: KhookOverBudget") || strings.Contains(less, "alert: KhookDown") || !strings.Contains(less, "alert: KhookWatchDown") {
+		t.Error("the alerts that are turned off are there, or others are not")
+	}
+	board, _, _ := unstructured.NestedString(named(t, all, "ConfigMap", "khook-dashboard").Object, "data", "khook.json")
+	file, err := os.ReadFile(chart + "/files/dashboard.json")
+	if err != nil || strings.TrimSpace(board) != strings.TrimSpace(string(file)) || !json.Valid([]byte(board)) {
+		t.Errorf("the dashboard is not that of the file: %v", err)
+	}
+}
+
+func TestTheCRDIsThatOfTheCodeAndOutlivesAnUninstall(t *testing.T) {
+	crd := named(t, objects(t, render(t)), "CustomResourceDefinition", "hooks.kagent.dev")
+	if crd.GetAnnotations()["helm.sh/resource-policy"] != "keep" {
+		t.Error("helm uninstall removes the CRD, and with it all Hooks")
+	}
+	text, err := os.ReadFile("../../config/crd/kagent.dev_hooks.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := objects(t, string(text))[0]
+	if diff := cmp.Diff(want.Object["spec"], crd.Object["spec"]); diff != "" {
+		t.Errorf("(-code +chart)\n%s", diff)
+	}
+}

@@ -1,0 +1,86 @@
+package chart
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/kagent-dev/khook/internal/kubetest"
+)
+
+// operatorCRDs are the files of the resources that the Prometheus Operator brings.
+func operatorCRDs(t *testing.T) []string {
+	t.Helper()
+	const module = "github.com/prometheus-operator/prometheus-operator"
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-C", "../../tools/prometheus-operator", "-json", module).Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var found struct{ Dir string }
+	if err := json.Unmarshal(out, &found); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(found.Dir, "example", "prometheus-operator-crd")
+	return []string{filepath.Join(dir, "monitoring.coreos.com_servicemonitors.yaml"), filepath.Join(dir, "monitoring.coreos.com_prometheusrules.yaml")}
+}
+
+func TestTheAPIServerTakesAllThatIsRendered(t *testing.T) {
+	env, err := kubetest.Start("../../config/crd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(env.Stop)
+	if _, err := envtest.InstallCRDs(env.Config, envtest.CRDInstallOptions{Paths: operatorCRDs(t)}); err != nil {
+		t.Fatal(err)
+	}
+	clients, err := kubernetes.NewForConfig(env.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"kagent", "monitoring", "shop", "pay"} {
+		// The API server warns of Deployments whose Pods it would refuse.
+		ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pod-security.kubernetes.io/warn": "restricted"}}}
+		if _, err := clients.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kubectl := env.ControlPlane.KubeCtl()
+	for name, args := range map[string][]string{
+		"defaults": nil, "everything": everything, "the original's values": {"-f", original},
+		"namespaces": {"--set", "watchNamespaces={shop,pay}"}, "nothing kept": {"--set", "persistence.enabled=false,crds.keep=false"},
+		"each value": allExamples(t),
+	} {
+		t.Run(name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), kubectl.Path, append(kubectl.Opts, "apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-")...)
+			cmd.Stdin = strings.NewReader(render(t, args...))
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Run(); err != nil || strings.Contains(out.String(), "Warning") {
+				t.Errorf("%v\n%s", err, out.String())
+			}
+		})
+	}
+}
+
+// allExamples sets every value at once, as far as they go together.
+func allExamples(t *testing.T) []string {
+	t.Helper()
+	var args []string
+	for _, e := range examples {
+		if !e.alone {
+			args = append(args, "--set-json", e.value)
+		}
+	}
+	if len(args) < 100 {
+		t.Fatalf("only %d examples", len(args)/2)
+	}
+	return args
+}
