@@ -187,16 +187,14 @@ func (s *story) events() map[int64]string {
 		if err != nil {
 			return err
 		}
-		var list struct {
-			Items []struct {
-				ID                      int64
-				EventType, ResourceName string
-			}
+		var list []struct {
+			ID                      int64
+			EventType, ResourceName string
 		}
 		if err := json.Unmarshal([]byte(out), &list); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
-		for _, e := range list.Items {
+		for _, e := range list {
 			found[e.ID] = e.EventType + " " + e.ResourceName
 		}
 		return nil
