@@ -13,6 +13,7 @@ CLUSTER := go run -C test/cluster . --cwd $(CURDIR)
 tool_version = $(shell sed -n 's|^\(require \)\?\s*$(2) \(v[^ ]*\).*|\2|p' tools/$(1)/go.mod | head -1)
 CONTROLLER_GEN := $(BIN)/controller-gen-$(call tool_version,controller-gen,sigs.k8s.io/controller-tools)
 HELM           := $(BIN)/helm-$(call tool_version,helm,helm.sh/helm/v4)
+PROMTOOL       := $(BIN)/promtool-$(call tool_version,promtool,github.com/prometheus/prometheus)
 GOLANGCI_LINT  := $(BIN)/golangci-lint-$(call tool_version,golangci-lint,github.com/golangci/golangci-lint/v2)
 
 IMAGE_REPOSITORY ?= cr.kagent.dev/kagent-dev/khook/khook
@@ -53,13 +54,19 @@ bin/demo:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint test-go ## All checks that need no root: generated files, lint, unit and integration tests
+test: check-generate lint test-alerts test-go ## All checks that need no root: generated files, lint, unit and integration tests
 
 .PHONY: test-go
-test-go: cluster-assets ## Unit and integration tests, on a real API server
+test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
 	@test -n "$(RACE)" || echo 'no C compiler found: the tests run WITHOUT the race detector (install gcc to have it)' >&2
-	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m ./...
+	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m ./...
 	go test -C test/cluster ./...
+	go test -C tools/image ./...
+
+.PHONY: test-alerts
+test-alerts: $(PROMTOOL) ## Check the chart's alerts, and what they fire for
+	$(PROMTOOL) check rules charts/khook/files/alerts.yaml
+	cd test/chart && $(PROMTOOL) test rules alerts_test.yaml
 
 .PHONY: e2e
 e2e: bin/khook $(HELM) ## End-to-end tests: khook as a Pod on a real node (Linux, root), or on the cluster of KUBECONFIG
@@ -114,6 +121,7 @@ generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI docu
 	$(CONTROLLER_GEN) object crd:crdVersions=v1 paths=./api/... output:crd:artifacts:config=config/crd
 	cp config/crd/kagent.dev_hooks.yaml charts/khook/files/
 	$(CONTROLLER_GEN) rbac:roleName=khook paths=./cmd/... output:rbac:artifacts:config=config/rbac
+	go run -C tools/values .
 	go run ./cmd/khook openapi >docs/openapi.yaml.new && mv docs/openapi.yaml.new docs/openapi.yaml
 
 .PHONY: check-generate
@@ -131,6 +139,10 @@ $(CONTROLLER_GEN):
 $(HELM):
 	@echo "building helm, once: this takes a minute or two"
 	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/helm -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
+
+$(PROMTOOL):
+	@echo "building promtool, once: this takes a minute or two"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/promtool -tags remove_all_sd -trimpath -ldflags '-s -w' -o $@ github.com/prometheus/prometheus/cmd/promtool
 
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint, once: this takes a few minutes"
