@@ -52,7 +52,14 @@ func TestTheAPIServerTakesAllThatIsRendered(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	kubectl := env.ControlPlane.KubeCtl()
+	admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubectl, err := admin.Kubectl()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, args := range map[string][]string{
 		"defaults": nil, "everything": everything, "the original's values": {"-f", original},
 		"namespaces": {"--set", "watchNamespaces={shop,pay}"}, "nothing kept": {"--set", "persistence.enabled=false,crds.keep=false"},
