@@ -84,6 +84,29 @@ func TestTheImageRunsAsNobodyAndHasAnSBOM(t *testing.T) {
 	describes(t, sbom, inner.Manifests[0].Digest)
 }
 
+// TestTheArchiveHasNothingButTheImage: what else its index named would be unpacked by what loads it.
+func TestTheArchiveHasNothingButTheImage(t *testing.T) {
+	file, err := os.Open(filepath.Join(build(t, copied(t)), "khook-v1.2.3.oci.tar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for r := tar.NewReader(file); ; {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatalf("there is no index: %v", err)
+		}
+		if h.Name != "index.json" {
+			continue
+		}
+		var index v1.IndexManifest
+		if err := json.NewDecoder(r).Decode(&index); err != nil || len(index.Manifests) != 1 {
+			t.Errorf("%+v, %v", index, err)
+		}
+		return
+	}
+}
+
 func runsAsNobody(t *testing.T, image v1.Image) {
 	t.Helper()
 	config, err := image.ConfigFile()

@@ -33,12 +33,23 @@ func (o options) write(images []built) ([]named, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(part)
-	digests, err := o.layout(filepath.Join(part, "image"), images)
+	dir, base := filepath.Join(part, "image"), "khook-"+o.version
+	path, digests, err := o.layout(dir, images)
 	if err != nil {
 		return nil, err
 	}
-	base := "khook-" + o.version
-	if err := o.tar(filepath.Join(part, "image"), filepath.Join(part, base+".oci.tar")); err != nil {
+	// The tar has the image only: tools that load one unpack whatever its index names.
+	if err := o.tar(dir, filepath.Join(part, base+".oci.tar")); err != nil {
+		return nil, err
+	}
+	for _, b := range images {
+		found, err := appendSBOM(path, b)
+		if err != nil {
+			return nil, err
+		}
+		digests = append(digests, named{found.String(), b.platform.String()})
+	}
+	if err := readable(dir); err != nil {
 		return nil, err
 	}
 	for _, b := range images {
@@ -64,9 +75,18 @@ func (o options) write(images []built) ([]named, error) {
 
 func fileName(p v1.Platform) string { return strings.ReplaceAll(p.String(), "/", "-") }
 
-// layout writes an OCI layout: an index of the images, by name, and each image's SBOM as an
-// artifact whose subject is the image (a referrer, as of OCI 1.1).
-func (o options) layout(dir string, images []built) ([]named, error) {
+// readable lets everybody read the files of a folder.
+func readable(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		return os.Chmod(path, 0o644) //nolint:gosec // others may read it
+	})
+}
+
+// layout writes an OCI layout: an index of the images, by name.
+func (o options) layout(dir string, images []built) (layout.Path, []named, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, b := range images {
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: b.image, Descriptor: v1.Descriptor{Platform: &b.platform}})
@@ -74,30 +94,20 @@ func (o options) layout(dir string, images []built) ([]named, error) {
 	index = mutate.Annotations(index, o.labels()).(v1.ImageIndex) //nolint:forcetypeassert // it gives back what it is given
 	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"io.containerd.image.name":          o.repository + ":" + o.version,
 		"org.opencontainers.image.ref.name": o.version,
 	})); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	digest, err := index.Digest()
-	if err != nil {
-		return nil, err
-	}
-	digests := []named{{digest.String(), o.repository + ":" + o.version}}
-	for _, b := range images {
-		found, err := appendSBOM(path, b)
-		if err != nil {
-			return nil, err
-		}
-		digests = append(digests, named{found.String(), b.platform.String()})
-	}
-	return digests, nil
+	return path, []named{{digest.String(), o.repository + ":" + o.version}}, err
 }
 
-// appendSBOM adds the SBOM of an image, and returns the image's digest.
+// appendSBOM adds the SBOM of an image to the layout, as an artifact whose subject is the image (a
+// referrer, as of OCI 1.1), and returns the image's digest.
 func appendSBOM(path layout.Path, b built) (v1.Hash, error) {
 	subject, err := partial.Descriptor(b.image)
 	if err != nil {
