@@ -160,28 +160,26 @@ func (c *controllerCmd) policy() hook.Policy {
 	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow}
 }
 
-// clientQPS and clientBurst are how many requests khook sends to the API server, a second and at once.
-const (
-	clientQPS   = 50
-	clientBurst = 100
-)
-
-// restConfig finds the cluster: the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.
+// restConfig finds the cluster, and says how many requests khook sends to it, a second and at once.
 func restConfig(kubeconfig string) (*rest.Config, error) {
+	cfg, err := findCluster(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
+	}
+	cfg.QPS, cfg.Burst = 50, 100
+	return cfg, nil
+}
+
+// findCluster looks at the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.
+func findCluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" && os.Getenv("KUBECONFIG") == "" {
 		if cfg, err := rest.InClusterConfig(); err == nil {
-			cfg.QPS, cfg.Burst = clientQPS, clientBurst
 			return cfg, nil
 		}
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
-	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if err != nil {
-		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
-	}
-	cfg.QPS, cfg.Burst = clientQPS, clientBurst
-	return cfg, nil
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 }
 
 // newLog returns the log of all parts, client-go's included.

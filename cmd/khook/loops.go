@@ -101,8 +101,10 @@ func (p *pipeline) measureStore(ctx context.Context) {
 		m.diskFree.WithLabelValues().Set(float64(free))
 	}
 	if counts, err := p.store.Unfinished(ctx); err == nil {
-		for _, state := range []incident.DeliveryState{incident.Pending, incident.Calling, incident.Working, incident.InputRequired} {
-			m.unfinished.WithLabelValues(string(state)).Set(float64(counts[state]))
+		for _, state := range incident.DeliveryStates() {
+			if !state.Ended() {
+				m.unfinished.WithLabelValues(string(state)).Set(float64(counts[state]))
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -140,19 +141,12 @@ func asksFor(known map[string][]string, query string) error {
 	metricsql.VisitAll(parsed, func(e metricsql.Expr) {
 		switch e := e.(type) {
 		case *metricsql.MetricExpr:
-			err = firstError(err, metricExists(known, e))
+			err = cmp.Or(err, metricExists(known, e))
 		case *metricsql.AggrFuncExpr:
-			err = firstError(err, labelsExist(known, e, e.Modifier.Args))
+			err = cmp.Or(err, labelsExist(known, e, e.Modifier.Args))
 		}
 	})
 	return err
-}
-
-func firstError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 func metricExists(known map[string][]string, m *metricsql.MetricExpr) error {
@@ -183,7 +177,7 @@ func labelsExist(known map[string][]string, e metricsql.Expr, kept []string) (er
 		name := m.LabelFilterss[0][0].Value
 		for _, label := range kept {
 			if !slices.Contains(known[name], label) && !slices.Contains(ofTheTarget, label) {
-				err = firstError(err, fmt.Errorf("%s has no label %s", name, label))
+				err = cmp.Or(err, fmt.Errorf("%s has no label %s", name, label))
 			}
 		}
 	})

@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -33,8 +31,8 @@ const reviewTimeout = 5 * time.Second
 
 // callerAccess asks Kubernetes in the caller's own name.
 type callerAccess struct {
+	tokenAccess
 	client  *kubernetes.Clientset // without credentials of its own
-	tokens  authenticator.Request
 	answers *utilcache.LRUExpireCache
 }
 
@@ -56,21 +54,6 @@ func CallerAccess(cfg *rest.Config) (Access, error) {
 	a := &callerAccess{client: client, answers: utilcache.NewLRUExpireCache(maxAnswers)}
 	a.tokens = bearertoken.New(cache.New(authenticator.TokenFunc(a.whoIs), false, tokenTTL, 0))
 	return a, nil
-}
-
-// Authenticate implements Access.
-func (a *callerAccess) Authenticate(r *http.Request) (Caller, error) {
-	if r.Header.Get("Authorization") == "" {
-		return nil, ErrUnknownCaller
-	}
-	found, ok, err := a.tokens.AuthenticateRequest(r.Clone(r.Context()))
-	switch {
-	case ok && found != nil:
-		return found.User, nil
-	case err != nil && !errors.Is(err, ErrUnknownCaller) && notAsked(err):
-		return nil, err
-	}
-	return nil, ErrUnknownCaller
 }
 
 // whoIs asks whose token it is.

@@ -32,9 +32,12 @@ const (
 	denyTTL  = 5 * time.Second
 )
 
+// tokenAccess knows callers by their bearer tokens.
+type tokenAccess struct{ tokens authenticator.Request }
+
 // kubeAccess asks Kubernetes.
 type kubeAccess struct {
-	tokens authenticator.Request
+	tokenAccess
 	rights authorizer.Authorizer
 }
 
@@ -62,11 +65,11 @@ func KubernetesAccess(client kubernetes.Interface) (Access, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up the authorization: %w", err)
 	}
-	return &kubeAccess{tokens, rights}, nil
+	return &kubeAccess{tokenAccess{tokens}, rights}, nil
 }
 
 // Authenticate implements Access.
-func (a *kubeAccess) Authenticate(r *http.Request) (Caller, error) {
+func (a tokenAccess) Authenticate(r *http.Request) (Caller, error) {
 	if r.Header.Get("Authorization") == "" {
 		return nil, ErrUnknownCaller
 	}

@@ -2,9 +2,7 @@ package chart
 
 import (
 	"bytes"
-	"encoding/json"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -16,29 +14,17 @@ import (
 	"github.com/kagent-dev/khook/internal/kubetest"
 )
 
-// operatorCRDs are the files of the resources that the Prometheus Operator brings.
-func operatorCRDs(t *testing.T) []string {
-	t.Helper()
-	const module = "github.com/prometheus-operator/prometheus-operator"
-	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-C", "../../tools/prometheus-operator", "-json", module).Output()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var found struct{ Dir string }
-	if err := json.Unmarshal(out, &found); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(found.Dir, "example", "prometheus-operator-crd")
-	return []string{filepath.Join(dir, "monitoring.coreos.com_servicemonitors.yaml"), filepath.Join(dir, "monitoring.coreos.com_prometheusrules.yaml")}
-}
-
 func TestTheAPIServerTakesAllThatIsRendered(t *testing.T) {
 	env, err := kubetest.Start("../../config/crd")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(env.Stop)
-	if _, err := envtest.InstallCRDs(env.Config, envtest.CRDInstallOptions{Paths: operatorCRDs(t)}); err != nil {
+	crds, err := kubetest.OperatorCRDs(t.Context(), "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := envtest.InstallCRDs(env.Config, envtest.CRDInstallOptions{Paths: crds}); err != nil {
 		t.Fatal(err)
 	}
 	clients, err := kubernetes.NewForConfig(env.Config)

@@ -17,7 +17,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 )
@@ -39,14 +38,7 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	c := connect(t)
 	installCRD(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
-	if err := c.Create(t.Context(), ns); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = c.Delete(context.Background(), ns)
-		await(t, "the namespace is gone", func() error { return gone(context.Background(), c, ns) })
-	})
+	ns := namespace(t, c)
 	dir, address := t.TempDir(), "127.0.0.1:18482"
 	args := []string{"--api-auth", "none", "--api-bind-address", address}
 	kill := startKhook(t, dir, kagent.URL, args...)
@@ -61,7 +53,7 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	if _, err := chromedp.Run(page, chromedp.Navigate("http://"+address+"/api/v1/health")); err != nil {
 		t.Fatal(err)
 	}
-	if err := holds(page, fmt.Sprintf(follow, ns.Name)); err != nil {
+	if err := holds(page, fmt.Sprintf(follow, ns)); err != nil {
 		t.Fatal(err)
 	}
 	if err := holds(page, "window.logged = []; console.log = (...words) => logged.push(words.join(' ')); true"); err != nil {
@@ -73,7 +65,7 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	await(t, "the stream begins", func() error { return holds(page, "window.ready === true") })
 	crash := func(name string) {
 		t.Helper()
-		d := deployment(ns.Name, name, 1, corev1.PodSpec{Containers: []corev1.Container{container("sleep 1; exit 7")}})
+		d := deployment(ns, name, 1, corev1.PodSpec{Containers: []corev1.Container{container("sleep 1; exit 7")}})
 		if err := c.Create(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +77,7 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	crash("meanwhile")
 	startKhook(t, dir, kagent.URL, args...)
 	await(t, "the browser comes back and sees what happened meanwhile", func() error { return sees(page, "meanwhile-") })
-	sameAsTheHistory(t, page, "http://"+address+"/api/v1/events/"+ns.Name)
+	sameAsTheHistory(t, page, "http://"+address+"/api/v1/events/"+ns)
 }
 
 // snippet is the first one for browsers in docs/api.md.

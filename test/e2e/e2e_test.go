@@ -78,6 +78,21 @@ func connect(t *testing.T) client.WithWatch {
 	return c
 }
 
+// namespace makes one, which is gone at the test's end: a khook that starts later would take up what
+// failed in it.
+func namespace(t *testing.T, c client.Client) string {
+	t.Helper()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
+	if err := c.Create(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Delete(context.Background(), ns)
+		await(t, "the namespace "+ns.Name+" is gone", func() error { return gone(context.Background(), c, ns) })
+	})
+	return ns.Name
+}
+
 // installCRD makes the cluster know Hooks, for a khook that runs outside of it.
 func installCRD(t *testing.T) {
 	t.Helper()

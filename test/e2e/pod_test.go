@@ -3,11 +3,9 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +13,6 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -26,6 +23,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/kubetest"
 )
 
 // story is one test from the original khook's installation to the end of khook's.
@@ -81,7 +79,7 @@ func (s *story) withTheOriginal() string {
 	s.apply("", "../original/crd.yaml")
 	// As helm 3 does it, with which the original was installed; helm 4 keeps to it in upgrades.
 	s.helm("install", "khook", "../original/chart", "--server-side=false", "--wait", "--timeout", "2m")
-	ns := s.namespace()
+	ns := namespace(s.T, s.c)
 	await(s.T, "the Hooks of the original are taken", func() error {
 		out, err := exec.CommandContext(s.Context(), "kubectl", "apply", "-n", ns, "-f", "../original/hooks.yaml").CombinedOutput()
 		if err != nil {
@@ -90,19 +88,6 @@ func (s *story) withTheOriginal() string {
 		return nil
 	})
 	return ns
-}
-
-// namespace makes one, which is gone at the test's end: a khook that starts later would take up what
-// failed in it.
-func (r *release) namespace() string {
-	r.Helper()
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
-	r.must(r.c.Create(r.Context(), ns))
-	r.Cleanup(func() {
-		_ = r.c.Delete(context.Background(), ns)
-		await(r.T, "the namespace "+ns.Name+" is gone", func() error { return gone(context.Background(), r.c, ns) })
-	})
-	return ns.Name
 }
 
 func (s *story) hooksAreReady(ns string) {
@@ -124,7 +109,7 @@ func (s *story) hooksAreReady(ns string) {
 // fail makes a Hook about everything, and then what fails.
 func (s *story) fail() {
 	s.Helper()
-	s.shop = s.namespace()
+	s.shop = namespace(s.T, s.c)
 	s.hook = hookAboutAll(s.shop)
 	s.must(s.c.Create(s.Context(), s.hook))
 	s.seen = lookOn(s.T, s.c, s.shop)
@@ -314,16 +299,11 @@ func (s *story) installAgain() {
 // monitoringCRDs makes the cluster know what the Prometheus Operator brings.
 func monitoringCRDs(t *testing.T) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-C", "../../tools/prometheus-operator", "-json", "github.com/prometheus-operator/prometheus-operator").Output()
+	crds, err := kubetest.OperatorCRDs(t.Context(), "../..")
 	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+		t.Fatal(err)
 	}
-	var module struct{ Dir string }
-	if err := json.Unmarshal(out, &module); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for _, name := range []string{"servicemonitors", "prometheusrules"} {
-		file := filepath.Join(module.Dir, "example", "prometheus-operator-crd", "monitoring.coreos.com_"+name+".yaml")
+	for _, file := range crds {
 		if out, err := exec.CommandContext(t.Context(), "kubectl", "apply", "--server-side", "-f", file).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
