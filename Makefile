@@ -9,6 +9,13 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 LDFLAGS := -s -w -X main.version=$(VERSION)
 CLUSTER := go run -C test/cluster . --cwd $(CURDIR)
 
+# go.mod names the Go that everything is built with: an older one has known vulnerabilities. Where the
+# environment forbids another Go than the installed one, as build machines do, that is lifted here.
+ifneq (,$(filter local path local+path,$(shell go env GOTOOLCHAIN)))
+export GOTOOLCHAIN := auto
+$(info make: GOTOOLCHAIN is set to auto, so that $(shell sed -n 's/^toolchain //p' go.mod) or newer is used)
+endif
+
 # The tools live in Go modules of their own, and are built once per version.
 tool_version = $(shell sed -n 's|^\(require \)\?\s*$(2) \(v[^ ]*\).*|\2|p' tools/$(1)/go.mod | head -1)
 CONTROLLER_GEN := $(BIN)/controller-gen-$(call tool_version,controller-gen,sigs.k8s.io/controller-tools)

@@ -3,4 +3,6 @@ module github.com/kagent-dev/khook/tools/prometheus-operator
 
 go 1.26.0
 
+toolchain go1.26.11
+
 require github.com/prometheus-operator/prometheus-operator v0.85.0

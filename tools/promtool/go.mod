@@ -2,6 +2,8 @@ module github.com/kagent-dev/khook/tools/promtool
 
 go 1.26.7
 
+toolchain go1.26.11
+
 tool github.com/prometheus/prometheus/cmd/promtool
 
 require (

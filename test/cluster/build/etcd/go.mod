@@ -2,6 +2,8 @@ module github.com/kagent-dev/khook/test/cluster/build/etcd
 
 go 1.26.0
 
+toolchain go1.26.11
+
 tool go.etcd.io/etcd/server/v3
 
 require (

@@ -2,6 +2,8 @@ module github.com/kagent-dev/khook/test/cluster/build/kubelet
 
 go 1.26.0
 
+toolchain go1.26.11
+
 tool k8s.io/kubernetes/cmd/kubelet
 
 require (
