@@ -16,13 +16,30 @@ type Access interface {
 	// Authenticate returns who sent the request. The error is ErrUnknownCaller if the request does
 	// not prove it, another one if that could not be found out.
 	Authenticate(r *http.Request) (Caller, error)
-	// MayRead says whether the caller may list Hooks in a namespace, or in all if it is empty.
-	MayRead(ctx context.Context, c Caller, namespace string) (bool, error)
-	// MayUpdate says whether the caller may update a Hook.
-	MayUpdate(ctx context.Context, c Caller, hook incident.HookRef) (bool, error)
-	// MayGet says whether the caller may get a path that is no resource, such as /metrics.
-	MayGet(ctx context.Context, c Caller, path string) (bool, error)
+	// May says whether Kubernetes grants the caller a right. The error says that it could not be asked.
+	May(ctx context.Context, c Caller, r Right) (bool, error)
 }
+
+// Right is what a caller can be granted by a Role: a verb on the Hooks, or on what belongs to them, in a
+// namespace, or in all of them if Namespace is empty; or a verb on a path that is no resource.
+type Right struct {
+	Verb        string // such as list
+	Subresource string // of hooks.kagent.dev, such as deliveries; empty: the Hooks themselves
+	Namespace   string // empty: all
+	Name        string // of the Hook; empty: any
+	Path        string // such as /metrics; then the other fields but Verb are empty
+}
+
+// ReadHooks is the right to read what happened in a namespace, or in all if it is empty.
+func ReadHooks(namespace string) Right { return Right{Verb: "list", Namespace: namespace} }
+
+// UpdateHook is the right to change a Hook.
+func UpdateHook(hook incident.HookRef) Right {
+	return Right{Verb: "update", Namespace: hook.Namespace, Name: hook.Name}
+}
+
+// GetPath is the right to get a path that is no resource.
+func GetPath(path string) Right { return Right{Verb: "get", Path: path} }
 
 // Caller is who sent a request.
 type Caller interface{ GetName() string }
@@ -35,7 +52,7 @@ func (s *Server) allow(ctx context.Context, namespace string) error {
 	if s.cfg.Access == nil {
 		return nil
 	}
-	ok, err := s.cfg.Access.MayRead(ctx, callerOf(ctx), namespace)
+	ok, err := s.cfg.Access.May(ctx, callerOf(ctx), ReadHooks(namespace))
 	if err != nil {
 		return s.accessFailed(ctx, err)
 	}
@@ -47,7 +64,7 @@ func (s *Server) allow(ctx context.Context, namespace string) error {
 
 // MayRead says whether the caller of a request may read in a namespace, or in all if it is empty.
 func MayRead(ctx context.Context, a Access, namespace string) (bool, error) {
-	return a.MayRead(ctx, callerOf(ctx), namespace)
+	return a.May(ctx, callerOf(ctx), ReadHooks(namespace))
 }
 
 // allowChange returns an error unless the caller may update a Hook: who may change what a Hook asks for
@@ -56,7 +73,7 @@ func (s *Server) allowChange(ctx context.Context, hook incident.HookRef) error {
 	if s.cfg.Access == nil {
 		return nil
 	}
-	ok, err := s.cfg.Access.MayUpdate(ctx, callerOf(ctx), hook)
+	ok, err := s.cfg.Access.May(ctx, callerOf(ctx), UpdateHook(hook))
 	if err != nil {
 		return s.accessFailed(ctx, err)
 	}
@@ -80,11 +97,11 @@ func (s *Server) allowPath(ctx context.Context, path string, strict bool) error 
 		return nil
 	}
 	if !strict {
-		if ok, err := s.cfg.Access.MayRead(ctx, callerOf(ctx), ""); err != nil || ok {
+		if ok, err := s.cfg.Access.May(ctx, callerOf(ctx), ReadHooks("")); err != nil || ok {
 			return s.accessFailed(ctx, err)
 		}
 	}
-	ok, err := s.cfg.Access.MayGet(ctx, callerOf(ctx), path)
+	ok, err := s.cfg.Access.May(ctx, callerOf(ctx), GetPath(path))
 	if err != nil {
 		return s.accessFailed(ctx, err)
 	}

@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
-	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // maxAnswers bounds how many answers about rights are remembered.
@@ -80,37 +79,14 @@ func (a *callerAccess) review(ctx context.Context, group rest.Interface, resourc
 	return group.Post().Resource(resource).SetHeader("Authorization", "Bearer "+token).Body(review).Do(ctx).Into(review)
 }
 
-// MayRead implements Access.
-func (a *callerAccess) MayRead(ctx context.Context, c Caller, namespace string) (bool, error) {
-	return a.may(ctx, c, authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: hooks("list", namespace, "")})
-}
-
-// MayUpdate implements Access.
-func (a *callerAccess) MayUpdate(ctx context.Context, c Caller, hook incident.HookRef) (bool, error) {
-	return a.may(ctx, c, authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: hooks("update", hook.Namespace, hook.Name)})
-}
-
-// MayGet implements Access.
-func (a *callerAccess) MayGet(ctx context.Context, c Caller, path string) (bool, error) {
-	return a.may(ctx, c, authorizationv1.SelfSubjectAccessReviewSpec{
-		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: "get", Path: path},
-	})
-}
-
-func hooks(verb, namespace, name string) *authorizationv1.ResourceAttributes {
-	return &authorizationv1.ResourceAttributes{
-		Group: v1alpha2.SchemeGroupVersion.Group, Version: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks",
-		Verb: verb, Namespace: namespace, Name: name,
-	}
-}
-
-func (a *callerAccess) may(ctx context.Context, c Caller, spec authorizationv1.SelfSubjectAccessReviewSpec) (bool, error) {
-	token := c.(*caller).token                                                  //nolint:forcetypeassert // what Authenticate returned
-	key := [2]any{sha256.Sum256([]byte(token)), fmt.Sprintf("%+v", flat(spec))} // the token itself is not kept
+// May implements Access.
+func (a *callerAccess) May(ctx context.Context, c Caller, r Right) (bool, error) {
+	token := c.(*caller).token                        //nolint:forcetypeassert // what Authenticate returned
+	key := answerKey{sha256.Sum256([]byte(token)), r} // the token itself is not kept
 	if known, ok := a.answers.Get(key); ok {
 		return known.(bool), nil //nolint:forcetypeassert // as it was put there
 	}
-	review := authorizationv1.SelfSubjectAccessReview{Spec: spec}
+	review := authorizationv1.SelfSubjectAccessReview{Spec: reviewSpec(r)}
 	err := a.review(ctx, a.client.AuthorizationV1().RESTClient(), "selfsubjectaccessreviews", token, &review)
 	if apierrors.IsUnauthorized(err) { // it has ended since it was authenticated
 		return false, nil
@@ -126,10 +102,18 @@ func (a *callerAccess) may(ctx context.Context, c Caller, spec authorizationv1.S
 	return review.Status.Allowed, nil
 }
 
-// flat is what a review asks for, without pointers.
-func flat(spec authorizationv1.SelfSubjectAccessReviewSpec) any {
-	if spec.ResourceAttributes != nil {
-		return *spec.ResourceAttributes
+// answerKey is what a remembered answer is about.
+type answerKey struct {
+	token [sha256.Size]byte
+	right Right
+}
+
+func reviewSpec(r Right) authorizationv1.SelfSubjectAccessReviewSpec {
+	if r.Path != "" {
+		return authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: r.Verb, Path: r.Path}}
 	}
-	return *spec.NonResourceAttributes
+	return authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+		Group: v1alpha2.SchemeGroupVersion.Group, Version: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks", Subresource: r.Subresource,
+		Verb: r.Verb, Namespace: r.Namespace, Name: r.Name,
+	}}
 }

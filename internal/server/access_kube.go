@@ -21,7 +21,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
-	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // For how long Kubernetes' answers are taken to be still true: a right or a token that is taken away
@@ -94,30 +93,9 @@ func notAsked(err error) bool {
 	return errors.As(err, &transport) || errors.As(err, &refused) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
-// MayRead implements Access.
-func (a *kubeAccess) MayRead(ctx context.Context, c Caller, namespace string) (bool, error) {
-	return a.may(ctx, authorizer.AttributesRecord{
-		User: c.(user.Info), Verb: "list", Namespace: namespace, ResourceRequest: true, //nolint:forcetypeassert // what Authenticate returned
-		APIGroup: v1alpha2.SchemeGroupVersion.Group, APIVersion: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks",
-	})
-}
-
-// MayUpdate implements Access.
-func (a *kubeAccess) MayUpdate(ctx context.Context, c Caller, hook incident.HookRef) (bool, error) {
-	return a.may(ctx, authorizer.AttributesRecord{
-		User: c.(user.Info), Verb: "update", //nolint:forcetypeassert // what Authenticate returned
-		APIGroup: v1alpha2.SchemeGroupVersion.Group, APIVersion: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks",
-		Namespace: hook.Namespace, Name: hook.Name, ResourceRequest: true,
-	})
-}
-
-// MayGet implements Access.
-func (a *kubeAccess) MayGet(ctx context.Context, c Caller, path string) (bool, error) {
-	return a.may(ctx, authorizer.AttributesRecord{User: c.(user.Info), Verb: "get", Path: path}) //nolint:forcetypeassert // what Authenticate returned
-}
-
-func (a *kubeAccess) may(ctx context.Context, what authorizer.AttributesRecord) (bool, error) {
-	decision, _, err := a.rights.Authorize(ctx, what)
+// May implements Access.
+func (a *kubeAccess) May(ctx context.Context, c Caller, r Right) (bool, error) {
+	decision, _, err := a.rights.Authorize(ctx, attributes(c.(user.Info), r)) //nolint:forcetypeassert // what Authenticate returned
 	if decision == authorizer.DecisionAllow {
 		return true, nil
 	}
@@ -125,4 +103,14 @@ func (a *kubeAccess) may(ctx context.Context, what authorizer.AttributesRecord) 
 		return false, err
 	}
 	return false, nil
+}
+
+func attributes(who user.Info, r Right) authorizer.AttributesRecord {
+	if r.Path != "" {
+		return authorizer.AttributesRecord{User: who, Verb: r.Verb, Path: r.Path}
+	}
+	return authorizer.AttributesRecord{
+		User: who, Verb: r.Verb, Namespace: r.Namespace, Name: r.Name, ResourceRequest: true,
+		APIGroup: v1alpha2.SchemeGroupVersion.Group, APIVersion: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks", Subresource: r.Subresource,
+	}
 }

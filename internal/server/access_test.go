@@ -112,12 +112,12 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			here, err1 := a.MayRead(t.Context(), caller, shop)
-			there, err2 := a.MayRead(t.Context(), caller, "elsewhere")
-			all, err3 := a.MayRead(t.Context(), caller, "")
-			change, err4 := a.MayUpdate(t.Context(), caller, incident.HookRef{Namespace: shop, Name: "x"})
-			path, err5 := a.MayGet(t.Context(), caller, "/diagnostics")
-			open, err6 := a.MayGet(t.Context(), caller, "/version")
+			here, err1 := a.May(t.Context(), caller, ReadHooks(shop))
+			there, err2 := a.May(t.Context(), caller, ReadHooks("elsewhere"))
+			all, err3 := a.May(t.Context(), caller, ReadHooks(""))
+			change, err4 := a.May(t.Context(), caller, UpdateHook(incident.HookRef{Namespace: shop, Name: "x"}))
+			path, err5 := a.May(t.Context(), caller, GetPath("/diagnostics"))
+			open, err6 := a.May(t.Context(), caller, GetPath("/version"))
 			if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 				t.Fatal(err)
 			}

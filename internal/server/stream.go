@@ -228,7 +228,7 @@ func (st *session) mayStill(ctx context.Context) error {
 	caller, err := access.Authenticate(st.request)
 	if err == nil {
 		var ok bool
-		if ok, err = access.MayRead(ctx, caller, st.namespace); err == nil && !ok {
+		if ok, err = access.May(ctx, caller, ReadHooks(st.namespace)); err == nil && !ok {
 			return errNoRight
 		}
 	}

@@ -311,11 +311,9 @@ func (d *doorman) Authenticate(r *http.Request) (Caller, error) {
 	}
 	return name("ann"), nil
 }
-func (d *doorman) MayRead(context.Context, Caller, string) (bool, error) { return d.open.Load(), nil }
-func (d *doorman) MayUpdate(context.Context, Caller, incident.HookRef) (bool, error) {
-	return d.open.Load(), nil
+func (d *doorman) May(_ context.Context, _ Caller, r Right) (bool, error) {
+	return r.Path == "" && d.open.Load(), nil
 }
-func (d *doorman) MayGet(context.Context, Caller, string) (bool, error) { return false, nil }
 
 func TestTheTokenOfAWebSocketMayBeASubprotocol(t *testing.T) {
 	d := &doorman{}
