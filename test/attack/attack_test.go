@@ -89,7 +89,7 @@ func TestAttacks(t *testing.T) {
 func (s *site) suffer(t *testing.T, at attack, users *users) row {
 	s.revive(t)
 	r := row{attack: at, deaths: s.deaths.Load()}
-	s.bounds.forget(s.khook.pid())
+	s.forgetPeak()
 	before := users.tally()
 	fails := s.beginFailures(t)
 	a := s.attempt(t, at.run)
@@ -100,7 +100,7 @@ func (s *site) suffer(t *testing.T, at attack, users *users) row {
 	s.revive(t)
 	r.lag = fails.judge(t)
 	users.settle(t)
-	r.peak, r.cost, r.notes = s.khook.peak(), users.tally().since(before), a.notes
+	r.peak, r.cost, r.notes = s.peakMemory(), users.tally().since(before), a.notes
 	r.deaths = s.deaths.Load() - r.deaths
 	if r.deaths > 0 {
 		t.Errorf("khook died %d times: %s", r.deaths, s.lastDeath())

@@ -16,7 +16,7 @@ import (
 // attacker returns a client at the attackers' address.
 func attacker() *http.Client { return from(attackersAddress, true) }
 
-// each calls a function for 0 to n-1, so many at once, until the attack ends.
+// each calls a function for 0 to n-1, so many at once, until the attack ends or khook has.
 func (a *assault) each(n, atOnce int, do func(i int)) {
 	work := make(chan int)
 	var wait sync.WaitGroup
@@ -27,7 +27,7 @@ func (a *assault) each(n, atOnce int, do func(i int)) {
 			}
 		})
 	}
-	for i := 0; i < n && a.ctx.Err() == nil; i++ {
+	for i := 0; i < n && a.ctx.Err() == nil && a.khook.alive(); i++ {
 		work <- i
 	}
 	close(work)

@@ -55,6 +55,7 @@ type site struct {
 	mu    sync.Mutex
 	khook *khook
 	death string // of the last khook that died
+	peak  int64  // memory since forgetPeak, in bytes
 
 	failed atomic.Int64 // Pods, to name them
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -18,44 +19,55 @@ const memoryLimit = 512 << 20
 
 // bounds keep khook in its memory, by the best means that this machine has.
 type bounds struct {
-	means string // how, for the report
-	join  string // the file into which a process writes its ID to be bound; "" if there is no cgroup
-	env   []string
+	means  string // how, for the report
+	script string // begins the program that its arguments name within the bounds
+	env    []string
+	kill   bool // nothing but this package keeps the program from having more
 }
 
-// newBounds makes a cgroup, of version 2 or 1. Where it can't, Go is told the limit, and the resident
-// memory is held against it.
+// hierarchies are where cgroups are made. On a machine with both versions the controller of memory is in
+// version 1 alone.
+var hierarchies = []struct{ means, root, proof, limit, swap, noSwap string }{
+	{"a cgroup of version 2", "/sys/fs/cgroup", "cgroup.controllers", "memory.max", "memory.swap.max", "0"},
+	{"a cgroup of version 1", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", strconv.Itoa(memoryLimit)},
+}
+
+// newBounds makes a cgroup. Where it can't, Go is told the limit, and what takes more is killed.
 func newBounds(t *testing.T) *bounds {
-	name := fmt.Sprintf("khook-attack-%d", os.Getpid())
-	for _, version := range []struct{ name, root, limit, swap string }{
-		{"2", "/sys/fs/cgroup", "memory.max", "memory.swap.max"},
-		{"1", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"},
-	} {
-		dir := filepath.Join(version.root, name)
-		if os.Mkdir(dir, 0o755) != nil { //nolint:gosec // as the others there are
+	for _, h := range hierarchies {
+		dir := filepath.Join(h.root, fmt.Sprintf("khook-attack-%d", os.Getpid()))
+		if _, err := os.Stat(filepath.Join(h.root, h.proof)); err != nil || os.Mkdir(dir, 0o755) != nil { //nolint:gosec // as the others there are
 			continue
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
-		limit := []byte(strconv.Itoa(memoryLimit))
-		if os.WriteFile(filepath.Join(dir, version.limit), limit, 0o600) != nil {
-			_ = os.Remove(dir)
-			continue // the controller is not there
+		if set(filepath.Join(dir, h.limit), strconv.Itoa(memoryLimit)) != nil {
+			continue // it has no controller of memory
 		}
-		if version.name == "2" {
-			limit = []byte("0")
-		}
-		_ = os.WriteFile(filepath.Join(dir, version.swap), limit, 0o600) // there may be no swap to bound
-		return &bounds{means: "a cgroup of version " + version.name, join: filepath.Join(dir, "cgroup.procs")}
+		_ = set(filepath.Join(dir, h.swap), h.noSwap) // where swap is accounted for
+		return &bounds{means: h.means, script: "echo $$ >" + filepath.Join(dir, "cgroup.procs") + ` && exec "$0" "$@"`}
 	}
-	return &bounds{means: "GOMEMLIMIT, and a look at its resident memory", env: []string{"GOMEMLIMIT=" + strconv.Itoa(memoryLimit*3/4)}}
+	return &bounds{
+		means: "GOMEMLIMIT, and killed above that", env: []string{"GOMEMLIMIT=" + strconv.Itoa(memoryLimit*3/4)}, kill: true,
+		script: `ulimit -v 4194304; exec "$0" "$@"`, // KiB: so that it can't harm the machine before it is killed
+	}
 }
 
-// wrap returns the command line that begins a program within the bounds.
-func (b *bounds) wrap(program string, args []string) (string, []string) {
-	if b.join == "" {
-		return program, args
+// set writes a file that is there already, as all of a cgroup are.
+func set(file, value string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
 	}
-	return "/bin/sh", append([]string{"-c", `echo $$ >"$0" && exec "$@"`, b.join, program}, args...)
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
+}
+
+// command begins a program within the bounds.
+func (b *bounds) command(program string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/bin/sh", append([]string{"-c", b.script, program}, args...)...) //nolint:noctx // its process is ended by khook.stop
+	cmd.Env = append(os.Environ(), b.env...)
+	return cmd
 }
 
 // forget lets the peak of a process begin anew, where the kernel can.

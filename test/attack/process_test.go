@@ -26,7 +26,6 @@ type khook struct {
 	done                 chan struct{}
 	wanted               atomic.Bool // its end
 	up                   atomic.Bool // it was ready once
-	most                 atomic.Int64
 }
 
 // program is the khook that is attacked.
@@ -57,14 +56,12 @@ func (s *site) launch(dir string, args ...string) (*khook, error) {
 	if has("--trusted-proxies") { // so that addresses of the loopback tell clients apart, see address
 		all = append(all, "--trusted-proxies", "127.0.0.0/8")
 	}
-	name, line := s.bounds.wrap(program(), append(all, args...))
-	k.cmd = exec.Command(name, line...)
-	k.cmd.Env = append(os.Environ(), s.bounds.env...)
+	k.cmd = s.bounds.command(program(), append(all, args...)...)
 	k.cmd.Stdout, k.cmd.Stderr = k.log, k.log
 	if err := k.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start khook: %w", err)
 	}
-	go k.watch()
+	go s.watch(k)
 	go func() {
 		_ = k.cmd.Wait()
 		close(k.done)
@@ -77,8 +74,9 @@ func (s *site) launch(dir string, args ...string) (*khook, error) {
 
 func (k *khook) pid() int { return k.cmd.Process.Pid }
 
-// watch notes the most memory that the process had, until it ends.
-func (k *khook) watch() {
+// watch notes the most memory that a process has, until it ends, and ends it where nothing else keeps
+// the bounds.
+func (s *site) watch(k *khook) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -86,19 +84,38 @@ func (k *khook) watch() {
 		case <-k.done:
 			return
 		case <-tick.C:
-			if now, err := resident(k.pid()); err == nil {
-				k.most.Store(now)
-			}
+			s.weigh(k)
 		}
 	}
 }
 
-// peak is the most memory that the process had since bounds.forget, in bytes.
-func (k *khook) peak() int64 {
-	if now, err := resident(k.pid()); err == nil {
-		return now
+func (s *site) weigh(k *khook) {
+	now, err := resident(k.pid())
+	if err != nil {
+		return
 	}
-	return k.most.Load()
+	s.mu.Lock()
+	s.peak = max(s.peak, now)
+	s.mu.Unlock()
+	if s.bounds.kill && now > memoryLimit {
+		_ = k.cmd.Process.Kill()
+	}
+}
+
+// forgetPeak begins a new measurement of the most memory, where the kernel can.
+func (s *site) forgetPeak() {
+	s.bounds.forget(s.khook.pid())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peak = 0
+}
+
+// peakMemory is the most that a khook had since forgetPeak, in bytes.
+func (s *site) peakMemory() int64 {
+	s.weigh(s.khook)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peak
 }
 
 func (k *khook) alive() bool {
