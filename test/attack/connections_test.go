@@ -63,13 +63,13 @@ func stillOpen(conns []net.Conn) (n int) {
 // slowUploads shows that bodies under way are bounded in bytes: one token without rights can't fill the
 // memory with them.
 var slowUploads = attack{
-	name: "slow uploads", tried: "269 bodies of 1 MiB to /hooks/validate by one token without rights, each all but whole and then a byte a second",
+	name: "slow uploads", tried: "269 bodies of 1 MiB to /hooks/validate by one token without rights, each all but whole, then a byte a second, then whole at the same time",
 	run: func(a *assault) {
 		const uploads, size = 269, 1 << 20
 		var open swarm
 		defer open.close()
 		var cut atomic.Int64
-		body := "# " + strings.Repeat("a", size-4096)
+		body := "a:\n" + strings.Repeat("- a\n", (size-4096)/4) // of as many nodes as it can have
 		a.each(uploads, uploads, func(int) {
 			conn, err := a.dial()
 			if err != nil {
@@ -81,11 +81,17 @@ var slowUploads = attack{
 			_, err = io.WriteString(conn, a.head(http.MethodPost, "/hooks/validate", a.nobody, "Content-Type: application/yaml", "Content-Length: 1048576")+body)
 			for end := time.Now().Add(a.holding()); err == nil && time.Now().Before(end); {
 				pause(a.ctx, time.Second)
-				_, err = io.WriteString(conn, "a")
+				_, err = io.WriteString(conn, "#")
+			}
+			if err == nil {
+				_, err = io.WriteString(conn, strings.Repeat("#", 4096))
 			}
 			if err != nil {
 				cut.Add(1)
+				return
 			}
+			_ = conn.SetReadDeadline(time.Now().Add(answerLimit))
+			_, _ = conn.Read(make([]byte, 4096))
 		})
 		a.note("%d of %d uploads were cut off", cut.Load(), uploads)
 	},

@@ -5,6 +5,7 @@ package attack
 import (
 	"bytes"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -23,6 +24,9 @@ const (
 	tokenReviews  = "/tokenreviews"
 	accessReviews = "/subjectaccessreviews"
 )
+
+// silent is the log of proxies whose clients go when they like.
+var silent = log.New(io.Discard, "", 0)
 
 // gateway stands between khook and the API server, counts what khook asks, and can be slow.
 type gateway struct {
@@ -53,7 +57,7 @@ func newGateway(t *testing.T, user *rest.Config) *gateway {
 		to = &url.URL{Scheme: "https", Host: user.Host}
 	}
 	g := &gateway{}
-	proxy := &httputil.ReverseProxy{Transport: transport, FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	proxy := &httputil.ReverseProxy{Transport: transport, FlushInterval: -1, ErrorLog: silent, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
 	g.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		g.look(r)
 		if delay := time.Duration(g.delay.Load()); delay > 0 && strings.HasSuffix(r.URL.Path, tokenReviews) {

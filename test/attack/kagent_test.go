@@ -21,8 +21,8 @@ import (
 // kagent is a real A2A server, with agents among its own that answer more than anybody can take.
 type kagent struct {
 	url    string
-	meals  atomic.Int64 // answers of the gluttons that were sent whole
-	eaters atomic.Int64 // that are being sent
+	hungry atomic.Bool  // the gluttons answer as they do
+	meals  atomic.Int64 // answers of theirs that were sent whole
 	cards  atomic.Int64 // requests about agents whose name begins with unheard-of
 }
 
@@ -47,9 +47,9 @@ func newKagent(t *testing.T) *kagent {
 		t.Fatal(err)
 	}
 	k := &kagent{}
-	proxy := &httputil.ReverseProxy{FlushInterval: -1, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, ErrorLog: silent, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/"+glutton) {
+		if k.hungry.Load() && r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/"+glutton) {
 			k.feast(w, r)
 			return
 		}
@@ -74,8 +74,6 @@ func (k *kagent) feast(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no call", http.StatusBadRequest)
 		return
 	}
-	k.eaters.Add(1)
-	defer k.eaters.Add(-1)
 	w.Header().Set("Content-Type", "application/json")
 	head := fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"result":{"task":{"id":"t-1","contextId":"c-1","status":{"state":"TASK_STATE_COMPLETED"},"artifacts":[{"artifactId":"a-1","parts":[{"text":"a"}`, call.ID)
 	const part, end = `,{"text":"a"}`, `]}]}}}`

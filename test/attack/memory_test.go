@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -75,20 +74,26 @@ func (b *bounds) forget(pid int) {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0o600)
 }
 
-var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
-
 var errNoMemory = errors.New("the process has no memory: it has ended")
 
-// resident is the most memory that a process had, in bytes.
-func resident(pid int) (int64, error) {
+// resident is the most memory that a process had, with what it maps of its program, and what of it is
+// its own now; in bytes.
+func resident(pid int) (most, own int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	found := highWater.FindSubmatch(text)
-	if found == nil || strings.Contains(string(text), "State:\tZ") {
-		return 0, errNoMemory
+	kib := map[string]int64{}
+	for line := range strings.Lines(string(text)) {
+		var n int64
+		if name, value, ok := strings.Cut(line, ":"); ok {
+			if _, err := fmt.Sscanf(value, "%d kB", &n); err == nil {
+				kib[name] = n
+			}
+		}
 	}
-	kib, err := strconv.ParseInt(string(found[1]), 10, 64)
-	return kib << 10, err
+	if kib["VmHWM"] == 0 {
+		return 0, 0, errNoMemory
+	}
+	return kib["VmHWM"] << 10, kib["RssAnon"] << 10, nil
 }

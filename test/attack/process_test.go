@@ -90,14 +90,14 @@ func (s *site) watch(k *khook) {
 }
 
 func (s *site) weigh(k *khook) {
-	now, err := resident(k.pid())
+	most, own, err := resident(k.pid())
 	if err != nil {
 		return
 	}
 	s.mu.Lock()
-	s.peak = max(s.peak, now)
+	s.peak = max(s.peak, most)
 	s.mu.Unlock()
-	if s.bounds.kill && now > memoryLimit {
+	if s.bounds.kill && own > memoryLimit {
 		_ = k.cmd.Process.Kill()
 	}
 }
