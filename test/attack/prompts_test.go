@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -32,6 +32,7 @@ func bombs() map[string]string {
 		"pipeline": `{{print "a"` + strings.Repeat(` | replace "a" "aaaaaaaaaa"`, 10) + ` | len}}`,
 	}
 	all["untaken"] = `{{if eq .EventType "never"}}` + all["replace"] + `{{end}}`
+	all["later"] = `{{if eq .ResourceName "bombed"}}` + all["replace"] + `{{end}}`
 	all["default"] = `{{default "" (` + strings.Trim(all["replace"], "{}") + `)}}`
 	return all
 }
@@ -58,7 +59,8 @@ var promptBombsValidated = attack{
 }
 
 // promptBombsApplied shows that a hostile Hook in one namespace harms nobody: it is marked invalid, also
-// by a khook that starts when it is there already.
+// by a khook that starts when it is there already. One whose bomb goes off at an event only may be taken: then
+// the event is told in what fits.
 var promptBombsApplied = attack{
 	name: "prompt bombs, applied", tried: "the same as Hooks in one namespace; khook is started again while they are there, and a Pod fails there",
 	run: func(a *assault) {
@@ -67,26 +69,34 @@ var promptBombsApplied = attack{
 			h := &v1alpha2.Hook{ObjectMeta: metav1.ObjectMeta{Namespace: enemy, Name: "bomb-" + kind}, Spec: v1alpha2.HookSpec{
 				EventConfigurations: []v1alpha2.EventConfiguration{{EventType: podRestart, AgentId: &id, Prompt: prompt}}}}
 			a.create(a, h)
-			await(a, "the Hook with "+kind+" is marked invalid", func() error {
+			await(a, "khook has judged the Hook with "+kind, func() error {
 				if !a.khook.alive() {
 					a.Fatalf("khook died of %s", kind)
 				}
 				if err := a.client.Get(a.ctx, client.ObjectKeyFromObject(h), h); err != nil {
 					return err
 				}
-				if c := meta.FindStatusCondition(h.Status.Conditions, v1alpha2.ConditionReady); c == nil || c.Reason != v1alpha2.ReasonInvalidConfiguration {
-					return fmt.Errorf("its condition is %v", c)
-				}
-				return nil
+				return judged(h, kind != "untaken" && kind != "later")
 			})
 		}
 		a.restart(a)
-		if _, err := a.fail(a.ctx, enemy, "bombed", func(*corev1.Pod) {}); err != nil {
+		failed, err := a.fail(a.ctx, enemy, "bombed", nil)
+		if err != nil {
 			a.Fatal(err)
 		}
-		a.note("%d Hooks marked invalid, also after a start", len(bombs()))
+		a.recorded(a, enemy, map[string]time.Time{"bombed": failed})
+		a.note("%d Hooks, judged also after a start", len(bombs()))
 	},
 	undo: func(s *site) {
 		_ = s.client.DeleteAllOf(context.Background(), &v1alpha2.Hook{}, client.InNamespace(enemy))
 	},
+}
+
+// judged returns nil when khook has said whether it takes a Hook.
+func judged(h *v1alpha2.Hook, refused bool) error {
+	c := meta.FindStatusCondition(h.Status.Conditions, v1alpha2.ConditionReady)
+	if c == nil || refused && c.Reason != v1alpha2.ReasonInvalidConfiguration {
+		return fmt.Errorf("its condition is %v", c)
+	}
+	return nil
 }

@@ -97,10 +97,9 @@ type users struct {
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
 
-	mu sync.Mutex
-	t  tally
-	// round grows when each user has been served once since the last settle.
-	served map[string]int
+	mu     sync.Mutex
+	t      tally
+	served map[string]int // since the last settle, by who was
 }
 
 func newUsers(t *testing.T, s *site) *users {
@@ -131,6 +130,10 @@ func (u *users) settle(t testing.TB) {
 	u.mu.Lock()
 	clear(u.served)
 	u.mu.Unlock()
+	// What fails now is told by every stream that is served.
+	if _, err := u.site.fail(t.Context(), shop, fmt.Sprintf("told%d", u.site.failed.Add(1)), nil); err != nil {
+		t.Fatal(err)
+	}
 	const kinds = 8
 	err := poll(patience, func() error {
 		u.mu.Lock()
