@@ -3,6 +3,7 @@
 package attack
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -63,38 +64,52 @@ func stillOpen(conns []net.Conn) (n int) {
 // slowUploads shows that bodies under way are bounded in bytes: one token without rights can't fill the
 // memory with them.
 var slowUploads = attack{
-	name: "slow uploads", tried: "269 bodies of 1 MiB to /hooks/validate by one token without rights, each all but whole, then a byte a second, then whole at the same time",
+	name: "slow uploads", tried: "269 bodies of 1 MiB and 1,000 of 250 KiB (300 in the short form) to /hooks/validate by one token without rights, each all but whole, then a byte a second, then whole at the same time",
 	run: func(a *assault) {
-		const uploads, size = 269, 1 << 20
 		var open swarm
 		defer open.close()
 		var cut atomic.Int64
-		body := "a:\n" + strings.Repeat("- a\n", (size-4096)/4) // of as many nodes as it can have
-		a.each(uploads, uploads, func(int) {
+		const big = 269
+		n := big + a.size(300, 1000)
+		a.each(n, n, func(i int) {
+			size := 250 << 10
+			if i < big {
+				size = 1 << 20
+			}
 			conn, err := a.dial()
 			if err != nil {
 				cut.Add(1)
 				return
 			}
 			open.add(conn)
-			_ = conn.SetWriteDeadline(time.Now().Add(30 * time.Second))
-			_, err = io.WriteString(conn, a.head(http.MethodPost, "/hooks/validate", a.nobody, "Content-Type: application/yaml", "Content-Length: 1048576")+body)
-			for end := time.Now().Add(a.holding()); err == nil && time.Now().Before(end); {
-				pause(a.ctx, time.Second)
-				_, err = io.WriteString(conn, "#")
-			}
-			if err == nil {
-				_, err = io.WriteString(conn, strings.Repeat("#", 4096))
-			}
-			if err != nil {
+			if err := a.upload(conn, size); err != nil {
 				cut.Add(1)
-				return
 			}
-			_ = conn.SetReadDeadline(time.Now().Add(answerLimit))
-			_, _ = conn.Read(make([]byte, 4096))
 		})
-		a.note("%d of %d uploads were cut off", cut.Load(), uploads)
+		a.note("%d of %d uploads were cut off", cut.Load(), n)
 	},
+}
+
+// upload sends a manifest of so many bytes, slowly at its end, and waits for the answer.
+func (a *assault) upload(conn net.Conn, size int) error {
+	const end = 4096
+	head := a.head(http.MethodPost, "/hooks/validate", a.nobody, "Content-Type: application/yaml", fmt.Sprintf("Content-Length: %d", size))
+	body := "a:\n" + strings.Repeat("- a\n", (size-end)/4-1) // of as many nodes as it can have
+	_ = conn.SetWriteDeadline(time.Now().Add(answerLimit))
+	_, err := io.WriteString(conn, head+body)
+	sent := len(body)
+	for until := time.Now().Add(a.holding()); err == nil && time.Now().Before(until); sent++ {
+		pause(a.ctx, time.Second)
+		_, err = io.WriteString(conn, "#")
+	}
+	if err == nil {
+		_, err = io.WriteString(conn, strings.Repeat("#", size-sent))
+	}
+	if err == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(answerLimit))
+		_, err = conn.Read(make([]byte, end))
+	}
+	return err
 }
 
 // crowdOfStreams shows that streams are bounded in all and for each, by the memory that there is; half
