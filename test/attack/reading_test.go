@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -130,12 +129,12 @@ var readingWithoutToken = attack{
 	name: "reading without a token", tried: "every route of the OpenAPI document, the metrics' port and the health's",
 	run: func(a *assault) {
 		routes := a.routes()
-		for _, path := range routes {
-			code, _ := ask(a.ctx, attacker(), http.MethodGet, strings.TrimSuffix(a.base(), "/api/v1")+path, "", "")
-			if code != http.StatusUnauthorized && code != http.StatusMethodNotAllowed {
-				a.Errorf("GET %s without a token: %d", path, code)
+		for _, r := range routes {
+			if code, _ := ask(a.ctx, attacker(), r.method, strings.TrimSuffix(a.base(), "/api/v1")+r.path, "", ""); code != http.StatusUnauthorized {
+				a.Errorf("%s %s without a token: %d", r.method, r.path, code)
 			}
 		}
+		a.metricsNameNobody()
 		var health map[string]any
 		_, body := ask(a.ctx, attacker(), http.MethodGet, a.base()+"/health", "", "")
 		if err := json.Unmarshal([]byte(body), &health); err != nil || len(health) > 2 {
@@ -153,26 +152,46 @@ var readingWithoutToken = attack{
 	},
 }
 
-// routes are the paths of the OpenAPI document that need a token, with something in the place of each
+// metricsNameNobody scrapes a khook that watches two namespaces, as who reaches its port can.
+func (a *assault) metricsNameNobody() {
+	k, err := a.launch(a.TempDir(), "--namespaces", shop+","+pay)
+	if err != nil {
+		a.Fatal(err)
+	}
+	defer k.stop()
+	await(a, "the second khook is ready", k.ready)
+	_, body := ask(a.ctx, attacker(), http.MethodGet, "http://"+k.metrics+"/metrics", "", "")
+	for line := range strings.Lines(body) {
+		if strings.Contains(line, `"`+shop+`"`) || strings.Contains(line, `"`+pay+`"`) {
+			a.Errorf("the metrics tell everybody: %s", line)
+		}
+	}
+}
+
+type route struct{ method, path string }
+
+// routes are those of the OpenAPI document that need a token, with something in the place of each
 // parameter.
-func (a *assault) routes() []string {
+func (a *assault) routes() []route {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "openapi.yaml"))
 	if err != nil {
 		a.Fatal(err)
 	}
 	var doc struct {
-		Paths map[string]any `json:"paths"`
+		Paths map[string]map[string]any `json:"paths"`
 	}
 	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Paths) == 0 {
 		a.Fatalf("the OpenAPI document: %v", err)
 	}
-	var all []string
-	for path := range doc.Paths {
-		if !strings.HasSuffix(path, "/health") {
-			all = append(all, strings.NewReplacer("{namespace}", shop, "{name}", "shop", "{eventType}", podRestart, "{id}", "x").Replace(path))
+	fill := strings.NewReplacer("{namespace}", shop, "{name}", "shop", "{eventType}", podRestart, "{id}", "x")
+	var all []route
+	for path, methods := range doc.Paths {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+			if methods[strings.ToLower(method)] != nil && !strings.HasSuffix(path, "/health") {
+				all = append(all, route{method, fill.Replace(path)})
+			}
 		}
 	}
-	slices.Sort(all)
 	return all
 }
 
