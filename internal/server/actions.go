@@ -133,5 +133,5 @@ func (s *Server) act(ctx context.Context, id string, do func(a Actions, by strin
 }
 
 func (s *Server) standby() error {
-	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("this replica of khook does not lead, or not yet: try again, or ask the leader"), http.Header{"Retry-After": {"5"}})
+	return huma.ErrorWithHeaders(ofKind(standby, huma.Error503ServiceUnavailable("this replica of khook does not lead, or not yet: try again, or ask the leader")), http.Header{"Retry-After": {"5"}})
 }

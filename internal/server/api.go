@@ -42,6 +42,7 @@ func apiConfig(version string) huma.Config {
 
 // OpenAPI returns the document that describes the routes, as YAML and as JSON.
 func (s *Server) OpenAPI() (asYAML, asJSON []byte, err error) {
+	completeDocument(s.api.OpenAPI())
 	if asYAML, err = s.api.OpenAPI().YAML(); err != nil {
 		return nil, nil, err
 	}

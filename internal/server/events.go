@@ -91,7 +91,7 @@ func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) 
 		return none, err
 	}
 	q.Name, q.Workload, q.Status = f.ResourceName, f.Workload, incident.Status(f.Status)
-	q.From, q.To = f.StartTime, f.EndTime
+	q.From, q.To = f.StartTime.bound(), f.EndTime.bound()
 	q.Sort, q.Descending = orderOf(f.Sort)
 	p, err := f.page(q, len(q.Position(&incident.Event{})))
 	if err != nil {

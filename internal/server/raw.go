@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -105,11 +106,13 @@ func answerError(w http.ResponseWriter, err error) {
 	if inner, ok := err.(interface{ Unwrap() error }); ok {
 		err = inner.Unwrap()
 	}
-	status, details := http.StatusInternalServerError, []*huma.ErrorDetail(nil)
-	if model, ok := err.(*huma.ErrorModel); ok { //nolint:errorlint // as it was made
-		status, details = model.Status, model.Errors
+	model, ok := err.(*huma.ErrorModel) //nolint:errorlint // as it was made
+	if !ok {
+		writeProblem(w, http.StatusInternalServerError, err.Error())
+		return
 	}
-	writeProblem(w, status, err.Error(), details...)
+	kind := problemKind(strings.TrimPrefix(model.Type, problemDocs))
+	writeProblemOf(w, kind, model.Status, model.Detail, model.Errors...)
 }
 
 // registerPprof serves Go's profiles to those who may get /debug/pprof.

@@ -55,7 +55,7 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (Page[In
 	}
 	q := store.IncidentQuery{
 		Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
-		Workload: in.Workload, From: in.StartTime, To: in.EndTime, Descending: strings.HasPrefix(in.Sort, "-"),
+		Workload: in.Workload, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 	}
 	p, err := in.page(q, 2)
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[
 	}
 	q := store.DeliveryQuery{
 		Namespace: in.Namespace, Hook: in.Hook, State: incident.DeliveryState(in.State), Type: incident.EventType(in.EventType), Agent: agent,
-		Incident: in.Incident, From: in.StartTime, To: in.EndTime, Descending: strings.HasPrefix(in.Sort, "-"),
+		Incident: in.Incident, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 	}
 	p, err := in.page(q, 2)
 	if err != nil {
