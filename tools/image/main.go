@@ -2,7 +2,8 @@
 // each platform, puts the program into an image of its own (there is no base image), describes
 // what it is made of in an SBOM, and writes all as an OCI layout and as a tar of it.
 //
-// The same source and version give the same digests, wherever and whenever it runs.
+// The same source and version give the same digests, wherever and whenever it runs: it builds by
+// exactly the Go that khook's go.mod names.
 package main
 
 import (
@@ -28,6 +29,7 @@ type options struct {
 	revision   string // commit
 	repository string
 	platforms  []v1.Platform
+	toolchain  string    // the Go release that builds khook
 	when       time.Time // of everything in the image
 }
 
@@ -45,6 +47,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if o.toolchain, err = namedToolchain(ctx, o.source); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "image: khook is built by %s, as go.mod has it\n", o.toolchain)
 	images, err := o.images(ctx)
 	if err != nil {
 		return err
