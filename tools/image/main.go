@@ -4,6 +4,8 @@
 //
 // The same source and version give the same digests, wherever and whenever it runs: it builds by
 // exactly the Go that khook's go.mod names.
+//
+// "image sign" signs what was built, in cosign's form, and "image verify" checks that.
 package main
 
 import (
@@ -43,6 +45,14 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "sign":
+			return signAll(args[1:])
+		case "verify":
+			return verifyAll(args[1:])
+		}
+	}
 	o, err := parse(args)
 	if err != nil {
 		return err
