@@ -1,6 +1,6 @@
 // Command cosign judges by cosign's own code what tools/image signs. It is not the whole of cosign,
-// whose clients of clouds take minutes to build: it makes a key pair, and verifies the image of an
-// OCI layout against a public key.
+// with its clients of clouds and key stores: it makes a key pair, and verifies the image of an OCI
+// layout against a public key.
 //
 //	cosign generate-key-pair FOLDER    writes cosign.key, encrypted by COSIGN_PASSWORD, and cosign.pub
 //	cosign verify PUBLIC-KEY LAYOUT

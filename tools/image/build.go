@@ -67,7 +67,8 @@ func (o options) build(ctx context.Context, p v1.Platform) (built, error) {
 func (o options) compile(ctx context.Context, p v1.Platform, to string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X main.version="+o.version, "-o", to, "./cmd/khook")
 	cmd.Dir = o.source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOEXPERIMENT=", "GOTOOLCHAIN="+o.toolchain, "GOOS="+p.OS, "GOARCH="+p.Architecture)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS="+p.OS, "GOARCH="+p.Architecture,
+		"GOTOOLCHAIN="+o.toolchain, "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off")
 	if p.Variant != "" && p.Architecture == "arm" {
 		cmd.Env = append(cmd.Env, "GOARM="+p.Variant[1:])
 	}
