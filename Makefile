@@ -138,6 +138,10 @@ cluster-assets: ## Build etcd, kube-apiserver and so on, once
 node: ## Run a real Kubernetes with a node until Ctrl-C (Linux, root)
 	$(CLUSTER) up --node
 
+.PHONY: show-go
+show-go: ## Say which Go builds khook
+	@echo "go.mod names $(TOOLCHAIN), and $$(go env GOVERSION) is used (GOTOOLCHAIN=$$(go env GOTOOLCHAIN))"
+
 ##@ Package
 
 .PHONY: image

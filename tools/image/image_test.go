@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -43,7 +44,6 @@ func build(t *testing.T, source string) string {
 func TestTheSameSourceGivesTheSameImageWhereverItIs(t *testing.T) {
 	one := build(t, copied(t))
 	// Another machine, whose environment asks for another program.
-	t.Setenv("GOTOOLCHAIN", "auto")
 	t.Setenv("GOAMD64", "v3")
 	t.Setenv("GOFLAGS", "-gcflags=-N")
 	other := build(t, copied(t))
@@ -59,11 +59,12 @@ func TestTheSameSourceGivesTheSameImageWhereverItIs(t *testing.T) {
 	}
 }
 
-// TestTheImageRunsAsNobodyAndHasAnSBOM is built where the environment asks for the installed Go,
-// which may be an older one: the SBOM names that of go.mod all the same.
+// TestTheImageRunsAsNobodyAndHasAnSBOM builds where the environment asks for another Go, one that does
+// not even exist: it is built by that of go.mod all the same, which the SBOM names.
 func TestTheImageRunsAsNobodyAndHasAnSBOM(t *testing.T) {
-	t.Setenv("GOTOOLCHAIN", "local")
-	out := build(t, copied(t))
+	source := copied(t)
+	t.Setenv("GOTOOLCHAIN", "none-such")
+	out := build(t, source)
 	top, err := layout.ImageIndexFromPath(filepath.Join(out, "image"))
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +113,26 @@ func TestTheArchiveHasNothingButTheImage(t *testing.T) {
 			t.Errorf("%+v, %v", index, err)
 		}
 		return
+	}
+}
+
+func TestAProgramOfAnotherGoGetsIntoNoImage(t *testing.T) {
+	program, err := os.Executable() // by the Go of this test
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := builtBy(program, runtime.Version()); err != nil {
+		t.Error(err)
+	}
+	if err := builtBy(program, "go1.26.0"); err == nil || !strings.Contains(err.Error(), "go.mod names go1.26.0") {
+		t.Error(err)
+	}
+	none := t.TempDir()
+	if err := os.WriteFile(filepath.Join(none, "go.mod"), []byte("module m\n\ngo 1.26.0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := namedToolchain(t.Context(), none); err == nil || !strings.Contains(err.Error(), "toolchain go1") {
+		t.Errorf("a go.mod that names no Go: %v", err)
 	}
 }
 

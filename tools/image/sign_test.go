@@ -113,6 +113,28 @@ func signedByPlainKey(t *testing.T) (dir, public string) {
 	return dir, public
 }
 
+// TestOpensslVerifiesASignedFile does what docs/install.md tells users to do.
+func TestOpensslVerifiesASignedFile(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("there is no openssl")
+	}
+	dir, public := signedByPlainKey(t)
+	check := func() ([]byte, error) {
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", `base64 -d khook-1.2.3.tgz.sig >signature && openssl dgst -sha256 -verify "$0" -signature signature khook-1.2.3.tgz`, public)
+		cmd.Dir = dir
+		return cmd.CombinedOutput()
+	}
+	if out, err := check(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "khook-1.2.3.tgz"), []byte("other"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := check(); err == nil {
+		t.Errorf("openssl takes another file: %s", out)
+	}
+}
+
 func TestWhatWasChangedAfterItWasSignedIsFound(t *testing.T) {
 	for what, change := range map[string]func(dir string) error{
 		"the chart": func(dir string) error {

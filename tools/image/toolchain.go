@@ -5,6 +5,7 @@ import (
 	"debug/buildinfo"
 	"encoding/json"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -12,7 +13,7 @@ import (
 // namedToolchain is the Go release that the go.mod of a folder names, such as "go1.26.11".
 func namedToolchain(ctx context.Context, source string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "edit", "-json")
-	cmd.Dir = source
+	cmd.Dir, cmd.Env = source, append(os.Environ(), "GOTOOLCHAIN=local") // any Go reads a go.mod
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("read go.mod in %s: %w", source, err)
