@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	goruntime "runtime"
 	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -44,6 +45,7 @@ func (c *controllerCmd) Run(ctx context.Context, io streams) error {
 	log := newLog(io, level, format)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	warnOfOldGo(log, goruntime.Version())
 	limitMemory(log)
 	cfg, err := restConfig(c.Kubeconfig)
 	if err != nil {
