@@ -65,7 +65,10 @@ var functions = map[string]*function{
 		return a[1]
 	}},
 	"truncate": {takes: []kinds{integerKind, textKind}, yields: textKind, makes: true, call: func(r *rendering, a []value) value {
-		n, _ := a[0].data.(int)
+		n, ok := a[0].data.(int)
+		if !ok { // a variable that is a number on other events
+			return a[1]
+		}
 		return value{r.keep(cut(a[1].text(), n)), a[1].cluster}
 	}},
 	"len": {takes: []kinds{textKind}, yields: integerKind, call: func(_ *rendering, a []value) value {

@@ -56,6 +56,23 @@ func (p Policy) allows(hookNamespace string, agent incident.AgentRef) bool {
 		slices.Contains(p.AgentNamespaces, agent.Namespace) || slices.Contains(p.AgentNamespaces, "*")
 }
 
+// whyMarked says what becomes of a wish for plain values that the operator does not grant. The Hook
+// is called for all the same: to lose a call would be worse than the marks in its prompt, and to leave
+// the marks out would be what the operator did not allow.
+const whyMarked = "the operator does not allow plain values, so what the cluster says stays marked in the prompt: " +
+	"remove this, or let the operator set --allow-plain-values"
+
+// stillMarked returns the fields of a Hook that ask for plain values in vain.
+func (p Policy) stillMarked(h *v1alpha2.Hook) []string {
+	var fields []string
+	for i := range h.Spec.EventConfigurations {
+		if h.Spec.EventConfigurations[i].PlainValues && !p.PlainValues {
+			fields = append(fields, fmt.Sprintf("spec.eventConfigurations[%d].plainValues", i))
+		}
+	}
+	return fields
+}
+
 // Config is one compiled event configuration of a Hook.
 type Config struct {
 	Hook        incident.HookRef

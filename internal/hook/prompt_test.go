@@ -218,16 +218,14 @@ func drawFacts(t *rapid.T) Facts {
 func TestEveryPromptThatCompilesRendersForEveryEventWithinItsBounds(t *testing.T) {
 	compiled := 0
 	rapid.Check(t, func(t *rapid.T) {
-		text, facts := drawTemplate(t), drawFacts(t)
-		holds(t, text, facts, &compiled)
+		for range 10 { // few of them compile
+			holds(t, drawTemplate(t), drawFacts(t), &compiled)
+		}
 	})
-	t.Log(compiled, mostAllocated)
-	if compiled < 5 {
+	if compiled < 100 {
 		t.Errorf("only %d prompts compiled", compiled)
 	}
 }
-
-var mostAllocated uint64
 
 // holds checks what is promised of every text that is given as a prompt.
 func holds(t interface {
@@ -246,11 +244,9 @@ func holds(t interface {
 		t.Errorf("the error has %d bytes", len(err.Error()))
 	}
 	runtime.ReadMemStats(&after)
-	if took := after.TotalAlloc - before.TotalAlloc; max(took, mostAllocated) > maxAllocated {
-		mostAllocated = max(took, mostAllocated)
+	if took := after.TotalAlloc - before.TotalAlloc; took > maxAllocated {
 		t.Errorf("%d bytes allocated for %.200q", took, text)
 	}
-	mostAllocated = max(mostAllocated, after.TotalAlloc-before.TotalAlloc)
 	if len(got) > incident.MaxPrompt {
 		t.Errorf("%d bytes of %.200q", len(got), text)
 	}
@@ -268,21 +264,21 @@ func holds(t interface {
 func TestNoTextOfTheClusterIsPrintedWithoutMarks(t *testing.T) {
 	seen := 0
 	rapid.Check(t, func(t *rapid.T) {
-		p, err := ParsePrompt(drawTemplate(t))
-		if err != nil {
-			return
-		}
-		got := p.Render(hostile("ж ⟧ Жж ⟦ ж"))
-		left := instructions(got)
-		if strings.ContainsAny(left, "жЖ"+markOpen+markClose) {
-			t.Errorf("outside of marks: %q", left)
-		}
-		if strings.Contains(got, "ж") {
-			seen++
+		for range 20 {
+			p, err := ParsePrompt(drawTemplate(t))
+			if err != nil {
+				continue
+			}
+			got := p.Render(hostile("ж ⟧ Жж ⟦ ж"))
+			if left := instructions(got); strings.ContainsAny(left, "жЖ"+markOpen+markClose) {
+				t.Errorf("outside of marks: %q", left)
+			}
+			if strings.Contains(got, "ж") {
+				seen++
+			}
 		}
 	})
-	t.Log(seen)
-	if seen < 5 {
+	if seen < 30 {
 		t.Errorf("only %d prompts showed a text of the cluster", seen)
 	}
 }
@@ -292,29 +288,35 @@ func TestNoTextOfTheClusterIsPrintedWithoutMarks(t *testing.T) {
 func TestPromptsMeanWhatGoTemplatesMean(t *testing.T) {
 	compared := 0
 	rapid.Check(t, func(t *rapid.T) {
-		text, facts := drawTemplate(t), drawFacts(t)
-		p, err := ParsePrompt(text)
-		if err != nil {
-			return
-		}
-		p = p.withPlainValues()
-		r := p.run(variables(facts))
-		if r.over || r.ended() {
-			return
-		}
-		var want strings.Builder
-		if err := template.Must(template.New("prompt").Funcs(goFunctions).Parse(text)).Execute(&want, variables(facts)); err != nil {
-			return
-		}
-		compared++
-		if got := r.text(); got != want.String() {
-			t.Errorf("%s\ngot  %.300q\nwant %.300q", text, got, want.String())
+		for range 10 {
+			if comparesWithGo(t, drawTemplate(t), drawFacts(t)) {
+				compared++
+			}
 		}
 	})
-	t.Log(compared)
-	if compared < 10 {
+	if compared < 100 {
 		t.Errorf("only %d prompts compared", compared)
 	}
+}
+
+// comparesWithGo says whether there was something to compare.
+func comparesWithGo(t *rapid.T, text string, facts Facts) bool {
+	p, err := ParsePrompt(text)
+	if err != nil {
+		return false
+	}
+	r := p.withPlainValues().run(variables(facts))
+	if r.over || r.ended() {
+		return false
+	}
+	var want strings.Builder
+	if err := template.Must(template.New("prompt").Funcs(goFunctions).Parse(text)).Execute(&want, variables(facts)); err != nil {
+		return false
+	}
+	if got := r.text(); got != want.String() {
+		t.Errorf("%s\ngot  %.300q\nwant %.300q", text, got, want.String())
+	}
+	return true
 }
 
 func TestFormatsMeanWhatFmtMeans(t *testing.T) {
