@@ -396,21 +396,22 @@ func hugeTexts() map[string]string {
 	}
 	quoted := func(prompt string) string { text, _ := json.Marshal(prompt); return string(text) }
 	return map[string]string{
-		"empty lists":     fill(head+"  a: [", "[],", "[]]\n"),
-		"numbers":         fill(head+"  a: [", "1,", "1]\n"),
-		"empty maps":      fill(head+"  a: [", "{},", "{}]\n"),
-		"keys":            fill(head+"  a: {", "a: 1,", "b: 1}\n"),
-		"deep":            fill(head+"  a: ", "[", "\n"),
-		"JSON numbers":    fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, "1,", "1]}}"),
-		"JSON maps":       fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, `{"":{}},`, "1]}}"),
-		"aliases":         fill(head+"  a: &a [1,1,1,1,1,1,1,1]\n  b: [", "*a,", "*a]\n"),
-		"documents":       fill("", "---\na: 1\n", ""),
-		"bombs":           configs(quoted(bombs()["in a branch"])),
-		"long prompts":    configs(quoted(strings.Repeat("{{.EventMessage | quote}}", 390))),
-		"braces":          configs(quoted("{{" + strings.Repeat("(", 9_900))),
-		"conditions":      configs(quoted(strings.Repeat("{{if .Count}}", 760))),
-		"match":           configs(`x, match: "` + matchBombs["fewer doubling types"].text + `"`),
-		"match that ends": configs(`x, match: "` + matchBombs["large pattern"].text + `"`),
+		"empty lists":       fill(head+"  a: [", "[],", "[]]\n"),
+		"numbers":           fill(head+"  a: [", "1,", "1]\n"),
+		"empty maps":        fill(head+"  a: [", "{},", "{}]\n"),
+		"keys":              fill(head+"  a: {", "a: 1,", "b: 1}\n"),
+		"deep":              fill(head+"  a: ", "[", "\n"),
+		"JSON numbers":      fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, "1,", "1]}}"),
+		"JSON maps":         fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, `{"":{}},`, "1]}}"),
+		"aliases":           fill(head+"  a: &a [1,1,1,1,1,1,1,1]\n  b: [", "*a,", "*a]\n"),
+		"documents":         fill("", "---\na: 1\n", ""),
+		"bombs":             configs(quoted(bombs()["in a branch"])),
+		"long prompts":      configs(quoted(strings.Repeat("{{.EventMessage | quote}}", 390))),
+		"prompts that grow": configs(quoted(`{{$x := "` + strings.Repeat("a", 99) + `"}}` + strings.Repeat("{{$x = print $x $x}}", 8) + "{{$x}}")),
+		"braces":            configs(quoted("{{" + strings.Repeat("(", 9_900))),
+		"conditions":        configs(quoted(strings.Repeat("{{if .Count}}", 760))),
+		"match":             configs(`x, match: "` + matchBombs["fewer doubling types"].text + `"`),
+		"match that ends":   configs(`x, match: "` + matchBombs["large pattern"].text + `"`),
 	}
 }
 
