@@ -15,9 +15,9 @@ import (
 
 // Bounds of what a match expression may need.
 const (
-	// costOfByte is what a byte costs of a text that a function makes, of celCost. CEL itself counts a
-	// call of replace, join or format as one, however long the result is, so that a chain of forty
-	// replacements takes all memory.
+	// costOfByte is what a byte costs of a text that a function makes, of celCost, where CEL's library
+	// has no cost of its own for that. It counts a call of format by its format only: a chain of
+	// eighteen takes all memory.
 	costOfByte = 4
 	// maxPattern bounds the instructions of a regular expression, and with them the work of matching a
 	// message: x{1000} has a thousand.
@@ -26,7 +26,7 @@ const (
 	maxMaps    = 4  // written in the expression
 )
 
-// madeText counts the texts that functions make.
+// madeText is an interpreter.ActualCostEstimator that counts the texts that functions make.
 type madeText struct{}
 
 // CallCost is what a call costs; nil leaves it to CEL.
