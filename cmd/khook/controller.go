@@ -159,7 +159,7 @@ func hooksKnown(mgr ctrl.Manager) error {
 }
 
 func (c *controllerCmd) policy() hook.Policy {
-	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow}
+	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow, PlainValues: c.AllowPlainValues}
 }
 
 // restConfig finds the cluster, and says how many requests khook sends to it, a second and at once.

@@ -88,6 +88,7 @@ type controllerCmd struct {
 	KagentHeaders    map[string]string `name:"kagent-header" help:"Further header of each request to kagent; may be repeated." group:"Agents" placeholder:"NAME=VALUE"`
 	KagentDialect    string            `name:"kagent-dialect" help:"Dialect of kagent; found out per agent if empty." group:"Agents"`
 	AgentNamespaces  []string          `help:"Namespaces whose agents every Hook may call, beside those of its own namespace; * for all." default:"kagent" env:"KHOOK_AGENT_NAMESPACES" group:"Agents" placeholder:"NS,..."`
+	AllowPlainValues bool              `help:"Let Hooks ask (plainValues) for prompts in which what the cluster says is not marked as data, so that an agent may take a message that somebody wrote for an instruction." env:"KHOOK_ALLOW_PLAIN_VALUES" group:"Agents"`
 	AgentConcurrency int               `help:"Tasks of one agent at the same time." default:"5" group:"Agents"`
 	AgentCheckEvery  time.Duration     `help:"How often the agents that Hooks name are looked for." default:"1m" group:"Agents"`
 	VerifyWindow     time.Duration     `help:"How long the cluster is watched for recovery after an agent finished." default:"10m" group:"Agents"`

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -380,4 +381,52 @@ func FuzzValidate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		bounded(t, text, Validate(t.Context(), text, ValidateOptions{Policy: policy}))
 	})
+}
+
+// hugeTexts are texts of 256 KiB, each made of what takes the most memory in its own way.
+func hugeTexts() map[string]string {
+	fill := func(before, piece, after string) string {
+		return before + strings.Repeat(piece, (256<<10-len(before)-len(after))/len(piece)) + after
+	}
+	head := "apiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a}\nspec:\n"
+	configs := func(prompt string) string {
+		one := "  - {eventType: oom-kill, agentId: kagent/medic, prompt: " + prompt + "}\n"
+		hook := head + "  eventConfigurations:\n" + strings.Repeat(one, max(1, min(maxConfigs, 12_000/len(one)))) + "---\n"
+		return fill("", hook, "")
+	}
+	quoted := func(prompt string) string { text, _ := json.Marshal(prompt); return string(text) }
+	return map[string]string{
+		"empty lists":       fill(head+"  a: [", "[],", "[]]\n"),
+		"numbers":           fill(head+"  a: [", "1,", "1]\n"),
+		"empty maps":        fill(head+"  a: [", "{},", "{}]\n"),
+		"keys":              fill(head+"  a: {", "a: 1,", "b: 1}\n"),
+		"deep":              fill(head+"  a: ", "[", "\n"),
+		"JSON numbers":      fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, "1,", "1]}}"),
+		"JSON maps":         fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, `{"":{}},`, "1]}}"),
+		"aliases":           fill(head+"  a: &a [1,1,1,1,1,1,1,1]\n  b: [", "*a,", "*a]\n"),
+		"documents":         fill("", "---\na: 1\n", ""),
+		"bombs":             configs(quoted(bombs()["in a branch"])),
+		"long prompts":      configs(quoted(strings.Repeat("{{.EventMessage | quote}}", 390))),
+		"prompts that grow": configs(quoted(`{{$x := "` + strings.Repeat("a", 99) + `"}}` + strings.Repeat("{{$x = print $x $x}}", 8) + "{{$x}}")),
+		"braces":            configs(quoted("{{" + strings.Repeat("(", 9_900))),
+		"conditions":        configs(quoted(strings.Repeat("{{if .Count}}", 760))),
+		"match":             configs(`x, match: "` + matchBombs["fewer doubling types"].text + `"`),
+		"match that ends":   configs(`x, match: "` + matchBombs["large pattern"].text + `"`),
+	}
+}
+
+func TestValidateNeedsBoundedMemoryForAnyText(t *testing.T) {
+	if _, err := hookSchema(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range hugeTexts() {
+		t.Run(name, func(t *testing.T) {
+			var report Report
+			took := allocated(t, func() { report = Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy}) })
+			answer, err := json.Marshal(report)
+			if took > 256<<20 || err != nil || len(answer) > 1<<20 {
+				t.Errorf("%d MiB allocated for %d KiB of text, answer of %d KiB, %v", took>>20, len(text)>>10, len(answer)>>10, err)
+			}
+		})
+	}
 }
