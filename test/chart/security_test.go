@@ -134,6 +134,19 @@ func TestValuesOfTLSThatContradictEachOtherAreRefused(t *testing.T) {
 	}
 }
 
+func TestTheCertificateIsForTheServiceAndTheAllowedHosts(t *testing.T) {
+	want := []any{"khook", "khook.kagent", "khook.kagent.svc", "khook.kagent.svc.cluster.local", "khook.example.com"}
+	args := []string{"--set", "api.allowedHosts={khook.example.com}", "--set"}
+	own := flags(t, objects(t, render(t, append(args, "api.tls.mode=self-signed")...)))["tls-names"]
+	if diff := cmp.Diff(any(want), own); diff != "" {
+		t.Errorf("khook's own (-want +got)\n%s", diff)
+	}
+	managed, _, _ := unstructured.NestedSlice(named(t, objects(t, render(t, append(args, "api.tls.mode=cert-manager")...)), "Certificate", "khook").Object, "spec", "dnsNames")
+	if diff := cmp.Diff(want, managed); diff != "" {
+		t.Errorf("cert-manager's (-want +got)\n%s", diff)
+	}
+}
+
 // TestPrometheusIsToldHowToAskTheSecurePort: with a token, and with the authority by which it checks whom it sends it to.
 func TestPrometheusIsToldHowToAskTheSecurePort(t *testing.T) {
 	const server = "khook.kagent.svc"
@@ -163,6 +176,18 @@ func TestPrometheusIsToldHowToAskTheSecurePort(t *testing.T) {
 			t.Errorf("%s: authorization %v", name, got["authorization"])
 		}
 	}
+}
+
+// TestKhookLearnsTheNameOfItsService: under that name, too, callers reach it.
+func TestKhookLearnsTheNameOfItsService(t *testing.T) {
+	all := objects(t, render(t, "--set", "fullnameOverride=watcher"))
+	for _, e := range into[appsv1.Deployment](t, named(t, all, "Deployment", "watcher")).Spec.Template.Spec.Containers[0].Env {
+		if e.Name == "KHOOK_SERVICE_NAME" {
+			named(t, all, "Service", e.Value)
+			return
+		}
+	}
+	t.Error("KHOOK_SERVICE_NAME is not set")
 }
 
 func TestWithoutTheAPITheSecureMetricsPortCanStillAskWhoScrapes(t *testing.T) {

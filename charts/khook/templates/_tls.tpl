@@ -51,6 +51,9 @@
 - {{ $name }}.{{ include "khook.namespace" . }}
 - {{ include "khook.serviceHost" . }}
 - {{ include "khook.serviceHost" . }}.cluster.local
+{{- range .Values.api.allowedHosts }}
+- {{ . }}
+{{- end }}
 {{- end -}}
 
 {{/* The flags of khook controller about TLS. */}}
