@@ -232,6 +232,7 @@ func TestKhookUnderstandsItsFlags(t *testing.T) {
 		"secure metrics only": {"--set", "api.enabled=false,metrics.secure=true"}, "secure metrics by cert-manager": {"--set", "metrics.secure=true,api.tls.mode=cert-manager"},
 		"the rest": {"--set", "cluster=prod,agentNamespaces={*},kagent.dialect=kagent-1.0,kagent.headers.X-Team=sre,maxCallsPerHour=7,retention=240h",
 			"--set", "config.pending-after=2m,config.api-pprof=true,config.api-rate-limit=12.5"},
+		"who may call, and how": {"--set", "api.audiences={khook,https://kubernetes.default.svc},api.allowedHosts={khook.example.com},api.trustedProxies={10.0.0.0/8},allowPlainValues=true"},
 	} {
 		text, err := yaml.Marshal(flags(t, objects(t, render(t, args...))))
 		if err != nil {
