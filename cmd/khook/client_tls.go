@@ -21,7 +21,7 @@ func (f *apiFlags) AfterApply(io streams) error {
 
 // transport speaks to --server.
 func (f *apiFlags) transport() (http.RoundTripper, error) {
-	config, err := f.tlsConfig()
+	config, err := f.tlsConfig(f.TLSServerName, f.InsecureSkipTLSVerify)
 	if err != nil {
 		return nil, err
 	}
@@ -30,8 +30,9 @@ func (f *apiFlags) transport() (http.RoundTripper, error) {
 	return t, nil
 }
 
-func (f *apiFlags) tlsConfig() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.TLSServerName, InsecureSkipVerify: f.InsecureSkipTLSVerify} //nolint:gosec // as the user asks
+// tlsConfig checks the server's certificate for a name, that of the URL if it is empty, unless it is to go unchecked.
+func (f *apiFlags) tlsConfig(name string, unchecked bool) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, InsecureSkipVerify: unchecked} //nolint:gosec // as the user asks, or where the tunnel vouches for it
 	if f.CAFile == "" {
 		return config, nil
 	}
@@ -54,12 +55,10 @@ func (f *apiFlags) tunnel(svc *corev1.Service) (scheme string, _ http.RoundTripp
 	if !speaksTLS(svc) {
 		return "http", http.DefaultTransport, nil
 	}
-	config, err := f.tlsConfig()
+	config, err := f.tlsConfig(cmp.Or(f.TLSServerName, svc.Name+"."+svc.Namespace+".svc"), f.InsecureSkipTLSVerify || f.CAFile == "")
 	if err != nil {
 		return "", nil, err
 	}
-	config.ServerName = cmp.Or(config.ServerName, svc.Name+"."+svc.Namespace+".svc")
-	config.InsecureSkipVerify = config.InsecureSkipVerify || config.RootCAs == nil
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // it is one
 	t.TLSClientConfig = config
 	return "https", t, nil

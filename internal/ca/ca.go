@@ -73,7 +73,7 @@ func Open(cfg Config) (a *Authority, made bool, err error) {
 		return nil, false, fmt.Errorf("certificate authority in %s: %w", cfg.Dir, err)
 	}
 	if err := publish(cfg.Dir, a.pair); err != nil {
-		return nil, false, err
+		return nil, false, fmt.Errorf("certificate authority in %s: %w", cfg.Dir, err)
 	}
 	return a, made, nil
 }

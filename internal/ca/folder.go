@@ -63,12 +63,18 @@ func publish(dir string, p pair) error {
 	return write(filepath.Join(dir, publicFile), certificatePEM(p.cert), 0o644)
 }
 
-// write replaces a file as a whole.
+// write replaces a file as a whole. It is on the disk before it takes the name: else a loss of power could leave an
+// empty one, and clients would need another authority.
 func write(file string, text []byte, mode fs.FileMode) error {
-	if err := os.WriteFile(file+".new", text, mode); err != nil {
+	f, err := os.OpenFile(file+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, mode)
+	if err != nil {
 		return err
 	}
-	return os.Rename(file+".new", file)
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), file)
 }
 
 func certificatePEM(c *x509.Certificate) []byte {

@@ -1,5 +1,5 @@
-// Package scrape is the port from which Prometheus gets khook's metrics: who may ask it, and what
-// it tells to those who were not asked who they are.
+// Package scrape is the port from which Prometheus gets khook's metrics: the bounds on what clients may
+// hold of it, and what it tells to those who are not asked who they are.
 package scrape
 
 import (
