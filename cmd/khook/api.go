@@ -28,14 +28,15 @@ import (
 type api struct {
 	server   *server.Server
 	feed     *feed.Feed
-	listener net.Listener
+	listener net.Listener // nil if the API serves nothing but the metrics port
 }
 
-// newAPI returns the HTTP API, which listens already; nil if it is turned off.
-func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
+// newAPI returns the HTTP API, which listens already; nil if it is turned off, and the metrics port does not need
+// it to know its callers.
+func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate) (*api, error) {
 	c := p.cmd
 	address := c.apiAddress()
-	if address == "0" {
+	if address == "0" && !c.MetricsSecure {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
 	a := &api{
@@ -50,10 +51,13 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
 		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
-		Pprof: c.APIPprof, CertFile: c.APITLSCertFile, KeyFile: c.APITLSKeyFile, Drain: c.ShutdownTimeout,
+		Pprof: c.APIPprof, GetCertificate: own, Drain: c.ShutdownTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the HTTP API: %w", err)
+	}
+	if address == "0" {
+		return a, nil
 	}
 	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
 		return nil, fmt.Errorf("--api-bind-address: %w", err)

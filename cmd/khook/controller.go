@@ -36,6 +36,7 @@ import (
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=khook-ca,namespace=kagent,verbs=patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,resourceNames=khook.kagent.dev,namespace=kagent,verbs=get;update
 
@@ -133,7 +134,7 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		Logger: log,
 		Cache:  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha2.Hook{}: hooks}},
 
-		Metrics:                 metricsserver.Options{BindAddress: c.metricsAddress()},
+		Metrics:                 metricsserver.Options{BindAddress: "0"}, // khook has its own: see addMetricsPort
 		HealthProbeBindAddress:  c.healthAddress(),
 		GracefulShutdownTimeout: &c.ShutdownTimeout,
 

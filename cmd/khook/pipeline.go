@@ -93,14 +93,21 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.Add(p.kagent); err != nil {
 		return err
 	}
-	api, err := newAPI(ctx, p, mgr)
+	found, err := p.certificates(mgr)
 	if err != nil {
 		return err
 	}
-	if api != nil {
+	api, err := newAPI(ctx, p, mgr, found.api)
+	if err != nil {
+		return err
+	}
+	if api != nil && api.listener != nil {
 		if err := mgr.Add(api); err != nil {
 			return err
 		}
+	}
+	if err := p.addMetricsPort(ctx, mgr, api, found.metrics); err != nil {
+		return err
 	}
 	return mgr.Add(manager.RunnableFunc(p.lead)) // needs leadership
 }

@@ -28,7 +28,7 @@ func registerOpen(s *Server) {
 
 // registerRaw registers the routes that answer with no JSON of khook's, and describes them.
 func (s *Server) registerRaw() error {
-	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain", "application/openmetrics-text", "application/vnd.google.protobuf")
+	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port, which leaves out the names of namespaces where it asks nobody who they are. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain", "application/openmetrics-text", "application/vnd.google.protobuf")
 	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "OpenAPI 3.1. Needs a token, and no further right.", "application/json")
 	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "OpenAPI 3.1. Needs a token, and no further right.", yamlType)
 	asYAML, asJSON, err := s.OpenAPI()
