@@ -115,7 +115,7 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 			here, err1 := a.May(t.Context(), caller, ReadHooks(shop))
 			there, err2 := a.May(t.Context(), caller, ReadHooks("elsewhere"))
 			all, err3 := a.May(t.Context(), caller, ReadHooks(""))
-			change, err4 := a.May(t.Context(), caller, UpdateHook(incident.HookRef{Namespace: shop, Name: "x"}))
+			change, err4 := a.May(t.Context(), caller, ActOn(incident.HookRef{Namespace: shop, Name: "x"}))
 			path, err5 := a.May(t.Context(), caller, GetPath("/diagnostics"))
 			open, err6 := a.May(t.Context(), caller, GetPath("/version"))
 			if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
