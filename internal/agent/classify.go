@@ -6,10 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"strings"
 	"syscall"
 	"time"
 
@@ -170,19 +168,6 @@ func (b *brokenError) reason() string {
 	default:
 		return fmt.Sprintf("no connection to kagent at %s: %v", b.host, b.err)
 	}
-}
-
-// brief is reason without what the other side may have written: net/http quotes a malformed answer.
-func (b *brokenError) brief() string {
-	var system *net.OpError
-	reason := b.reason()
-	if errors.As(b.err, &system) || timedOut(b.err) || errors.Is(b.err, context.Canceled) {
-		return reason
-	}
-	if errors.Is(b.err, io.EOF) || errors.Is(b.err, io.ErrUnexpectedEOF) {
-		return reason
-	}
-	return strings.TrimSuffix(reason, ": "+b.err.Error())
 }
 
 // answered says whether err, which may be nil, is an answer of a server that is there.

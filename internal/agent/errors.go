@@ -165,7 +165,7 @@ func Brief(err error) string {
 	case errors.As(err, &rpc):
 		return fmt.Sprintf("the agent answered with error %d", rpc.code)
 	case errors.As(err, &broken):
-		return incident.Clean(broken.brief(), incident.MaxError)
+		return incident.Clean(broken.reason(), incident.MaxError)
 	case errors.As(err, &token):
 		return token.Error()
 	case e != nil:

@@ -28,8 +28,6 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r incident.Reply)
 			return incident.Entry{}, refused("%s has answered this question already, and the answer is on its way", dl.Reply.By)
 		case dl.CancelBy != "":
 			return incident.Entry{}, refused("%s has canceled the delivery", dl.CancelBy)
-		case r.Decision != "" && r.QuestionID == "":
-			return incident.Entry{}, refused("a decision must name the question that it is about")
 		// The row that is compared is the one that is written: if the agent asks something else meanwhile, the
 		// write finds another Version, and all of this is looked at again. Else a decision could meet a question
 		// that nobody has read.
@@ -39,6 +37,8 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r incident.Reply)
 			return incident.Entry{}, refused("the agent does not ask for an approval: answer with a text")
 		case dl.Approval && r.Decision == "":
 			return incident.Entry{}, refused("the agent asks for an approval: decide approve or reject")
+		case r.Decision != "" && r.QuestionID == "":
+			return incident.Entry{}, refused("a decision must name the question that it is about")
 		}
 		dl.Replies++
 		dl.Reply = &incident.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}

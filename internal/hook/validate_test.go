@@ -286,9 +286,9 @@ func TestValidateTellsNothingOfNamespacesAndAgentsToWhoMayNotUseThem(t *testing.
 		asked int
 		told  string // of the right; "" if what is told is another mistake
 	}{
-		"a stranger to the namespace": {errors.New("you may not list Hooks in namespace shop"), hookText("a", asksFor("kagent/gone"), asksFor("shop/gone")), 1, "you may not list"},
-		"whose rights are not known":  {fmt.Errorf("whether you may use it %w", ErrUnknown), hookText("a", asksFor("kagent/gone")), 1, "could not be found out"},
-		"with a namespace that is none": {nil, strings.Replace(hookText("a", asksFor("kagent/gone")), "namespace: shop", "namespace: Shop_", 1), 0, ""},
+		"a stranger to the namespace":      {errors.New("you may not list Hooks in namespace shop"), hookText("a", asksFor("kagent/gone"), asksFor("shop/gone")), 1, "you may not list"},
+		"whose rights are not known":       {fmt.Errorf("whether you may use it %w", ErrUnknown), hookText("a", asksFor("kagent/gone")), 1, "could not be found out"},
+		"with a namespace that is none":    {nil, strings.Replace(hookText("a", asksFor("kagent/gone")), "namespace: shop", "namespace: Shop_", 1), 0, ""},
 		"an agent that Hooks may not call": {nil, hookText("a", asksFor("other/gone")), 2, ""},
 	} {
 		lookup := &cluster{rights: map[string]error{"shop": c.right}, namespaces: map[string]error{}, agents: map[string]error{"kagent/gone": gone, "shop/gone": gone, "other/gone": gone}}
