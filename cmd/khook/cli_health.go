@@ -66,7 +66,7 @@ func (p *display) health(h *server.Health) {
 		p.field("Reason", reason)
 	}
 	if h.Version == "" {
-		p.field("More", "is for those who may list Hooks in all namespaces, or get the nonResourceURL /diagnostics")
+		p.field("Details", "for those who may list Hooks in all namespaces, or get the nonResourceURL /diagnostics")
 		return
 	}
 	p.field("Version", h.Version)
