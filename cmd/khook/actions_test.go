@@ -149,8 +149,10 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		if d.Answer != "told: yes" || d.Replies != 1 {
 			t.Errorf("answer %q, %d replies", d.Answer, d.Replies)
 		}
-		wantParts(t, s.cli(0, "deliveries", "show", d.ID), "was first seen", "makes a call to agent kagent/medic due", "was called", "the agent took the message",
-			"the agent asks: May I [31mdelete[0m the <b>Pod</b>?", ann+" replies: yes", ann+" the agent has the reply", "agent kagent/medic finished its task", "told: yes")
+		shown := s.cli(0, "deliveries", "show", d.ID)
+		wantParts(t, shown, "was first seen", "makes a call to agent kagent/medic due", "was called", "the agent took the message",
+			"the agent asks: May I [31mdelete[0m the <b>Pod</b>?", ann+" replies: yes", ann+" the agent has the reply", "told: yes")
+		wantParts(t, shown, ann+" replies: yes", "agent kagent/medic finished its task", "told: yes") // which may be known before that it has the reply
 	})
 	t.Run("an approval is decided over the CLI", func(t *testing.T) {
 		d := s.fail("approve", incident.InputRequired)
@@ -201,7 +203,9 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		d := s.fail("any", incident.Succeeded)
 		const id, decide = "/deliveries/", `{"decision": "approve", "questionId": "q"}`
 		list := grant("hooks", []string{"list"})
-		on := func(verb string, hooks ...string) rbacv1.PolicyRule { return grant("hooks/deliveries", []string{verb}, hooks...) }
+		on := func(verb string, hooks ...string) rbacv1.PolicyRule {
+			return grant("hooks/deliveries", []string{verb}, hooks...)
+		}
 		for name, tc := range map[string]struct {
 			token                string
 			read, cancel, decide int

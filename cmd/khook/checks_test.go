@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/funcr"
-	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
 // TestAReadinessCheckTellsItsReasonToTheLogOnly asks as whoever reaches the port can.
