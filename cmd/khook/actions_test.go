@@ -227,9 +227,9 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		} {
 			c := s.responder
 			c.token = tc.token
-			read := c.get(id + d.ID)
-			if read.code != tc.read || tc.read == http.StatusOK && tc.texts == strings.Contains(read.body, "textsWithheld") || strings.Contains(read.body, `"prompt"`) != tc.texts {
-				t.Errorf("%s reads: %d, want %d and texts %t: %s", name, read.code, tc.read, tc.texts, read.body)
+			story := c.get(id + d.ID)
+			if story.code != tc.read || tc.read == http.StatusOK && tc.texts == strings.Contains(story.body, "textsWithheld") || strings.Contains(story.body, `"prompt"`) != tc.texts {
+				t.Errorf("%s reads: %d, want %d and texts %t: %s", name, story.code, tc.read, tc.texts, story.body)
 			}
 			if r := c.do(http.MethodPost, id+d.ID+"/cancel", ""); r.code != tc.cancel {
 				t.Errorf("%s cancels: %d, want %d: %s", name, r.code, tc.cancel, r.body)
