@@ -15,7 +15,7 @@ import (
 func registerOpen(s *Server) {
 	schemas := s.api.OpenAPI().Components.Schemas
 	schema := &huma.Schema{AnyOf: []*huma.Schema{
-		huma.SchemaFromType(schemas, reflect.TypeFor[PublicHealth]()), huma.SchemaFromType(schemas, reflect.TypeFor[Health]()),
+		schemas.Schema(reflect.TypeFor[PublicHealth](), true, ""), schemas.Schema(reflect.TypeFor[Health](), true, ""),
 	}}
 	body := func(text string) *huma.Response {
 		return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
