@@ -147,17 +147,23 @@ type lookup struct {
 	access server.Access
 }
 
+// May implements hook.Lookup.
+func (l *lookup) May(ctx context.Context, namespace string) error {
+	if l.access == nil {
+		return nil
+	}
+	ok, err := server.MayRead(ctx, l.access, namespace)
+	switch {
+	case err != nil:
+		return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer; its agents were not checked", namespace, hook.ErrUnknown)
+	case !ok:
+		return fmt.Errorf("you may not list Hooks in namespace %s: ask for a Role with that right; the agents were not checked", namespace)
+	}
+	return nil
+}
+
 // Namespace implements hook.Lookup.
 func (l *lookup) Namespace(ctx context.Context, name string) error {
-	if l.access != nil {
-		ok, err := server.MayRead(ctx, l.access, name)
-		if err != nil {
-			return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer", name, hook.ErrUnknown)
-		}
-		if !ok {
-			return fmt.Errorf("you may not list Hooks in namespace %s: ask for a Role with that right", name)
-		}
-	}
 	if !l.watches(name) {
 		return fmt.Errorf("khook does not watch namespace %s: let the operator add it to --namespaces", name)
 	}
@@ -180,5 +186,5 @@ func (l *lookup) Agent(ctx context.Context, ref incident.AgentRef) error {
 	case errors.Is(err, agent.ErrNoAgent):
 		return fmt.Errorf("kagent has no agent %s: create it, or correct the name", ref)
 	}
-	return fmt.Errorf("whether there is an agent %s %w: %s", ref, hook.ErrUnknown, agent.Explain(err))
+	return fmt.Errorf("whether there is an agent %s %w: %s", ref, hook.ErrUnknown, agent.Brief(err))
 }

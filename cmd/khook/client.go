@@ -114,9 +114,17 @@ func (c *apiClient) ask(ctx context.Context, method, path string, query url.Valu
 		return nil, fmt.Errorf("read khook's answer: %w", shownError{err})
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, explainReply(resp, body)
+		return nil, &statusError{explainReply(resp, body), resp.StatusCode, resp.Header.Get("Content-Type"), body}
 	}
 	return body, nil
+}
+
+// statusError is an answer that is no success.
+type statusError struct {
+	error
+	status      int
+	contentType string
+	body        []byte
 }
 
 // withoutURL leaves the URL out of an error of net/http: it is long, and the cause is behind it.

@@ -165,7 +165,7 @@ func (c *controllerCmd) logSettings() (level, format string) {
 func (controllerCmd) Help() string {
 	return `The controller watches Pods and Events, records what fails, and calls the agents that the Hooks in the failing Pod's namespace name.
 
-/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. /readyz/history and /readyz/watch say what is wrong.
+/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. /readyz/history and /readyz/watch tell which of the two is wrong, and the log what.
 
 The environment variables of the original khook are understood: KAGENT_API_URL, KAGENT_API_BASE_URL, KAGENT_BASE_URL, KAGENT_USER_ID, KAGENT_API_TIMEOUT, LOG_LEVEL, METRICS_PORT, HEALTH_PORT and LEADER_ELECTION. A flag wins over its variable.`
 }

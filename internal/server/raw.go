@@ -14,14 +14,17 @@ import (
 
 // registerOpen registers the health, which needs no caller.
 func registerOpen(s *Server) {
-	schema := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[Health]())
+	schemas := s.api.OpenAPI().Components.Schemas
+	schema := &huma.Schema{AnyOf: []*huma.Schema{
+		schemas.Schema(reflect.TypeFor[PublicHealth](), true, ""), schemas.Schema(reflect.TypeFor[Health](), true, ""),
+	}}
 	body := func(text string) *huma.Response {
 		return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 	}
 	huma.Register(s.api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
-		Description: "Open to everybody. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
-		Security:    []map[string][]string{}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
+		Description: "Open to everybody, who are told the status only. The whole Health is for those with the right for all namespaces, or to get the nonResourceURL /diagnostics. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
+		Security:    []map[string][]string{{}, {"bearer": {}}}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
 		Responses: map[string]*huma.Response{"200": body("healthy or degraded"), "503": body("unhealthy")},
 	}, s.healthOf)
 }
@@ -127,7 +130,10 @@ func (s *Server) registerPprof() {
 	handle("trace", pprof.Trace)
 }
 
+// diagnosticsPath is the nonResourceURL of the diagnostics.
+const diagnosticsPath = "/diagnostics"
+
 // allowDiagnostics asks for /diagnostics: every cluster lets everybody get what is below /api/.
 func (s *Server) allowDiagnostics(ctx context.Context) error {
-	return s.allowPath(ctx, "/diagnostics", false)
+	return s.allowPath(ctx, diagnosticsPath, false)
 }

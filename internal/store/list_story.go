@@ -69,8 +69,8 @@ func (q DeliveryQuery) Position(d *incident.Delivery) []any {
 	return []any{micros(d.CreatedAt), d.ID}
 }
 
-// ListDeliveries returns a page of deliveries, by when they were made due, without their prompt,
-// data and answer.
+// ListDeliveries returns a page of deliveries, by when they were made due, without their texts: prompt,
+// data, answer, question, reply, and the error that may quote an agent.
 func (s *Store) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*incident.Delivery, Total, error) {
 	return pageOf(ctx, s, q.listing(), p, scanDelivery)
 }
