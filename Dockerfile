@@ -1,5 +1,6 @@
 # For those who build with a container engine. "make image" builds the same without one.
-FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+# The Go is that of go.mod's line "toolchain", which test/supply holds.
+FROM --platform=$BUILDPLATFORM golang:1.26.11 AS build
 ARG TARGETOS TARGETARCH VERSION=devel
 WORKDIR /src
 COPY go.mod go.sum ./

@@ -11,9 +11,10 @@ CLUSTER := go run -C test/cluster . --cwd $(CURDIR)
 
 # go.mod names the Go that everything is built with: an older one has known vulnerabilities. Where the
 # environment forbids another Go than the installed one, as build machines do, that is lifted here.
+TOOLCHAIN := $(shell sed -n 's/^toolchain //p' go.mod)
 ifneq (,$(filter local path local+path,$(shell go env GOTOOLCHAIN)))
 export GOTOOLCHAIN := auto
-$(info make: GOTOOLCHAIN is set to auto, so that $(shell sed -n 's/^toolchain //p' go.mod) or newer is used)
+$(info make: GOTOOLCHAIN is set to auto, so that $(TOOLCHAIN) or newer is used)
 endif
 
 # The tools live in Go modules of their own, and are built once per version.
@@ -22,6 +23,15 @@ CONTROLLER_GEN := $(BIN)/controller-gen-$(call tool_version,controller-gen,sigs.
 HELM           := $(BIN)/helm-$(call tool_version,helm,helm.sh/helm/v4)
 PROMTOOL       := $(BIN)/promtool-$(call tool_version,promtool,github.com/prometheus/prometheus)
 GOLANGCI_LINT  := $(BIN)/golangci-lint-$(call tool_version,golangci-lint,github.com/golangci/golangci-lint/v2)
+KUBE_SCORE     := $(BIN)/kube-score-$(call tool_version,kube-score,github.com/zegl/kube-score)
+# From npm: the lock file has the version and the hash of each package.
+SPECTRAL       := $(BIN)/spectral-$(shell cksum <tools/spectral/package-lock.json | cut -d' ' -f1)/node_modules/.bin/spectral
+
+# The database of known vulnerabilities: a Go module, pinned as all is. make vulncheck
+# VULN_REPORTS=FOLDER takes another one; .ci/nightly takes the newest.
+VULN_REPORTS ?= $(shell cd tools/vulndb && go mod download golang.org/x/vulndb && go list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv
+# What users run, and what makes it.
+VULN_MODULES := . tools/image
 
 IMAGE_REPOSITORY ?= cr.kagent.dev/kagent-dev/khook/khook
 PLATFORMS        ?= linux/amd64,linux/arm64
@@ -61,7 +71,7 @@ bin/demo:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint test-alerts test-go ## All checks that need no root: generated files, lint, unit and integration tests
+test: check-generate lint lint-api score vulncheck test-alerts test-go ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests
 
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
@@ -69,11 +79,37 @@ test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API ser
 	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m ./...
 	go test -C test/cluster ./...
 	go test -C tools/image ./...
+	go test -C tools/govulncheck ./...
 
 .PHONY: test-alerts
 test-alerts: $(PROMTOOL) ## Check the chart's alerts, and what they fire for
 	$(PROMTOOL) check rules charts/khook/files/alerts.yaml
 	cd test/chart && $(PROMTOOL) test rules alerts_test.yaml
+
+.PHONY: vulncheck
+vulncheck: ## Fail for each known vulnerability that is reachable and has a fix
+	for module in $(VULN_MODULES); do \
+		GOTOOLCHAIN=$(TOOLCHAIN) go run -C tools/govulncheck . --database "$(VULN_REPORTS)" --allowed exceptions.txt "$(CURDIR)/$$module"; done
+
+# What kube-score asks for and the chart does not do, each for a reason:
+#   deployment-replicas           one process writes the history (docs/decisions/0001 and 0015)
+#   deployment-strategy           so the old Pod ends before the new one begins: Recreate
+#   container-image-pull-policy   tags of releases do not move, and a node that can't reach the registry must be able
+#                                 to start khook again; image.pullPolicy and image.digest are for who wants it stricter
+#   --ignore-container-cpu-limit  a CPU limit throttles detection just when the cluster is in trouble; memory is limited
+KUBE_SCORE_IGNORED := --ignore-test deployment-replicas --ignore-test deployment-strategy \
+	--ignore-test container-image-pull-policy --ignore-container-cpu-limit
+#   pod-networkpolicy             by default only what comes in is bounded: what ports API servers and DNS have
+#                                 differs too much to guess. With networkPolicy.restrictEgress it must pass.
+KUBE_SCORE_IGNORED_BY_DEFAULT := --ignore-test pod-networkpolicy
+KUBE_SCORE_CHECK = $(KUBE_SCORE) score --kubernetes-version v1.28 --exit-one-on-warning --output-format ci $(KUBE_SCORE_IGNORED)
+SCORED_VALUES := networkPolicy.restrictEgress=true
+COMPLAINTS := { grep -vE '^\[(OK|SKIPPED)\]' || true; }
+
+.PHONY: score
+score: $(KUBE_SCORE) $(HELM) ## Judge the rendered chart by kube-score
+	$(HELM) template khook charts/khook -n kagent | $(KUBE_SCORE_CHECK) $(KUBE_SCORE_IGNORED_BY_DEFAULT) - | $(COMPLAINTS)
+	$(HELM) template khook charts/khook -n kagent --set $(SCORED_VALUES) | $(KUBE_SCORE_CHECK) - | $(COMPLAINTS)
 
 .PHONY: e2e
 e2e: bin/khook $(HELM) ## End-to-end tests: khook as a Pod on a real node (Linux, root), or on the cluster of KUBECONFIG
@@ -111,6 +147,10 @@ cluster-assets: ## Build etcd, kube-apiserver and so on, once
 node: ## Run a real Kubernetes with a node until Ctrl-C (Linux, root)
 	$(CLUSTER) up --node
 
+.PHONY: show-go
+show-go: ## Say which Go builds khook
+	@echo "go.mod names $(TOOLCHAIN), and $$(go env GOVERSION) is used (GOTOOLCHAIN=$$(go env GOTOOLCHAIN))"
+
 ##@ Package
 
 .PHONY: image
@@ -126,11 +166,24 @@ manifests: $(HELM) ## Render the chart to dist/install.yaml, for kubectl apply
 	@mkdir -p dist
 	$(HELM) template khook charts/khook --namespace kagent --set namespace.create=true,image.tag=$(VERSION) >dist/install.yaml
 
+.PHONY: sign
+sign: ## Sign what lies in dist by the key in COSIGN_PRIVATE_KEY, in cosign's form; see docs/install.md
+	go run -C tools/image . sign --out $(CURDIR)/dist
+
 ##@ Develop
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run golangci-lint
 	$(GOLANGCI_LINT) run ./...
+
+# KHOOK_NEEDS_NODE=1 makes it an error that there is no Node.js, as in CI.
+.PHONY: lint-api
+lint-api: ## Judge docs/openapi.yaml by spectral, which needs Node.js
+	@if ! command -v npm >/dev/null; then \
+		echo 'make lint-api: there is no Node.js with npm: docs/openapi.yaml is NOT CHECKED by spectral' >&2; \
+		test -z "$${KHOOK_NEEDS_NODE:-}"; exit; fi; \
+	$(MAKE) --no-print-directory $(SPECTRAL) && \
+	$(SPECTRAL) lint --ruleset tools/spectral/ruleset.yaml --fail-severity warn docs/openapi.yaml
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI document
@@ -163,3 +216,14 @@ $(PROMTOOL):
 $(GOLANGCI_LINT):
 	@echo "building golangci-lint, once: this takes a few minutes"
 	@mkdir -p $(BIN) && go build -C tools/golangci-lint -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+$(KUBE_SCORE):
+	@echo "building kube-score, once"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/kube-score -trimpath -ldflags '-s -w' -o $@ github.com/zegl/kube-score/cmd/kube-score
+
+# Installed beside, and moved when it is whole.
+$(SPECTRAL): home = $(BIN)/spectral-$(shell cksum <tools/spectral/package-lock.json | cut -d' ' -f1)
+$(SPECTRAL):
+	@echo "installing spectral, once"
+	@rm -rf $(home) $(home).part && mkdir -p $(home).part && cp tools/spectral/package.json tools/spectral/package-lock.json tools/spectral/.npmrc $(home).part/
+	@cd $(home).part && npm ci --omit=dev --loglevel=error && mv $(home).part $(home)

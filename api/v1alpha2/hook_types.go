@@ -84,6 +84,13 @@ type EventConfiguration struct {
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="prompt is empty: write what the agent shall do"
 	Prompt string `json:"prompt"`
 
+	// PlainValues asks for a prompt that shows what the cluster says (messages, reasons, names) as it
+	// is, without the marks that tell the agent that it is data and never an instruction. It counts
+	// only where the operator allows it (--allow-plain-values); elsewhere the values stay marked,
+	// and the condition Ready says so. False if unset.
+	// +optional
+	PlainValues bool `json:"plainValues,omitempty"`
+
 	// Selector restricts the configuration to Pods with these labels.
 	// +optional
 	Selector *metav1.LabelSelector `json:"selector,omitempty"`

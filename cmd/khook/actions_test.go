@@ -23,7 +23,7 @@ type staffed struct {
 	kagent    *kagenttest.Server
 	ns        string
 	args      []string
-	responder caller // may update Hooks in ns
+	responder caller // may read and do everything with deliveries in ns
 }
 
 func newStaffed(t *testing.T) *staffed {
@@ -46,7 +46,7 @@ func newStaffed(t *testing.T) *staffed {
 	}})
 	applyHook(t, s.ns, "shop", incident.OOMKill)
 	s.args = append(settings(s.kagent, t.TempDir()), "--stabilization=1h", "--api-rate-limit=1000", "--api-rate-burst=1000")
-	token := s.account("ann", []string{"list", "update"})
+	token := s.account("ann", grant("hooks", []string{"list"}), grant("hooks/deliveries", []string{"get", "update", "approve"}))
 	s.start()
 	s.responder.token = token
 	return s
@@ -58,14 +58,13 @@ func (s *staffed) start() {
 	s.responder.t, s.responder.base = s, "http://"+s.khook.api+server.Base
 }
 
-// account is a token of an account that may do some things with Hooks of the namespace, or with
-// those of some names.
-func (s *staffed) account(name string, verbs []string, hooks ...string) string {
+// account is a token of an account that may do some things in the namespace.
+func (s *staffed) account(name string, rules ...rbacv1.PolicyRule) string {
 	s.Helper()
 	token := serviceAccount(s, s.ns, name)
 	meta := metav1.ObjectMeta{Namespace: s.ns, Name: name}
 	for _, err := range []error{
-		world.client.Create(s.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks"}, Verbs: verbs, ResourceNames: hooks}}}),
+		world.client.Create(s.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}),
 		world.client.Create(s.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: s.ns, Name: name}},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}}),
 	} {
@@ -134,8 +133,10 @@ func wantParts(t testing.TB, text string, parts ...string) {
 func TestPeopleActOnDeliveries(t *testing.T) {
 	s := newStaffed(t)
 	ann := "system:serviceaccount:" + s.ns + ":ann"
+	var asked string
 	t.Run("a question is answered over the API", func(t *testing.T) {
 		d := s.fail("ask", incident.InputRequired)
+		asked = d.ID
 		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": "a", "questionId": "another"}`, "Content-Type: application/json").
 			problem(t, http.StatusConflict, "asks something else by now")
 		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": " "}`, "Content-Type: application/json").problem(t, http.StatusBadRequest, "the reply is empty")
@@ -148,8 +149,10 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		if d.Answer != "told: yes" || d.Replies != 1 {
 			t.Errorf("answer %q, %d replies", d.Answer, d.Replies)
 		}
-		wantParts(t, s.cli(0, "deliveries", "show", d.ID), "was first seen", "makes a call to agent kagent/medic due", "was called", "the agent took the message",
-			"the agent asks: May I [31mdelete[0m the <b>Pod</b>?", ann+" replies: yes", ann+" the agent has the reply", "agent kagent/medic finished its task", "told: yes")
+		shown := s.cli(0, "deliveries", "show", d.ID)
+		wantParts(t, shown, "was first seen", "makes a call to agent kagent/medic due", "was called", "the agent took the message",
+			"the agent asks: May I [31mdelete[0m the <b>Pod</b>?", ann+" replies: yes", ann+" the agent has the reply", "told: yes")
+		wantParts(t, shown, ann+" replies: yes", "agent kagent/medic finished its task", "told: yes") // which may be known before that it has the reply
 	})
 	t.Run("an approval is decided over the CLI", func(t *testing.T) {
 		d := s.fail("approve", incident.InputRequired)
@@ -159,11 +162,21 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 			t.Fatalf("no command is shown:\n%s", shown)
 		}
 		s.cli(1, "deliveries", "reply", d.ID, "just a text")
+		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "--approve"), "The agent asks:", "delete_pod", "must name the question that you read", command[1])
+		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "--approve", "--question", "another"), "asks something else by now")
 		s.cli(0, strings.Fields(strings.ReplaceAll(command[1], "'", ""))...)
 		if d = s.until(d.ID, incident.Succeeded); !strings.Contains(d.Answer, `"decision_type":"approve"`) {
 			t.Errorf("answer %q", d.Answer)
 		}
 		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "too late"), "the agent does not ask anything: the delivery is succeeded")
+	})
+	t.Run("who may not read what is asked is told so", func(t *testing.T) {
+		token := s.account("watches", grant("hooks", []string{"list"}))
+		code, out, errs := khook(t, "deliveries", "show", asked, "--server", "http://"+s.khook.api, "--token", token)
+		if code != 0 || strings.Contains(out, "delete") || strings.Contains(out, "told: yes") {
+			t.Errorf("%d %s%s", code, out, errs)
+		}
+		wantParts(t, out, "State:", "succeeded", ann+" replies", "The texts of delivery "+asked+" are withheld:", "the verb get on hooks/deliveries")
 	})
 	t.Run("a call is canceled", func(t *testing.T) {
 		d := s.fail("work", incident.Working)
@@ -188,21 +201,41 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 	})
 	t.Run("only by who may", func(t *testing.T) {
 		d := s.fail("any", incident.Succeeded)
+		const id, decide = "/deliveries/", `{"decision": "approve", "questionId": "q"}`
+		list := grant("hooks", []string{"list"})
+		on := func(verb string, hooks ...string) rbacv1.PolicyRule {
+			return grant("hooks/deliveries", []string{verb}, hooks...)
+		}
 		for name, tc := range map[string]struct {
-			token string
-			code  int
+			token                string
+			read, cancel, decide int
+			texts                bool
 		}{
-			"lists only":      {s.account("lists", []string{"list"}), http.StatusForbidden},
-			"another Hook":    {s.account("other", []string{"update"}, "another"), http.StatusForbidden},
-			"another place":   {newStaffedElsewhere(s), http.StatusForbidden},
-			"nobody":          {"", http.StatusUnauthorized},
-			"just this Hook":  {s.account("this", []string{"update"}, "shop"), http.StatusConflict},
-			"all of the Hook": {s.responder.token, http.StatusConflict},
+			"nobody":            {"", 401, 401, 401, false},
+			"a stranger":        {s.account("stranger"), 404, 404, 404, false},
+			"another place":     {newStaffedElsewhere(s), 404, 404, 404, false},
+			"lists only":        {s.account("lists", list), 200, 403, 403, false},
+			"edits Hooks":       {s.account("edits", grant("hooks", []string{"get", "list", "watch", "create", "update", "patch", "delete"})), 200, 403, 403, false},
+			"reads":             {s.account("reads", list, on("get")), 200, 403, 403, true},
+			"reads this Hook":   {s.account("reads-this", list, on("get", "shop")), 200, 403, 403, true},
+			"reads another":     {s.account("reads-other", list, on("get", "another")), 200, 403, 403, false},
+			"responds":          {s.account("responds", list, on("update")), 200, 409, 403, false},
+			"just this Hook":    {s.account("this", on("update", "shop")), 404, 409, 404, false},
+			"just another Hook": {s.account("other", on("update", "another")), 404, 404, 404, false},
+			"approves":          {s.account("approves", list, on("approve")), 200, 403, 409, false},
+			"does it all":       {s.responder.token, 200, 409, 409, true},
 		} {
 			c := s.responder
 			c.token = tc.token
-			if r := c.do(http.MethodPost, "/deliveries/"+d.ID+"/cancel", ""); r.code != tc.code {
-				t.Errorf("%s: %d, want %d: %s", name, r.code, tc.code, r.body)
+			story := c.get(id + d.ID)
+			if story.code != tc.read || tc.read == http.StatusOK && tc.texts == strings.Contains(story.body, "textsWithheld") || strings.Contains(story.body, `"prompt"`) != tc.texts {
+				t.Errorf("%s reads: %d, want %d and texts %t: %s", name, story.code, tc.read, tc.texts, story.body)
+			}
+			if r := c.do(http.MethodPost, id+d.ID+"/cancel", ""); r.code != tc.cancel {
+				t.Errorf("%s cancels: %d, want %d: %s", name, r.code, tc.cancel, r.body)
+			}
+			if r := c.do(http.MethodPost, id+d.ID+"/reply", decide, "Content-Type: application/json"); r.code != tc.decide {
+				t.Errorf("%s decides: %d, want %d: %s", name, r.code, tc.decide, r.body)
 			}
 		}
 		s.responder.do(http.MethodPost, "/deliveries/none/cancel", "").problem(t, http.StatusNotFound)
@@ -210,10 +243,10 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 	})
 }
 
-// newStaffedElsewhere is a token of an account that may update Hooks of another namespace.
+// newStaffedElsewhere is a token of an account that may do everything in another namespace.
 func newStaffedElsewhere(s *staffed) string {
 	other := &staffed{T: s.T, ns: namespace(s.T)}
-	return other.account("ann", []string{"list", "update"})
+	return other.account("ann", grant("hooks", []string{"list", "update"}), grant("hooks/deliveries", []string{"get", "update", "approve"}))
 }
 
 func TestPagesOfOtherSitesCannotActWithoutAuthentication(t *testing.T) {

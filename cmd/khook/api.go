@@ -28,14 +28,15 @@ import (
 type api struct {
 	server   *server.Server
 	feed     *feed.Feed
-	listener net.Listener
+	listener net.Listener // nil if the API serves nothing but the metrics port
 }
 
-// newAPI returns the HTTP API, which listens already; nil if it is turned off.
-func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
+// newAPI returns the HTTP API, which listens already; nil if it is turned off, and the metrics port does not need
+// it to know its callers.
+func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate) (*api, error) {
 	c := p.cmd
 	address := c.apiAddress()
-	if address == "0" {
+	if address == "0" && !c.MetricsSecure {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
 	a := &api{
@@ -50,10 +51,13 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager) (*api, error) {
 		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
 		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
-		Pprof: c.APIPprof, CertFile: c.APITLSCertFile, KeyFile: c.APITLSKeyFile, Drain: c.ShutdownTimeout,
+		Pprof: c.APIPprof, GetCertificate: own, Drain: c.ShutdownTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the HTTP API: %w", err)
+	}
+	if address == "0" {
+		return a, nil
 	}
 	if a.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
 		return nil, fmt.Errorf("--api-bind-address: %w", err)
@@ -143,17 +147,23 @@ type lookup struct {
 	access server.Access
 }
 
+// May implements hook.Lookup.
+func (l *lookup) May(ctx context.Context, namespace string) error {
+	if l.access == nil {
+		return nil
+	}
+	ok, err := server.MayRead(ctx, l.access, namespace)
+	switch {
+	case err != nil:
+		return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer; its agents were not checked", namespace, hook.ErrUnknown)
+	case !ok:
+		return fmt.Errorf("you may not list Hooks in namespace %s: ask for a Role with that right; the agents were not checked", namespace)
+	}
+	return nil
+}
+
 // Namespace implements hook.Lookup.
 func (l *lookup) Namespace(ctx context.Context, name string) error {
-	if l.access != nil {
-		ok, err := server.MayRead(ctx, l.access, name)
-		if err != nil {
-			return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer", name, hook.ErrUnknown)
-		}
-		if !ok {
-			return fmt.Errorf("you may not list Hooks in namespace %s: ask for a Role with that right", name)
-		}
-	}
 	if !l.watches(name) {
 		return fmt.Errorf("khook does not watch namespace %s: let the operator add it to --namespaces", name)
 	}
@@ -176,5 +186,5 @@ func (l *lookup) Agent(ctx context.Context, ref incident.AgentRef) error {
 	case errors.Is(err, agent.ErrNoAgent):
 		return fmt.Errorf("kagent has no agent %s: create it, or correct the name", ref)
 	}
-	return fmt.Errorf("whether there is an agent %s %w: %s", ref, hook.ErrUnknown, agent.Explain(err))
+	return fmt.Errorf("whether there is an agent %s %w: %s", ref, hook.ErrUnknown, agent.Brief(err))
 }

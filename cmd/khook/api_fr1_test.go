@@ -104,6 +104,11 @@ func checkAccess(t *testing.T, s *served) {
 		if r := shop.get(path); r.code != http.StatusOK {
 			t.Errorf("%s with the right: %d %s", path, r.code, r.body)
 		}
+		if strings.HasSuffix(path, incidents[0].ID) || strings.HasSuffix(path, deliveries[0].ID) { // it tells nothing of where that is
+			pay.get(path).problem(t, http.StatusNotFound, "nothing with that ID")
+			nobody.get(path).problem(t, http.StatusNotFound, "nothing with that ID")
+			continue
+		}
 		pay.get(path).problem(t, http.StatusForbidden, "list hooks.kagent.dev in namespace "+s.shop)
 		nobody.get(path).problem(t, http.StatusForbidden)
 	}
@@ -125,8 +130,10 @@ func checkAccess(t *testing.T, s *served) {
 	s.as("").get("/events", "Authorization: Basic YTpi").problem(t, http.StatusUnauthorized)
 	s.as("eyJhbGciOiJub25lIn0.e30.").get("/events").problem(t, http.StatusUnauthorized, "not valid")
 	s.as("").do(http.MethodPost, "/hooks/validate", "{}", "Content-Type: application/json").problem(t, http.StatusUnauthorized)
-	if r := s.as("").get("/health"); r.code != http.StatusOK {
-		t.Errorf("health without a token: %d", r.code)
+	for _, c := range []caller{s.as(""), s.as("eyJhbGciOiJub25lIn0.e30."), nobody, shop} {
+		if r := c.get("/health"); r.code != http.StatusOK || strings.TrimSpace(r.body) != `{"status":"healthy"}` {
+			t.Errorf("health for who may not read the rest: %d %s", r.code, r.body)
+		}
 	}
 	if r := nobody.get("/openapi.json"); r.code != http.StatusOK {
 		t.Errorf("the document, for somebody without rights: %d", r.code)

@@ -18,7 +18,10 @@ import (
 func TestFR6HealthAndDiagnostics(t *testing.T) {
 	s := serve(t, "--kagent-header", "X-Secret=hunter2", "--api-pprof")
 	t.Run("GET /api/v1/health", func(t *testing.T) {
-		h := read[server.Health](s.as(""), "/health")
+		if h := read[server.PublicHealth](s.as(""), "/health"); h.Status != server.Healthy {
+			t.Errorf("%s", h.Status)
+		}
+		h := read[server.Health](s.caller, "/health")
 		if h.Status != server.Healthy || len(h.Reasons) != 0 {
 			t.Errorf("%s %v", h.Status, h.Reasons)
 		}

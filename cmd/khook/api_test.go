@@ -140,9 +140,14 @@ func serviceAccount(t testing.TB, ns, name string) string {
 	return token.Status.Token
 }
 
-var readsHooks = []rbacv1.PolicyRule{{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks"}, Verbs: []string{"list"}}}
+// grant is what a Role says of hooks, or of hooks/deliveries; hooks restricts it to Hooks of these names.
+func grant(resource string, verbs []string, hooks ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: []string{"kagent.dev"}, Resources: []string{resource}, Verbs: verbs, ResourceNames: hooks}
+}
 
-// reader is an account that may list Hooks in its namespace.
+var readsHooks = []rbacv1.PolicyRule{grant("hooks", []string{"list"}), grant("hooks/deliveries", []string{"get"})}
+
+// reader is an account that may list Hooks in its namespace, and read what their deliveries say.
 func reader(t testing.TB, ns string) string {
 	t.Helper()
 	token := serviceAccount(t, ns, "reader")
@@ -157,7 +162,7 @@ func reader(t testing.TB, ns string) string {
 	return token
 }
 
-// allReader is an account that may list Hooks in all namespaces.
+// allReader is an account that may read everything in all namespaces.
 func allReader(t testing.TB, ns string) string {
 	t.Helper()
 	return serviceAccountWith(t, ns, "all-reader", readsHooks...)

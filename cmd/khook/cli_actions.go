@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
@@ -21,8 +20,8 @@ type actionFlags struct {
 
 // do asks khook to do something with the delivery, and tells what became of it.
 func (f *actionFlags) do(ctx context.Context, io streams, action string, body any, told func(*server.Delivery) string) error {
-	if strings.ContainsAny(f.ID, "/?#%") {
-		return errors.New("that is no ID: take one from khook deliveries")
+	if err := f.checkID(); err != nil {
+		return err
 	}
 	client, err := f.connect(ctx)
 	if err != nil {
@@ -30,6 +29,13 @@ func (f *actionFlags) do(ctx context.Context, io streams, action string, body an
 	}
 	defer client.close()
 	return f.send(ctx, client, io, action, body, told)
+}
+
+func (f *actionFlags) checkID() error {
+	if strings.ContainsAny(f.ID, "/?#%") {
+		return errors.New("that is no ID: take one from khook deliveries")
+	}
+	return nil
 }
 
 func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, action string, body any, told func(*server.Delivery) string) error {
@@ -47,32 +53,6 @@ func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, a
 	}
 	_, err = fmt.Fprintln(io.out, told(&d))
 	return err
-}
-
-// deliveriesReplyCmd is khook deliveries reply.
-type deliveriesReplyCmd struct {
-	actionFlags
-	Text    string `arg:"" optional:"" help:"What to tell the agent."`
-	Approve bool   `help:"Approve what the agent asks for." xor:"decision"`
-	Reject  bool   `help:"Reject what the agent asks for." xor:"decision"`
-
-	Question string `help:"ID of the question that is meant, as khook deliveries show has it; refused if the agent asks another one by now." placeholder:"ID"`
-}
-
-// Run answers the question that the agent asks now.
-func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
-	body := map[string]any{"text": c.Text, "questionId": c.Question}
-	switch {
-	case c.Approve:
-		body["decision"] = incident.Approve
-	case c.Reject:
-		body["decision"] = incident.Reject
-	case strings.TrimSpace(c.Text) == "":
-		return errors.New("say what to tell the agent: a text, --approve or --reject")
-	}
-	return c.do(ctx, io, "reply", body, func(d *server.Delivery) string {
-		return fmt.Sprintf("agent %s/%s is told; see khook deliveries show %s", d.Agent.Namespace, d.Agent.Name, d.ID)
-	})
 }
 
 // deliveriesCancelCmd is khook deliveries cancel.

@@ -16,13 +16,13 @@ import (
 
 // listFlags select and order the items of a list.
 type listFlags struct {
-	Namespace string    `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Since     string    `help:"Only what is younger than this, such as 2h or 7d." placeholder:"DURATION" group:"Time"`
-	Start     time.Time `help:"From this time on (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
-	End       time.Time `help:"Before this time (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
-	Limit     int       `help:"How many to show." default:"50"`
-	All       bool      `help:"Show all, up to --max."`
-	Max       int       `help:"How many --all shows at most." default:"10000"`
+	Namespace string     `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
+	Since     string     `help:"Only what is younger than this, such as 2h or 7d." placeholder:"DURATION" group:"Time"`
+	Start     *time.Time `help:"From this time on (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
+	End       *time.Time `help:"Before this time (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
+	Limit     int        `help:"How many to show." default:"50"`
+	All       bool       `help:"Show all, up to --max."`
+	Max       int        `help:"How many --all shows at most." default:"10000"`
 }
 
 const maxPage = 1000 // items that the API answers with at once
@@ -33,7 +33,7 @@ func (f *listFlags) Validate() error {
 	switch {
 	case f.Since != "" && err != nil:
 		return fmt.Errorf("--since is %q: write it such as 30m, 2h or 7d", f.Since)
-	case f.Since != "" && !f.Start.IsZero():
+	case f.Since != "" && f.Start != nil:
 		return errors.New("--since and --start both say where to begin: use one of them")
 	}
 	return checkLimits(f.Limit, f.Max)
@@ -52,12 +52,13 @@ func (f *listFlags) query(now time.Time) url.Values {
 	set(q, "namespace", f.Namespace)
 	start := f.Start
 	if d, err := model.ParseDuration(f.Since); err == nil && f.Since != "" {
-		start = now.Add(-time.Duration(d))
+		since := now.Add(-time.Duration(d))
+		start = &since
 	}
-	if !start.IsZero() {
+	if start != nil {
 		q.Set("startTime", start.UTC().Format(time.RFC3339))
 	}
-	if !f.End.IsZero() {
+	if f.End != nil {
 		q.Set("endTime", f.End.UTC().Format(time.RFC3339))
 	}
 	return q

@@ -106,6 +106,9 @@ func (p *display) timeline(line []server.TimelineEntry, truncated bool) {
 }
 
 func (p *display) conversation(d server.Delivery) {
+	if d.TextsWithheld != "" {
+		p.block(fmt.Sprintf("The texts of delivery %s are withheld:", d.ID), d.TextsWithheld)
+	}
 	p.block(fmt.Sprintf("Prompt to %s/%s (delivery %s, %s):", d.Agent.Namespace, d.Agent.Name, d.ID, d.State), d.Prompt)
 	p.block("Answer:", d.Answer)
 	p.block("Error:", d.Error)
@@ -221,6 +224,8 @@ func (p *display) question(d *server.DeliveryDetail) {
 	}
 	p.block("The agent asks:", d.Question)
 	switch {
+	case d.TextsWithheld != "":
+		fmt.Fprintln(p.out, "\nThe agent waits for a person who may read what it asks.")
 	case d.Reply != nil:
 		fmt.Fprintf(p.out, "\n%s has answered; the answer is on its way.\n", incident.Clean(d.Reply.By, maxCell))
 	case d.NeedsApproval:

@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +22,8 @@ type apiFlags struct {
 	Server                string        `help:"URL of khook's HTTP API, such as http://127.0.0.1:8082; through the current kube context if empty." env:"KHOOK_SERVER" group:"Connection" placeholder:"URL"`
 	Token                 string        `help:"Bearer token; that of the kube context if empty and --server is not set." env:"KHOOK_TOKEN" group:"Connection" placeholder:"TOKEN"`
 	TokenFile             string        `help:"File with the bearer token." env:"KHOOK_TOKEN_FILE" group:"Connection" placeholder:"FILE"`
-	CAFile                string        `name:"ca-file" help:"Certificates in PEM that the server's is checked against, rather than the system's." group:"Connection" placeholder:"FILE"`
+	CAFile                string        `name:"ca-file" aliases:"certificate-authority" help:"Certificates in PEM that the server's is checked against, rather than the system's." env:"KHOOK_CA_FILE" group:"Connection" placeholder:"FILE"`
+	TLSServerName         string        `name:"tls-server-name" help:"Name that the server's certificate is checked for; that of --server or of khook's Service if empty." env:"KHOOK_TLS_SERVER_NAME" group:"Connection" placeholder:"NAME"`
 	InsecureSkipTLSVerify bool          `name:"insecure-skip-tls-verify" help:"Do not check the server's certificate." group:"Connection"`
 	AllowPlainHTTP        bool          `name:"allow-plain-http" help:"Send the token without TLS also to what is not the loopback address." group:"Connection"`
 	Kubeconfig            string        `help:"Kubeconfig of the cluster that khook runs in." group:"Connection" placeholder:"FILE"`
@@ -79,23 +78,6 @@ func (f *apiFlags) token() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-func (f *apiFlags) transport() (http.RoundTripper, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()                                                       //nolint:forcetypeassert // it is one
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: f.InsecureSkipTLSVerify} //nolint:gosec // as the user asks
-	if f.CAFile == "" {
-		return t, nil
-	}
-	text, err := os.ReadFile(f.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("--ca-file: %w", err)
-	}
-	t.TLSClientConfig.RootCAs = x509.NewCertPool()
-	if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--ca-file: %s has no certificate in PEM", f.CAFile)
-	}
-	return t, nil
-}
-
 func newClient(base, token string, transport http.RoundTripper, timeout time.Duration) *apiClient {
 	return &apiClient{base: base, token: token, close: func() {}, http: &http.Client{
 		Transport: transport, Timeout: timeout,
@@ -132,9 +114,17 @@ func (c *apiClient) ask(ctx context.Context, method, path string, query url.Valu
 		return nil, fmt.Errorf("read khook's answer: %w", shownError{err})
 	}
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return nil, explainReply(resp, body)
+		return nil, &statusError{explainReply(resp, body), resp.StatusCode, resp.Header.Get("Content-Type"), body}
 	}
 	return body, nil
+}
+
+// statusError is an answer that is no success.
+type statusError struct {
+	error
+	status      int
+	contentType string
+	body        []byte
 }
 
 // withoutURL leaves the URL out of an error of net/http: it is long, and the cause is behind it.
@@ -157,6 +147,8 @@ func explainReply(resp *http.Response, body []byte) error {
 		return fmt.Errorf(`khook does not know who you are: pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"%s`, detail)
 	case resp.StatusCode == http.StatusForbidden && detail == "":
 		return fmt.Errorf("you may not read this (%s): ask for a narrower --namespace, or for the right to read Hooks there", status)
+	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(body), "HTTP request to an HTTPS server"):
+		return fmt.Errorf("%s speaks TLS: set --server to https://%s", resp.Request.URL.Host, resp.Request.URL.Host)
 	case resp.StatusCode/100 == 3:
 		return fmt.Errorf("%s is elsewhere: set --server to %s", resp.Request.URL.Host, incident.Clean(resp.Header.Get("Location"), incident.MaxMessage))
 	case detail == "":

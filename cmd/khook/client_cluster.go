@@ -41,15 +41,19 @@ func (f *apiFlags) throughCluster(ctx context.Context, token string) (*apiClient
 		ctx, cancel = context.WithTimeout(ctx, f.Timeout)
 		defer cancel()
 	}
-	pod, port, err := f.khookPod(ctx, clients)
+	svc, pod, err := f.khookPod(ctx, clients)
 	if err != nil {
 		return nil, err
 	}
-	local, stop, err := forward(ctx, cfg, clients, pod, port)
+	scheme, transport, err := f.tunnel(svc)
+	if err != nil {
+		return nil, err
+	}
+	local, stop, err := forward(ctx, cfg, clients, pod, apiPort(svc, pod))
 	if err != nil {
 		return nil, fmt.Errorf("forward a port to Pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	c := newClient(fmt.Sprintf("http://127.0.0.1:%d", local), token, http.DefaultTransport, f.Timeout)
+	c := newClient(fmt.Sprintf("%s://127.0.0.1:%d", scheme, local), token, transport, f.Timeout)
 	c.close = stop
 	return c, nil
 }
@@ -96,28 +100,28 @@ func (a *authorization) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
 }
 
-// khookPod finds a Pod that runs khook, and the port of its HTTP API.
-func (f *apiFlags) khookPod(ctx context.Context, clients kubernetes.Interface) (*corev1.Pod, int, error) {
+// khookPod finds khook's Service, and a Pod of it that is ready.
+func (f *apiFlags) khookPod(ctx context.Context, clients kubernetes.Interface) (*corev1.Service, *corev1.Pod, error) {
 	svc, err := clients.CoreV1().Services(f.KhookNamespace).Get(ctx, f.KhookService, metav1.GetOptions{})
 	if err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil, 0, fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", f.KhookService, f.KhookNamespace)
+			return nil, nil, fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", f.KhookService, f.KhookNamespace)
 		}
-		return nil, 0, fmt.Errorf("look for khook's Service: %w", err)
+		return nil, nil, fmt.Errorf("look for khook's Service: %w", err)
 	}
 	if len(svc.Spec.Selector) == 0 {
-		return nil, 0, fmt.Errorf("the Service %s/%s selects no Pods: set --server", svc.Namespace, svc.Name)
+		return nil, nil, fmt.Errorf("the Service %s/%s selects no Pods: set --server", svc.Namespace, svc.Name)
 	}
 	pods, err := clients.CoreV1().Pods(svc.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(svc.Spec.Selector).String(), Limit: 100})
 	if err != nil {
-		return nil, 0, fmt.Errorf("look for khook's Pods: %w", err)
+		return nil, nil, fmt.Errorf("look for khook's Pods: %w", err)
 	}
 	for i := range pods.Items {
 		if p := &pods.Items[i]; podReady(p) {
-			return p, apiPort(svc, p), nil
+			return svc, p, nil
 		}
 	}
-	return nil, 0, fmt.Errorf("no Pod of Service %s/%s is ready: kubectl -n %s get pods", svc.Namespace, svc.Name, svc.Namespace)
+	return nil, nil, fmt.Errorf("no Pod of Service %s/%s is ready: kubectl -n %s get pods", svc.Namespace, svc.Name, svc.Namespace)
 }
 
 func podReady(p *corev1.Pod) bool {
@@ -129,17 +133,28 @@ func podReady(p *corev1.Pod) bool {
 	return false
 }
 
-// apiPort is the port of a Pod that the Service's port "api", or else 8082, leads to.
-func apiPort(svc *corev1.Service, pod *corev1.Pod) int {
-	const usual = 8082
-	target := intstr.FromInt32(usual)
-	for _, p := range svc.Spec.Ports {
-		if p.Name == "api" || p.Port == usual {
-			target = p.TargetPort
-			if p.Name == "api" {
-				break
-			}
+// usualPort is that of the HTTP API where nothing else is said.
+const usualPort = 8082
+
+// apiServicePort is the Service's port "api", or else 8082; nil if it has neither.
+func apiServicePort(svc *corev1.Service) *corev1.ServicePort {
+	var found *corev1.ServicePort
+	for i := range svc.Spec.Ports {
+		switch p := &svc.Spec.Ports[i]; {
+		case p.Name == "api":
+			return p
+		case p.Port == usualPort:
+			found = p
 		}
+	}
+	return found
+}
+
+// apiPort is the port of a Pod that the Service's port of the API leads to.
+func apiPort(svc *corev1.Service, pod *corev1.Pod) int {
+	target := intstr.FromInt32(usualPort)
+	if p := apiServicePort(svc); p != nil {
+		target = p.TargetPort
 	}
 	if target.Type == intstr.Int {
 		return max(target.IntValue(), 1)
@@ -151,7 +166,7 @@ func apiPort(svc *corev1.Service, pod *corev1.Pod) int {
 			}
 		}
 	}
-	return usual
+	return usualPort
 }
 
 // forward makes a port of the loopback address lead to a Pod's, until stop is called.

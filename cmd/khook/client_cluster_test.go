@@ -64,9 +64,9 @@ func TestCLIFindsAReadyPodAndThePortOfTheAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, port, err := (&apiFlags{KhookNamespace: ns, KhookService: "watcher"}).khookPod(t.Context(), clients)
-	if err != nil || found.Name != "khook-abc-1" || port != 8082 {
-		t.Fatalf("%v %d %v", found, port, err)
+	seen, found, err := (&apiFlags{KhookNamespace: ns, KhookService: "watcher"}).khookPod(t.Context(), clients)
+	if err != nil || seen.Name != "watcher" || found.Name != "khook-abc-1" || apiPort(seen, found) != 8082 {
+		t.Fatalf("%v %v %v", seen, found, err)
 	}
 	found.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "http-api", ContainerPort: 9443}}
 	if got := apiPort(svc, found); got != 9443 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	goruntime "runtime"
 	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
@@ -35,6 +36,7 @@ import (
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=khook-ca,namespace=kagent,verbs=patch
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,resourceNames=khook.kagent.dev,namespace=kagent,verbs=get;update
 
@@ -44,6 +46,7 @@ func (c *controllerCmd) Run(ctx context.Context, io streams) error {
 	log := newLog(io, level, format)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
+	warnOfOldGo(log, goruntime.Version())
 	limitMemory(log)
 	cfg, err := restConfig(c.Kubeconfig)
 	if err != nil {
@@ -131,7 +134,7 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		Logger: log,
 		Cache:  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha2.Hook{}: hooks}},
 
-		Metrics:                 metricsserver.Options{BindAddress: c.metricsAddress()},
+		Metrics:                 metricsserver.Options{BindAddress: "0"}, // khook has its own: see addMetricsPort
 		HealthProbeBindAddress:  c.healthAddress(),
 		GracefulShutdownTimeout: &c.ShutdownTimeout,
 
@@ -157,7 +160,7 @@ func hooksKnown(mgr ctrl.Manager) error {
 }
 
 func (c *controllerCmd) policy() hook.Policy {
-	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow}
+	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow, PlainValues: c.AllowPlainValues}
 }
 
 // restConfig finds the cluster, and says how many requests khook sends to it, a second and at once.

@@ -135,7 +135,7 @@ func TestControllerTellsOfItsWork(t *testing.T) {
 			`khook_deliveries_total{state="succeeded"} 1`,
 			`khook_outcomes_total{outcome="recovered"} 1`,
 			`khook_incidents_resolved_total{event_type="pod-restart",resolution="recovered"} 1`,
-			`khook_watch_up{namespace="",resource="pods"} 1`,
+			`khook_watch_up{resource="pods"} 1`,
 			`khook_signals_waiting 0`,
 		} {
 			if !strings.Contains(scrape, line+"\n") {

@@ -130,7 +130,7 @@ func (k *keeper) leads() {
 }
 
 func (k *keeper) watches(p *process) bool {
-	return strings.Contains(p.scrape(), fmt.Sprintf(`khook_watch_up{namespace=%q,resource="events"} 1`, k.scene.ns))
+	return strings.Contains(p.scrape(), `khook_watch_up{resource="events"} 1`)
 }
 
 // othersLead says whether another replica than the halted one has taken over. It may be unable to

@@ -21,7 +21,7 @@ func TestAStandbyTakesOverAndCallsNobodyTwice(t *testing.T) {
 	replicas := []*process{controller(t, args...), controller(t, args...)}
 	leader := func() *process {
 		for _, p := range replicas {
-			if strings.Contains(p.scrape(), `khook_watch_up{namespace="",resource="events"} 1`) {
+			if strings.Contains(p.scrape(), `khook_watch_up{resource="events"} 1`) {
 				return p
 			}
 		}

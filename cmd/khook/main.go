@@ -25,6 +25,7 @@ type cli struct {
 	Deliveries deliveriesCmd `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
 	Hooks      hooksCmd      `cmd:"" help:"List Hooks with how they do, or export them."`
 	Stats      statsCmd      `cmd:"" help:"Count events over time, and how Hooks do."`
+	Health     healthCmd     `cmd:"" help:"Tell how khook does, and what is wrong."`
 	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
 	Replay     replayCmd     `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate   validateCmd   `cmd:"" help:"Check Hooks before they are applied."`

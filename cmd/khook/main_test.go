@@ -213,7 +213,7 @@ func (p *process) ready() *process {
 		if code != http.StatusOK {
 			return fmt.Errorf("%d %s", code, body)
 		}
-		if !strings.Contains(p.scrape(), `khook_watch_up{namespace="",resource="events"} 1`) {
+		if !strings.Contains(p.scrape(), `khook_watch_up{resource="events"} 1`) {
 			return fmt.Errorf("events are not watched yet")
 		}
 		return nil

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -83,7 +84,8 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 		return err
 	}
 	for name, check := range map[string]func(*http.Request) error{"history": p.historyReady, "watch": p.watchReady} {
-		if err := mgr.AddReadyzCheck(name, check); err != nil {
+		public := &withheld{name: name, check: check, clock: clock.RealClock{}, log: p.log}
+		if err := mgr.AddReadyzCheck(name, public.answer); err != nil {
 			return err
 		}
 	}
@@ -93,14 +95,21 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.Add(p.kagent); err != nil {
 		return err
 	}
-	api, err := newAPI(ctx, p, mgr)
+	found, err := p.certificates(mgr)
 	if err != nil {
 		return err
 	}
-	if api != nil {
+	api, err := newAPI(ctx, p, mgr, found.api)
+	if err != nil {
+		return err
+	}
+	if api != nil && api.listener != nil {
 		if err := mgr.Add(api); err != nil {
 			return err
 		}
+	}
+	if err := p.addMetricsPort(ctx, mgr, api, found.metrics); err != nil {
+		return err
 	}
 	return mgr.Add(manager.RunnableFunc(p.lead)) // needs leadership
 }

@@ -29,14 +29,15 @@ import (
 
 // replayCmd is khook replay.
 type replayCmd struct {
-	Output          string        `short:"o" help:"Form of the story: table or json." default:"table" enum:"table,json"`
-	Hooks           []string      `name:"hook" help:"YAML file with Hooks to try; may be repeated." sep:"none" type:"existingfile" placeholder:"HOOK.yaml"`
-	Settle          time.Duration `help:"How long time goes on after the last record, with nothing new." default:"15m"`
-	PendingAfter    time.Duration `help:"How long a Pod may be Pending before that is an event." default:"1m"`
-	Stabilization   time.Duration `help:"How long a Pod must be healthy before its incidents end as recovered." default:"2m"`
-	QuietAfter      time.Duration `help:"How long nothing new must be seen before an incident ends as quiet." default:"10m"`
-	AgentNamespaces []string      `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
-	Recordings      []string      `arg:"" name:"recording" help:"Recordings: a JSON object a line, {\"t\": seconds, \"type\": \"ADDED\", \"object\": {...}}." type:"existingfile"`
+	Output           string        `short:"o" help:"Form of the story: table or json." default:"table" enum:"table,json"`
+	Hooks            []string      `name:"hook" help:"YAML file with Hooks to try; may be repeated." sep:"none" type:"existingfile" placeholder:"HOOK.yaml"`
+	Settle           time.Duration `help:"How long time goes on after the last record, with nothing new." default:"15m"`
+	PendingAfter     time.Duration `help:"How long a Pod may be Pending before that is an event." default:"1m"`
+	Stabilization    time.Duration `help:"How long a Pod must be healthy before its incidents end as recovered." default:"2m"`
+	QuietAfter       time.Duration `help:"How long nothing new must be seen before an incident ends as quiet." default:"10m"`
+	AgentNamespaces  []string      `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
+	AllowPlainValues bool          `help:"Let Hooks ask for plain values, as for the controller."`
+	Recordings       []string      `arg:"" name:"recording" help:"Recordings: a JSON object a line, {\"t\": seconds, \"type\": \"ADDED\", \"object\": {...}}." type:"existingfile"`
 }
 
 // Help is shown below the flags.
@@ -85,7 +86,7 @@ type replayedDelivery struct {
 
 // Run replays the recordings and prints the story.
 func (c *replayCmd) Run(ctx context.Context, io streams) error {
-	hooks, err := readHooks(c.Hooks, hook.Policy{AgentNamespaces: c.AgentNamespaces})
+	hooks, err := readHooks(c.Hooks, c.policy())
 	if err != nil {
 		return err
 	}
@@ -106,6 +107,10 @@ func (c *replayCmd) Run(ctx context.Context, io streams) error {
 		return enc.Encode(story)
 	}
 	return story.print(io.out, len(c.Hooks) > 0)
+}
+
+func (c *replayCmd) policy() hook.Policy {
+	return hook.Policy{AgentNamespaces: c.AgentNamespaces, PlainValues: c.AllowPlainValues}
 }
 
 // readHooks reads the Hooks of YAML files and refuses those that khook could not use.
@@ -212,7 +217,7 @@ type replay struct {
 }
 
 func (c *replayCmd) newReplay(ctx context.Context, rec *kube.Recording, hooks []*v1alpha2.Hook) (*replay, error) {
-	set := hook.NewSet(hook.Policy{AgentNamespaces: c.AgentNamespaces})
+	set := hook.NewSet(c.policy())
 	for _, h := range hooks {
 		if h.Namespace == "" {
 			h = h.DeepCopy()

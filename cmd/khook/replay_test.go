@@ -39,6 +39,26 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
+// TestReplayShowsPlainValuesWhereTheOperatorAllowsThem tries a Hook that asks for them as the controller would.
+func TestReplayShowsPlainValuesWhereTheOperatorAllowsThem(t *testing.T) {
+	hook := write(t, "hook.yaml", plainValuesHook)
+	for _, allowed := range []bool{false, true} {
+		code, out, errs := khook(t, "replay", "-o", "json", "--hook", hook, fmt.Sprintf("--allow-plain-values=%v", allowed), filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
+		if marked := strings.Contains(out, "It said ⟦"); code != 0 || marked == allowed || !strings.Contains(out, "It said ") {
+			t.Errorf("allowed %v: exit code %d, %s\n%s", allowed, code, errs, out)
+		}
+	}
+}
+
+// plainValuesHook asks for prompts without marks.
+const plainValuesHook = `apiVersion: kagent.dev/v1alpha2
+kind: Hook
+metadata: {name: plain, namespace: shop}
+spec:
+  eventConfigurations:
+  - {eventType: oom-kill, agentId: kagent/medic, prompt: "It said {{.EventMessage}}", plainValues: true}
+`
+
 // TestReplayTellsWhatReallyHappened holds the story of each recording against the truth of it:
 // "event type, container, how it ended, cause", and the calls.
 func TestReplayTellsWhatReallyHappened(t *testing.T) {

@@ -19,8 +19,8 @@ import (
 )
 
 // TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse lets canaries go all ways that words of
-// prompts, agents and kagent can take, and looks for them in the log, at its most talkative, and in
-// the Kubernetes Events.
+// prompts, agents and kagent can take, and looks for them in the log, at its most talkative, in the
+// Kubernetes Events and in the status of the Hook.
 func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 	const canary = "CANARY"
 	ends := map[string]kagenttest.Act{
@@ -89,7 +89,7 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 		return nil
 	})
 	khook.stop()
-	for where, text := range map[string]string{"log": khook.log.String(), "Kubernetes Events": fmt.Sprint(events.Items)} {
+	for where, text := range map[string]string{"log": khook.log.String(), "Kubernetes Events": fmt.Sprint(events.Items), "Hook's status": fmt.Sprint(hookNow(t, h).Status)} {
 		for line := range strings.Lines(text) {
 			if strings.Contains(line, canary) {
 				t.Errorf("in the %s:\n%.600s", where, line)
@@ -100,6 +100,9 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 
 func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
 	lost := &agent.Error{Kind: agent.KindBadAnswer, Reason: "the answer is not JSON: CANARY"}
+	if why := reachable(lost).Error(); why != "bad-answer" {
+		t.Errorf("the condition Ready says %q", why)
+	}
 	for want, c := range map[string]dispatch.Change{
 		"AgentCallSuccess agent kagent/medic finished its task":                   {Delivery: &incident.Delivery{State: incident.Succeeded}},
 		"AgentCallFailure agent kagent/medic ended as failed":                     {Delivery: &incident.Delivery{State: incident.Failed}},

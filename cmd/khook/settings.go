@@ -88,6 +88,7 @@ type controllerCmd struct {
 	KagentHeaders    map[string]string `name:"kagent-header" help:"Further header of each request to kagent; may be repeated." group:"Agents" placeholder:"NAME=VALUE"`
 	KagentDialect    string            `name:"kagent-dialect" help:"Dialect of kagent; found out per agent if empty." group:"Agents"`
 	AgentNamespaces  []string          `help:"Namespaces whose agents every Hook may call, beside those of its own namespace; * for all." default:"kagent" env:"KHOOK_AGENT_NAMESPACES" group:"Agents" placeholder:"NS,..."`
+	AllowPlainValues bool              `help:"Let Hooks ask (plainValues) for prompts in which what the cluster says is not marked as data, so that an agent may take a message that somebody wrote for an instruction." env:"KHOOK_ALLOW_PLAIN_VALUES" group:"Agents"`
 	AgentConcurrency int               `help:"Tasks of one agent at the same time." default:"5" group:"Agents"`
 	AgentCheckEvery  time.Duration     `help:"How often the agents that Hooks name are looked for." default:"1m" group:"Agents"`
 	VerifyWindow     time.Duration     `help:"How long the cluster is watched for recovery after an agent finished." default:"10m" group:"Agents"`
@@ -104,6 +105,7 @@ type controllerCmd struct {
 	APIOpenToAll        bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
 	APITLSCertFile      string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
 	APITLSKeyFile       string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
+	APITLSSelfSigned    bool          `name:"api-tls-self-signed" help:"Serve TLS with a certificate of khook's own authority, whose certificate is kept beside the history (tls/ca.crt)." env:"KHOOK_API_TLS_SELF_SIGNED" group:"HTTP API"`
 	APIRateLimit        float64       `name:"api-rate-limit" help:"Requests a second of one client." default:"50" group:"HTTP API"`
 	APIRateBurst        int           `name:"api-rate-burst" help:"Requests of one client at once." default:"100" group:"HTTP API"`
 	APIRequestTimeout   time.Duration `name:"api-request-timeout" help:"How long an answer may take." default:"15s" group:"HTTP API"`
@@ -113,6 +115,11 @@ type controllerCmd struct {
 
 	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`
 	HealthProbeBindAddress  string        `help:"Address of /healthz and /readyz; 0 turns them off." default:":8081" group:"Serving"`
+	MetricsSecure           bool          `help:"Serve the metrics with TLS, to those only who may get the path /metrics; who they are is found out as --api-auth says. Without it, everybody gets them, without the names of namespaces." env:"KHOOK_METRICS_SECURE" group:"Serving"`
+	MetricsTLSCertFile      string        `name:"metrics-tls-cert-file" help:"Certificate of the metrics port in PEM, read again when it changes; one of khook's own authority if empty." env:"KHOOK_METRICS_TLS_CERT_FILE" group:"Serving" placeholder:"FILE"`
+	MetricsTLSKeyFile       string        `name:"metrics-tls-key-file" help:"Its private key in PEM." env:"KHOOK_METRICS_TLS_KEY_FILE" group:"Serving" placeholder:"FILE"`
+	TLSNames                []string      `name:"tls-names" help:"Names and addresses in the certificates of khook's own authority, beside those of the loopback address." env:"KHOOK_TLS_NAMES" group:"Serving" placeholder:"NAME,..."`
+	TLSCAConfigMap          string        `name:"tls-ca-configmap" help:"ConfigMap in khook's namespace into which khook writes the certificate of its own authority (ca.crt). It must exist." env:"KHOOK_TLS_CA_CONFIGMAP" group:"Serving" placeholder:"NAME"`
 	MetricsPort             int           `help:"Port of the metrics on all addresses, as the original khook has it." env:"METRICS_PORT" hidden:""`
 	HealthPort              int           `help:"Port of the health probes on all addresses, as the original khook has it." env:"HEALTH_PORT" hidden:""`
 	LeaderElect             bool          `help:"Let one of several replicas watch and call; the others stand by." default:"true" negatable:"" env:"LEADER_ELECTION" group:"Serving"`
@@ -158,7 +165,7 @@ func (c *controllerCmd) logSettings() (level, format string) {
 func (controllerCmd) Help() string {
 	return `The controller watches Pods and Events, records what fails, and calls the agents that the Hooks in the failing Pod's namespace name.
 
-/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. /readyz/history and /readyz/watch say what is wrong.
+/healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. /readyz/history and /readyz/watch tell which of the two is wrong, and the log what.
 
 The environment variables of the original khook are understood: KAGENT_API_URL, KAGENT_API_BASE_URL, KAGENT_BASE_URL, KAGENT_USER_ID, KAGENT_API_TIMEOUT, LOG_LEVEL, METRICS_PORT, HEALTH_PORT and LEADER_ELECTION. A flag wins over its variable.`
 }
@@ -182,6 +189,7 @@ func (c *controllerCmd) Validate() error {
 	atLeast("--retention", c.Retention, time.Hour)
 	atLeast("--api-request-timeout", c.APIRequestTimeout, time.Second)
 	errs = append(errs, c.checkAPI()...)
+	errs = append(errs, c.checkTLS()...)
 	if c.Retention < c.CatchUp {
 		errs = append(errs, fmt.Errorf("--retention is %s: it must not be shorter than --catch-up (%s), or what was deleted would be told again", c.Retention, c.CatchUp))
 	}
@@ -261,9 +269,6 @@ func (c *controllerCmd) checkAPI() []error {
 	}
 	if c.APIOpenToAll && c.APIAuth != "none" {
 		errs = append(errs, errors.New("--api-open-to-everybody-on-the-network is of use with --api-auth=none only"))
-	}
-	if (c.APITLSCertFile == "") != (c.APITLSKeyFile == "") {
-		errs = append(errs, errors.New("--api-tls-cert-file and --api-tls-key-file belong together: set both or none"))
 	}
 	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxStreams < 1 || c.APIMaxClientStreams < 1 {
 		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst, --api-max-streams and --api-max-streams-per-client at least 1"))

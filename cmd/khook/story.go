@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -154,10 +155,14 @@ func newsOf(c dispatch.Change) (reason, what string) {
 	return "", ""
 }
 
-// reachable keeps of an agent's error what the condition of the Hooks is about.
+// reachable keeps of an agent's error what the condition of the Hooks is about: without what kagent or the
+// agent said, since everybody reads conditions who may read the Hook.
 func reachable(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%s", agent.Explain(err))
+	if errors.Is(err, agent.ErrNoAgent) {
+		return errors.New("kagent has no such agent: create it, or correct the name")
+	}
+	return errors.New(agent.Brief(err))
 }

@@ -17,12 +17,13 @@ import (
 
 // validateCmd is khook validate.
 type validateCmd struct {
-	AgentNamespaces []string `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
-	Namespace       string   `short:"n" help:"Namespace of Hooks that name none." default:"default"`
-	Output          string   `short:"o" help:"Form of the findings: text or json." default:"text" enum:"text,json"`
-	Prompts         bool     `help:"Show what becomes of the prompts for a sample event."`
-	Strict          bool     `help:"Take warnings for errors."`
-	Files           []string `arg:"" name:"file" help:"Files of Hooks in YAML or JSON, folders of them, or - for the standard input."`
+	AgentNamespaces  []string `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
+	AllowPlainValues bool     `help:"Whether the controller lets Hooks ask for plain values, as its flag says."`
+	Namespace        string   `short:"n" help:"Namespace of Hooks that name none." default:"default"`
+	Output           string   `short:"o" help:"Form of the findings: text or json." default:"text" enum:"text,json"`
+	Prompts          bool     `help:"Show what becomes of the prompts for a sample event."`
+	Strict           bool     `help:"Take warnings for errors."`
+	Files            []string `arg:"" name:"file" help:"Files of Hooks in YAML or JSON, folders of them, or - for the standard input."`
 }
 
 // Help is shown below the flags.
@@ -116,7 +117,7 @@ func (c *validateCmd) check(ctx context.Context, path string) (hook.Report, erro
 		return hook.Report{}, err
 	}
 	report := hook.Validate(ctx, text, hook.ValidateOptions{
-		Policy: hook.Policy{AgentNamespaces: c.AgentNamespaces}, Namespace: c.Namespace,
+		Policy: hook.Policy{AgentNamespaces: c.AgentNamespaces, PlainValues: c.AllowPlainValues}, Namespace: c.Namespace,
 	})
 	if c.Strict {
 		report.Errors, report.Warnings = append(report.Errors, report.Warnings...), []hook.Finding{}

@@ -16,6 +16,7 @@ func TestValidateTellsByItsExitCodeWhetherHooksAreGood(t *testing.T) {
 	good := write(t, "good.yaml", replayHook)
 	bad := write(t, "bad.yaml", strings.Replace(replayHook, "oom-kill", "oom", 1))
 	odd := write(t, "odd.yaml", oddHook)
+	plain := write(t, "plain.yaml", plainValuesHook)
 	for name, tc := range map[string]struct {
 		args []string
 		code int
@@ -29,6 +30,8 @@ func TestValidateTellsByItsExitCodeWhetherHooksAreGood(t *testing.T) {
 		"a folder":             {[]string{filepath.Dir(bad)}, 1, bad + ":6: error: "},
 		"prompts":              {[]string{"--prompts", good}, 0, "shop/all oom-kill calls kagent/medic:\n  | oom cart-"},
 		"an agent's namespace": {[]string{"--agent-namespaces=other", good}, 1, "in a namespace that hooks may not call: use an agent in shop or other"},
+		"plain values":         {[]string{"--strict", plain}, 1, "error: spec.eventConfigurations[0].plainValues: the operator does not allow plain values"},
+		"plain values allowed": {[]string{"--strict", "--allow-plain-values", "--prompts", plain}, 0, "calls kagent/medic:\n  | It said Container app was OOM-killed (exit code 137, memory limit 128Mi)"},
 		"a namespace":          {[]string{"-n", "till", write(t, "none.yaml", strings.Replace(replayHook, ", namespace: shop", "", 1))}, 0, "namespace till is assumed"},
 		"no file":              {nil, 2, "expected \"<file> ...\""},
 		"a file that is not":   {[]string{filepath.Join(t.TempDir(), "none.yaml")}, 2, "no such file"},

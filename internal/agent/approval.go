@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
@@ -152,6 +153,15 @@ func questionLines(questions []json.RawMessage) []string {
 		lines = append(lines, q.Question)
 	}
 	return lines
+}
+
+// idIn is the ID of the question in its message. What a person decides about must be in it whole, what is
+// cut for showing too: the agent chooses the message's ID, and could put another question under it between
+// the person's look and the decision.
+func (a *asked) idIn(m *a2a.Message) string {
+	said := text(m.Parts)
+	parts := []string{"question", entryID(EntryMessage, m.ID, said), said, strconv.FormatBool(a.approval), a.id, strconv.Itoa(len(a.calls))}
+	return incident.DeriveID(append(append(parts, a.calls...), a.lines...)...)
 }
 
 // question renders what a message asks a person, or just says: its text, and what of the questions

@@ -61,8 +61,9 @@ type Task struct {
 	// agent. Untrusted; at most incident.MaxAnswer bytes, with an Ellipsis where it was cut.
 	Answer   string
 	Question string // what an interrupted task asks; bounded as Answer
-	// QuestionID is the ID of the status message that asks, as Entry.ID gives it: another question
-	// of the task has another one. "" if the task waits without a message.
+	// QuestionID is derived from all that the question is made of: another question of the task has
+	// another one, also if the agent puts it under the message ID of the former one. "" if the task
+	// waits without a message.
 	QuestionID string
 	Approval   bool // the question wants a decision, see Reply, rather than a text
 	// Entries are what the agent said and made: the messages of the history, the status message,
@@ -120,7 +121,7 @@ func (t Task) asking(m *a2a.Message) Task {
 	t.Approval = t.asks.approval
 	if m != nil {
 		t.Question = question(m)
-		t.QuestionID = entryID(EntryMessage, m.ID, t.Question)
+		t.QuestionID = t.asks.idIn(m)
 	}
 	return t
 }

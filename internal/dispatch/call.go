@@ -90,7 +90,7 @@ func (d *Dispatcher) refusal(dl *incident.Delivery) (incident.Skip, string) {
 // skip ends a delivery whose agent is not called after all.
 func (d *Dispatcher) skip(ctx context.Context, dl *incident.Delivery, why incident.Skip, told string) (time.Duration, error) {
 	dl.Skipped = why
-	return d.end(ctx, dl, incident.Canceled, told)
+	return d.end(ctx, dl, incident.Canceled, told, told)
 }
 
 // recovered skips a delivery whose incidents have all ended before its agent was called. Whether they
@@ -110,7 +110,8 @@ func (d *Dispatcher) recovered(ctx context.Context, dl *incident.Delivery) (bool
 		return err
 	}
 	was := *dl
-	dl.Skipped, dl.State, dl.Error = incident.SkipRecovered, incident.Canceled, "everything that the call is about had ended before the agent was called"
+	dl.Skipped, dl.State = incident.SkipRecovered, incident.Canceled
+	dl.Failure, dl.Error = because("everything that the call is about had ended before the agent was called", "")
 	err := d.save(ctx, dl, Change{From: was.State, only: open})
 	if errors.Is(err, errStillOpen) {
 		*dl = was
@@ -193,7 +194,7 @@ func (d *Dispatcher) noVerdict() {
 // accepted records what the agent made of the message.
 func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, n note) (time.Duration, error) {
 	from, task := dl.State, n.sent
-	dl.Dialect, dl.ContextID, dl.TaskID, dl.Error = task.Dialect, task.ContextID, task.ID, ""
+	dl.Dialect, dl.ContextID, dl.TaskID, dl.Failure, dl.Error = task.Dialect, task.ContextID, task.ID, "", ""
 	keep(dl, *task)
 	entry := incident.Entry{Kind: incident.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]incident.Entry{entry}, d.said(dl, *task)...)...); err != nil {
@@ -226,7 +227,7 @@ const maxBadAnswers = 5
 // simply tried again; after a lost answer the next attempt asks first what became of the message.
 func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err error, took time.Duration) (time.Duration, error) {
 	from := dl.State
-	dl.Error = agent.Explain(err)
+	dl.Failure, dl.Error = "the call failed: "+agent.Brief(err), agent.Explain(err)
 	switch {
 	case agent.Final(err), d.hopeless(dl.ID, err):
 		dl.State = incident.Failed

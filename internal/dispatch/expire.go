@@ -34,7 +34,8 @@ func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Du
 			return 0, ctx.Err()
 		}
 	}
-	return d.end(ctx, dl, incident.Expired, overdue(dl))
+	own, full := overdue(dl)
+	return d.end(ctx, dl, incident.Expired, own, full)
 }
 
 func (d *Dispatcher) cancel(ctx context.Context, dl *incident.Delivery) (agent.Task, error) {
@@ -45,21 +46,21 @@ func (d *Dispatcher) cancel(ctx context.Context, dl *incident.Delivery) (agent.T
 	return task, err
 }
 
-// overdue says what did not happen in time, and claims no more than is known.
-func overdue(dl *incident.Delivery) string {
-	var why string
+// overdue says what did not happen in time, and claims no more than is known: in khook's own words,
+// and with the last error.
+func overdue(dl *incident.Delivery) (own, full string) {
 	switch {
 	case dl.State == incident.InputRequired:
-		return fmt.Sprintf("nobody answered the agent within %s (spec.eventConfigurations[].timeout): %s", dl.Timeout, dl.Error)
+		return because(fmt.Sprintf("nobody answered the agent within %s (spec.eventConfigurations[].timeout)", dl.Timeout), dl.Error)
 	case dl.TaskID != "":
-		why = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
+		own = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
 	case dl.State == incident.Calling, dl.CatchUp && dl.Attempt > 0:
-		why = fmt.Sprintf("the agent gave no answer within %s: it is not known whether it got the message", incident.MaxWait)
+		own = fmt.Sprintf("the agent gave no answer within %s: it is not known whether it got the message", incident.MaxWait)
 	default:
-		why = fmt.Sprintf("the agent was not reached within %s", incident.MaxWait)
+		own = fmt.Sprintf("the agent was not reached within %s", incident.MaxWait)
 	}
-	if dl.Error != "" {
-		why += "; last error: " + dl.Error
+	if dl.Error == "" {
+		return own, own
 	}
-	return why
+	return own, own + "; last error: " + dl.Error
 }

@@ -21,25 +21,30 @@ func keep(dl *incident.Delivery, t agent.Task) {
 	case agent.Completed:
 		dl.State = incident.Succeeded
 	case agent.Failed:
-		dl.State, dl.Error = incident.Failed, because("the agent's task failed", t.Answer)
+		dl.State = incident.Failed
+		dl.Failure, dl.Error = because("the agent's task failed", t.Answer)
 	case agent.Rejected:
-		dl.State, dl.Error = incident.Rejected, because("the agent rejected the task", t.Answer)
+		dl.State = incident.Rejected
+		dl.Failure, dl.Error = because("the agent rejected the task", t.Answer)
 	case agent.Canceled:
-		dl.State, dl.Error = incident.Canceled, because("the agent's task was canceled", t.Answer)
+		dl.State = incident.Canceled
+		dl.Failure, dl.Error = because("the agent's task was canceled", t.Answer)
 	case agent.InputRequired, agent.AuthRequired:
 		dl.State = incident.InputRequired
-		dl.Error = because("the agent waits for a person", t.Question)
+		dl.Failure, dl.Error = because("the agent waits for a person", t.Question)
 		dl.Question, dl.QuestionID, dl.Approval = incident.Truncate(t.Question, incident.MaxQuestion), t.QuestionID, t.Approval
 	default:
 		dl.State = incident.Working
 	}
 }
 
-func because(what, why string) string {
-	if why == "" {
-		return what
+// because is why a delivery failed or waits, as its Failure and its Error have it: in khook's own words,
+// and with what the agent said.
+func because(own, said string) (failure, full string) {
+	if said == "" {
+		return own, own
 	}
-	return what + ": " + why
+	return own, own + ": " + said
 }
 
 // follow looks at the task once, and leaves the waiting to the agent's stream or to the next look.
@@ -61,7 +66,7 @@ func (d *Dispatcher) follow(ctx context.Context, dl *incident.Delivery) (time.Du
 // progress records what the task says, if it says something new, with what else the log gets.
 func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task agent.Task, log ...incident.Entry) error {
 	was := *dl
-	dl.Error = ""
+	dl.Failure, dl.Error = "", ""
 	keep(dl, task)
 	log = append(log, d.said(dl, task)...)
 	if was.TaskState != dl.TaskState {
@@ -85,10 +90,11 @@ func (d *Dispatcher) lookFailed(ctx context.Context, dl *incident.Delivery, err 
 		return 0, ctx.Err()
 	}
 	if agent.TaskGone(err) && d.goneFor(dl.ID) >= d.vanishAfter {
-		return d.end(ctx, dl, incident.Failed, fmt.Sprintf("kagent no longer knows the task %s: its answer is lost", dl.TaskID))
+		return d.end(ctx, dl, incident.Failed, "kagent no longer knows the task: its answer is lost",
+			fmt.Sprintf("kagent no longer knows the task %s: its answer is lost", dl.TaskID))
 	}
 	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), incident.MaxError); why != dl.Error {
-		dl.Error = why
+		dl.Failure, dl.Error = "cannot look at the task: "+agent.Brief(err), why
 		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
 			return 0, err
 		}

@@ -17,8 +17,8 @@ func refused(format string, args ...any) error {
 }
 
 // Reply records a person's answer to the question of a delivery's agent, and sees to it that the agent
-// gets it, once. Of r the Text, the Decision and the QuestionID count; the latter is "" for the
-// question that is open. An *incident.RefusedError says why it can't be given.
+// gets it, once. Of r the Text, the Decision and the QuestionID count; for a text the latter may be "",
+// which is the question that is open. An *incident.RefusedError says why it can't be given.
 func (d *Dispatcher) Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error) {
 	return d.change(ctx, id, func(dl *incident.Delivery) (incident.Entry, error) {
 		switch {
@@ -28,12 +28,17 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r incident.Reply)
 			return incident.Entry{}, refused("%s has answered this question already, and the answer is on its way", dl.Reply.By)
 		case dl.CancelBy != "":
 			return incident.Entry{}, refused("%s has canceled the delivery", dl.CancelBy)
+		// The row that is compared is the one that is written: if the agent asks something else meanwhile, the
+		// write finds another Version, and all of this is looked at again. Else a decision could meet a question
+		// that nobody has read.
 		case r.QuestionID != "" && r.QuestionID != dl.QuestionID:
 			return incident.Entry{}, refused("the agent asks something else by now: read its question again")
 		case r.Decision != "" && !dl.Approval:
 			return incident.Entry{}, refused("the agent does not ask for an approval: answer with a text")
 		case dl.Approval && r.Decision == "":
 			return incident.Entry{}, refused("the agent asks for an approval: decide approve or reject")
+		case r.Decision != "" && r.QuestionID == "":
+			return incident.Entry{}, refused("a decision must name the question that it is about")
 		}
 		dl.Replies++
 		dl.Reply = &incident.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}

@@ -98,7 +98,7 @@ func TestAReplyThatIsRecordedSurvivesTheEndOfKhook(t *testing.T) {
 			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: answers(kagenttest.Act{Approve: "delete_pod"})})
 			d := r.untilState(r.due(), incident.InputRequired)
 			r.kagent.Inject(kagenttest.Fault{Times: -1, Drop: true})
-			now, err := r.d.Reply(t.Context(), d.ID, "ann", incident.Reply{Decision: incident.Approve})
+			now, err := r.d.Reply(t.Context(), d.ID, "ann", incident.Reply{Decision: incident.Approve, QuestionID: d.QuestionID})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,6 +131,8 @@ func TestAReplyThatDoesNotFitIsRefused(t *testing.T) {
 	refuses(t, reply(text, incident.Reply{Text: "a", QuestionID: "another"}), "asks something else by now")
 	refuses(t, reply(text, incident.Reply{Decision: incident.Approve}), "does not ask for an approval")
 	refuses(t, reply(approval, incident.Reply{Text: "yes"}), "decide approve or reject")
+	refuses(t, reply(approval, incident.Reply{Decision: incident.Approve}), "must name the question")
+	refuses(t, reply(approval, incident.Reply{Decision: incident.Approve, QuestionID: text.QuestionID}), "asks something else by now")
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Drop: true})
 	if err := reply(text, incident.Reply{Text: "a"}); err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 
 // save commits the delivery with what its log gets, and tells of it.
 func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change, log ...incident.Entry) error {
-	dl.Error = incident.Clean(dl.Error, incident.MaxError)
+	dl.Failure, dl.Error = incident.Clean(dl.Failure, incident.MaxError), incident.Clean(dl.Error, incident.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
 		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
 	}
@@ -133,10 +133,10 @@ func busy(dl *incident.Delivery) bool {
 	return false
 }
 
-// end brings the delivery to a final state other than success.
-func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident.DeliveryState, why string) (time.Duration, error) {
+// end brings the delivery to a final state other than success, for a reason in khook's own words, and in full.
+func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident.DeliveryState, own, full string) (time.Duration, error) {
 	from := dl.State
-	dl.State, dl.Error = to, why
+	dl.State, dl.Failure, dl.Error = to, own, full
 	if err := d.save(ctx, dl, Change{From: from}); err != nil {
 		return 0, err
 	}

@@ -103,6 +103,8 @@ func whatAdmissionRefuses(t *testing.T, server rest.Interface) {
 		"{{$.Pod}} {{.Reason}}":                             "has $.Pod,",
 		"{{env \"HOME\"}}":                                  "has env,",
 		"Restarted: {{.Reason":                              "has {{ without }},",
+		`{{define "prompt"}}Look.{{end}}`:                   "has define,",
+		`{{define "prompt"}}{{end}}Look.`:                   "has define,",
 		"⟦{{.Reason}}⟧":                                     "mark what the cluster says",
 		"{{ printf \"%s {{ .A }}\" .Reason }}{{ .Reason2}}": "has .Reason2,",
 	} {
@@ -173,9 +175,16 @@ func randomPrompt(t *rapid.T) string {
 			"plain text ", "} } { {", "it's \"quoted\" ", "{{/* \" .Pod {{ */}}", "{{- /* ' ` */ -}}", "{{if .Reason}}", "{{else}}", "{{else if .Node}}", "{{end}}", "{{if .Node}}a{{else}}b{{end}}",
 			open+arg+end, open+"print "+arg+" "+one(".Node", `".Foo"`, "12")+end, open+arg+" | lower | "+one("trim", "quote", "html", `printf "%s .X"`)+end,
 			open+"printf "+one(`"%v {{.X}}"`, "`%v`", `"}}%v"`)+" "+arg+end, "{{$x := "+arg+"}}{{$x}}", open+"if and "+arg+" (eq .Reason "+one(`"a.Foo"`, "`x`")+")"+end+"y{{end}}", "{{range .Reason}}z{{end}}",
+			owned(one("$ä", "$größe", "$ж1", "$_x", "$名前", "$Reason", "$if", "$x٣"), arg, open, end), one(`{{define "prompt"}}`, `{{define "a"}}`, `{{block "prompt" .Reason}}`, `{{template "prompt"}}`),
+			open+"`raw\n{{ \\ .Pod`"+end, open+`printf "%[1]q \x41\"}} .Pod" `+arg+end, "{{- 3 -}}", "{{-3}}", "{{1+2i}}", open+`eq .Count 1e+5 0x1p-2 +7 .5 '\u00e9' '\''`+end, "{{`a` | /* no */ print}}", "{{/* a */ -}}", "ä $ä {{`ä`}}",
 		))
 	}
 	return b.String()
+}
+
+// owned declares, changes and uses a variable of the prompt.
+func owned(name, value, open, end string) string {
+	return open + name + " := " + value + end + "{{if " + name + "_1 := " + name + "}}{{" + name + "_1}}{{" + name + " = `x`}}{{end}}" + open + name + "|print " + name + end
 }
 
 // bigHooks: what costs more than admission allows passes.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -29,6 +30,7 @@ const (
 const (
 	maxConfigs = 50
 	maxPrompt  = 10_000 // characters
+	maxMatch   = 1_024  // characters
 )
 
 // Facts are what is known of an event when hooks are asked about it.
@@ -45,11 +47,30 @@ type Policy struct {
 	AgentNamespaces []string
 	// DedupWindow is that of configurations that do not say; DefaultDedupWindow if 0.
 	DedupWindow time.Duration
+	// PlainValues lets configurations ask for prompts without marks around what the cluster says.
+	PlainValues bool
 }
 
 func (p Policy) allows(hookNamespace string, agent incident.AgentRef) bool {
 	return agent.Namespace == hookNamespace ||
 		slices.Contains(p.AgentNamespaces, agent.Namespace) || slices.Contains(p.AgentNamespaces, "*")
+}
+
+// whyMarked says what becomes of a wish for plain values that the operator does not grant. The Hook
+// is called for all the same: to lose a call would be worse than the marks in its prompt, and to leave
+// the marks out would be what the operator did not allow.
+const whyMarked = "the operator does not allow plain values, so what the cluster says stays marked in the prompt: " +
+	"remove this, or let the operator set --allow-plain-values"
+
+// stillMarked returns the fields of a Hook that ask for plain values in vain.
+func (p Policy) stillMarked(h *v1alpha2.Hook) []string {
+	var fields []string
+	for i := range h.Spec.EventConfigurations {
+		if h.Spec.EventConfigurations[i].PlainValues && !p.PlainValues {
+			fields = append(fields, fmt.Sprintf("spec.eventConfigurations[%d].plainValues", i))
+		}
+	}
+	return fields
 }
 
 // Config is one compiled event configuration of a Hook.
@@ -100,8 +121,12 @@ func (c *Config) Group(s *incident.Signal) string {
 	}
 }
 
-// Render fills the configuration's prompt.
-func (c *Config) Render(f Facts) (string, error) { return c.prompt.Render(f) }
+// Render fills the configuration's prompt. The error is of a fault in khook: a prompt that compiles can
+// be rendered for every event.
+func (c *Config) Render(f Facts) (prompt string, err error) {
+	defer recovered(&err)
+	return c.prompt.Render(f), nil
+}
 
 // Compile turns a Hook into its configurations, and lists what is wrong with it. A
 // configuration with an error is in the list too, marked Invalid.
@@ -121,7 +146,7 @@ func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
 	var configs []*Config
 	for i := range h.Spec.EventConfigurations {
 		ec := &h.Spec.EventConfigurations[i]
-		c, cerrs := compile(h, ec, path.Index(i), policy)
+		c, cerrs := guarded(h, ec, path.Index(i), policy)
 		seen[ec.EventType]++
 		if n := seen[ec.EventType]; n > 1 {
 			c.Key = fmt.Sprintf("%s#%d", c.Key, n)
@@ -133,6 +158,34 @@ func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
 	}
 	return configs, errs
 }
+
+// guarded compiles a configuration. A fault in what compiles it makes that configuration invalid, and
+// nothing else: the same Hook would else end khook again at each start.
+func guarded(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (c *Config, errs field.ErrorList) {
+	var fault error
+	func() {
+		defer recovered(&fault)
+		c, errs = compile(h, ec, path, policy)
+	}()
+	if fault != nil {
+		c = &Config{
+			Hook: incident.HookRef{Namespace: h.Namespace, Name: h.Name}, HookUID: string(h.UID),
+			Key: ec.EventType, EventType: incident.EventType(ec.EventType), Suspended: h.Spec.Suspend,
+		}
+		errs = field.ErrorList{field.InternalError(path, fault)}
+	}
+	return c, errs
+}
+
+// recovered turns a panic into an error.
+func recovered(err *error) {
+	if fault := recover(); fault != nil {
+		*err = fmt.Errorf("khook has a fault that this Hook shows, please report it: %s", incident.Clean(fmt.Sprint(fault), maxFault))
+	}
+}
+
+// maxFault bounds what is told of a panic, in bytes.
+const maxFault = 256
 
 func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Config, field.ErrorList) {
 	c := &Config{
@@ -155,7 +208,7 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	if c.Agent, err = agentOf(h.Namespace, ec, path, policy); err != nil {
 		add(err)
 	}
-	if c.prompt, err = promptOf(ec, path.Child("prompt")); err != nil {
+	if c.prompt, err = promptOf(ec, path.Child("prompt"), policy); err != nil {
 		add(err)
 	}
 	if c.selector, err = selectorOf(ec, path.Child("selector")); err != nil {
@@ -247,13 +300,16 @@ func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path
 	return agent, nil
 }
 
-func promptOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*Prompt, *field.Error) {
-	if n := len([]rune(ec.Prompt)); n > maxPrompt {
+func promptOf(ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Prompt, *field.Error) {
+	if n := utf8.RuneCountInString(ec.Prompt); n > maxPrompt {
 		return nil, field.TooLong(path, "", maxPrompt)
 	}
 	p, err := ParsePrompt(ec.Prompt)
 	if err != nil {
 		return nil, field.Invalid(path, incident.Truncate(ec.Prompt, 80), err.Error())
+	}
+	if ec.PlainValues && policy.PlainValues {
+		p = p.withPlainValues()
 	}
 	return p, nil
 }
@@ -270,6 +326,9 @@ func selectorOf(ec *v1alpha2.EventConfiguration, path *field.Path) (labels.Selec
 }
 
 func matchOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*expression, *field.Error) {
+	if utf8.RuneCountInString(ec.Match) > maxMatch {
+		return nil, field.TooLong(path, "", maxMatch)
+	}
 	e, err := parseMatch(ec.Match)
 	if err != nil {
 		return nil, field.Invalid(path, ec.Match, err.Error())

@@ -14,6 +14,9 @@ var ErrUnknown = errors.New("could not be found out")
 
 // Lookup is what only a cluster can tell.
 type Lookup interface {
+	// May returns why the caller may not know what is in the namespace; nil if it may. It is asked before
+	// anything else is: the other answers are for those only who may have them.
+	May(ctx context.Context, namespace string) error
 	// Namespace returns why Hooks can't be in the namespace; nil if they can.
 	Namespace(ctx context.Context, name string) error
 	// Agent returns why the agent can't be called; nil if it was found.
@@ -26,12 +29,13 @@ const maxLookups = 200
 // inquiry asks a Lookup each question once.
 type inquiry struct {
 	lookup     Lookup
+	rights     map[string]error
 	namespaces map[string]error
 	agents     map[incident.AgentRef]error
 }
 
 func newInquiry(l Lookup) *inquiry {
-	return &inquiry{l, map[string]error{}, map[incident.AgentRef]error{}}
+	return &inquiry{l, map[string]error{}, map[string]error{}, map[incident.AgentRef]error{}}
 }
 
 var errLookups = fmt.Errorf("%w: the text names too many namespaces and agents, check it in parts", ErrUnknown)
@@ -41,7 +45,7 @@ func ask[Q comparable](ctx context.Context, q *inquiry, known map[Q]error, quest
 	if err, asked := known[question]; asked {
 		return err
 	}
-	if len(q.namespaces)+len(q.agents) >= maxLookups {
+	if len(q.rights)+len(q.namespaces)+len(q.agents) >= maxLookups {
 		return errLookups
 	}
 	known[question] = lookup(ctx, question)
@@ -50,18 +54,22 @@ func ask[Q comparable](ctx context.Context, q *inquiry, known map[Q]error, quest
 
 // lookUp asks the cluster about the Hook's namespace and its agents.
 func (v *validator) lookUp(ctx context.Context, c *candidate) {
-	if v.inquiry.lookup == nil {
+	if v.inquiry.lookup == nil || c.wrong("metadata.namespace") {
 		return
 	}
-	if !c.wrong("metadata.namespace") {
-		err := ask(ctx, v.inquiry, v.inquiry.namespaces, c.hook.Namespace, v.inquiry.lookup.Namespace)
+	// Rights first. Of whom it is not known that they may be there, they are told neither whether the
+	// namespace exists nor which agents do.
+	if err := ask(ctx, v.inquiry, v.inquiry.rights, c.hook.Namespace, v.inquiry.lookup.May); err != nil {
 		v.answer(c, "metadata.namespace", err)
-		if err != nil && !errors.Is(err, ErrUnknown) {
-			return // who may not be there is not told which agents there are
-		}
+		return
+	}
+	err := ask(ctx, v.inquiry, v.inquiry.namespaces, c.hook.Namespace, v.inquiry.lookup.Namespace)
+	v.answer(c, "metadata.namespace", err)
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		return
 	}
 	for i, config := range c.configs {
-		if c.agentMistaken(i) {
+		if c.agentMistaken(i) || !v.opt.Policy.allows(c.hook.Namespace, config.Agent) {
 			continue
 		}
 		field := c.path(i) + ".agentId"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/ext"
+	"github.com/google/cel-go/interpreter"
 
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -74,14 +75,23 @@ func parseMatch(text string) (*expression, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up match expressions: %w", err)
 	}
-	ast, issues := env.Compile(text)
+	ast, issues := env.Parse(text)
+	if issues.Err() == nil {
+		if err := guardParsed(ast); err != nil {
+			return nil, err
+		}
+		ast, issues = env.Check(ast)
+	}
 	if issues.Err() != nil {
 		return nil, errors.New(firstLine(strings.ReplaceAll(issues.Err().Error(), "hook.celEvent", "event")))
 	}
 	if ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("must be true or false, is %s", ast.OutputType())
 	}
-	program, err := env.Program(ast, cel.CostLimit(celCost))
+	if err := guardChecked(ast); err != nil {
+		return nil, err
+	}
+	program, err := env.Program(ast, cel.CostTracking(madeText{}), cel.CostLimit(celCost), cel.OptimizeRegex(interpreter.MatchesRegexOptimization))
 	if err != nil {
 		return nil, err
 	}

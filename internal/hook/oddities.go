@@ -25,6 +25,9 @@ func (v *validator) oddities(c *candidate, object map[string]any, foreign []stri
 		v.findings.warning(c.finding("metadata.annotations", fmt.Sprintf("%s is %q, which is no time and counts for nothing: write it as RFC 3339 has it, such as 2026-01-15T10:30:00Z",
 			v1alpha2.AnnotationResumedAt, incident.Truncate(text, 80))))
 	}
+	for _, asked := range v.opt.Policy.stillMarked(c.hook) {
+		v.findings.warning(c.finding(asked, whyMarked))
+	}
 	for i := range c.hook.Spec.EventConfigurations {
 		if n := len([]rune(c.hook.Spec.EventConfigurations[i].Prompt)); n > longPrompt && c.valid(i) {
 			v.findings.warning(c.finding(c.path(i)+".prompt", fmt.Sprintf(

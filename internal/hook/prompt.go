@@ -3,16 +3,13 @@ package hook
 import (
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
-	"regexp"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
-	"text/template"
 	"text/template/parse"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -70,113 +67,101 @@ func variables(f Facts) Variables {
 	return v
 }
 
-// functions are all that a prompt template can call, beside the comparisons, and, or, not, len,
-// print and printf of text/template.
-var functions = template.FuncMap{
-	"upper":    strings.ToUpper,
-	"lower":    strings.ToLower,
-	"trim":     strings.TrimSpace,
-	"quote":    strconv.Quote,
-	"contains": func(part, s string) bool { return strings.Contains(s, part) },
-	"replace":  func(old, repl, s string) string { return strings.ReplaceAll(s, old, repl) },
-	"default": func(fallback, s string) string {
-		if s == "" {
-			return fallback
-		}
-		return s
-	},
-	"truncate": func(n int, s string) string { return incident.Truncate(s, max(n, len(incident.Ellipsis))) },
+// Prompt is a compiled prompt template. It is never changed, and safe for concurrent use.
+type Prompt struct {
+	steps []step
+	slots int  // variables that the template declares
+	plain bool // values of the cluster are printed without marks
 }
 
-// builtins are the functions of text/template that a prompt may call.
-var builtins = []string{"and", "or", "not", "len", "print", "printf", "eq", "ne", "lt", "le", "gt", "ge"}
-
-// Prompt is a parsed prompt template.
-type Prompt struct{ tmpl *template.Template }
-
-// ParsePrompt parses and checks a prompt template. What it accepts can be rendered for every
-// event: it uses known variables and functions only, and has no loops, so that rendering ends.
-// The error names the line and what to change.
+// ParsePrompt compiles a prompt template, of at most 10,000 characters. What it accepts can be
+// rendered for every event: it uses known variables and functions only, each with values of the
+// kinds that it takes, and has no loops. The error names the line and what to change.
+//
+// Nothing of text/template but its parser is used, whose work and memory grow with the text only: a
+// template of that package makes gigabytes out of a few hundred bytes (see budgets.go).
 func ParsePrompt(text string) (*Prompt, error) {
+	p, err := compilePrompt(text)
+	if err != nil {
+		return nil, errors.New(incident.Clean(err.Error(), incident.MaxMessage))
+	}
+	return p, nil
+}
+
+func compilePrompt(text string) (*Prompt, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, errors.New("the prompt is empty: write what the agent shall do")
+	}
+	if utf8.RuneCountInString(text) > maxPrompt {
+		return nil, fmt.Errorf("the prompt has more than %d characters: shorten it", maxPrompt)
 	}
 	if strings.ContainsAny(text, markOpen+markClose) {
 		return nil, errors.New("the characters " + markOpen + " and " + markClose + " mark data of the cluster and can't be used in a prompt: write others")
 	}
-	tmpl, err := template.New("prompt").Option("missingkey=error").Funcs(functions).Parse(text)
+	tree, err := parseTree("prompt", text)
 	if err != nil {
-		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
-	}
-	if len(tmpl.Templates()) > 1 {
-		return nil, errors.New("define and block can't be used in a prompt")
-	}
-	if tmpl.Tree == nil || tmpl.Root == nil {
-		return nil, errors.New("the prompt is empty: write what the agent shall do")
-	}
-	if err := check(tmpl.Tree, tmpl.Root); err != nil {
 		return nil, err
 	}
-	mark(tmpl.Tree)
-	p := &Prompt{tmpl.Funcs(markFunctions)}
-	for _, tried := range []*Prompt{flat(text), p} {
-		for _, sample := range samples() {
-			if _, err := tried.render(sample); err != nil {
-				return nil, err
-			}
+	c := &compiler{tree: tree}
+	steps, err := c.list(tree.Root)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prompt{steps: steps, slots: len(c.holds)}
+	for _, sample := range samples() {
+		if err := p.try(sample); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
 }
 
-// flat returns the prompt with both sides of each condition one after the other, and with "and"
-// and "or" that look at all their arguments. Rendering it shows the errors of every branch, also
-// of those that no sample would take.
-func flat(text string) *Prompt {
-	all := func(first any, _ ...any) any { return first }
-	tmpl := template.Must(template.New("prompt").Funcs(functions).
-		Funcs(template.FuncMap{"and": all, "or": all}).Parse(text))
-	flatten(tmpl.Root)
-	return &Prompt{tmpl}
+var errDefines = errors.New("define and block can't be used in a prompt")
+
+// parseTree parses a template that defines no others.
+func parseTree(name, text string) (*parse.Tree, error) {
+	trees := map[string]*parse.Tree{}
+	tree, err := parse.New(name).Parse(text, "", "", trees, parsedFunctions)
+	if err != nil {
+		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
+	}
+	if len(trees) > 1 {
+		return nil, errDefines
+	}
+	// A definition that has the template's own name hides behind it. Under another name it shows.
+	if other := "another prompt"; name != other && strings.Contains(text, "define") {
+		if _, err := parseTree(other, text); err != nil {
+			return nil, err
+		}
+	}
+	return tree, nil
 }
 
-func flatten(list *parse.ListNode) {
-	if list == nil {
-		return
+// try renders a sample and refuses a template that goes over its budgets even then.
+func (p *Prompt) try(sample Variables) error {
+	switch r := p.run(sample); {
+	case r.over:
+		return fmt.Errorf("the functions of the prompt make more than %d KiB of text, or one of them more than %d KiB: use fewer, and truncate what they are given", maxMade>>10, maxResult>>10)
+	case r.tired:
+		return fmt.Errorf("the functions of the prompt look at more than %d KiB of text: use fewer, and truncate what they are given", maxSeen>>10)
 	}
-	var nodes []parse.Node
-	for _, n := range list.Nodes {
-		branch, ok := n.(*parse.IfNode)
-		if !ok {
-			nodes = append(nodes, n)
-			continue
-		}
-		flatten(branch.List)
-		flatten(branch.ElseList)
-		nodes = append(nodes, &parse.ActionNode{NodeType: parse.NodeAction, Pos: branch.Pos, Line: branch.Line, Pipe: branch.Pipe})
-		nodes = append(nodes, branch.List.Nodes...)
-		if branch.ElseList != nil {
-			nodes = append(nodes, branch.ElseList.Nodes...)
-		}
-	}
-	list.Nodes = nodes
+	return nil
 }
 
 // Render fills the prompt for an event. It is at most incident.MaxPrompt bytes, longer ones are
-// cut.
-func (p *Prompt) Render(f Facts) (string, error) { return p.render(variables(f)) }
-
-func (p *Prompt) render(v Variables) (string, error) {
-	out := &limitedBuilder{left: incident.MaxPrompt + 1}
-	err := p.tmpl.Execute(out, v)
-	if err != nil && !errors.Is(err, errFull) {
-		return "", errors.New(strings.TrimPrefix(err.Error(), "template: "))
-	}
-	return finished(out.String()), nil
+// cut. A value that goes over a budget is cut too: rendering never fails.
+func (p *Prompt) Render(f Facts) string {
+	return p.run(variables(f)).text()
 }
 
-// samples are the variables that a template is tried with when it is parsed: empty and filled,
-// so that both sides of a condition are seen.
+// withPlainValues returns the prompt without marks around what the cluster says.
+func (p *Prompt) withPlainValues() *Prompt {
+	plain := *p
+	plain.plain = true
+	return &plain
+}
+
+// samples are the variables that a template is tried with when it is compiled: empty and filled.
 func samples() []Variables {
 	now := time.Date(2024, 1, 15, 10, 30, 0, 0, time.UTC).Format(time.RFC3339)
 	return []Variables{{}, {
@@ -185,115 +170,6 @@ func samples() []Variables {
 		Reason: "OOMKilled", Container: "app", Workload: "Deployment/my-app", Node: "node-1",
 		RestartCount: 3, ExitCode: 137, Count: 2, FirstSeen: now, Cluster: "prod",
 	}}
-}
-
-var errFull = errors.New("prompt is full")
-
-type limitedBuilder struct {
-	strings.Builder
-	left int
-}
-
-func (b *limitedBuilder) Write(p []byte) (int, error) {
-	if len(p) > b.left {
-		n, _ := b.Builder.Write(p[:b.left])
-		b.left = 0
-		return n, errFull
-	}
-	b.left -= len(p)
-	return b.Builder.Write(p)
-}
-
-var _ io.Writer = (*limitedBuilder)(nil)
-
-// check walks the tree and refuses what could fail, loop or blow up when rendered.
-func check(tree *parse.Tree, node parse.Node) error {
-	switch n := node.(type) {
-	case *parse.ListNode:
-		return checkList(tree, n)
-	case *parse.ActionNode:
-		return check(tree, n.Pipe)
-	case *parse.IfNode:
-		return checkBranch(tree, &n.BranchNode)
-	case *parse.WithNode:
-		return refuse(tree, n, "with can't be used in a prompt; use if")
-	case *parse.RangeNode:
-		return refuse(tree, n, "range can't be used in a prompt: there are no lists")
-	case *parse.TemplateNode:
-		return refuse(tree, n, "template can't be used in a prompt")
-	case *parse.PipeNode:
-		for _, cmd := range n.Cmds {
-			if err := checkCommand(tree, cmd); err != nil {
-				return err
-			}
-		}
-	case *parse.FieldNode:
-		return checkField(tree, n, n.Ident)
-	case *parse.VariableNode:
-		if n.Ident[0] == "$" && len(n.Ident) > 1 {
-			return checkField(tree, n, n.Ident[1:])
-		}
-	case *parse.ChainNode:
-		return refuse(tree, n, "write a variable on its own, such as {{.ResourceName}}")
-	}
-	return nil
-}
-
-func checkList(tree *parse.Tree, list *parse.ListNode) error {
-	if list == nil {
-		return nil
-	}
-	for _, n := range list.Nodes {
-		if err := check(tree, n); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkBranch(tree *parse.Tree, n *parse.BranchNode) error {
-	return errors.Join(check(tree, n.Pipe), checkList(tree, n.List), checkList(tree, n.ElseList))
-}
-
-func checkCommand(tree *parse.Tree, cmd *parse.CommandNode) error {
-	for i, arg := range cmd.Args {
-		if id, ok := arg.(*parse.IdentifierNode); ok && !callable(id.Ident) {
-			return refuse(tree, arg, fmt.Sprintf("function %q can't be used in a prompt", id.Ident))
-		}
-		if i > 0 && isPrintf(cmd.Args[0]) {
-			if s, ok := arg.(*parse.StringNode); i == 1 && (!ok || wide.MatchString(s.Text)) {
-				return refuse(tree, arg, "printf needs a constant format without a width of more than two digits")
-			}
-		}
-		if err := check(tree, arg); err != nil {
-			return err
-		}
-	}
-	if isPrintf(cmd.Args[0]) && len(cmd.Args) == 1 {
-		return refuse(tree, cmd, "printf needs a constant format")
-	}
-	return nil
-}
-
-// wide matches a format whose width or precision has three digits or more, or comes from an argument.
-var wide = regexp.MustCompile(`%[^a-zA-Z%]*(\d{3}|\*)`)
-
-func isPrintf(n parse.Node) bool {
-	id, ok := n.(*parse.IdentifierNode)
-	return ok && id.Ident == "printf"
-}
-
-func callable(name string) bool {
-	_, ours := functions[name]
-	return ours || slices.Contains(builtins, name)
-}
-
-func checkField(tree *parse.Tree, n parse.Node, ident []string) error {
-	if len(ident) != 1 || !slices.Contains(VariableNames(), ident[0]) {
-		return refuse(tree, n, fmt.Sprintf("unknown variable .%s: use one of %s",
-			strings.Join(ident, "."), strings.Join(VariableNames(), ", ")))
-	}
-	return nil
 }
 
 // VariableNames lists the variables that a prompt can use, in alphabetical order.
@@ -307,7 +183,12 @@ func VariableNames() []string {
 	return names
 }
 
-func refuse(tree *parse.Tree, n parse.Node, why string) error {
-	location, _ := tree.ErrorContext(n)
-	return fmt.Errorf("%s: %s", location, why)
+// variableOf compiles the use of a variable, which is known.
+func variableOf(name string) (expr, kinds) {
+	structField, _ := reflect.TypeFor[Variables]().FieldByName(name)
+	v := variable{field: structField.Index[0], cluster: slices.Contains(clusterText, name)}
+	if structField.Type.Kind() == reflect.Int {
+		return v, integerKind
+	}
+	return v, textKind
 }

@@ -285,6 +285,9 @@ func (w *StatusWriter) ready(ref incident.HookRef, h *v1alpha2.Hook) metav1.Cond
 	if h.Spec.Suspend {
 		c.Message = "Suspended (spec.suspend): events are recorded, no agent is called"
 	}
+	if fields := w.cfg.Set.policy.stillMarked(h); len(fields) > 0 {
+		c.Message = incident.Clean(fmt.Sprintf("%s. %s: %s", c.Message, fields[0], whyMarked), maxCondition)
+	}
 	return c
 }
 

@@ -11,9 +11,11 @@ import (
 
 // Bounds of what Validate says.
 const (
-	maxPrompts = 100   // sample prompts of a report
-	maxValues  = 3_000 // of one Hook; the schema's check takes the square of the time
-	maxWrong   = 1_000 // mistakes, after which no further Hook is looked at
+	maxPrompts = 100       // sample prompts of a report
+	maxSamples = 256 << 10 // bytes of all of them
+	maxChecked = 500       // event configurations, after which no further Hook is looked at
+	maxValues  = 3_000     // of one Hook; the schema's check takes the square of the time
+	maxWrong   = 1_000     // mistakes, after which no further Hook is looked at
 )
 
 // ValidateOptions say what Hooks are held against.
@@ -40,7 +42,7 @@ type Report struct {
 	Hooks    []string       `json:"hooks"`    // namespace/name of each Hook found
 	Errors   []Finding      `json:"errors"`   // at most 200 with the warnings
 	Warnings []Finding      `json:"warnings"` // what is allowed, and rarely meant
-	Prompts  []SamplePrompt `json:"prompts"`  // of the valid configurations, at most 100
+	Prompts  []SamplePrompt `json:"prompts"`  // of the valid configurations, at most 100 and 256 KiB
 }
 
 // Validate checks the Hooks of a text, which is one or several YAML or JSON documents, by the
@@ -80,6 +82,8 @@ type validator struct {
 	first    map[string]*candidate // by namespace/name
 	checked  []*candidate
 	wrong    int // mistakes
+	compiled int // event configurations
+	shown    int // bytes of sample prompts
 	report   Report
 }
 
@@ -99,6 +103,8 @@ func (v *validator) stop(ctx context.Context) string {
 		return "there was no time to check this and what follows: check it again"
 	case v.wrong > maxWrong:
 		return "there are too many mistakes to check this and what follows: correct them and check again"
+	case v.compiled >= maxChecked:
+		return fmt.Sprintf("there are %d event configurations or more before this, so that it and what follows were not checked: check it in parts", maxChecked)
 	}
 	return ""
 }
@@ -124,6 +130,7 @@ func (v *validator) check(ctx context.Context, m manifest) {
 	c.mistakes = append(c.mistakes, schema.check(ctx, object)...)
 	c.hook = c.decode(object, meta)
 	c.compile(v.opt.Policy)
+	v.compiled += len(c.configs)
 	v.repeated(c, meta.Name != "")
 	v.lookUp(ctx, c)
 	v.wrong += len(c.mistakes)
@@ -196,12 +203,15 @@ func (v *validator) repeated(c *candidate, named bool) {
 // render adds the prompts of the valid configurations for a sample event.
 func (v *validator) render(c *candidate) {
 	for i, config := range c.configs {
-		if !c.valid(i) || len(v.report.Prompts) >= maxPrompts {
+		if !c.valid(i) || len(v.report.Prompts) >= maxPrompts || v.shown >= maxSamples {
 			continue
 		}
 		prompt, err := config.Render(SampleFacts(config.EventType, c.hook.Namespace, v.opt.Cluster))
 		if err != nil {
 			v.findings.error(c.finding(c.path(i)+".prompt", err.Error()))
+			continue
+		}
+		if v.shown += len(prompt); v.shown > maxSamples {
 			continue
 		}
 		v.report.Prompts = append(v.report.Prompts, SamplePrompt{

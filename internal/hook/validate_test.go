@@ -2,6 +2,7 @@ package hook
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -226,8 +227,13 @@ func TestValidateWarnsOfWhatIsRarelyMeant(t *testing.T) {
 
 // cluster is a Lookup that counts how often it is asked.
 type cluster struct {
-	namespaces, agents map[string]error
-	asked              int
+	rights, namespaces, agents map[string]error
+	asked                      int
+}
+
+func (c *cluster) May(_ context.Context, namespace string) error {
+	c.asked++
+	return c.rights[namespace]
 }
 
 func (c *cluster) Namespace(_ context.Context, name string) error {
@@ -265,19 +271,33 @@ func TestValidateAsksTheClusterOnceForEachQuestion(t *testing.T) {
 	if diff := cmp.Diff(want, told(r.Warnings)); diff != "" {
 		t.Error(diff)
 	}
-	if lookup.asked != 4 {
-		t.Errorf("asked %d times, want 4", lookup.asked)
+	if lookup.asked != 5 {
+		t.Errorf("asked %d times, want 5", lookup.asked)
 	}
 }
 
-func TestValidateTellsNothingOfAgentsToWhoMayNotUseTheNamespace(t *testing.T) {
-	lookup := &cluster{
-		namespaces: map[string]error{"shop": errors.New("you may not list Hooks in namespace shop")},
-		agents:     map[string]error{"kagent/gone": errors.New("agent kagent/gone is not there: create it")},
-	}
-	r := Validate(t.Context(), []byte(hookText("a", "{eventType: pod-restart, agentId: kagent/gone, prompt: Look}")), ValidateOptions{Policy: policy, Lookup: lookup})
-	if diff := cmp.Diff([]string{"1:3 shop/a metadata.namespace: you may not list Hooks in namespace shop"}, told(r.Errors)); diff != "" || lookup.asked != 1 {
-		t.Errorf("asked %d times\n%s", lookup.asked, diff)
+// TestValidateTellsNothingOfNamespacesAndAgentsToWhoMayNotUseThem tries the ways to have khook look for what
+// the caller may not know of: all of it is asked for only after the right, which Kubernetes must have granted.
+func TestValidateTellsNothingOfNamespacesAndAgentsToWhoMayNotUseThem(t *testing.T) {
+	gone := errors.New("it is not there: create it")
+	asksFor := func(agent string) string { return "{eventType: pod-restart, agentId: " + agent + ", prompt: Look}" }
+	for name, c := range map[string]struct {
+		right error
+		text  string
+		asked int
+		told  string // of the right; "" if what is told is another mistake
+	}{
+		"a stranger to the namespace":      {errors.New("you may not list Hooks in namespace shop"), hookText("a", asksFor("kagent/gone"), asksFor("shop/gone")), 1, "you may not list"},
+		"whose rights are not known":       {fmt.Errorf("whether you may use it %w", ErrUnknown), hookText("a", asksFor("kagent/gone")), 1, "could not be found out"},
+		"with a namespace that is none":    {nil, strings.Replace(hookText("a", asksFor("kagent/gone")), "namespace: shop", "namespace: Shop_", 1), 0, ""},
+		"an agent that Hooks may not call": {nil, hookText("a", asksFor("other/gone")), 2, ""},
+	} {
+		lookup := &cluster{rights: map[string]error{"shop": c.right}, namespaces: map[string]error{}, agents: map[string]error{"kagent/gone": gone, "shop/gone": gone, "other/gone": gone}}
+		r := Validate(t.Context(), []byte(c.text), ValidateOptions{Policy: policy, Lookup: lookup})
+		all := strings.Join(append(told(r.Errors), told(r.Warnings)...), "\n")
+		if lookup.asked != c.asked || strings.Contains(all, gone.Error()) || !strings.Contains(all, c.told) || all == "" {
+			t.Errorf("%s: asked %d times, told\n%s", name, lookup.asked, all)
+		}
 	}
 }
 
@@ -380,4 +400,52 @@ func FuzzValidate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		bounded(t, text, Validate(t.Context(), text, ValidateOptions{Policy: policy}))
 	})
+}
+
+// hugeTexts are texts of 256 KiB, each made of what takes the most memory in its own way.
+func hugeTexts() map[string]string {
+	fill := func(before, piece, after string) string {
+		return before + strings.Repeat(piece, (256<<10-len(before)-len(after))/len(piece)) + after
+	}
+	head := "apiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a}\nspec:\n"
+	configs := func(prompt string) string {
+		one := "  - {eventType: oom-kill, agentId: kagent/medic, prompt: " + prompt + "}\n"
+		hook := head + "  eventConfigurations:\n" + strings.Repeat(one, max(1, min(maxConfigs, 12_000/len(one)))) + "---\n"
+		return fill("", hook, "")
+	}
+	quoted := func(prompt string) string { text, _ := json.Marshal(prompt); return string(text) }
+	return map[string]string{
+		"empty lists":       fill(head+"  a: [", "[],", "[]]\n"),
+		"numbers":           fill(head+"  a: [", "1,", "1]\n"),
+		"empty maps":        fill(head+"  a: [", "{},", "{}]\n"),
+		"keys":              fill(head+"  a: {", "a: 1,", "b: 1}\n"),
+		"deep":              fill(head+"  a: ", "[", "\n"),
+		"JSON numbers":      fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, "1,", "1]}}"),
+		"JSON maps":         fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, `{"":{}},`, "1]}}"),
+		"aliases":           fill(head+"  a: &a [1,1,1,1,1,1,1,1]\n  b: [", "*a,", "*a]\n"),
+		"documents":         fill("", "---\na: 1\n", ""),
+		"bombs":             configs(quoted(bombs()["in a branch"])),
+		"long prompts":      configs(quoted(strings.Repeat("{{.EventMessage | quote}}", 390))),
+		"prompts that grow": configs(quoted(`{{$x := "` + strings.Repeat("a", 99) + `"}}` + strings.Repeat("{{$x = print $x $x}}", 8) + "{{$x}}")),
+		"braces":            configs(quoted("{{" + strings.Repeat("(", 9_900))),
+		"conditions":        configs(quoted(strings.Repeat("{{if .Count}}", 760))),
+		"match":             configs(`x, match: "` + matchBombs["fewer doubling types"].text + `"`),
+		"match that ends":   configs(`x, match: "` + matchBombs["large pattern"].text + `"`),
+	}
+}
+
+func TestValidateNeedsBoundedMemoryForAnyText(t *testing.T) {
+	if _, err := hookSchema(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range hugeTexts() {
+		t.Run(name, func(t *testing.T) {
+			var report Report
+			took := allocated(t, func() { report = Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy}) })
+			answer, err := json.Marshal(report)
+			if took > 256<<20 || err != nil || len(answer) > 1<<20 {
+				t.Errorf("%d MiB allocated for %d KiB of text, answer of %d KiB, %v", took>>20, len(text)>>10, len(answer)>>10, err)
+			}
+		})
+	}
 }

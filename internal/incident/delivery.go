@@ -131,7 +131,11 @@ type Delivery struct {
 	TaskID    string `json:"taskId,omitempty"`
 	TaskState string `json:"taskState,omitempty"` // as the agent last told it
 	Answer    string `json:"answer,omitempty"`
-	Error     string `json:"error,omitempty"` // a sentence for people
+
+	// Why it failed or waits, in a sentence. Failure is in khook's own words, for everybody who may know of
+	// the delivery; Error may quote what kagent or the agent said, for those who may read its texts.
+	Failure string `json:"failure,omitempty"`
+	Error   string `json:"error,omitempty"`
 
 	Question   string `json:"question,omitempty"`   // what the agent waits for, while it does
 	QuestionID string `json:"questionId,omitempty"` // of that question

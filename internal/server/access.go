@@ -7,8 +7,6 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Access says who calls, and what the caller may read.
@@ -32,11 +30,6 @@ type Right struct {
 
 // ReadHooks is the right to read what happened in a namespace, or in all if it is empty.
 func ReadHooks(namespace string) Right { return Right{Verb: "list", Namespace: namespace} }
-
-// UpdateHook is the right to change a Hook.
-func UpdateHook(hook incident.HookRef) Right {
-	return Right{Verb: "update", Namespace: hook.Namespace, Name: hook.Name}
-}
 
 // GetPath is the right to get a path that is no resource.
 func GetPath(path string) Right { return Right{Verb: "get", Path: path} }
@@ -65,22 +58,6 @@ func (s *Server) allow(ctx context.Context, namespace string) error {
 // MayRead says whether the caller of a request may read in a namespace, or in all if it is empty.
 func MayRead(ctx context.Context, a Access, namespace string) (bool, error) {
 	return a.May(ctx, callerOf(ctx), ReadHooks(namespace))
-}
-
-// allowChange returns an error unless the caller may update a Hook: who may change what a Hook asks for
-// may also act on its deliveries.
-func (s *Server) allowChange(ctx context.Context, hook incident.HookRef) error {
-	if s.cfg.Access == nil {
-		return nil
-	}
-	ok, err := s.cfg.Access.May(ctx, callerOf(ctx), UpdateHook(hook))
-	if err != nil {
-		return s.accessFailed(ctx, err)
-	}
-	if ok {
-		return nil
-	}
-	return huma.Error403Forbidden(fmt.Sprintf("%s may not update the Hook %s in namespace %s: ask for a Role with the verb update on hooks.kagent.dev", callerName(ctx), hook.Name, hook.Namespace))
 }
 
 func refusal(caller, namespace string) string {
@@ -127,17 +104,20 @@ func (s *Server) accessFailed(ctx context.Context, err error) error {
 	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("Kubernetes could not be asked what you may read; try again"), http.Header{"Retry-After": {"5"}})
 }
 
-// authenticate finds out who calls, for all routes but those that are open.
+// authenticate finds out who calls; on open routes only if the caller wants to be known.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		tokenOfProtocol(r)
-		if s.cfg.Access != nil && !openRoute(routeOf(r.Context())) {
+		open := openRoute(routeOf(r.Context()))
+		if s.cfg.Access != nil && (!open || r.Header.Get("Authorization") != "") {
 			caller, err := s.cfg.Access.Authenticate(r)
-			if err != nil {
+			if err != nil && !open { // an open route tells strangers, and those with a bad token, what everybody may know
 				s.refuseUnknown(w, r, err)
 				return
 			}
-			requestOf(r.Context()).caller = caller
+			if err == nil {
+				requestOf(r.Context()).caller = caller
+			}
 		}
 		if wait, ok := s.limits.byName.allow(clientOf(r.Context())); !ok {
 			s.meters.limited.WithLabelValues("client").Inc()
@@ -148,7 +128,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 	})
 }
 
-// openRoute says whether a route needs no caller.
+// openRoute says whether a route answers also those who do not say who they are.
 func openRoute(route string) bool { return route == Base+"/health" }
 
 func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error) {

@@ -115,14 +115,16 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 			here, err1 := a.May(t.Context(), caller, ReadHooks(shop))
 			there, err2 := a.May(t.Context(), caller, ReadHooks("elsewhere"))
 			all, err3 := a.May(t.Context(), caller, ReadHooks(""))
-			change, err4 := a.May(t.Context(), caller, UpdateHook(incident.HookRef{Namespace: shop, Name: "x"}))
+			change, err4 := a.May(t.Context(), caller, ActOn(incident.HookRef{Namespace: shop, Name: "x"}))
 			path, err5 := a.May(t.Context(), caller, GetPath("/diagnostics"))
 			open, err6 := a.May(t.Context(), caller, GetPath("/version"))
-			if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+			texts, err7 := a.May(t.Context(), caller, ReadTexts(incident.HookRef{Namespace: shop, Name: "memory"}))
+			other, err8 := a.May(t.Context(), caller, ReadTexts(incident.HookRef{Namespace: shop, Name: "other"}))
+			if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
 				t.Fatal(err)
 			}
-			answers[t.Name()] = fmt.Sprintln(strings.HasPrefix(caller.GetName(), "system:serviceaccount:"+shop+":"), here, there, all, change, path, open)
-			if want := fmt.Sprintln(true, true, false, false, false, false, true); answers[t.Name()] != want {
+			answers[t.Name()] = fmt.Sprintln(strings.HasPrefix(caller.GetName(), "system:serviceaccount:"+shop+":"), here, there, all, change, path, open, texts, other)
+			if want := fmt.Sprintln(true, true, false, false, false, false, true, true, false); answers[t.Name()] != want {
 				t.Errorf("%s, not %s", answers[t.Name()], want)
 			}
 		}
@@ -132,7 +134,8 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 	}
 }
 
-// accountThatReads makes an account that may list the Hooks of a namespace, and returns its token.
+// accountThatReads makes an account that may list the Hooks of a namespace, and read what the deliveries of
+// Hook memory say, and returns its token.
 func accountThatReads(t *testing.T, client *kubernetes.Clientset, ns string) string {
 	t.Helper()
 	account, err := client.CoreV1().ServiceAccounts(ns).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{GenerateName: "reads-"}}, metav1.CreateOptions{})
@@ -141,7 +144,8 @@ func accountThatReads(t *testing.T, client *kubernetes.Clientset, ns string) str
 	}
 	meta := metav1.ObjectMeta{Name: account.Name}
 	_, err1 := client.RbacV1().Roles(ns).Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks"}, Verbs: []string{"list"}}}}, metav1.CreateOptions{})
+		{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks"}, Verbs: []string{"list"}},
+		{APIGroups: []string{"kagent.dev"}, Resources: []string{"hooks/deliveries"}, ResourceNames: []string{"memory"}, Verbs: []string{"get"}}}}, metav1.CreateOptions{})
 	_, err2 := client.RbacV1().RoleBindings(ns).Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta,
 		Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: account.Name}},
 		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account.Name}}, metav1.CreateOptions{})

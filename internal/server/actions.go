@@ -33,7 +33,7 @@ type replyInput struct {
 	Body struct {
 		Text       string           `json:"text,omitempty" maxLength:"16384" doc:"What to tell the agent." example:"Yes, the volume may be resized."`
 		Decision   incident.Verdict `json:"decision,omitempty" enum:"approve,reject" doc:"Where the agent asks for an approval."`
-		QuestionID string           `json:"questionId,omitempty" maxLength:"256" doc:"The question that is meant, as the delivery has it; refused if the agent asks another one by now."`
+		QuestionID string           `json:"questionId,omitempty" maxLength:"256" doc:"The question that is meant, as the delivery has it; refused if the agent asks another one by now. A decision must name it."`
 	}
 }
 
@@ -45,16 +45,18 @@ type created[T any] struct {
 type accepted[T any] struct{ Body T }
 
 func (s *Server) registerActions() {
-	action := func(id, path, summary, description string, status int) huma.Operation {
+	action := func(id, path, summary, description string, status int, errs ...int) huma.Operation {
 		return huma.Operation{
 			OperationID: id, Method: http.MethodPost, Path: Base + "/deliveries/{id}/" + path, Tags: []string{tagStory}, Summary: summary,
-			Description:   description + " Needs the right to update the Hook; who did it is recorded in the delivery's log.",
+			Description:   description + " Needs the verb update on hooks/deliveries, for the Hook; who did it is recorded in the delivery's log. The answer has no texts for who may not read them.",
 			DefaultStatus: status, MaxBodyBytes: s.cfg.Limits.MaxBody, BodyReadTimeout: 20 * time.Second,
-			Errors: append([]int{http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType}, usual...),
+			Errors: append(append(errs, http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType), usual...),
 		}
 	}
 	huma.Register(s.api, action("replyToDelivery", "reply", "Answer the agent's question",
-		"For a delivery that is input-required. The answer is recorded, and given to the agent once, also when khook ends meanwhile.", http.StatusAccepted), s.reply)
+		"For a delivery that is input-required. The answer is recorded, and given to the agent once, also when khook ends meanwhile. "+
+			"A decision (approve or reject) must name the question by questionId: without one it is refused with 428, and with 409 if the agent asks something else by now. "+
+			"It needs the verb approve on hooks/deliveries, rather than update.", http.StatusAccepted, http.StatusPreconditionRequired), s.reply)
 	huma.Register(s.api, action("cancelDelivery", "cancel", "Cancel a delivery",
 		"One whose agent was not called yet is not sent; of another the agent is told to stop.", http.StatusAccepted),
 		simple(s, func(a Actions) act { return a.Cancel }))
@@ -70,11 +72,11 @@ type act func(ctx context.Context, id, by string) (*incident.Delivery, error)
 
 func simple(s *Server, pick func(Actions) act) func(context.Context, *StoryPath) (*accepted[Delivery], error) {
 	return func(ctx context.Context, in *StoryPath) (*accepted[Delivery], error) {
-		d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return pick(a)(ctx, in.ID, by) })
+		d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*incident.Delivery, error) { return pick(a)(ctx, in.ID, by) })
 		if err != nil {
 			return nil, err
 		}
-		return &accepted[Delivery]{deliveryOf(d)}, nil
+		return &accepted[Delivery]{s.changed(ctx, d)}, nil
 	}
 }
 
@@ -86,29 +88,50 @@ func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery]
 	if len(text) > incident.MaxReply {
 		return nil, huma.Error400BadRequest(fmt.Sprintf("the text has %d bytes: send at most %d", len(text), incident.MaxReply))
 	}
+	kind := toAct
+	if in.Body.Decision != "" {
+		kind = toDecide
+	}
+	if in.Body.Decision != "" && in.Body.QuestionID == "" {
+		return nil, huma.Error428PreconditionRequired("a decision must name the question that it is about: read the delivery, and send its questionId")
+	}
 	r := incident.Reply{Text: text, Decision: in.Body.Decision, QuestionID: in.Body.QuestionID}
-	d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return a.Reply(ctx, in.ID, by, r) })
+	d, err := s.act(ctx, in.ID, kind, func(a Actions, by string) (*incident.Delivery, error) { return a.Reply(ctx, in.ID, by, r) })
 	if err != nil {
 		return nil, err
 	}
-	return &accepted[Delivery]{deliveryOf(d)}, nil
+	return &accepted[Delivery]{s.changed(ctx, d)}, nil
 }
 
 func (s *Server) retry(ctx context.Context, in *StoryPath) (*created[Delivery], error) {
-	d, err := s.act(ctx, in.ID, func(a Actions, by string) (*incident.Delivery, error) { return a.Retry(ctx, in.ID, by) })
+	d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*incident.Delivery, error) { return a.Retry(ctx, in.ID, by) })
 	if err != nil {
 		return nil, err
 	}
-	return &created[Delivery]{Base + "/deliveries/" + d.ID, deliveryOf(d)}, nil
+	return &created[Delivery]{Base + "/deliveries/" + d.ID, s.changed(ctx, d)}, nil
 }
 
+// deed is what a caller does with deliveries, and the right that it takes.
+type deed struct {
+	what  string
+	right func(incident.HookRef) Right
+}
+
+var (
+	toAct    = deed{"act on the deliveries", ActOn}
+	toDecide = deed{"approve or reject what the agents ask for in the deliveries", Decide}
+)
+
 // act does what a caller wants done with a delivery, if the caller may.
-func (s *Server) act(ctx context.Context, id string, do func(a Actions, by string) (*incident.Delivery, error)) (*incident.Delivery, error) {
+func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Actions, by string) (*incident.Delivery, error)) (*incident.Delivery, error) {
 	dl, err := s.cfg.Store.Delivery(ctx, id)
 	if err != nil {
-		return nil, s.failed(ctx, err)
+		dl = &incident.Delivery{}
 	}
-	if err := s.allowChange(ctx, dl.Hook); err != nil {
+	if err := s.allowFound(ctx, err, dl.Hook, kind.right); err != nil {
+		return nil, err
+	}
+	if err := s.allowOn(ctx, kind.what, kind.right(dl.Hook)); err != nil {
 		return nil, err
 	}
 	if s.cfg.Actions == nil {
@@ -133,5 +156,5 @@ func (s *Server) act(ctx context.Context, id string, do func(a Actions, by strin
 }
 
 func (s *Server) standby() error {
-	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("this replica of khook does not lead, or not yet: try again, or ask the leader"), http.Header{"Retry-After": {"5"}})
+	return huma.ErrorWithHeaders(ofKind(standby, huma.Error503ServiceUnavailable("this replica of khook does not lead, or not yet: try again, or ask the leader")), http.Header{"Retry-After": {"5"}})
 }

@@ -23,6 +23,9 @@ func apiConfig(version string) huma.Config {
 		"Who may read is asked of Kubernetes: a namespace needs the right to `list` `hooks.kagent.dev` in it, all namespaces together need it cluster-wide. Times are RFC 3339 in UTC. " +
 		"Errors are RFC 9457 problem documents that name the parameter and what it accepts."
 	config.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	config.Info.Contact = &huma.Contact{Name: "khook", URL: "https://github.com/kagent-dev/khook/issues"}
+	// Relative: what address a client reaches khook by is the cluster's matter.
+	config.Servers = []*huma.Server{{URL: "/", Description: "The khook that served this document; within a cluster its Service, on port 8082."}}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema links
 	config.RejectUnknownQueryParameters = true
@@ -42,6 +45,7 @@ func apiConfig(version string) huma.Config {
 
 // OpenAPI returns the document that describes the routes, as YAML and as JSON.
 func (s *Server) OpenAPI() (asYAML, asJSON []byte, err error) {
+	completeDocument(s.api.OpenAPI())
 	if asYAML, err = s.api.OpenAPI().YAML(); err != nil {
 		return nil, nil, err
 	}

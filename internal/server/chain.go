@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -186,8 +188,12 @@ func (s *Server) limitAddress(next http.Handler) http.Handler {
 // routed finds the request's route, and says in khook's words if there is none.
 func (s *Server) routed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if as := cleanPath(r.URL.EscapedPath()); as != r.URL.EscapedPath() { // the mux would redirect
+			writeProblemOf(w, noSuchRoute, http.StatusNotFound, "there is no such route: paths have no //, . or .. in them; write it as "+incident.Clean(as, maxLogged))
+			return
+		}
 		fallback, pattern := s.mux.Handler(r)
-		if pattern != "" && !strings.HasSuffix(r.URL.Path, "//") {
+		if pattern != "" {
 			_, route, found := strings.Cut(pattern, " ")
 			if !found {
 				route = pattern
@@ -203,9 +209,26 @@ func (s *Server) routed(next http.Handler) http.Handler {
 			w.Header().Set("Allow", probe.header.Get("Allow"))
 			writeProblem(w, probe.code, fmt.Sprintf("%s does not take %s: use %s", incident.Clean(r.URL.Path, maxLogged), incident.Clean(r.Method, 16), probe.header.Get("Allow")))
 		default:
-			writeProblem(w, http.StatusNotFound, "there is no such route: "+Base+"/openapi.json lists them all")
+			writeProblemOf(w, noSuchRoute, http.StatusNotFound, "there is no such route: "+Base+"/openapi.json lists them all")
 		}
 	})
+}
+
+// cleanPath is a path without empty segments, "." and "..". A slash at its end is kept, several become one.
+func cleanPath(escaped string) string {
+	clean := path.Clean("/" + escaped)
+	if strings.HasSuffix(escaped, "/") && clean != "/" {
+		clean += "/"
+	}
+	return clean
+}
+
+// hiddenNamespace says how to ask for the events of the namespace that can't be named in the path.
+func hiddenNamespace(route string) string {
+	if route != streamPath {
+		return ""
+	}
+	return "; for the events of a namespace with the name stream ask " + Base + "/events?namespace=stream"
 }
 
 // headers is a ResponseWriter that keeps the headers only.
@@ -237,7 +260,7 @@ func acceptable(next http.Handler) http.Handler {
 		}
 		accept := r.Header.Get("Accept")
 		if accept != "" && !isUpgrade(r) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
-			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or "))
+			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -255,7 +278,7 @@ func negotiate(accept string, types []string) string {
 	return goautoneg.Negotiate(strings.Join(liked, ","), types)
 }
 
-// wellFormed refuses queries that can't be read, or that name a parameter twice.
+// wellFormed refuses queries that can't be read, that name a parameter twice, or that have one without a value.
 func wellFormed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query, err := url.ParseQuery(r.URL.RawQuery)
@@ -263,16 +286,15 @@ func wellFormed(next http.Handler) http.Handler {
 			writeProblem(w, http.StatusBadRequest, "the query can't be read: escape special characters, such as + as %2B ("+err.Error()+")")
 			return
 		}
-		var twice []string
-		for name, values := range query {
-			if len(values) > 1 {
-				twice = append(twice, incident.Clean(name, 64))
+		for _, name := range slices.Sorted(maps.Keys(query)) {
+			switch values := query[name]; {
+			case len(values) > 1:
+				writeProblem(w, http.StatusBadRequest, "query parameter "+incident.Clean(name, 64)+": it is there more than once; keep one")
+				return
+			case values[0] == "": // which must not mean "all", as an absent one does
+				writeProblem(w, http.StatusBadRequest, "query parameter "+incident.Clean(name, 64)+": it is empty; give it a value, or leave it out")
+				return
 			}
-		}
-		if len(twice) > 0 {
-			slices.Sort(twice)
-			writeProblem(w, http.StatusBadRequest, "query parameter "+twice[0]+": it is there more than once; keep one")
-			return
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -285,7 +307,7 @@ func (s *Server) ownOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		changes := r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
 		if err := protection.Check(r); err != nil || changes && s.cfg.Access == nil && rebound(r) {
-			writeProblem(w, http.StatusForbidden, "pages of other sites may not change anything here")
+			writeProblemOf(w, crossOrigin, http.StatusForbidden, "pages of other sites may not change anything here")
 			return
 		}
 		next.ServeHTTP(w, r)

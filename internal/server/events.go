@@ -66,11 +66,11 @@ func (s *Server) registerEvents() {
 		func(ctx context.Context, in *allEvents) (Page[Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
-	get(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "",
+	get(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "As listEvents with the parameter namespace. Needs the right for this namespace only.",
 		func(ctx context.Context, in *namespaceEvents) (Page[Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
-	get(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "",
+	get(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "As listEvents with the parameter eventType.",
 		func(ctx context.Context, in *typeEvents) (Page[Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
@@ -91,7 +91,7 @@ func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) 
 		return none, err
 	}
 	q.Name, q.Workload, q.Status = f.ResourceName, f.Workload, incident.Status(f.Status)
-	q.From, q.To = f.StartTime, f.EndTime
+	q.From, q.To = f.StartTime.bound(), f.EndTime.bound()
 	q.Sort, q.Descending = orderOf(f.Sort)
 	p, err := f.page(q, len(q.Position(&incident.Event{})))
 	if err != nil {

@@ -28,9 +28,10 @@ type healthCache struct {
 	last Health
 }
 
+// healthAnswer has a Health or a PublicHealth in its body.
 type healthAnswer struct {
 	Status int
-	Body   Health
+	Body   any
 }
 
 func (s *Server) registerHealth() {
@@ -91,8 +92,22 @@ func (h *Health) judge() {
 
 func (s *Server) healthOf(ctx context.Context, _ *struct{}) (*healthAnswer, error) {
 	h := s.Health(ctx)
+	answer := &healthAnswer{http.StatusOK, PublicHealth{h.Status}}
 	if h.Status == Unhealthy {
-		return &healthAnswer{http.StatusServiceUnavailable, h}, nil
+		answer.Status = http.StatusServiceUnavailable
 	}
-	return &healthAnswer{http.StatusOK, h}, nil
+	if s.mayReadHealth(ctx) {
+		answer.Body = h
+	}
+	return answer, nil
+}
+
+// mayReadHealth says whether the caller may read more than how khook does. The reasons name namespaces and
+// hosts, and quote errors: they are for those who may read the diagnostics, of which they are a part.
+func (s *Server) mayReadHealth(ctx context.Context) bool {
+	if s.cfg.Access != nil && callerOf(ctx) == nil {
+		return false
+	}
+	ok, err := s.may(ctx, ReadHooks(""), GetPath(diagnosticsPath))
+	return ok && err == nil
 }

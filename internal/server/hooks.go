@@ -208,8 +208,12 @@ func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
 		return shaped, s.failed(ctx, err)
 	}
 	now := time.Now()
-	counts, err := s.cfg.Store.HookCounts(ctx, ref, now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour))
+	from, to := now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
+	counts, err := s.cfg.Store.HookCounts(ctx, ref, from, to)
 	if err != nil {
+		return shaped, s.failed(ctx, err)
+	}
+	if st.Deliveries, err = s.cfg.Store.HookDeliveriesMade(ctx, ref, from, to); err != nil {
 		return shaped, s.failed(ctx, err)
 	}
 	st.count(counts)
@@ -220,7 +224,7 @@ func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
 func (st *HookStatistics) count(counts map[string]int64) {
 	var m HookMetrics
 	m.count(counts)
-	st.Events, st.Deliveries = m.Events.Total, m.Deliveries.Created
+	st.Events = m.Events.Total
 	st.Succeeded = m.Deliveries.ByState[incident.Succeeded]
 	st.Failed = m.Deliveries.Ended - st.Succeeded
 	st.Recovered = m.Outcomes.Recovered

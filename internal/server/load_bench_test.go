@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -176,7 +177,7 @@ func record(b *testing.B, st *store.Store, book *ledger.Ledger, name string, d t
 		took = append(took, time.Since(start))
 	}
 	// Each is an event, none is left out.
-	last, total, err := st.ListEvents(b.Context(), store.EventQuery{Namespace: "load", From: began}, store.Paging{Limit: 1, Offset: n - 1})
+	last, total, err := st.ListEvents(b.Context(), store.EventQuery{Namespace: "load", From: sql.Null[time.Time]{V: began, Valid: true}}, store.Paging{Limit: 1, Offset: n - 1})
 	if err != nil || len(last) != 1 || total.More {
 		b.Fatalf("not all of %d signals are there: %v", n, err)
 	}

@@ -20,12 +20,12 @@ type Paging struct {
 
 // Window is a range of time.
 type Window struct {
-	StartTime time.Time `query:"startTime" doc:"From this time on (RFC 3339)." example:"2024-01-01T00:00:00Z"`
-	EndTime   time.Time `query:"endTime" doc:"Before this time (RFC 3339)." example:"2100-01-01T00:00:00Z"`
+	StartTime Instant `query:"startTime" doc:"From this time on (RFC 3339)." example:"2024-01-01T00:00:00Z"`
+	EndTime   Instant `query:"endTime" doc:"Before this time (RFC 3339)." example:"2100-01-01T00:00:00Z"`
 }
 
 func (w Window) check() error {
-	if !w.StartTime.IsZero() && !w.EndTime.IsZero() && !w.StartTime.Before(w.EndTime) {
+	if w.StartTime.isSet && w.EndTime.isSet && !w.StartTime.Before(w.EndTime.Time) {
 		return wrongParameter("endTime", w.EndTime.Format(time.RFC3339), "must be after startTime")
 	}
 	return nil

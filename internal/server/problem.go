@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,20 +13,26 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
 // problemType is the content type of errors (RFC 9457).
 const problemType = "application/problem+json"
 
-// writeProblem answers with an error.
+// writeProblem answers with an error of the kind that its status has.
 func writeProblem(w http.ResponseWriter, status int, detail string, errs ...*huma.ErrorDetail) {
+	writeProblemOf(w, kindOfStatus[status], status, detail, errs...)
+}
+
+// writeProblemOf answers with an error of a kind.
+func writeProblemOf(w http.ResponseWriter, kind problemKind, status int, detail string, errs ...*huma.ErrorDetail) {
 	h := w.Header()
 	h.Set("Content-Type", problemType)
 	h.Del("Content-Encoding")
 	h.Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(&huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail, Errors: errs})
+	_ = json.NewEncoder(w).Encode(&huma.ErrorModel{Type: kind.uri(), Title: http.StatusText(status), Status: status, Detail: detail, Errors: errs})
 }
 
 // wrongParameter is the error about one query parameter.
@@ -36,6 +43,9 @@ func wrongParameter(name string, value any, message string) huma.StatusError {
 // problemsOnce makes huma's errors say what khook's users need.
 var problemsOnce = sync.OnceFunc(func() {
 	plain := huma.NewError
+	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
+		return ofKind(kindOfStatus[status], plain(status, msg, errs...))
+	}
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
 		if status == http.StatusUnprocessableEntity {
 			status = http.StatusBadRequest
@@ -49,7 +59,7 @@ var problemsOnce = sync.OnceFunc(func() {
 		case status == http.StatusRequestEntityTooLarge:
 			msg = "the body is too large: send fewer Hooks at once (" + msg + ")"
 		}
-		err := plain(status, msg, errs...)
+		err := huma.NewError(status, msg, errs...)
 		model, ok := err.(*huma.ErrorModel)
 		if !ok || status != http.StatusBadRequest || ctx == nil {
 			return err
@@ -69,16 +79,25 @@ func explainParameters(model *huma.ErrorModel, op *huma.Operation) {
 		if e.Message == "unknown query parameter" {
 			e.Message = "there is no such parameter; this route takes " + parameters(op)
 		}
-		if strings.HasPrefix(e.Message, "invalid date/time") {
-			e.Message = "is no time: write it as RFC 3339 has it, such as 2026-01-15T10:30:00Z, and + as %2B"
-		}
-		if text, ok := e.Value.(string); ok && len(text) > 100 {
-			e.Value = text[:100] + "…"
-		}
+		e.Message = strings.TrimPrefix(e.Message, "invalid value: ") // what Instant says
+		e.Value = echoed(e.Value)
 		if model.Detail == "validation failed" {
 			model.Detail = fmt.Sprintf("%s: %s", strings.Replace(e.Location, ".", " parameter ", 1), e.Message)
 		}
 	}
+}
+
+// echoed is a wrong value as it can be sent back: bounded, and JSON has no infinite numbers.
+func echoed(value any) any {
+	switch v := value.(type) {
+	case string:
+		return incident.Truncate(v, 100)
+	case float64:
+		if math.IsInf(v, 0) || math.IsNaN(v) {
+			return fmt.Sprint(v)
+		}
+	}
+	return value
 }
 
 func parameters(op *huma.Operation) string {
@@ -101,7 +120,7 @@ func (s *Server) failed(ctx context.Context, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound("there is nothing with that ID; it may have been deleted with the old history")
 	case ctx.Err() != nil:
-		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("the answer took too long: ask for less, such as a shorter range of time"),
+		return huma.ErrorWithHeaders(ofKind(answerTooSlow, huma.Error503ServiceUnavailable("the answer took too long: ask for less, such as a shorter range of time")),
 			http.Header{"Retry-After": {"5"}})
 	}
 	s.cfg.Log.Error(err, "cannot answer a request", "request", requestID(ctx))

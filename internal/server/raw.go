@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"reflect"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -13,23 +14,26 @@ import (
 
 // registerOpen registers the health, which needs no caller.
 func registerOpen(s *Server) {
-	schema := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[Health]())
+	schemas := s.api.OpenAPI().Components.Schemas
+	schema := &huma.Schema{AnyOf: []*huma.Schema{
+		schemas.Schema(reflect.TypeFor[PublicHealth](), true, ""), schemas.Schema(reflect.TypeFor[Health](), true, ""),
+	}}
 	body := func(text string) *huma.Response {
 		return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 	}
 	huma.Register(s.api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
-		Description: "Open to everybody. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
-		Security:    []map[string][]string{}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
+		Description: "Open to everybody, who are told the status only. The whole Health is for those with the right for all namespaces, or to get the nonResourceURL /diagnostics. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
+		Security:    []map[string][]string{{}, {"bearer": {}}}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
 		Responses: map[string]*huma.Response{"200": body("healthy or degraded"), "503": body("unhealthy")},
 	}, s.healthOf)
 }
 
 // registerRaw registers the routes that answer with no JSON of khook's, and describes them.
 func (s *Server) registerRaw() error {
-	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain", "application/openmetrics-text", "application/vnd.google.protobuf")
-	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "", "application/json")
-	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "", yamlType)
+	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port, which leaves out the names of namespaces where it asks nobody who they are. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain", "application/openmetrics-text", "application/vnd.google.protobuf")
+	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "OpenAPI 3.1. Needs a token, and no further right.", "application/json")
+	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "OpenAPI 3.1. Needs a token, and no further right.", yamlType)
 	asYAML, asJSON, err := s.OpenAPI()
 	if err != nil {
 		return fmt.Errorf("describe the HTTP API: %w", err)
@@ -105,11 +109,13 @@ func answerError(w http.ResponseWriter, err error) {
 	if inner, ok := err.(interface{ Unwrap() error }); ok {
 		err = inner.Unwrap()
 	}
-	status, details := http.StatusInternalServerError, []*huma.ErrorDetail(nil)
-	if model, ok := err.(*huma.ErrorModel); ok { //nolint:errorlint // as it was made
-		status, details = model.Status, model.Errors
+	model, ok := err.(*huma.ErrorModel) //nolint:errorlint // as it was made
+	if !ok {
+		writeProblem(w, http.StatusInternalServerError, err.Error())
+		return
 	}
-	writeProblem(w, status, err.Error(), details...)
+	kind := problemKind(strings.TrimPrefix(model.Type, problemDocs))
+	writeProblemOf(w, kind, model.Status, model.Detail, model.Errors...)
 }
 
 // registerPprof serves Go's profiles to those who may get /debug/pprof.
@@ -124,7 +130,10 @@ func (s *Server) registerPprof() {
 	handle("trace", pprof.Trace)
 }
 
+// diagnosticsPath is the nonResourceURL of the diagnostics.
+const diagnosticsPath = "/diagnostics"
+
 // allowDiagnostics asks for /diagnostics: every cluster lets everybody get what is below /api/.
 func (s *Server) allowDiagnostics(ctx context.Context) error {
-	return s.allowPath(ctx, "/diagnostics", false)
+	return s.allowPath(ctx, diagnosticsPath, false)
 }

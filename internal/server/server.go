@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -14,7 +13,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/feed"
@@ -46,8 +44,9 @@ type Config struct {
 	Limits Limits
 	Pprof  bool // serve /debug/pprof
 
-	CertFile, KeyFile string // of TLS; read again when they change. Both empty: no TLS.
-	Drain             time.Duration
+	// GetCertificate is the certificate of TLS, as in tls.Config; nil: no TLS.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Drain          time.Duration
 }
 
 // Limits bound what clients can ask for; zero values take the defaults.
@@ -143,13 +142,10 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	srv.Protocols.SetHTTP1(true)
 	srv.Protocols.SetHTTP2(true)
 	srv.Protocols.SetUnencryptedHTTP2(true)
-	l, err := s.secure(ctx, bounded(l, s.cfg.Limits.MaxConnections), srv)
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
+	l = s.secure(bounded(l, s.cfg.Limits.MaxConnections), srv)
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
-	s.cfg.Log.Info("the HTTP API listens", "address", l.Addr().String(), "tls", s.cfg.CertFile != "", "authentication", s.cfg.Access != nil)
+	s.cfg.Log.Info("the HTTP API listens", "address", l.Addr().String(), "tls", s.cfg.GetCertificate != nil, "authentication", s.cfg.Access != nil)
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serve the HTTP API: %w", err)
@@ -164,20 +160,11 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// secure adds TLS to the listener if there is a certificate. It is read again when the files change.
-func (s *Server) secure(ctx context.Context, l net.Listener, srv *http.Server) (net.Listener, error) {
-	if s.cfg.CertFile == "" {
-		return l, nil
+// secure adds TLS to the listener if there is a certificate.
+func (s *Server) secure(l net.Listener, srv *http.Server) net.Listener {
+	if s.cfg.GetCertificate == nil {
+		return l
 	}
-	watcher, err := certwatcher.New(s.cfg.CertFile, s.cfg.KeyFile)
-	if err != nil {
-		return l, fmt.Errorf("read the certificate of the HTTP API: %w", err)
-	}
-	go func() {
-		if err := watcher.Start(ctx); err != nil {
-			s.cfg.Log.Error(err, "the certificate is not watched: changes need a restart")
-		}
-	}()
-	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: watcher.GetCertificate, NextProtos: []string{"h2", "http/1.1"}}
-	return tls.NewListener(l, srv.TLSConfig), nil
+	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.cfg.GetCertificate, NextProtos: []string{"h2", "http/1.1"}}
+	return tls.NewListener(l, srv.TLSConfig)
 }

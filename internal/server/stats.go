@@ -170,6 +170,9 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetri
 	if err != nil {
 		return m, s.failed(ctx, err)
 	}
+	if m.Deliveries.Created, err = s.cfg.Store.HookDeliveriesMade(ctx, in.ref(), from, to); err != nil {
+		return m, s.failed(ctx, err)
+	}
 	times, err := s.cfg.Store.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
 	if err != nil {
 		return m, s.failed(ctx, err)
@@ -187,7 +190,6 @@ func (m *HookMetrics) count(counts map[string]int64) {
 		m.Events.ByDisposition[d] = n
 		m.Events.Total += n
 	}
-	m.Deliveries.Created = m.Events.ByDisposition[incident.Delivered]
 	m.Deliveries.ByState = map[incident.DeliveryState]int64{}
 	for _, state := range incident.DeliveryStates() {
 		n := counts["delivery:"+string(state)]

@@ -37,12 +37,15 @@ type StoryPath struct {
 	ID string `path:"id" maxLength:"64" doc:"The ID, as the lists have it."`
 }
 
+const textsDoc = "What was asked and said (prompt, data, answer, question, replies, the log's texts) is for those with the verb get on hooks/deliveries; " +
+	"for others textsWithheld stands in its place. An ID of a namespace whose Hooks the caller may not list is not found."
+
 func (s *Server) registerStories() {
 	get(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
 	get(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
-		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline.", s.incident, mayMiss)
-	get(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without prompt, data and answer. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
-	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, and its timeline.", s.delivery, mayMiss)
+		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. "+textsDoc, s.incident, mayMiss)
+	get(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without what was asked and said. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
+	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, mayMiss)
 }
 
 func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (Page[Incident], error) {
@@ -55,7 +58,7 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (Page[In
 	}
 	q := store.IncidentQuery{
 		Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
-		Workload: in.Workload, From: in.StartTime, To: in.EndTime, Descending: strings.HasPrefix(in.Sort, "-"),
+		Workload: in.Workload, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 	}
 	p, err := in.page(q, 2)
 	if err != nil {
@@ -83,7 +86,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[
 	}
 	q := store.DeliveryQuery{
 		Namespace: in.Namespace, Hook: in.Hook, State: incident.DeliveryState(in.State), Type: incident.EventType(in.EventType), Agent: agent,
-		Incident: in.Incident, From: in.StartTime, To: in.EndTime, Descending: strings.HasPrefix(in.Sort, "-"),
+		Incident: in.Incident, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 	}
 	p, err := in.page(q, 2)
 	if err != nil {
@@ -93,7 +96,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[
 	if err != nil {
 		return none, s.failed(ctx, err)
 	}
-	return pageOf(in.Paging, rows, total, q, q.Position, deliveryOf), nil
+	return pageOf(in.Paging, rows, total, q, q.Position, func(d *incident.Delivery) Delivery { return deliveryOf(withoutTexts(d)) }), nil
 }
 
 func agentOf(text string) (incident.AgentRef, error) {
@@ -118,9 +121,9 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (IncidentDetail, e
 	var d IncidentDetail
 	inc, err := s.cfg.Store.Incident(ctx, in.ID)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		inc = &incident.Incident{}
 	}
-	if err := s.allow(ctx, inc.Resource.Namespace); err != nil {
+	if err := s.allowFound(ctx, err, incident.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
 		return d, err
 	}
 	st := s.cfg.Store
@@ -145,8 +148,13 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (IncidentDetail, e
 		Incident: incidentOf(inc, now), Effects: incidentsOf(effects[:min(len(effects), storyEffects)], now), Deliveries: make([]Delivery, 0, len(deliveries)),
 		Truncated: inc.Events > int64(len(events)) || len(deliveries) == storyDeliveries || len(effects) > storyEffects,
 	}
-	for _, dl := range deliveries {
-		d.Deliveries = append(d.Deliveries, deliveryOf(dl))
+	rights := s.textRights()
+	for i, dl := range deliveries {
+		seen, shaped, err := rights.show(ctx, dl)
+		if err != nil {
+			return IncidentDetail{}, err
+		}
+		deliveries[i], d.Deliveries = seen, append(d.Deliveries, shaped)
 	}
 	d.Timeline = incidentTimeline(inc, events, decisions, deliveries)
 	return d, nil
@@ -156,9 +164,13 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (DeliveryDetail, e
 	var d DeliveryDetail
 	dl, err := s.cfg.Store.Delivery(ctx, in.ID)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		dl = &incident.Delivery{}
 	}
-	if err := s.allow(ctx, dl.Hook.Namespace); err != nil {
+	if err := s.allowFound(ctx, err, dl.Hook, ReadTexts); err != nil {
+		return d, err
+	}
+	seen, shaped, err := s.textRights().show(ctx, dl)
+	if err != nil {
 		return d, err
 	}
 	covered, err := s.cfg.Store.DeliveryIncidents(ctx, dl.ID, storyEffects)
@@ -169,5 +181,8 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (DeliveryDetail, e
 	if err != nil {
 		return d, s.failed(ctx, err)
 	}
-	return DeliveryDetail{Delivery: deliveryOf(dl), Incidents: incidentsOf(covered, time.Now()), Log: logOf(log), Timeline: deliveryTimeline(dl, covered, log)}, nil
+	if shaped.TextsWithheld != "" {
+		log = withoutWords(log)
+	}
+	return DeliveryDetail{Delivery: shaped, Incidents: incidentsOf(covered, time.Now()), Log: logOf(log), Timeline: deliveryTimeline(seen, covered, log)}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -37,14 +38,17 @@ func (f StreamFilter) filter() feed.Filter {
 
 type streamInput struct {
 	StreamFilter
-	After       int64     `query:"after" minimum:"-1" default:"-1" doc:"Begin after this number of the change sequence: the ID of the last message that was seen. -1 begins at the end."`
-	Since       time.Time `query:"since" doc:"Begin with the first change that was made at or after this time (RFC 3339)."`
-	MaxRate     float64   `query:"maxRate" minimum:"0" maximum:"1000" default:"0" doc:"The most messages a second; 0 for no bound. Above it the changes of one event are put together: the last one wins."`
-	LastEventID string    `header:"Last-Event-ID" maxLength:"20" doc:"As after; browsers send it when they come back, and it wins."`
+	After       int64   `query:"after" minimum:"-1" default:"-1" doc:"Begin after this number of the change sequence: the ID of the last message that was seen. -1 begins at the end."`
+	Since       Instant `query:"since" doc:"Begin with the first change that was made at or after this time (RFC 3339)."`
+	MaxRate     float64 `query:"maxRate" minimum:"0" maximum:"1000" default:"0" doc:"The most messages a second; 0 for no bound. Above it the changes of one event are put together: the last one wins."`
+	LastEventID string  `header:"Last-Event-ID" maxLength:"20" doc:"As after; browsers send it when they come back, and it wins."`
 }
 
 // where says where the stream begins.
 func (in *streamInput) where() (feed.Where, error) {
+	if math.IsNaN(in.MaxRate) { // which every comparison with a bound lets pass
+		return feed.Where{}, wrongParameter("maxRate", "NaN", "must be a number from 0 to 1000")
+	}
 	if in.LastEventID != "" {
 		after, err := strconv.ParseInt(in.LastEventID, 10, 64)
 		if err != nil || after < 0 {
@@ -52,10 +56,19 @@ func (in *streamInput) where() (feed.Where, error) {
 		}
 		return feed.Where{After: after}, nil
 	}
-	if !in.Since.IsZero() && in.After >= 0 {
+	if in.Since.isSet && in.After >= 0 {
 		return feed.Where{}, wrongParameter("since", in.Since.Format(time.RFC3339), "can't be used with after: both say where to begin")
 	}
-	return feed.Where{After: in.After, Since: in.Since}, nil
+	return feed.Where{After: in.After, Since: in.since()}, nil
+}
+
+// since is the parameter for the feed, for which the zero time is none. The history has nothing of before
+// 1970, so that every earlier time means its beginning.
+func (in *streamInput) since() time.Time {
+	if epoch := time.Unix(0, 0); in.Since.isSet && in.Since.Before(epoch) {
+		return epoch
+	}
+	return in.Since.Time
 }
 
 func (s *Server) registerStream() {

@@ -81,7 +81,7 @@ func milestones(d *incident.Delivery) []TimelineEntry {
 	case d.State == incident.Succeeded:
 		add(d.EndedAt, "agent %s finished its task", d.Agent)
 	case d.State.Ended():
-		add(d.EndedAt, "the delivery ended as %s: %s", d.State, d.Error)
+		add(d.EndedAt, "%s", quoting(fmt.Sprintf("the delivery ended as %s", d.State), d.Error))
 	}
 	add(d.OutcomeAt, "outcome: %s", map[incident.Outcome]string{
 		incident.OutcomeRecovered: "recovered", incident.OutcomePersisting: "the problem persists",
@@ -90,22 +90,40 @@ func milestones(d *incident.Delivery) []TimelineEntry {
 	return line
 }
 
+// quoting is a sentence with what it is about; that is "" where it may not be read.
+func quoting(sentence, text string) string {
+	if text == "" {
+		return sentence
+	}
+	return sentence + ": " + text
+}
+
+// something is what an agent says or asks, as the end of a sentence.
+func something(text string) string {
+	if text == "" {
+		return " something"
+	}
+	return ": " + text
+}
+
 // moment is an entry of a delivery's log as a sentence; "" for what the milestones tell.
 func moment(e *incident.Entry) string {
 	text := incident.Clean(e.Text, maxMoment)
 	switch e.Kind {
-	case incident.EntryCall, incident.EntryPerson:
-		return strings.TrimSpace(e.Who + " " + text)
+	case incident.EntryCall:
+		return text
+	case incident.EntryPerson:
+		return strings.TrimSpace(e.Who + " " + cmp.Or(text, "acted on the delivery"))
 	case incident.EntryState:
 		return "the agent's task is " + e.State
 	case incident.EntryMessage:
-		return "the agent says: " + text
+		return "the agent says" + something(text)
 	case incident.EntryArtifact:
-		return "the agent made " + cmp.Or(incident.Clean(e.Name, maxMoment), "an artifact") + ": " + text
+		return quoting("the agent made "+cmp.Or(incident.Clean(e.Name, maxMoment), "an artifact"), text)
 	case incident.EntryQuestion:
-		return "the agent asks: " + text
+		return "the agent asks" + something(text)
 	case incident.EntryReply:
-		return fmt.Sprintf("%s replies: %s", e.Who, strings.TrimSpace(e.State+" "+text))
+		return quoting(e.Who+" replies", strings.TrimSpace(e.State+" "+text))
 	case incident.EntryMore:
 		return "the agent said more than was kept"
 	}

@@ -120,11 +120,11 @@ type Delivery struct {
 	NextAt         time.Time              `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
 	CalledAt       time.Time              `json:"calledAt,omitzero" required:"false"`
 	EndedAt        time.Time              `json:"endedAt,omitzero" required:"false"`
-	TaskID         string                 `json:"taskId,omitempty" doc:"The agent's task."`
+	TaskID         string                 `json:"taskId,omitempty" doc:"The agent's task; in lists, and where texts are withheld, only if it is a UUID."`
 	TaskState      string                 `json:"taskState,omitempty" doc:"As the agent last told it."`
 	ContextID      string                 `json:"contextId,omitempty" doc:"The agent's session."`
 	Dialect        string                 `json:"dialect,omitempty" doc:"Which version of kagent took it."`
-	Error          string                 `json:"error,omitempty" doc:"Why it failed or waits, in a sentence."`
+	Error          string                 `json:"error,omitempty" doc:"Why it failed or waits, in a sentence: in lists, and where texts are withheld, without what the agent said."`
 	Outcome        incident.Outcome       `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
 	OutcomeAt      time.Time              `json:"outcomeAt,omitzero" required:"false"`
 
@@ -137,6 +137,8 @@ type Delivery struct {
 	QuestionID          string        `json:"questionId,omitempty" doc:"ID of the agent's question, while it waits for a person."`
 	NeedsApproval       bool          `json:"needsApproval,omitempty" doc:"The question is to be approved or rejected."`
 	Replies             int           `json:"replies,omitempty" doc:"How many answers people gave."`
+
+	TextsWithheld string `json:"textsWithheld,omitempty" doc:"The caller may not read what was asked and said: prompt, data, answer, question, the text of a reply and the log's texts are left out. It says which right to ask for."`
 
 	Question string    `json:"question,omitempty" doc:"What the agent asks, while it waits for a person; untrusted, and not in lists."`
 	Reply    *Reply    `json:"reply,omitempty" doc:"A person's answer that has not reached the agent yet; not in lists."`

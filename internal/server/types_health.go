@@ -30,6 +30,11 @@ type Health struct {
 	Kagent   KagentHealth   `json:"kagent"`
 }
 
+// PublicHealth is what everybody may know of the health.
+type PublicHealth struct {
+	Status Verdict `json:"status" enum:"healthy,degraded,unhealthy" doc:"The worst of the parts. 503 comes with unhealthy."`
+}
+
 // PartHealth is how a part does.
 type PartHealth struct {
 	Status Verdict `json:"status" enum:"healthy,degraded,unhealthy"`

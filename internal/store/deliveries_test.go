@@ -60,6 +60,7 @@ func TestAllOfADeliveryIsKept(t *testing.T) {
 	d.HeldBack = &incident.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
 	d.State, d.Question, d.QuestionID, d.Approval, d.Replies = incident.InputRequired, "may I?", "q", true, 1
 	d.Reply = &incident.Reply{N: 1, Text: "yes", Decision: incident.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
+	d.Failure, d.Error = "the agent waits for a person", "the agent waits for a person: may I?"
 	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{d}}))
 	got, err := st.Delivery(t.Context(), "d")
 	must(t, err)

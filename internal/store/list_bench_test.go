@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"database/sql"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -77,10 +78,10 @@ func BenchmarkHistory(b *testing.B) {
 		"resource":        {Name: workload + "-100"},
 		"hook":            {Hook: hook},
 		"hookType":        {Hook: hook, Type: incident.OOMKill},
-		"timeRange":       {Namespace: ns, From: day.Add(-72 * time.Hour), To: day},
+		"timeRange":       {Namespace: ns, From: bound(day.Add(-72 * time.Hour)), To: bound(day)},
 		"byType":          {Namespace: ns, Sort: store.ByType},
 		"byName":          {Namespace: ns, Sort: store.ByName},
-		"allFilters":      {Namespace: ns, Type: incident.PodRestart, Status: incident.Duplicate, Workload: workload, From: day.Add(-144 * time.Hour)},
+		"allFilters":      {Namespace: ns, Type: incident.PodRestart, Status: incident.Duplicate, Workload: workload, From: bound(day.Add(-144 * time.Hour))},
 	} {
 		q.Descending = true
 		for _, count := range []bool{false, true} {
@@ -119,3 +120,5 @@ func BenchmarkHistory(b *testing.B) {
 		b.Run("statistics/"+name, func(b *testing.B) { beside(b, small, large, op) })
 	}
 }
+
+func bound(t time.Time) sql.Null[time.Time] { return sql.Null[time.Time]{V: t, Valid: true} }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -23,7 +24,7 @@ type EventQuery struct {
 	Workload  string // its name
 	Hook      incident.HookRef
 	Incident  string
-	From, To  time.Time // when it happened: from From on, before To
+	From, To  sql.Null[time.Time] // when it happened: from From on, before To
 
 	Sort       string // ByTime, ByType or ByName
 	Descending bool
@@ -55,7 +56,7 @@ func (q EventQuery) listing() *listing {
 		l.order = []string{"d.event_at", "d.event_id"}
 		l.where("d.hook_ns = ? AND d.hook = ? AND d.leads = 1", q.Hook.Namespace, q.Hook.Name)
 		l.equal("d.type", string(q.Type), true)
-		l.between("d.event_at", micros(q.From), micros(q.To), true)
+		l.between("d.event_at", q.From, q.To, true)
 		q.Type = ""
 		if q.Namespace == q.Hook.Namespace {
 			q.Namespace = "" // a hook decides about its own namespace only
@@ -68,7 +69,7 @@ func (q EventQuery) listing() *listing {
 		if q.Sort != ByTime {
 			l.order = append([]string{"e." + q.Sort}, l.order...)
 		}
-		l.between("e.at", micros(q.From), micros(q.To), q.Sort == ByTime)
+		l.between("e.at", q.From, q.To, q.Sort == ByTime)
 		if q.Hook.Name != "" {
 			l.where("EXISTS (SELECT 1 FROM decisions d WHERE d.event_id = e.id AND d.hook_ns = ? AND d.hook = ?)", q.Hook.Namespace, q.Hook.Name)
 		}

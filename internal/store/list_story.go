@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -11,10 +12,10 @@ import (
 type IncidentQuery struct {
 	Namespace string
 	Type      incident.EventType
-	Status    incident.Status // Firing: open, Resolved: ended
-	Name      string          // of the resource
-	Workload  string          // its name
-	From, To  time.Time       // when it was first seen: from From on, before To
+	Status    incident.Status     // Firing: open, Resolved: ended
+	Name      string              // of the resource
+	Workload  string              // its name
+	From, To  sql.Null[time.Time] // when it was first seen: from From on, before To
 
 	Descending bool
 }
@@ -46,7 +47,7 @@ func (q IncidentQuery) listing() *listing {
 	few := open || q.Name != "" || q.Workload != ""
 	l.equal("namespace", q.Namespace, !few)
 	l.equal("type", string(q.Type), !few && q.Namespace == "")
-	l.between("first_seen", micros(q.From), micros(q.To), true)
+	l.between("first_seen", q.From, q.To, true)
 	return l
 }
 
@@ -57,8 +58,8 @@ type DeliveryQuery struct {
 	State     incident.DeliveryState
 	Type      incident.EventType
 	Agent     incident.AgentRef
-	Incident  string    // that made it due
-	From, To  time.Time // when it was made due: from From on, before To
+	Incident  string              // that made it due
+	From, To  sql.Null[time.Time] // when it was made due: from From on, before To
 
 	Descending bool
 }
@@ -68,8 +69,8 @@ func (q DeliveryQuery) Position(d *incident.Delivery) []any {
 	return []any{micros(d.CreatedAt), d.ID}
 }
 
-// ListDeliveries returns a page of deliveries, by when they were made due, without their prompt,
-// data and answer.
+// ListDeliveries returns a page of deliveries, by when they were made due, without their texts: prompt,
+// data, answer, question, reply, and the error that may quote an agent.
 func (s *Store) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*incident.Delivery, Total, error) {
 	return pageOf(ctx, s, q.listing(), p, scanDelivery)
 }
@@ -87,7 +88,7 @@ func (q DeliveryQuery) listing() *listing {
 	l.equal("type", string(q.Type), false)
 	l.equal("agent_ns", q.Agent.Namespace, false)
 	l.equal("agent", q.Agent.Name, false)
-	l.between("created_at", micros(q.From), micros(q.To), true)
+	l.between("created_at", q.From, q.To, true)
 	return l
 }
 

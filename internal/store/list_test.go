@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -83,7 +84,7 @@ func queries(of *incident.Event) []EventQuery {
 		set(3, func() { q.Name = of.Resource.Name })
 		set(4, func() { q.Workload = of.Workload.Name })
 		set(5, func() { q.Hook = shopHook })
-		set(6, func() { q.From, q.To = of.At.Add(-time.Hour), of.At.Add(time.Hour) })
+		set(6, func() { q.From, q.To = boundAt(of.At.Add(-time.Hour)), boundAt(of.At.Add(time.Hour)) })
 		for _, sort := range []string{ByTime, ByType, ByName} {
 			for _, descending := range []bool{false, true} {
 				q.Sort, q.Descending = sort, descending
@@ -101,7 +102,7 @@ func selected(q EventQuery, events []*incident.Event) []int64 {
 		if (q.Namespace == "" || e.Resource.Namespace == q.Namespace) && (q.Type == "" || e.Type == q.Type) &&
 			(q.Status == "" || e.Status == q.Status) && (q.Name == "" || e.Resource.Name == q.Name) &&
 			(q.Workload == "" || e.Workload.Name == q.Workload) && (q.Hook.Name == "" || e.Resource.Namespace == q.Hook.Namespace) &&
-			(q.From.IsZero() || !e.At.Before(q.From)) && (q.To.IsZero() || e.At.Before(q.To)) {
+			(!q.From.Valid || !e.At.Before(q.From.V)) && (!q.To.Valid || e.At.Before(q.To.V)) {
 			found = append(found, e)
 		}
 	}
@@ -241,3 +242,5 @@ func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
 		}
 	}
 }
+
+func boundAt(t time.Time) sql.Null[time.Time] { return sql.Null[time.Time]{V: t, Valid: true} }

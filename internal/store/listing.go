@@ -3,8 +3,10 @@ package store
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // CountBound is how far the rows of a list are counted: of more, the total is a lower bound. So a
@@ -58,16 +60,16 @@ func (l *listing) equal(column, value string, byIndex bool) {
 	l.where(column+" = ?", value)
 }
 
-// between adds a range of times in microseconds, from from to before to; 0 for none.
-func (l *listing) between(column string, from, to int64, byIndex bool) {
+// between adds a range of times, from from on and before to, each if it is valid.
+func (l *listing) between(column string, from, to sql.Null[time.Time], byIndex bool) {
 	if !byIndex {
 		column = "+" + column
 	}
-	if from != 0 {
-		l.where(column+" >= ?", from)
+	if from.Valid {
+		l.where(column+" >= ?", from.V.UnixMicro())
 	}
-	if to != 0 {
-		l.where(column+" < ?", to)
+	if to.Valid {
+		l.where(column+" < ?", to.V.UnixMicro())
 	}
 }
 

@@ -16,11 +16,12 @@ const (
 		"container, workload_kind, workload, node, reason, message, restart_count, exit_code, count"
 	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
 		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code"
-	deliveryColumns = deliveryFacts + ", held_back, reply, question, prompt, data, answer"
-	// deliveryLine is a delivery without its long texts.
-	deliveryLine  = deliveryFacts + ", '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
+	deliveryColumns = deliveryFacts + ", error, held_back, reply, question, prompt, data, answer"
+	// deliveryLine is a delivery without its texts: what lists show must not quote an agent, not even as
+	// the reason of a failure.
+	deliveryLine  = deliveryFacts + ", '' AS error, '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
 	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
-		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, error, outcome, outcome_at, " +
+		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, failure, outcome, outcome_at, " +
 		"skipped, retry_of, wanted_by, cancel_by, even_recovered, verify_window, approval, replies, question_id"
 	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
 )
@@ -126,9 +127,9 @@ func deliveryRow(d *incident.Delivery, seq int64) ([]any, error) {
 		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
 		d.Agent.Namespace, d.Agent.Name, d.IncidentID, number(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
 		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
-		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Error, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
+		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
 		string(d.Skipped), d.RetryOf, d.By, d.CancelBy, number(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), number(d.Approval), int64(d.Replies), d.QuestionID,
-		held, reply, incident.Truncate(d.Question, incident.MaxQuestion),
+		incident.Truncate(d.Error, incident.MaxError), held, reply, incident.Truncate(d.Question, incident.MaxQuestion),
 		incident.Truncate(d.Prompt, incident.MaxPrompt), d.Data, incident.Truncate(d.Answer, incident.MaxAnswer),
 	}, nil
 }
@@ -139,9 +140,9 @@ func scanDelivery(row scanner) (*incident.Delivery, error) {
 	var held, reply string
 	err := row.Scan(&d.ID, &d.Version, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
 		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
-		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Error, &d.Outcome, &outcome,
+		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Failure, &d.Outcome, &outcome,
 		&d.Skipped, &d.RetryOf, &d.By, &d.CancelBy, &even, &window, &approval, &d.Replies, &d.QuestionID,
-		&held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
+		&d.Error, &held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
 	if err != nil {
 		return nil, err
 	}

@@ -178,6 +178,17 @@ func (s *Store) HookDeliveryTimes(ctx context.Context, hook incident.HookRef, fr
 		hook.Namespace, hook.Name, micros(from), micros(to), limit)
 }
 
+// HookDeliveriesMade counts a hook's deliveries that were made due from from on and before to: for an event,
+// because an incident goes on, or because a person wanted one again.
+func (s *Store) HookDeliveriesMade(ctx context.Context, hook incident.HookRef, from, to time.Time) (int64, error) {
+	counted, err := query(ctx, s, "how many deliveries hook "+hook.String()+" has", scanNumber,
+		"SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ?", hook.Namespace, hook.Name, micros(from), micros(to))
+	if err != nil {
+		return 0, err
+	}
+	return counted[0], nil
+}
+
 // DeliveryStates returns how many deliveries are under way, by state.
 func (s *Store) DeliveryStates(ctx context.Context) (map[incident.DeliveryState]int, error) {
 	type count struct {

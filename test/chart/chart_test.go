@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
@@ -30,7 +31,7 @@ const (
 // everything turns on all that is off.
 var everything = []string{
 	"--set", "namespace.create=true", "--set", "metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true",
-	"--set", "networkPolicy.enabled=true,rbac.editor.aggregate=true,api.tls.secretName=tls,kagent.tokenSecret.name=token,kagent.caSecret.name=ca",
+	"--set", "networkPolicy.restrictEgress=true,rbac.editor.aggregate=true,api.tls.secretName=tls,metrics.secure=true,kagent.tokenSecret.name=token,kagent.caSecret.name=ca",
 	"--set-json", `topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"kubernetes.io/hostname","whenUnsatisfiable":"ScheduleAnyway"}]`,
 }
 
@@ -137,40 +138,54 @@ func TestTheChartsRightsAreThoseThatTheCodeAsksFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, all := objects(t, string(text)), objects(t, render(t))
-	for _, pair := range [][2]*unstructured.Unstructured{
-		{named(t, code, "ClusterRole", "khook"), named(t, all, "ClusterRole", "khook")},
-		{named(t, code, "Role", "khook"), named(t, all, "Role", "khook-leader-election")},
+	code, all := objects(t, string(text)), objects(t, render(t, "--set", "api.tls.mode=self-signed"))
+	for _, pair := range []struct{ code, chart []*unstructured.Unstructured }{
+		{kind(code, "ClusterRole", "khook"), kind(all, "ClusterRole", "khook")},
+		{kind(code, "Role", "khook"), kind(all, "Role", "khook-leader-election", "khook-ca")},
 	} {
-		if diff := cmp.Diff(rights(t, pair[0]), rights(t, pair[1])); diff != "" {
-			t.Errorf("%s (-code +chart)\n%s", pair[1].GetName(), diff)
+		if diff := cmp.Diff(rights(t, pair.code...), rights(t, pair.chart...)); diff != "" {
+			t.Errorf("%s (-code +chart)\n%s", pair.chart[0].GetKind(), diff)
 		}
 	}
 }
 
-// rights are the single things that a role allows, ordered.
-func rights(t *testing.T, role *unstructured.Unstructured) []string {
+// kind are the objects of a kind that have one of some names.
+func kind(all []*unstructured.Unstructured, of string, names ...string) []*unstructured.Unstructured {
+	return slices.DeleteFunc(slices.Clone(all), func(o *unstructured.Unstructured) bool {
+		return o.GetKind() != of || !slices.Contains(names, o.GetName())
+	})
+}
+
+// rights are the single things that roles allow, ordered.
+func rights(t *testing.T, roles ...*unstructured.Unstructured) []string {
 	t.Helper()
-	var r rbacv1.ClusterRole
-	text, err := json.Marshal(role.Object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(text, &r); err != nil {
-		t.Fatal(err)
-	}
 	var found []string
-	for _, rule := range r.Rules {
-		for _, group := range rule.APIGroups {
-			for _, res := range rule.Resources {
-				for _, verb := range rule.Verbs {
-					found = append(found, fmt.Sprintf("%s %s/%s %v", verb, group, res, rule.ResourceNames))
+	for _, role := range roles {
+		for _, rule := range into[rbacv1.ClusterRole](t, role).Rules {
+			for _, verb := range rule.Verbs {
+				for _, group := range rule.APIGroups {
+					for _, res := range rule.Resources {
+						found = append(found, strings.TrimSpace(fmt.Sprintf("%s %s/%s %s", verb, group, res, strings.Join(rule.ResourceNames, " "))))
+					}
+				}
+				for _, path := range rule.NonResourceURLs {
+					found = append(found, verb+" "+path)
 				}
 			}
 		}
 	}
 	slices.Sort(found)
 	return found
+}
+
+// into is an object as its type.
+func into[T any](t *testing.T, o *unstructured.Unstructured) T {
+	t.Helper()
+	var typed T
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
+		t.Fatal(err)
+	}
+	return typed
 }
 
 func TestForSomeNamespacesThereAreRolesOnly(t *testing.T) {
@@ -182,7 +197,7 @@ func TestForSomeNamespacesThereAreRolesOnly(t *testing.T) {
 		}
 		in[o.GetNamespace()+" "+o.GetKind()]++
 	}
-	for what, n := range map[string]int{"shop Role": 3, "pay Role": 3, "shop RoleBinding": 1, "pay RoleBinding": 1, "kagent Role": 1, "kagent Deployment": 1} {
+	for what, n := range map[string]int{"shop Role": 6, "pay Role": 6, "shop RoleBinding": 1, "pay RoleBinding": 1, "kagent Role": 1, "kagent Deployment": 1} {
 		if in[what] != n {
 			t.Errorf("%d %s, not %d", in[what], what, n)
 		}
@@ -210,15 +225,14 @@ func flags(t *testing.T, all []*unstructured.Unstructured) map[string]any {
 // TestKhookUnderstandsItsFlags gives khook what the chart makes of most values: it gets as far as to look for a
 // cluster.
 func TestKhookUnderstandsItsFlags(t *testing.T) {
-	program := filepath.Join(t.TempDir(), "khook")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/khook").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	program := khook(t)
 	for name, args := range map[string][]string{
 		"defaults": nil, "everything": everything, "the original's values": {"-f", original}, "one namespace": {"--set", "watchNamespaces={shop}"},
-		"no metrics and no API": {"--set", "metrics.enabled=false,api.enabled=false"},
+		"no metrics and no API": {"--set", "metrics.enabled=false,api.enabled=false"}, "TLS of its own": {"--set", "api.tls.mode=self-signed"},
+		"secure metrics only": {"--set", "api.enabled=false,metrics.secure=true"}, "secure metrics by cert-manager": {"--set", "metrics.secure=true,api.tls.mode=cert-manager"},
 		"the rest": {"--set", "cluster=prod,agentNamespaces={*},kagent.dialect=kagent-1.0,kagent.headers.X-Team=sre,maxCallsPerHour=7,retention=240h",
 			"--set", "config.pending-after=2m,config.api-pprof=true,config.api-rate-limit=12.5"},
+		"who may call, and how": {"--set", "api.audiences={khook,https://kubernetes.default.svc},api.allowedHosts={khook.example.com},api.trustedProxies={10.0.0.0/8},allowPlainValues=true"},
 	} {
 		text, err := yaml.Marshal(flags(t, objects(t, render(t, args...))))
 		if err != nil {
@@ -233,6 +247,16 @@ func TestKhookUnderstandsItsFlags(t *testing.T) {
 			t.Errorf("%s: %v, %s", name, err, out)
 		}
 	}
+}
+
+// khook is the program.
+func khook(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "khook")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../cmd/khook").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
 }
 
 func TestAlertsAndDashboardComeWhole(t *testing.T) {

@@ -24,6 +24,11 @@ func TestTheAPIServerTakesAllThatIsRendered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	certificates, err := kubetest.CertManagerCRDs(t.Context(), "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	crds = append(crds, certificates...)
 	if _, err := envtest.InstallCRDs(env.Config, envtest.CRDInstallOptions{Paths: crds}); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +54,10 @@ func TestTheAPIServerTakesAllThatIsRendered(t *testing.T) {
 	for name, args := range map[string][]string{
 		"defaults": nil, "everything": everything, "the original's values": {"-f", original},
 		"namespaces": {"--set", "watchNamespaces={shop,pay}"}, "nothing kept": {"--set", "persistence.enabled=false,crds.keep=false"},
-		"each value": allExamples(t),
+		"TLS of its own":           {"--set", "api.tls.mode=self-signed,metrics.secure=true,metrics.serviceMonitor.enabled=true"},
+		"TLS of cert-manager":      {"--set", "api.tls.mode=cert-manager,metrics.secure=true,metrics.serviceMonitor.enabled=true"},
+		"TLS of an issuer of ours": {"--set", "api.tls.mode=cert-manager,api.tls.issuerRef.name=ours,api.tls.issuerRef.kind=ClusterIssuer"},
+		"each value":               allExamples(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), kubectl.Path, append(kubectl.Opts, "apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", "-")...)

@@ -60,7 +60,7 @@ func newRelease(t *testing.T, c client.WithWatch, script kagenttest.Script, set 
 		"namespace":     map[string]any{"name": r.ns},
 		"kagent":        map[string]any{"apiUrl": r.kagent.URL},
 		"config":        map[string]any{"stabilization": "45s"},
-		"networkPolicy": map[string]any{"enabled": true},
+		"networkPolicy": map[string]any{"restrictEgress": true},
 	}
 	if r.volume() {
 		values["persistence"] = map[string]any{"storageClass": "-"}

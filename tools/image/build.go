@@ -62,18 +62,20 @@ func (o options) build(ctx context.Context, p v1.Platform) (built, error) {
 	return built{p, image, sbom}, err
 }
 
-// compile builds khook. Neither paths nor the state of the checkout get into the program.
+// compile builds khook by exactly the Go that its go.mod names, whichever is installed. Neither paths
+// nor the state of the checkout get into the program.
 func (o options) compile(ctx context.Context, p v1.Platform, to string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid= -X main.version="+o.version, "-o", to, "./cmd/khook")
 	cmd.Dir = o.source
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS="+p.OS, "GOARCH="+p.Architecture)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS="+p.OS, "GOARCH="+p.Architecture,
+		"GOTOOLCHAIN="+o.toolchain, "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off")
 	if p.Variant != "" && p.Architecture == "arm" {
 		cmd.Env = append(cmd.Env, "GOARM="+p.Variant[1:])
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
+		return fmt.Errorf("build by %s, as go.mod has it: %w\n%s", o.toolchain, err, out)
 	}
-	return nil
+	return builtBy(to, o.toolchain)
 }
 
 // entry is a file or a folder of the image.

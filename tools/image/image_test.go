@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -41,7 +42,11 @@ func build(t *testing.T, source string) string {
 }
 
 func TestTheSameSourceGivesTheSameImageWhereverItIs(t *testing.T) {
-	one, other := build(t, copied(t)), build(t, copied(t))
+	one := build(t, copied(t))
+	// Another machine, whose environment asks for another program.
+	t.Setenv("GOAMD64", "v3")
+	t.Setenv("GOFLAGS", "-gcflags=-N")
+	other := build(t, copied(t))
 	for _, name := range []string{"image/index.json", "khook-v1.2.3.oci.tar", "khook-v1.2.3-linux-amd64.cdx.json"} {
 		a, err1 := os.ReadFile(filepath.Join(one, name))
 		b, err2 := os.ReadFile(filepath.Join(other, name))
@@ -54,8 +59,12 @@ func TestTheSameSourceGivesTheSameImageWhereverItIs(t *testing.T) {
 	}
 }
 
+// TestTheImageRunsAsNobodyAndHasAnSBOM builds where the environment asks for another Go, one that does
+// not even exist: it is built by that of go.mod all the same, which the SBOM names.
 func TestTheImageRunsAsNobodyAndHasAnSBOM(t *testing.T) {
-	out := build(t, copied(t))
+	source := copied(t)
+	t.Setenv("GOTOOLCHAIN", "none-such")
+	out := build(t, source)
 	top, err := layout.ImageIndexFromPath(filepath.Join(out, "image"))
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +113,26 @@ func TestTheArchiveHasNothingButTheImage(t *testing.T) {
 			t.Errorf("%+v, %v", index, err)
 		}
 		return
+	}
+}
+
+func TestAProgramOfAnotherGoGetsIntoNoImage(t *testing.T) {
+	program, err := os.Executable() // by the Go of this test
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := builtBy(program, runtime.Version()); err != nil {
+		t.Error(err)
+	}
+	if err := builtBy(program, "go1.26.0"); err == nil || !strings.Contains(err.Error(), "go.mod names go1.26.0") {
+		t.Error(err)
+	}
+	none := t.TempDir()
+	if err := os.WriteFile(filepath.Join(none, "go.mod"), []byte("module m\n\ngo 1.26.0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := namedToolchain(t.Context(), none); err == nil || !strings.Contains(err.Error(), "toolchain go1") {
+		t.Errorf("a go.mod that names no Go: %v", err)
 	}
 }
 
@@ -198,7 +227,10 @@ func describes(t *testing.T, sbom v1.Image, image v1.Hash) {
 			t.Errorf("%s has version %q", module, v)
 		}
 	}
-	if versions["std"] == "" || bom.Metadata.Component.Version != "v1.2.3" {
-		t.Errorf("Go %q, khook %q", versions["std"], bom.Metadata.Component.Version)
+	if std := versions["std"]; std == "" || !strings.Contains(string(text), "\ntoolchain go"+std+"\n") {
+		t.Errorf("it was built by Go %q, which is not the one of go.mod", std)
+	}
+	if bom.Metadata.Component.Version != "v1.2.3" {
+		t.Errorf("khook %q", bom.Metadata.Component.Version)
 	}
 }

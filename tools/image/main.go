@@ -2,7 +2,10 @@
 // each platform, puts the program into an image of its own (there is no base image), describes
 // what it is made of in an SBOM, and writes all as an OCI layout and as a tar of it.
 //
-// The same source and version give the same digests, wherever and whenever it runs.
+// The same source and version give the same digests, wherever and whenever it runs: it builds by
+// exactly the Go that khook's go.mod names.
+//
+// "image sign" signs what was built, in cosign's form, and "image verify" checks that.
 package main
 
 import (
@@ -28,6 +31,7 @@ type options struct {
 	revision   string // commit
 	repository string
 	platforms  []v1.Platform
+	toolchain  string    // the Go release that builds khook
 	when       time.Time // of everything in the image
 }
 
@@ -41,10 +45,22 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
+	if len(args) > 0 {
+		switch args[0] {
+		case "sign":
+			return signAll(args[1:])
+		case "verify":
+			return verifyAll(args[1:])
+		}
+	}
 	o, err := parse(args)
 	if err != nil {
 		return err
 	}
+	if o.toolchain, err = namedToolchain(ctx, o.source); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "image: khook is built by %s, as go.mod has it\n", o.toolchain)
 	images, err := o.images(ctx)
 	if err != nil {
 		return err

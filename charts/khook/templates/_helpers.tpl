@@ -88,12 +88,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with $v.kagent.dialect }}{{ $_ := set $flags "kagent-dialect" . }}{{ end -}}
 {{- with $v.kagent.headers }}{{ $_ := set $flags "kagent-header" . }}{{ end -}}
 {{- if include "khook.kagentToken" . }}{{ $_ := set $flags "kagent-token-file" "/var/run/secrets/khook/kagent/token" }}{{ end -}}
-{{- if $v.api.tls.secretName }}
-{{- $_ := set $flags "api-tls-cert-file" "/var/run/secrets/khook/tls/tls.crt" }}
-{{- $_ := set $flags "api-tls-key-file" "/var/run/secrets/khook/tls/tls.key" }}
-{{- end -}}
+{{- with $v.api.audiences }}{{ $_ := set $flags "api-audiences" . }}{{ end -}}
+{{- with $v.api.allowedHosts }}{{ $_ := set $flags "allowed-hosts" . }}{{ end -}}
+{{- with $v.api.trustedProxies }}{{ $_ := set $flags "trusted-proxies" . }}{{ end -}}
+{{- if $v.allowPlainValues }}{{ $_ := set $flags "allow-plain-values" true }}{{ end -}}
+{{- if include "khook.metricsSecure" . }}{{ $_ := set $flags "metrics-secure" true }}{{ end -}}
+{{- range $name, $value := include "khook.tlsFlags" . | fromYaml }}{{ $_ := set $flags $name $value }}{{ end -}}
 {{- range $name, $value := $v.config }}{{ $_ := set $flags $name $value }}{{ end -}}
 {{- toYaml $flags -}}
+{{- end -}}
+
+{{/* Resources of the container. Without a volume the history counts as ephemeral storage, and the node would end the
+Pod when it outgrows the limit: so there is none then. */}}
+{{- define "khook.resources" -}}
+{{- $resources := deepCopy .Values.resources -}}
+{{- if and (not .Values.persistence.enabled) $resources.limits -}}
+{{- $_ := unset $resources.limits "ephemeral-storage" -}}
+{{- end -}}
+{{- toYaml $resources -}}
 {{- end -}}
 
 {{/* Not empty if kagent gets a bearer token. */}}

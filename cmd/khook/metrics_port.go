@@ -1,0 +1,31 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/kagent-dev/khook/internal/scrape"
+)
+
+// addMetricsPort adds the port of the metrics to the manager, unless it is turned off.
+func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *api, own certificate) error {
+	address := p.cmd.metricsAddress()
+	if address == "0" {
+		return nil
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("--metrics-bind-address: %w", err)
+	}
+	log, handler := p.log.WithName("metrics"), scrape.Open(metrics.Registry)
+	if p.cmd.MetricsSecure {
+		handler = a.server.MetricsPort()
+	}
+	log.Info("the metrics port listens", "address", l.Addr().String(), "secure", p.cmd.MetricsSecure)
+	return mgr.Add(&manager.Server{Name: "metrics", Server: scrape.Server(handler, log), Listener: scrape.Listener(l, own), ShutdownTimeout: &p.cmd.ShutdownTimeout})
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/kubernetes"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+
+	"github.com/kagent-dev/khook/internal/ca"
+)
+
+// checkTLS checks the settings of TLS of all ports.
+func (c *controllerCmd) checkTLS() []error {
+	var errs []error
+	wrong := func(is bool, why string) {
+		if is {
+			errs = append(errs, errors.New(why))
+		}
+	}
+	wrong((c.APITLSCertFile == "") != (c.APITLSKeyFile == ""), "--api-tls-cert-file and --api-tls-key-file belong together: set both or none")
+	wrong(c.APITLSSelfSigned && c.APITLSCertFile != "", "--api-tls-self-signed and --api-tls-cert-file exclude each other: leave one out")
+	wrong((c.MetricsTLSCertFile == "") != (c.MetricsTLSKeyFile == ""), "--metrics-tls-cert-file and --metrics-tls-key-file belong together: set both or none")
+	wrong(c.MetricsTLSCertFile != "" && !c.MetricsSecure, "--metrics-tls-cert-file is of use with --metrics-secure only: add it")
+	wrong(c.MetricsSecure && c.APIAuth == "none", "--metrics-secure asks who scrapes, and --api-auth=none does not let it: leave one of them out")
+	wrong(c.TLSCAConfigMap != "" && !c.ownAuthority(), "--tls-ca-configmap is of use with khook's own authority only: add --api-tls-self-signed, or --metrics-secure without a certificate")
+	if why := validation.IsDNS1123Subdomain(c.TLSCAConfigMap); c.TLSCAConfigMap != "" && len(why) > 0 {
+		errs = append(errs, fmt.Errorf("--tls-ca-configmap is %q, which is no name of a ConfigMap", c.TLSCAConfigMap))
+	}
+	for _, name := range c.TLSNames {
+		if net.ParseIP(name) == nil && len(validation.IsDNS1123Subdomain(name)) > 0 && len(validation.IsWildcardDNS1123Subdomain(name)) > 0 {
+			errs = append(errs, fmt.Errorf("--tls-names has %q, which is neither a DNS name nor an IP address", name))
+		}
+	}
+	return errs
+}
+
+// ownAuthority says whether a port has a certificate of khook's own authority.
+func (c *controllerCmd) ownAuthority() bool {
+	return c.APITLSSelfSigned || c.MetricsSecure && c.MetricsTLSCertFile == ""
+}
+
+// certificate is a port's, as tls.Config asks for it; nil: the port has no TLS.
+type certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+// certificates are those of the ports.
+type certificates struct{ api, metrics certificate }
+
+// certificates reads or makes what the ports need, and adds to the manager what keeps it up to date.
+func (p *pipeline) certificates(mgr ctrl.Manager) (found certificates, err error) {
+	c := p.cmd
+	if c.ownAuthority() {
+		own, err := p.authority(mgr)
+		if err != nil {
+			return found, err
+		}
+		if c.APITLSSelfSigned {
+			found.api = own
+		}
+		if c.MetricsSecure {
+			found.metrics = own
+		}
+	}
+	if c.APITLSCertFile != "" {
+		if found.api, err = certificateOf(mgr, c.APITLSCertFile, c.APITLSKeyFile); err != nil {
+			return found, fmt.Errorf("--api-tls-cert-file: %w", err)
+		}
+	}
+	if c.MetricsTLSCertFile != "" {
+		if found.metrics, err = certificateOf(mgr, c.MetricsTLSCertFile, c.MetricsTLSKeyFile); err != nil {
+			return found, fmt.Errorf("--metrics-tls-cert-file: %w", err)
+		}
+	}
+	return found, nil
+}
+
+// certificateOf is that of two files, which are read again when they change.
+func certificateOf(mgr ctrl.Manager, certFile, keyFile string) (certificate, error) {
+	watcher, err := certwatcher.New(certFile, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	return watcher.GetCertificate, mgr.Add(watcher)
+}
+
+// authority takes up khook's own authority beside the history, or makes it, and has its certificate told.
+func (p *pipeline) authority(mgr ctrl.Manager) (certificate, error) {
+	c := p.cmd
+	dir := filepath.Join(filepath.Dir(c.Database), "tls")
+	own, made, err := ca.Open(ca.Config{Dir: dir, Names: c.TLSNames})
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		p.log.Info("made a certificate authority: clients need its certificate", "folder", dir, "configMap", c.TLSCAConfigMap)
+	}
+	if c.TLSCAConfigMap == "" {
+		return own.GetCertificate, nil
+	}
+	return own.GetCertificate, mgr.Add(&authorityTeller{
+		client: p.kube, namespace: c.leaseNamespace(), name: c.TLSCAConfigMap, pem: own.PEM(), log: p.log.WithName("tls"),
+	})
+}
+
+// authorityTeller writes the certificate of khook's own authority into a ConfigMap, where clients find it. It looks
+// after it: another installation of the chart may have emptied it.
+type authorityTeller struct {
+	client          kubernetes.Interface
+	namespace, name string
+	pem             []byte
+	log             logr.Logger
+}
+
+// Start implements manager.Runnable.
+func (a *authorityTeller) Start(ctx context.Context) error { return every(ctx, time.Minute, a.tell) }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (*authorityTeller) NeedLeaderElection() bool { return false }
+
+func (a *authorityTeller) tell(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	patch, err := json.Marshal(map[string]any{"data": map[string]string{"ca.crt": string(a.pem)}})
+	if err == nil {
+		_, err = a.client.CoreV1().ConfigMaps(a.namespace).Patch(ctx, a.name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "khook"})
+	}
+	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
+		a.log.Error(err, "cannot write the certificate of khook's authority into its ConfigMap, will retry", "namespace", a.namespace, "name", a.name)
+	}
+}

@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// What belongs to a Hook's deliveries is granted by a subresource that exists in Roles only: hooks/deliveries.
+// Its name is the Hook's, so resourceNames of a Role restrict it to some Hooks.
+
+// ReadTexts is the right to read what was asked, answered and said in a Hook's deliveries.
+func ReadTexts(hook incident.HookRef) Right { return onDeliveries("get", hook) }
+
+// ActOn is the right to reply to the agents of a Hook's deliveries, and to cancel, retry and resume them.
+func ActOn(hook incident.HookRef) Right { return onDeliveries("update", hook) }
+
+// Decide is the right to approve or reject what the agents of a Hook's deliveries ask for.
+func Decide(hook incident.HookRef) Right { return onDeliveries("approve", hook) }
+
+func onDeliveries(verb string, hook incident.HookRef) Right {
+	return Right{Verb: verb, Subresource: "deliveries", Namespace: hook.Namespace, Name: hook.Name}
+}
+
+// of is the right as a Role grants it, for those who ask for it.
+func (r Right) of() string {
+	return fmt.Sprintf("the verb %s on %s (API group kagent.dev) in namespace %s", r.Verb, r.resource(), r.Namespace)
+}
+
+func (r Right) resource() string {
+	if r.Subresource == "" {
+		return "hooks"
+	}
+	return "hooks/" + r.Subresource
+}
+
+// may says whether the caller has one of the rights; everybody has all where nobody is asked who they are.
+func (s *Server) may(ctx context.Context, rights ...Right) (bool, error) {
+	if s.cfg.Access == nil {
+		return true, nil
+	}
+	for _, r := range rights {
+		ok, err := s.cfg.Access.May(ctx, callerOf(ctx), r)
+		if err != nil {
+			return false, s.accessFailed(ctx, err)
+		}
+		if ok {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// nowhere stands for the Hook of an ID that is not there. No namespace can have the name.
+var nowhere = incident.HookRef{Namespace: "-", Name: "-"}
+
+// allowFound is asked once the row of an ID was looked up, with the error of that: it returns an error
+// unless there is a row whose existence the caller may know, because the caller may list where it is, or has
+// one of the further rights.
+//
+// A stranger must not learn that an ID exists, nor where: so an ID that is not there and one that is not
+// the caller's have the same answer, after the same questions to Kubernetes, which can take time or fail.
+func (s *Server) allowFound(ctx context.Context, lookup error, hook incident.HookRef, further ...func(incident.HookRef) Right) error {
+	missing := errors.Is(lookup, store.ErrNotFound)
+	if lookup != nil && !missing {
+		return s.failed(ctx, lookup)
+	}
+	if missing {
+		hook = nowhere
+	}
+	rights := []Right{ReadHooks(hook.Namespace)}
+	for _, right := range further {
+		rights = append(rights, right(hook))
+	}
+	switch ok, err := s.may(ctx, rights...); {
+	case err != nil:
+		return err
+	case missing || !ok:
+		return s.failed(ctx, store.ErrNotFound)
+	}
+	return nil
+}
+
+// allowOn returns an error that names the right unless the caller has it. It is for callers who may know
+// of what the right is on.
+func (s *Server) allowOn(ctx context.Context, what string, r Right) error {
+	ok, err := s.may(ctx, r)
+	if err != nil || ok {
+		return err
+	}
+	return huma.Error403Forbidden(fmt.Sprintf("%s may not %s of Hook %s in namespace %s: ask for a Role with %s", callerName(ctx), what, r.Name, r.Namespace, r.of()))
+}

@@ -1,0 +1,350 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// grants is an Access whose callers' tokens are their names, and that grants them what it says, as Roles do.
+type grants struct {
+	rights map[string][]Right
+	asked  atomic.Int64
+	down   atomic.Bool // rights can't be asked for
+}
+
+type named string
+
+func (n named) GetName() string { return string(n) }
+
+func (g *grants) Authenticate(r *http.Request) (Caller, error) {
+	name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if _, known := g.rights[name]; !known {
+		return nil, ErrUnknownCaller
+	}
+	return named(name), nil
+}
+
+func (g *grants) May(_ context.Context, c Caller, asked Right) (bool, error) {
+	g.asked.Add(1)
+	if g.down.Load() {
+		return false, errors.New("Kubernetes is away")
+	}
+	return slices.ContainsFunc(g.rights[c.GetName()], func(has Right) bool {
+		return has.Verb == asked.Verb && has.Subresource == asked.Subresource && has.Path == asked.Path &&
+			(has.Namespace == "" || has.Namespace == asked.Namespace) && (has.Name == "" || has.Name == asked.Name)
+	}), nil
+}
+
+var memory = incident.HookRef{Namespace: shop, Name: "memory"}
+
+// people are callers of each kind.
+func people() *grants {
+	list := ReadHooks(shop)
+	inAll := func(r Right) Right { r.Namespace, r.Name = "", ""; return r }
+	anyIn := func(namespace string, right func(incident.HookRef) Right) Right {
+		return right(incident.HookRef{Namespace: namespace})
+	}
+	return &grants{rights: map[string][]Right{
+		"stranger":          {},
+		"elsewhere":         {ReadHooks("pay"), anyIn("pay", ReadTexts), anyIn("pay", ActOn), anyIn("pay", Decide)},
+		"viewer":            {list},
+		"editor":            {list, {Verb: "update", Namespace: shop}, {Verb: "get", Namespace: shop}},
+		"reader":            {list, anyIn(shop, ReadTexts)},
+		"reader of memory":  {list, ReadTexts(memory)},
+		"reader of another": {list, ReadTexts(incident.HookRef{Namespace: shop, Name: "another"})},
+		"texts only":        {ReadTexts(memory)},
+		"responder":         {list, anyIn(shop, ActOn)},
+		"responder only":    {ActOn(memory)},
+		"approver":          {list, anyIn(shop, Decide)},
+		"admin":             {inAll(list), inAll(ReadTexts(memory)), inAll(ActOn(memory)), inAll(Decide(memory))},
+	}}
+}
+
+// What texts of deliveries have in the tests: what agents and people said, and the marks of prompts.
+const (
+	word = "CANARY"
+	mark = "⟦"
+)
+
+func hasTexts(body string) bool { return strings.Contains(body, word) || strings.Contains(body, mark) }
+
+// speak lets the delivery carry a canary wherever prompts, agents and people could put words: in each text
+// that is not listed here as khook's or the cluster's own.
+func (f *fixture) speak(t *testing.T, state incident.DeliveryState) {
+	t.Helper()
+	f.make(t, func(d *incident.Delivery) {
+		f.incident = d.IncidentID
+		words(d)
+		d.State, d.Data, d.CancelBy = state, `{"about": "`+word+`"}`, ""
+		if state.Ended() {
+			d.EndedAt = time.Now()
+		} else {
+			d.Reply = &incident.Reply{N: 1, Text: word, By: "ann", At: time.Now()}
+		}
+	})
+	var log []incident.Entry
+	for _, kind := range []incident.EntryKind{incident.EntryCall, incident.EntryState, incident.EntryMessage, incident.EntryArtifact, incident.EntryQuestion, incident.EntryReply, incident.EntryPerson} {
+		log = append(log, incident.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, Who: "ann", Name: word, Text: word})
+	}
+	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &store.Changes{Entries: log}) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// own are the texts of a delivery that no agent and no prompt can write.
+var own = []string{"ID", "Cluster", "HookUID", "Config", "Group", "IncidentID", "RetryOf", "By", "Failure", "Dialect", "TaskState", "QuestionID", "CancelBy"}
+
+func words(d *incident.Delivery) {
+	v := reflect.ValueOf(d).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Type() == reflect.TypeFor[string]() && !slices.Contains(own, v.Type().Field(i).Name) {
+			f.SetString(word)
+		}
+	}
+}
+
+func TestADeliveryWithoutItsTextsHasNoWordThatAnAgentOrAPromptCouldHaveWritten(t *testing.T) {
+	d := &incident.Delivery{Reply: &incident.Reply{Text: word}}
+	words(d)
+	d.Data = `{"about": "` + word + `"}`
+	if text, err := json.Marshal(deliveryOf(d)); err != nil || strings.Count(string(text), word) < 7 {
+		t.Fatalf("the canaries are not shown to who may read them: %v %s", err, text)
+	}
+	if text, err := json.Marshal(deliveryOf(withoutTexts(d))); err != nil || strings.Contains(string(text), word) {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// as asks as somebody.
+func (f *fixture) as(who, method, target, body string) *httptest.ResponseRecorder {
+	return ask(f.Server, method, target, body, "Authorization", "Bearer "+who, "Content-Type", "application/json")
+}
+
+func TestEachRightOpensItsRoutesAndNoOther(t *testing.T) {
+	g := people()
+	f := newFixture(t, func(c *Config) { c.Access = g })
+	f.speak(t, incident.Succeeded)
+	const text, decision = `{"text": "yes"}`, `{"decision": "approve", "questionId": "q"}`
+	// What a caller may do, with what it is told otherwise: missing: as if there was no such ID; else the
+	// right that is named.
+	const missing, update, approve, done = "missing", "the verb update on hooks/deliveries", "the verb approve on hooks/deliveries", ""
+	for who, want := range map[string]struct{ incident, delivery, act, decide string }{
+		"stranger":          {missing, missing, missing, missing},
+		"elsewhere":         {missing, missing, missing, missing},
+		"viewer":            {done, done, update, approve},
+		"editor":            {done, done, update, approve},
+		"reader":            {done, done, update, approve},
+		"reader of memory":  {done, done, update, approve},
+		"reader of another": {done, done, update, approve},
+		"texts only":        {missing, done, missing, missing},
+		"responder":         {done, done, done, approve},
+		"responder only":    {missing, missing, done, missing},
+		"approver":          {done, done, update, done},
+		"admin":             {done, done, done, done},
+	} {
+		for _, route := range []struct{ method, path, id, action, body, want string }{
+			{http.MethodGet, "/incidents/", f.incident, "", "", want.incident}, {http.MethodGet, "/deliveries/", f.delivery, "", "", want.delivery},
+			{http.MethodPost, "/deliveries/", f.delivery, "/cancel", "", want.act}, {http.MethodPost, "/deliveries/", f.delivery, "/retry", "", want.act},
+			{http.MethodPost, "/deliveries/", f.delivery, "/resume", "", want.act}, {http.MethodPost, "/deliveries/", f.delivery, "/reply", text, want.act},
+			{http.MethodPost, "/deliveries/", f.delivery, "/reply", decision, want.decide},
+		} {
+			name := fmt.Sprintf("%s: %s %s%s %s", who, route.method, route.path, route.action, route.body)
+			w := f.as(who, route.method, Base+route.path+route.id+route.action, route.body)
+			none := f.as(who, route.method, Base+route.path+incident.DeriveID("never was")+route.action, route.body)
+			switch {
+			case none.Code != http.StatusNotFound:
+				t.Errorf("%s: an ID that is not there gives %d %s", name, none.Code, none.Body)
+			case route.want == missing:
+				if w.Code != http.StatusNotFound || w.Body.String() != none.Body.String() {
+					t.Errorf("%s: %d %s, not as for an ID that is not there", name, w.Code, w.Body)
+				}
+			case route.want == done:
+				if w.Code == http.StatusForbidden || w.Code == http.StatusNotFound || w.Code >= http.StatusInternalServerError {
+					t.Errorf("%s: %d %s", name, w.Code, w.Body)
+				}
+			case w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), route.want) || !strings.Contains(w.Body.String(), who):
+				t.Errorf("%s: %d %s, not a refusal that names %q", name, w.Code, w.Body, route.want)
+			}
+		}
+	}
+}
+
+func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
+	g := people()
+	f := newFixture(t, func(c *Config) { c.Access = g })
+	for _, state := range []incident.DeliveryState{incident.InputRequired, incident.Failed} {
+		f.speak(t, state)
+		delivery, story := Base+"/deliveries/"+f.delivery, Base+"/incidents/"+f.incident
+		for _, who := range []string{"reader", "reader of memory", "admin"} {
+			for _, target := range []string{delivery, story} {
+				body := f.as(who, http.MethodGet, target, "").Body.String()
+				if strings.Contains(body, "textsWithheld") || !strings.Contains(body, `"prompt":"`+mark) || !strings.Contains(body, `"answer":"`+word) || !strings.Contains(body, `"about":"`+word) {
+					t.Errorf("%s does not see the texts in %s: %.500s", who, target, body)
+				}
+			}
+		}
+		for _, who := range []string{"viewer", "editor", "reader of another", "responder", "approver"} {
+			for _, target := range []string{delivery, story} {
+				w := f.as(who, http.MethodGet, target, "")
+				body := w.Body.String()
+				if w.Code != http.StatusOK || hasTexts(body) || !strings.Contains(body, `"textsWithheld":"to read them ask for the verb get on hooks/deliveries (API group kagent.dev) in namespace shop"`) {
+					t.Errorf("%s in %s: %d %.1000s", who, target, w.Code, body)
+				}
+			}
+		}
+		var seen DeliveryDetail
+		if err := json.Unmarshal(f.as("viewer", http.MethodGet, delivery, "").Body.Bytes(), &seen); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen.Log) != 7 || seen.Log[2].Kind != incident.EntryMessage || seen.Log[2].By != "ann" || len(seen.Timeline) == 0 || len(seen.Incidents) == 0 || seen.State != state {
+			t.Errorf("a viewer does not see what happened: %+v", seen)
+		}
+	}
+	t.Run("what acting answers with", func(t *testing.T) {
+		f.speak(t, incident.Failed)
+		if w := f.as("responder", http.MethodPost, Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || hasTexts(w.Body.String()) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if w := f.as("admin", http.MethodPost, Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || !strings.Contains(w.Body.String(), word) {
+			t.Errorf("to who may read: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// TestNoListAndNoOtherRouteCarriesTexts asks each GET route of the document but the two that tell a story, as
+// somebody who may read everything.
+func TestNoListAndNoOtherRouteCarriesTexts(t *testing.T) {
+	g := people()
+	f := newFixture(t, func(c *Config) { c.Access = g })
+	for _, state := range []incident.DeliveryState{incident.InputRequired, incident.Failed} {
+		f.speak(t, state)
+		for _, op := range operations(f.Server) {
+			if op.method != http.MethodGet || strings.HasSuffix(op.path, "/{id}") {
+				continue
+			}
+			target := strings.NewReplacer("{namespace}", shop, "{name}", "memory", "{eventType}", "oom-kill").Replace(op.path)
+			if target == streamPath {
+				target += "?after=0"
+			}
+			if w := f.as("admin", http.MethodGet, target, ""); w.Code != http.StatusOK || hasTexts(w.Body.String()) {
+				t.Errorf("%s: %d %.3000s", target, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// TestAStrangerCannotTellAnIDFromNone also compares what cannot be seen in the answer: how much Kubernetes is
+// asked, and what happens when it can't be.
+func TestAStrangerCannotTellAnIDFromNone(t *testing.T) {
+	g := people()
+	f := newFixture(t, func(c *Config) { c.Access = g })
+	for _, route := range []struct{ method, path, id, action string }{
+		{http.MethodGet, "/incidents/", f.incident, ""}, {http.MethodGet, "/deliveries/", f.delivery, ""}, {http.MethodPost, "/deliveries/", f.delivery, "/cancel"},
+	} {
+		for _, down := range []bool{false, true} {
+			g.down.Store(down)
+			var answers []string
+			for _, id := range []string{route.id, incident.DeriveID("never was"), "x"} {
+				before := g.asked.Load()
+				w := f.as("stranger", route.method, Base+route.path+id+route.action, "")
+				answers = append(answers, fmt.Sprintf("%d, after %d questions: %s", w.Code, g.asked.Load()-before, w.Body))
+			}
+			if answers[0] != answers[1] || answers[0] != answers[2] {
+				t.Errorf("%s %s%s, Kubernetes away: %t: the answers differ:\n%s", route.method, route.path, route.action, down, strings.Join(answers, "\n"))
+			}
+		}
+	}
+}
+
+func TestADecisionMustNameTheQuestionThatIsAskedNow(t *testing.T) {
+	g := people()
+	f := newFixture(t, func(c *Config) { c.Access = g })
+	asks := func(question string, approval bool) {
+		f.make(t, func(d *incident.Delivery) {
+			d.State, d.Question, d.QuestionID, d.Approval = incident.InputRequired, question, incident.DeriveID(question), approval
+		})
+	}
+	reply := Base + "/deliveries/" + f.delivery + "/reply"
+	read := incident.DeriveID("read the log?")
+	for _, decision := range []string{"approve", "reject"} {
+		asks("read the log?", true)
+		if w := f.as("admin", http.MethodPost, reply, `{"decision": "`+decision+`"}`); w.Code != http.StatusPreconditionRequired || w.Header().Get("Content-Type") != problemType || !strings.Contains(w.Body.String(), "questionId") {
+			t.Errorf("%s without a question: %d %s", decision, w.Code, w.Body)
+		}
+		asks("delete the volume?", true) // after the person had read
+		if w := f.as("admin", http.MethodPost, reply, `{"decision": "`+decision+`", "questionId": "`+read+`"}`); w.Code != http.StatusConflict || !strings.Contains(w.Body.String(), "something else by now") {
+			t.Errorf("%s of another question: %d %s", decision, w.Code, w.Body)
+		}
+		if d, err := f.store.Delivery(t.Context(), f.delivery); err != nil || d.Reply != nil {
+			t.Errorf("%s is recorded: %v %+v", decision, err, d.Reply)
+		}
+		asks("read the log?", true)
+		if w := f.as("approver", http.MethodPost, reply, `{"decision": "`+decision+`", "text": "as agreed", "questionId": "`+read+`"}`); w.Code != http.StatusAccepted {
+			t.Errorf("%s: %d %s", decision, w.Code, w.Body)
+		}
+	}
+	asks("which one?", false)
+	if w := f.as("responder", http.MethodPost, reply, `{"text": "the first", "questionId": "`+read+`"}`); w.Code != http.StatusConflict {
+		t.Errorf("a text for another question: %d %s", w.Code, w.Body)
+	}
+	if w := f.as("responder", http.MethodPost, reply, `{"text": "the first"}`); w.Code != http.StatusAccepted {
+		t.Errorf("a text: %d %s", w.Code, w.Body)
+	}
+}
+
+// ill is a khook that does not do its work, for a reason that names what not everybody may know.
+type ill struct{ calm }
+
+func (ill) Pipeline(context.Context) PipelineHealth {
+	return PipelineHealth{State: "leading", PartHealth: PartHealth{Status: Unhealthy, Reason: "the watch of pods in " + word + " is down"}}
+}
+
+func (ill) Plugins() []PluginHealth {
+	return []PluginHealth{{Name: "kubernetes-pods", Namespace: word, Error: word}}
+}
+
+func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing.T) {
+	g := people()
+	g.rights["diagnoses"] = []Right{GetPath("/diagnostics")}
+	f := newFixture(t, func(c *Config) { c.Access = g })
+	sick := newFixture(t, func(c *Config) { c.Access, c.State = g, ill{} })
+	get := func(f *fixture, who string) *httptest.ResponseRecorder {
+		if who == "" {
+			return ask(f.Server, http.MethodGet, Base+"/health", "")
+		}
+		return ask(f.Server, http.MethodGet, Base+"/health", "", "Authorization", "Bearer "+who)
+	}
+	for _, who := range []string{"", "not a token", "stranger", "viewer", "reader"} {
+		if w := get(f, who); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"status":"healthy"}` {
+			t.Errorf("%q: %d %s", who, w.Code, w.Body)
+		}
+		if w := get(sick, who); w.Code != http.StatusServiceUnavailable || strings.TrimSpace(w.Body.String()) != `{"status":"unhealthy"}` {
+			t.Errorf("%q: %d %s", who, w.Code, w.Body)
+		}
+	}
+	for _, who := range []string{"admin", "diagnoses"} {
+		if w := get(sick, who); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), word) || !strings.Contains(w.Body.String(), `"version":"test"`) {
+			t.Errorf("%q: %d %s", who, w.Code, w.Body)
+		}
+	}
+	g.down.Store(true)
+	if w := get(f, "admin"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"status":"healthy"}` {
+		t.Errorf("while rights can't be asked for: %d %s", w.Code, w.Body)
+	}
+	if w := ask(newFixture(t).Server, http.MethodGet, Base+"/health", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"version":"test"`) {
+		t.Errorf("where nobody is asked who they are: %d %s", w.Code, w.Body)
+	}
+}

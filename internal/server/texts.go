@@ -1,0 +1,85 @@
+package server
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// withoutTexts is a delivery as those see it who may know of it, and not read what was asked and said in it.
+// Lists show it to everybody like that.
+func withoutTexts(d *incident.Delivery) *incident.Delivery {
+	seen := *d
+	seen.Prompt, seen.Data, seen.Answer, seen.Question = "", "", "", ""
+	seen.Error = d.Failure // the same without what kagent or the agent said
+	seen.TaskID, seen.ContextID = ownID(d.TaskID), ownID(d.ContextID)
+	if d.Reply != nil {
+		reply := *d.Reply
+		reply.Text = ""
+		seen.Reply = &reply
+	}
+	return &seen
+}
+
+// ownID is an ID that another system chose if it is a UUID, as kagent's are, else "": an agent could say
+// anything by it.
+func ownID(id string) string {
+	if uuid.Validate(id) != nil {
+		return ""
+	}
+	return id
+}
+
+// withoutWords are the entries of a delivery's log as those see them who may not read its texts.
+func withoutWords(log []incident.Entry) []incident.Entry {
+	seen := make([]incident.Entry, 0, len(log))
+	for _, e := range log {
+		seen = append(seen, incident.Entry{DeliveryID: e.DeliveryID, N: e.N, At: e.At, Kind: e.Kind, State: e.State, Who: e.Who})
+	}
+	return seen
+}
+
+// textRights remembers, for one answer, of which Hooks the caller may read the deliveries' texts.
+type textRights struct {
+	server *Server
+	hooks  map[incident.HookRef]bool
+}
+
+func (s *Server) textRights() textRights { return textRights{s, map[incident.HookRef]bool{}} }
+
+func (t textRights) mayRead(ctx context.Context, hook incident.HookRef) (bool, error) {
+	if may, known := t.hooks[hook]; known {
+		return may, nil
+	}
+	may, err := t.server.may(ctx, ReadTexts(hook))
+	if err == nil {
+		t.hooks[hook] = may
+	}
+	return may, err
+}
+
+// show returns a delivery as the caller may see it, and shaped.
+func (t textRights) show(ctx context.Context, d *incident.Delivery) (*incident.Delivery, Delivery, error) {
+	may, err := t.mayRead(ctx, d.Hook)
+	if err != nil {
+		return nil, Delivery{}, err
+	}
+	if may {
+		return d, deliveryOf(d), nil
+	}
+	seen := withoutTexts(d)
+	shaped := deliveryOf(seen)
+	shaped.TextsWithheld = "to read them ask for " + ReadTexts(d.Hook).of()
+	return seen, shaped, nil
+}
+
+// changed is the answer about a delivery that the caller has changed. That is done, whoever can't be asked now.
+func (s *Server) changed(ctx context.Context, d *incident.Delivery) Delivery {
+	_, shaped, err := s.textRights().show(ctx, d)
+	if err != nil {
+		return deliveryOf(withoutTexts(d))
+	}
+	return shaped
+}
