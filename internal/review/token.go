@@ -26,10 +26,11 @@ func Bearer(header string) (token string, ok bool) {
 // Claims are what a token says of itself, if it is a JSON Web Token. Nothing of it is proven: whoever
 // sends a token can write anything into it. So it may say who waits before whom, and nothing else.
 type Claims struct {
-	Issuer  string // with the ID of the key that it names
-	Subject string
-	ends    time.Time // zero if it does not say
-	begins  time.Time
+	Issuer    string // with the ID of the key that it names
+	Subject   string
+	Audiences []string
+	ends      time.Time // zero if it does not say
+	begins    time.Time
 }
 
 // ReadClaims reads a token; false if it is no JSON Web Token.
@@ -45,18 +46,34 @@ func ReadClaims(token string) (Claims, bool) {
 	var body struct {
 		Iss string  `json:"iss"`
 		Sub string  `json:"sub"`
+		Aud any     `json:"aud"`
 		Exp float64 `json:"exp"`
 		Nbf float64 `json:"nbf"`
 	}
 	if !decode(parts[0], &header) || !decode(parts[1], &body) || header.Alg == "" || strings.EqualFold(header.Alg, "none") {
 		return Claims{}, false
 	}
-	return Claims{Issuer: body.Iss + "\x00" + header.Kid, Subject: body.Sub, ends: numericDate(body.Exp), begins: numericDate(body.Nbf)}, true
+	return Claims{Issuer: body.Iss + "\x00" + header.Kid, Subject: body.Sub, Audiences: audiences(body.Aud), ends: numericDate(body.Exp), begins: numericDate(body.Nbf)}, true
 }
 
 func decode(part string, into any) bool {
 	text, err := base64.RawURLEncoding.DecodeString(part)
 	return err == nil && json.Unmarshal(text, into) == nil
+}
+
+// audiences reads a claim that is a text or a list of texts.
+func audiences(claim any) (all []string) {
+	switch claim := claim.(type) {
+	case string:
+		return []string{claim}
+	case []any:
+		for _, one := range claim {
+			if text, ok := one.(string); ok {
+				all = append(all, text)
+			}
+		}
+	}
+	return all
 }
 
 // numericDate reads a time of RFC 7519.

@@ -21,15 +21,11 @@ import (
 // eachAccess runs a test with each way of asking Kubernetes.
 func eachAccess(t *testing.T, cfg *rest.Config, test func(*testing.T, Access)) {
 	t.Helper()
-	client, err := kubernetes.NewForConfig(cfg)
+	reviews, err := KubernetesAccess(cfg, AccessConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reviews, err := KubernetesAccess(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	caller, err := CallerAccess(cfg)
+	caller, err := CallerAccess(cfg, AccessConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
