@@ -25,15 +25,15 @@ type QueueConfig struct {
 
 // Place is where somebody waits: in a class, and there with those of the same first word, and among
 // them with those of the same second word, and so on. Each word gets as many turns as any other beside
-// it, however many wait under it.
+// it, however many wait under it. There is at least one.
 type Place struct {
 	Class int
 	Path  []string
 }
 
 // Queue gives turns at a bounded rate, and is fair among those that wait. If too many wait, it turns
-// away one of the last class, of the word under which most wait, who has waited longest: so a crowd
-// displaces itself, and nobody of another class or word. Among those of the same place the newest goes
+// away one of the first word under which most wait in all classes, there of the last class, and there who
+// has waited longest: so a crowd displaces itself, and nobody of another word. Among those of the same place the newest goes
 // first, since under overload the oldest have given up, or soon will. It is safe for concurrent use.
 type Queue struct {
 	cfg  QueueConfig
@@ -41,7 +41,8 @@ type Queue struct {
 
 	mu      sync.Mutex
 	classes []*crowd
-	at      int // in Order
+	words   map[string]int // how many wait under a first word
+	at      int            // in Order
 	waiting int
 	running int
 	alarm   *time.Timer // for the next turn; nil if none is due by time
@@ -49,7 +50,7 @@ type Queue struct {
 
 // NewQueue returns a queue in which nobody waits.
 func NewQueue(cfg QueueConfig) *Queue {
-	q := &Queue{cfg: cfg, rate: rate.NewLimiter(cfg.Rate, cfg.Burst)}
+	q := &Queue{cfg: cfg, rate: rate.NewLimiter(cfg.Rate, cfg.Burst), words: map[string]int{}}
 	for _, class := range cfg.Order {
 		for len(q.classes) <= class {
 			q.classes = append(q.classes, newCrowd(nil, ""))
@@ -61,7 +62,7 @@ func NewQueue(cfg QueueConfig) *Queue {
 // Do waits for a turn and does the work. It returns an error if there was no turn: ErrTurnedAway, or
 // that of ctx, which is about the waiting only.
 func (q *Queue) Do(ctx context.Context, p Place, work func()) error {
-	w := &waiter{settled: make(chan struct{})}
+	w := &waiter{word: p.Path[0], settled: make(chan struct{})}
 	q.join(p, w)
 	select {
 	case <-w.settled:
@@ -87,6 +88,7 @@ func (q *Queue) Waiting() int {
 
 // waiter is one that waits. Who reads turnedAway has seen settled closed, or has asked leave.
 type waiter struct {
+	word       string        // the first of its path
 	settled    chan struct{} // closed at the turn, or when it is turned away
 	turnedAway bool
 	place
@@ -96,6 +98,7 @@ func (q *Queue) join(p Place, w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.classes[p.Class].add(p.Path, w)
+	q.words[w.word]++
 	q.waiting++
 	q.serve()
 	if q.waiting > q.cfg.Waiting {
@@ -110,9 +113,16 @@ func (q *Queue) leave(w *waiter) bool {
 	if !w.isWaiting() {
 		return false
 	}
+	q.takeOut(w)
+	return true
+}
+
+func (q *Queue) takeOut(w *waiter) {
 	w.remove()
 	q.waiting--
-	return true
+	if q.words[w.word]--; q.words[w.word] == 0 {
+		delete(q.words, w.word)
+	}
 }
 
 func (q *Queue) finish() {
@@ -133,8 +143,7 @@ func (q *Queue) serve() {
 			return
 		}
 		w := q.next()
-		w.remove()
-		q.waiting--
+		q.takeOut(w)
 		q.running++
 		close(w.settled)
 	}
@@ -164,15 +173,19 @@ func (q *Queue) next() *waiter {
 }
 
 func (q *Queue) turnAway() {
-	for i := len(q.classes) - 1; i >= 0; i-- {
-		if q.classes[i].size == 0 {
-			continue
+	crowded := ""
+	for word, n := range q.words {
+		if n > q.words[crowded] {
+			crowded = word
 		}
-		w := q.classes[i].inLargest()
-		w.remove()
-		q.waiting--
-		w.turnedAway = true
-		close(w.settled)
-		return
+	}
+	for i := len(q.classes) - 1; i >= 0; i-- {
+		if part := q.classes[i].parts[crowded]; part != nil {
+			w := part.inLargest()
+			q.takeOut(w)
+			w.turnedAway = true
+			close(w.settled)
+			return
+		}
 	}
 }
