@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -147,3 +148,8 @@ func accountThatReads(t *testing.T, client *kubernetes.Clientset, ns string) str
 	}
 	return made.Status.Token
 }
+
+// mayAll lets every caller do everything.
+type mayAll struct{}
+
+func (mayAll) May(context.Context, Caller, Right) (bool, error) { return true, nil }
