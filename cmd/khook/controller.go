@@ -142,6 +142,7 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		LeaderElectionID:              c.LeaderElectionID,
 		LeaderElectionNamespace:       c.leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
+		LeaderElectionConfig:          withRate(cfg, leaseQPS, leaseBurst),
 
 		LeaseDuration: c.seams.lease, RenewDeadline: c.seams.renew, RetryPeriod: c.seams.retry,
 	})
@@ -163,14 +164,13 @@ func (c *controllerCmd) policy() hook.Policy {
 	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow, PlainValues: c.AllowPlainValues}
 }
 
-// restConfig finds the cluster, and says how many requests khook sends to it, a second and at once.
+// restConfig finds the cluster.
 func restConfig(kubeconfig string) (*rest.Config, error) {
 	cfg, err := findCluster(kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
 	}
-	cfg.QPS, cfg.Burst = 50, 100
-	return cfg, nil
+	return withRate(cfg, statusQPS, statusBurst), nil
 }
 
 // findCluster looks at the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.

@@ -12,7 +12,6 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -38,9 +37,10 @@ type pipeline struct {
 	store  *store.Store
 	agents *agent.Client
 	hooks  *hook.Set
-	kube   kubernetes.Interface
+	kube   clusterClients
 	story  *story
 	kagent *kagentCheck
+	asked  lookupLimits
 	status *hook.StatusWriter
 
 	hooksListed toolscache.InformerSynced // all Hooks are in the set
@@ -61,18 +61,19 @@ func (p *pipeline) watches(namespace string) bool {
 }
 
 func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
-	clients, err := kubernetes.NewForConfig(watchConfig(mgr.GetConfig()))
+	clients, err := newClusterClients(mgr.GetConfig())
 	if err != nil {
 		return nil, err
 	}
 	set := hook.NewSet(c.policy())
 	m := newMeters(metrics.Registry)
-	teller := hook.NewTeller(clients, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
+	teller := hook.NewTeller(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
 	status := hook.NewStatusWriter(hook.StatusConfig{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: tellHolds(teller), Log: log.WithName("status"),
 	})
 	return &pipeline{
 		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
+		asked:  newLookupLimits(),
 		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
 		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil
@@ -129,7 +130,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	source, err := kube.New(kube.Config{
-		Client: p.kube, Namespaces: p.cmd.Namespaces,
+		Client: p.kube.watch, Namespaces: p.cmd.Namespaces,
 		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
 		Sink:  book.Apply, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
 	})

@@ -102,6 +102,10 @@ type controllerCmd struct {
 
 	APIBindAddress      string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
 	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets, asked by khook (kubernetes) or in the caller's own name, which needs no rights of khook's (caller); or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,caller,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
+	APIAudiences        []string      `name:"api-audiences" help:"Audiences for one of which a token must have been made. If empty, the API server's own and khook. With khook alone, a token for khook opens nothing else; but the tokens of exec plugins and of OpenID Connect, which are for the API server, are refused then." env:"KHOOK_API_AUDIENCES" group:"HTTP API" placeholder:"AUD,..."`
+	AllowedHosts        []string      `help:"Further names by which khook may be called with --api-auth=none, beside localhost, IP addresses and the names of its Service." env:"KHOOK_ALLOWED_HOSTS" group:"HTTP API" placeholder:"HOST,..."`
+	ServiceName         string        `help:"Name of khook's Service." default:"khook" env:"KHOOK_SERVICE_NAME" group:"HTTP API" placeholder:"NAME"`
+	TrustedProxies      []string      `help:"Networks of the proxies whose X-Forwarded-For (or else Forwarded) tells for whom they ask. All others' is ignored." env:"KHOOK_TRUSTED_PROXIES" group:"HTTP API" placeholder:"CIDR,..."`
 	APIOpenToAll        bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
 	APITLSCertFile      string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
 	APITLSKeyFile       string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
@@ -267,6 +271,7 @@ func (c *controllerCmd) checkAPI() []error {
 		errs = append(errs, fmt.Errorf("--api-bind-address is %q and --api-auth is none: everybody who reaches that address could read everything. "+
 			"Listen on 127.0.0.1, or add --api-open-to-everybody-on-the-network", address))
 	}
+	errs = append(errs, c.checkCallers()...)
 	if c.APIOpenToAll && c.APIAuth != "none" {
 		errs = append(errs, errors.New("--api-open-to-everybody-on-the-network is of use with --api-auth=none only"))
 	}

@@ -39,7 +39,7 @@ func newMeters(r prometheus.Registerer) *meters {
 			Name: "khook_http_requests_limited_total", Help: "Requests that were refused because a client sent too many.",
 		}, []string{"by"}),
 	}
-	for _, by := range []string{"client", "address"} {
+	for _, by := range []string{"client", "address", "review"} {
 		m.limited.WithLabelValues(by)
 	}
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_stream_connections", Help: "Live streams that are open."})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -26,7 +27,14 @@ type Config struct {
 	Hooks  client.Reader // of Hooks; its cache serves them
 	Feed   *feed.Feed    // of live streams; nil for none
 	Access Access        // who may read what; nil: everybody may read everything
-	State  State         // how khook does
+	// Hosts are the names by which khook may be called while Access is nil, beside localhost and IP addresses.
+	Hosts []string
+	// TrustedProxies are the addresses of proxies that say for whom they ask, by X-Forwarded-For or Forwarded.
+	TrustedProxies []netip.Prefix
+	// TokenAudience is the one that a token must have been made for, to say so to who has none; empty if
+	// those of the API server do too.
+	TokenAudience string
+	State         State // how khook does
 	// Actions does what people want done with deliveries; nil: they can't.
 	Actions Actions
 	// Validate checks manifests of Hooks.
@@ -92,6 +100,7 @@ type Server struct {
 	handler http.Handler
 	meters  *meters
 	limits  *limiters
+	addresses
 	health  healthCache
 	started time.Time
 	conns   connCount
@@ -107,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Settings = map[string]any{}
 	}
 	s := &Server{cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
-	s.limits, s.stopping = newLimiters(cfg.Limits), context.Background()
+	s.limits, s.addresses, s.stopping = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}, context.Background()
 	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.meters.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
 	s.registerRoutes()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/review"
 )
 
 const (
@@ -108,7 +109,7 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer leave()
 		r, w := humago.Unwrap(hctx)
-		st := &session{server: s, request: r, reader: reader, namespace: in.Namespace, rate: newPace(in.MaxRate), checked: time.Now()}
+		st := &session{server: s, request: r, reader: reader, namespace: in.Namespace, rate: newPace(in.MaxRate), checked: time.Now(), confirmed: time.Now()}
 		switch {
 		case isUpgrade(r):
 			st.serveWebSocket(w, r)
@@ -125,6 +126,7 @@ const (
 	heartbeat  = 15 * time.Second // at least so often something is sent
 	writeLimit = 20 * time.Second // for one write: who takes longer is disconnected, and comes back
 	recheck    = 30 * time.Second // how often it is asked whether the caller may still read
+	checkLimit = 2 * time.Second  // for the answer: nothing is sent meanwhile
 )
 
 // errStops ends the streams of a khook that stops.
@@ -132,6 +134,9 @@ var errStops = errors.New("khook stops")
 
 // errNoRight ends the stream of a caller who may not read any more.
 var errNoRight = errors.New("you may not read this any more")
+
+// errNotAsked ends the stream of a caller of whom that could not be found out for review.StaleFor.
+var errNotAsked = errors.New("Kubernetes could not be asked whether you may still read this") //nolint:revive,staticcheck // a name
 
 // session is one stream.
 type session struct {
@@ -141,6 +146,7 @@ type session struct {
 	namespace string
 	rate      *pace
 	checked   time.Time // when the right was last asked for
+	confirmed time.Time // when Kubernetes last said that the caller has it
 	out       transport
 	control   func(context.Context) error // takes what the client asks for; nil if it can't
 }
@@ -231,24 +237,34 @@ func (st *session) patience() time.Duration {
 	return st.rate.soon()
 }
 
-// mayStill asks now and then whether the caller may still read.
+// mayStill asks now and then whether the caller may still read. Only a no ends the stream at once; what
+// can't be asked ends it after a while.
 func (st *session) mayStill(ctx context.Context) error {
-	access := st.server.cfg.Access
-	if access == nil || time.Since(st.checked) < recheck {
+	if st.server.cfg.Access == nil || time.Since(st.checked) < recheck {
 		return nil
 	}
 	st.checked = time.Now()
-	caller, err := access.Authenticate(st.request)
-	if err == nil {
-		var ok bool
-		if ok, err = access.May(ctx, caller, ReadHooks(st.namespace)); err == nil && !ok {
-			return errNoRight
-		}
-	}
-	if errors.Is(err, ErrUnknownCaller) {
+	switch may, err := st.askAgain(ctx); {
+	case errors.Is(err, ErrUnknownCaller), err == nil && !may:
 		return errNoRight
+	case err == nil:
+		st.confirmed = time.Now()
+	case time.Since(st.confirmed) >= review.StaleFor:
+		return errNotAsked
 	}
-	return nil // what could not be asked is asked again
+	return nil
+}
+
+// askAgain asks who calls and whether that caller may read, and takes no old answers: this is what says
+// how old they are.
+func (st *session) askAgain(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(review.Firm(ctx), checkLimit)
+	defer cancel()
+	caller, err := st.server.cfg.Access.Authenticate(st.request.WithContext(ctx))
+	if err != nil {
+		return false, err
+	}
+	return st.server.cfg.Access.May(ctx, caller, ReadHooks(st.namespace))
 }
 
 // until returns a context that also ends when khook stops.
