@@ -11,7 +11,6 @@ package capacity
 import (
 	"fmt"
 	"math"
-	"time"
 )
 
 // Memory is what there is, in bytes; zero values mean no limit.
@@ -48,6 +47,12 @@ const (
 	Caller        = 1536     // a caller's rate limits, and what is remembered of his token and rights
 
 	ValidatedByte = 96 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
+
+	// internal/agent: TestWhatReadingAnAnswerCosts.
+	AnswerByte   = 3         // of an answer that is being received
+	DecodedByte  = 6         // of an answer that is being read
+	DecodedValue = 192       // each value in it beside its bytes: an object, a list, a text, a number
+	Follower     = 384 << 10 // a stream that is read, with one event that is being received
 )
 
 // Wanted is what the settings ask for.
@@ -63,6 +68,7 @@ const (
 	DefaultConnections = 20_000
 	MaxManifests       = 256 << 10 // bytes of one text with Hooks
 	MaxAnswer          = 8 << 20   // bytes of one answer of an agent
+	MaxNews            = 64 << 10  // bytes of one event of a stream of an agent
 	sqliteCache        = 16_000 << 10
 )
 
@@ -86,6 +92,7 @@ const (
 	Responses   Name = "response-bytes"
 	Bodies      Name = "body-bytes"
 	Validations Name = "validation-bytes"
+	Answers     Name = "agent-answer-bytes"
 	Decoding    Name = "agent-answer-memory-bytes"
 	Followers   Name = "agent-streams"
 )
@@ -198,16 +205,17 @@ func bounds(w Wanted) []Bound {
 		{Name: Inbox, What: "changes of Pods that were not looked at yet; then the watch waits", Cost: Inboxed, Want: 1024, Least: 64, share: 5},
 		{Name: Signals, What: "signals that wait to be recorded; then the watches wait", Cost: Signal, Want: 20_000, Least: 500, share: 9},
 		{Name: Workers, What: "steps of deliveries at the same time; then they wait", Cost: Worker, Want: 16, Least: 1, share: 5},
-		{Name: Decoding, What: "memory for reading answers of agents; then reading waits", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 16},
-		{Name: Followers, What: "streams of agents that are read; other tasks are polled", Cost: Follower, Want: 256, Least: 2, share: 3},
+		{Name: Answers, What: "bytes of long answers of agents being received; then the others wait", Cost: AnswerByte, Want: 64 << 20, Least: 256 << 10, share: 7},
+		{Name: Decoding, What: "memory for reading answers of agents; then reading waits", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 14},
+		{Name: Followers, What: "streams of agents that are read; other tasks are polled", Cost: Follower, Want: 256, Least: 2, share: 5},
 		{Name: Connections, What: "connections to the HTTP API; then idle ones are closed", Cost: connection, Want: or(w.Connections, DefaultConnections), Least: 16, share: 13},
 		{Name: Streams, What: "live streams, in addition to their connections", Cost: Stream, Want: or(w.Streams, DefaultStreams), Least: 4, share: 18},
 		{Name: CatchUps, What: "streams that read old messages; then they wait", Cost: CatchUp, Want: 16, Least: 1, share: 3},
 		{Name: Ring, What: "bytes of new messages kept for all streams", Cost: RingByte, Want: 16 << 20, Least: 128 << 10, share: 7},
-		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 200, share: 3},
+		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 200, share: 4},
 		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 1 << 20, share: 16},
 		{Name: Bodies, What: "bytes of request bodies being read; then they wait", Cost: 3, Want: 16 << 20, Least: 64 << 10, share: 2},
-		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 8 << 10, share: 10},
+		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 8 << 10, share: 12},
 	}
 }
 
@@ -239,7 +247,7 @@ func (p *Plan) MaxManifests() int64 { return min(MaxManifests, p.N(Validations))
 func (p *Plan) ValidationsAtOnce() int64 { return max(1, p.N(Validations)/MaxManifests) }
 
 // MaxAnswer is how large one answer of an agent may be, in bytes.
-func (p *Plan) MaxAnswer() int64 { return min(MaxAnswer, p.N(Decoding)/DecodedByte) }
+func (p *Plan) MaxAnswer() int64 { return min(MaxAnswer, p.N(Answers), p.N(Decoding)/DecodedByte) }
 
 // connections of SQLite that have a cache of their own; see internal/store.
 const sqliteConnections = 9
@@ -283,13 +291,3 @@ func Text(bytes int64) string {
 	}
 	return fmt.Sprintf("%d B", bytes)
 }
-
-// What an answer of an agent costs while it is read (internal/agent: TestWhatReadingAnAnswerCosts).
-const (
-	DecodedByte  = 8       // of its text
-	DecodedValue = 512     // each value in it: an object, a list, a text or a number
-	Follower     = 160 << 10 // a stream that is read, without its events
-)
-
-// DecodeWait is how long an answer waits for room at most.
-const DecodeWait = 20 * time.Second

@@ -79,25 +79,43 @@ func (g *Gate) Used() (used int64, waiting int) {
 	return g.used, g.waiting
 }
 
-// Enter waits until a cost fits, and takes it until leave is called, which may be done more than
-// once. What costs more than the whole gate is let in alone. The error is ErrClientBusy or ErrBusy,
-// or that of ctx.
-func (g *Gate) Enter(ctx context.Context, client string, cost int64) (leave func(), err error) {
+// Pass is what an entry has taken of a Gate. It is for one goroutine.
+type Pass struct {
+	gate   *Gate
+	client string
+	cost   int64
+}
+
+// Leave gives it back. It may be called more than once, and on a Pass that is nil.
+func (p *Pass) Leave() { p.Keep(0) }
+
+// Keep gives back what is more than a cost.
+func (p *Pass) Keep(cost int64) {
+	if p == nil || cost >= p.cost {
+		return
+	}
+	p.gate.leave(p.client, p.cost-cost)
+	p.cost = cost
+}
+
+// Enter waits until a cost fits, and takes it until the Pass is left. What costs more than the whole
+// gate is let in alone. The error is ErrClientBusy or ErrBusy, or that of ctx.
+func (g *Gate) Enter(ctx context.Context, client string, cost int64) (*Pass, error) {
 	w, err := g.queue(client, min(cost, g.cfg.Size))
 	if err != nil {
 		return nil, err
 	}
-	leave = sync.OnceFunc(func() { g.leave(client, w.cost) })
+	pass := &Pass{g, client, w.cost}
 	select {
 	case <-w.in:
-		return leave, nil
+		return pass, nil
 	default:
 	}
 	limit := time.NewTimer(g.cfg.Wait)
 	defer limit.Stop()
 	select {
 	case <-w.in:
-		return leave, nil
+		return pass, nil
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	case <-limit.C:
@@ -106,7 +124,7 @@ func (g *Gate) Enter(ctx context.Context, client string, cost int64) (leave func
 	if g.giveUp(client, w, &err) {
 		return nil, err
 	}
-	return leave, nil // it was let in at the same moment
+	return pass, nil // it was let in at the same moment
 }
 
 // queue puts an entry into the client's line, and lets in who can be.

@@ -16,11 +16,11 @@ import (
 // enter takes a cost or fails the test.
 func enter(t *testing.T, g *Gate, client string, cost int64) (leave func()) {
 	t.Helper()
-	leave, err := g.Enter(t.Context(), client, cost)
+	pass, err := g.Enter(t.Context(), client, cost)
 	if err != nil {
 		t.Fatalf("%s did not get in: %v", client, err)
 	}
-	return leave
+	return pass.Leave
 }
 
 func TestAGreedyClientLeavesRoomForOthers(t *testing.T) {
@@ -30,10 +30,10 @@ func TestAGreedyClientLeavesRoomForOthers(t *testing.T) {
 		var refused error
 		for refused == nil {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			leave, err := g.Enter(ctx, "greedy", 10)
+			pass, err := g.Enter(ctx, "greedy", 10)
 			cancel()
 			if refused = err; err == nil {
-				defer leave()
+				defer pass.Leave()
 				taken += 10
 			}
 		}
@@ -52,7 +52,7 @@ func TestWhoHasNothingInsideIsNextHoweverLongTheLineOfAnother(t *testing.T) {
 		var order []string
 		var mu sync.Mutex
 		work := func(client string) {
-			leave, err := g.Enter(t.Context(), client, 1)
+			pass, err := g.Enter(t.Context(), client, 1)
 			if err != nil {
 				t.Error(client, err)
 				return
@@ -61,7 +61,7 @@ func TestWhoHasNothingInsideIsNextHoweverLongTheLineOfAnother(t *testing.T) {
 			order = append(order, client)
 			mu.Unlock()
 			time.Sleep(time.Second)
-			leave()
+			pass.Leave()
 		}
 		for range 6 {
 			go work("greedy")
@@ -101,15 +101,30 @@ func TestALineThatIsFullRefusesItsClientOnly(t *testing.T) {
 	})
 }
 
+func TestWhatAnEntryGivesBackIsForOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(GateConfig{Size: 10})
+		pass, err := g.Enter(t.Context(), "anna", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { time.Sleep(time.Second); pass.Keep(3); pass.Keep(9) }()
+		enter(t, g, "bert", 7)()
+		if used, _ := g.Used(); used != 3 {
+			t.Errorf("%d is inside, want 3", used)
+		}
+	})
+}
+
 func TestALargeEntryIsNotPassedByForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := NewGate(GateConfig{Size: 10})
 		for i := range 5 {
 			go func() {
 				for range 100 {
-					if leave, err := g.Enter(t.Context(), fmt.Sprint("small", i), 2); err == nil {
+					if pass, err := g.Enter(t.Context(), fmt.Sprint("small", i), 2); err == nil {
 						time.Sleep(time.Second)
-						leave()
+						pass.Leave()
 					}
 				}
 			}()
@@ -135,7 +150,7 @@ func TestWhatIsInsideNeverCostsMoreThanTheGate(t *testing.T) {
 		var all sync.WaitGroup
 		for i, cost := range costs {
 			all.Go(func() {
-				leave, err := g.Enter(context.Background(), fmt.Sprint(i%clients), cost)
+				pass, err := g.Enter(context.Background(), fmt.Sprint(i%clients), cost)
 				if err != nil {
 					r.Errorf("entry %d: %v", i, err)
 					return
@@ -145,8 +160,8 @@ func TestWhatIsInsideNeverCostsMoreThanTheGate(t *testing.T) {
 					r.Errorf("%d inside, of %d", n, size)
 				}
 				inside.Add(-min(cost, size))
-				leave()
-				leave()
+				pass.Leave()
+				pass.Leave()
 			})
 		}
 		all.Wait()
