@@ -21,6 +21,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -33,6 +34,7 @@ import (
 // the Hooks are told beside it.
 type pipeline struct {
 	cmd    *controllerCmd
+	plan   *capacity.Plan
 	log    logr.Logger
 	store  *store.Store
 	agents *agent.Client
@@ -59,7 +61,7 @@ func (p *pipeline) watches(namespace string) bool {
 	return len(p.cmd.Namespaces) == 0 || slices.Contains(p.cmd.Namespaces, namespace)
 }
 
-func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
+func newPipeline(c *controllerCmd, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
 	clients, err := kubernetes.NewForConfig(watchConfig(mgr.GetConfig()))
 	if err != nil {
 		return nil, err
@@ -71,7 +73,7 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 		Client: mgr.GetClient(), Set: set, History: st, Changed: tellHolds(teller), Log: log.WithName("status"),
 	})
 	return &pipeline{
-		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
+		cmd: c, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
 		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
 		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil
@@ -79,13 +81,8 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 
 // register adds the pipeline and its checks to the manager.
 func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
-	if err := mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }); err != nil {
+	if err := p.addProbePort(ctx, mgr); err != nil {
 		return err
-	}
-	for name, check := range map[string]func(*http.Request) error{"history": p.historyReady, "watch": p.watchReady} {
-		if err := mgr.AddReadyzCheck(name, check); err != nil {
-			return err
-		}
 	}
 	if err := p.followHooks(ctx, mgr); err != nil {
 		return err
@@ -123,12 +120,14 @@ func (p *pipeline) lead(ctx context.Context) error {
 		Client: p.kube, Namespaces: p.cmd.Namespaces,
 		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
 		Sink:  book.Apply, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
+		Queue: int(p.plan.N(capacity.Signals)), Inbox: int(p.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
 		return err
 	}
 	dispatcher := dispatch.New(dispatch.Config{
 		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
+		Workers: int(p.plan.N(capacity.Workers)), Followers: p.plan.N(capacity.Followers),
 		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(source), Observe: p.story.dispatched,
 	}, p.store, p.agents)
 	p.story.wake = dispatcher.Wake

@@ -46,7 +46,7 @@ const (
 	RingByte      = 3        // of a message in the feed's ring: the frame, and the event itself
 	Caller        = 1536     // a caller's rate limits, and what is remembered of his token and rights
 
-	ValidatedByte = 96 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
+	ValidatedByte = 128 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
 
 	// internal/agent: TestWhatReadingAnAnswerCosts.
 	AnswerByte   = 3         // of an answer that is being received
@@ -213,9 +213,9 @@ func bounds(w Wanted) []Bound {
 		{Name: CatchUps, What: "streams that read old messages; then they wait", Cost: CatchUp, Want: 16, Least: 1, share: 3},
 		{Name: Ring, What: "bytes of new messages kept for all streams", Cost: RingByte, Want: 16 << 20, Least: 128 << 10, share: 7},
 		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 200, share: 4},
-		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 1 << 20, share: 16},
+		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 4 << 20, share: 16},
 		{Name: Bodies, What: "bytes of request bodies being read; then they wait", Cost: 3, Want: 16 << 20, Least: 64 << 10, share: 2},
-		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 8 << 10, share: 12},
+		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 8 << 10, share: 16},
 	}
 }
 

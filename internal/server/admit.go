@@ -64,9 +64,29 @@ func (s *Server) admit(next http.Handler) http.Handler {
 			return
 		}
 		defer answer.Leave()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(&weighed{ResponseWriter: w, pass: answer}, r)
 	})
 }
+
+// weighed is a ResponseWriter that gives back what an answer turns out not to need, before its first
+// byte goes out: from then on the client says how long it takes.
+type weighed struct {
+	http.ResponseWriter
+	pass *capacity.Pass
+	done bool
+}
+
+// Write implements http.ResponseWriter.
+func (w *weighed) Write(p []byte) (int, error) {
+	if !w.done {
+		w.done = true
+		w.pass.Keep(answerBase + answerByte*int64(len(p)))
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *weighed) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // noRoom answers a request for which there was no room in time.
 func (s *Server) noRoom(w http.ResponseWriter, r *http.Request, err error) {
@@ -179,12 +199,14 @@ func readInTime(rc *http.ResponseController, body io.Reader, text []byte, most i
 }
 
 // What an answer takes in memory, from the rows that are read to the last byte that is written; see
-// TestWhatAnswersCost.
+// TestWhatAnswersCost. What it turns out to take is often much less, and all that is kept while the
+// client reads it.
 const (
-	answerBase  = 1 << 20 // of any: buffers, compression
-	answerRow   = 6 << 10 // of each row of a list
-	answerStory = 8 << 20 // of one incident or delivery with all that was said
+	answerBase  = 768 << 10 // of any: buffers, compression
+	answerRow   = 8 << 10   // of each row of a list
+	answerStory = 20 << 20  // of one incident or delivery with all that was said
 	answerStats = 4 << 20
+	answerByte  = 3 // of each byte of the answer while it is written
 )
 
 // answerCost is what the answer to a request takes at most.

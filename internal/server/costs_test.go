@@ -3,19 +3,34 @@ package server
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"io"
+	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // footprint is what is live now, in bytes: the heap after a collection, and the stacks.
@@ -42,9 +57,9 @@ func peak(do func()) int64 {
 	before := footprint()
 	defer debug.SetGCPercent(debug.SetGCPercent(10))
 	var most atomic.Int64
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
+	var watching sync.WaitGroup
+	stop := make(chan struct{})
+	watching.Go(func() {
 		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 		for {
 			metrics.Read(sample)
@@ -55,10 +70,10 @@ func peak(do func()) int64 {
 			case <-time.After(200 * time.Microsecond):
 			}
 		}
-	}()
+	})
 	do()
 	close(stop)
-	<-stopped
+	watching.Wait()
 	return max(0, most.Load()-before)
 }
 
@@ -86,7 +101,8 @@ func dial(t testing.TB, address string) net.Conn {
 	return c
 }
 
-func exchange(t testing.TB, c net.Conn, request string) {
+// exchange sends a request and returns the status of its answer, whose body it passes over.
+func exchange(t testing.TB, c net.Conn, request string) int {
 	t.Helper()
 	if _, err := fmt.Fprint(c, request); err != nil {
 		t.Fatal(err)
@@ -95,75 +111,220 @@ func exchange(t testing.TB, c net.Conn, request string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, 512)
-	for n := resp.ContentLength; n > 0; {
-		m, err := resp.Body.Read(buf)
-		if n -= int64(m); err != nil {
-			break
-		}
+	defer resp.Body.Close()
+	_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, resp.Body, make([]byte, 512))
+	return resp.StatusCode
+}
+
+func requestFor(path string, headers ...string) string {
+	return "GET " + Base + path + " HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
+}
+
+// checkCost fails if one costs more than the capacity plan takes it for, and shows by how much.
+func checkCost(t *testing.T, what string, cost, planned int64) {
+	t.Helper()
+	t.Logf("%s costs %s, planned are %s", what, capacity.Text(cost), capacity.Text(planned))
+	if cost > planned {
+		t.Errorf("%s costs %s, and the plan of the memory takes it for %s: correct the one or the other in internal/capacity", what, capacity.Text(cost), capacity.Text(planned))
 	}
 }
 
-func TestCosts(t *testing.T) {
-	f := newFixture(t, func(c *Config) {
-		c.Limits.Streams, c.Limits.ClientStreams = 5000, 5000
-	})
+func TestWhatConnectionsCost(t *testing.T) {
+	f := newFixture(t)
 	address := f.listen(t)
-	head := "GET /api/v1/health HTTP/1.1\r\nHost: khook\r\n\r\n"
-	exchange(t, dial(t, address), head)
-	t.Log("silent", each(300, func(int) { dial(t, address) }))
-	t.Log("idle", each(300, func(int) { exchange(t, dial(t, address), head) }))
-	t.Log("sse", each(300, func(int) {
-		c := dial(t, address)
-		fmt.Fprint(c, "GET /api/v1/events/stream HTTP/1.1\r\nHost: khook\r\n\r\n")
-		buf := make([]byte, 1024)
-		for got := ""; !strings.Contains(got, "position"); {
-			n, err := c.Read(buf)
+	exchange(t, dial(t, address), requestFor("/events"))
+	checkCost(t, "a silent connection", each(200, func(int) { dial(t, address) }), capacity.Connection)
+	checkCost(t, "an idle connection", each(200, func(int) { exchange(t, dial(t, address), requestFor("/events")) }), capacity.Connection)
+}
+
+func TestWhatConnectionsWithTLSCost(t *testing.T) {
+	cert, key := certificate(t)
+	f := newFixture(t, func(c *Config) { c.CertFile, c.KeyFile = cert, key })
+	address := f.listen(t)
+	for _, protocol := range []string{"http/1.1", "h2"} {
+		bring := func(int) {
+			tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols)} //nolint:gosec // for a test
+			tr.Protocols.SetHTTP1(protocol == "http/1.1")
+			tr.Protocols.SetHTTP2(protocol == "h2")
+			t.Cleanup(tr.CloseIdleConnections)
+			resp, err := (&http.Client{Transport: tr}).Get("https://" + address + Base + "/events")
 			if err != nil {
 				t.Fatal(err)
 			}
-			got += string(buf[:n])
+			_, _ = io.Copy(io.Discard, resp.Body)
+			_ = resp.Body.Close()
+			if got := resp.ProtoMajor; got != map[string]int{"http/1.1": 1, "h2": 2}[protocol] {
+				t.Fatalf("it spoke HTTP/%d", got)
+			}
 		}
-	}))
-	t.Log("ws", each(300, func(int) {
+		bring(0)
+		// The client's side is in the same process, and has as much at least.
+		checkCost(t, "a connection with TLS over "+protocol, each(100, bring)/2, capacity.Connection+capacity.TLSConnection)
+	}
+}
+
+// certificate returns the files of a certificate for the loopback address.
+func certificate(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "khook"}, NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, block := range map[string]*pem.Block{"cert": {Type: "CERTIFICATE", Bytes: der}, "key": {Type: "EC PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+}
+
+// follow opens a stream of server-sent events, and returns when it is ready.
+func follow(t testing.TB, address, query string) net.Conn {
+	t.Helper()
+	c := dial(t, address)
+	if _, err := fmt.Fprint(c, requestFor("/events/stream"+query)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 1024)
+	for got := ""; !strings.Contains(got, "position"); {
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatalf("%v after %q", err, got)
+		}
+		if got += string(buf[:n]); strings.Contains(got, "application/problem") {
+			t.Fatal(got)
+		}
+	}
+	return c
+}
+
+func TestWhatStreamsCost(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Limits.Streams, c.Limits.ClientStreams = 100_000, 10_000 })
+	address := f.listen(t)
+	follow(t, address, "")
+	checkCost(t, "a stream of server-sent events", each(200, func(int) { follow(t, address, "") }), capacity.Connection+capacity.Stream)
+	checkCost(t, "a WebSocket", each(200, func(int) {
 		c, _, err := websocket.Dial(t.Context(), "ws://"+address+streamPath, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { _ = c.CloseNow() })
 		if _, _, err := c.Read(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-	}))
-	for _, limit := range []int{50, 1000} {
-		t.Log("page", limit, peak(func() {
-			for range 20 {
-				ask(f.Server, http.MethodGet, fmt.Sprintf("%s/events?limit=%d", Base, limit), "", "Accept-Encoding", "gzip")
+	}), capacity.Connection+capacity.Stream)
+	f.record(t, 6000)
+	// Each begins elsewhere, and holds back what is above its rate.
+	checkCost(t, "a stream that holds messages back", each(200, func(i int) { follow(t, address, fmt.Sprintf("?after=%d&maxRate=0.01", i*20)) }), capacity.Connection+capacity.Stream)
+}
+
+// record fills the history with events that are as large as they can be.
+func (f *fixture) record(t testing.TB, n int) {
+	t.Helper()
+	for done := 0; done < n; done += 500 {
+		var c store.Changes
+		err := f.store.WriteSoon(t.Context(), func(tx *store.Tx) error {
+			c = store.Changes{}
+			for i := range 500 {
+				s := &incident.Signal{
+					Key: fmt.Sprint("large ", done+i), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Reason: strings.Repeat("r", incident.MaxReason),
+					Message:  strings.Repeat("m", incident.MaxMessage),
+					Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: strings.Repeat("p", 253), UID: fmt.Sprint("uid-", done+i)}, Container: strings.Repeat("c", 63),
+					Workload: incident.Workload{Kind: "Deployment", Name: strings.Repeat("w", 253)}, Node: strings.Repeat("n", 253),
+				}
+				e := incident.NewEvent(incident.Open("", s), s, time.Now())
+				e.ID = tx.Next()
+				c.Events = append(c.Events, e)
 			}
-		}))
-	}
-	dense := func(n int) string {
-		text := "apiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a, namespace: shop}\nspec:\n  eventConfigurations:\n"
-		return text + strings.Repeat("- {}\n", (n-len(text))/5)
-	}
-	many := func(n int) string {
-		text := ""
-		for i := 0; len(text) < n && i < 100; i++ {
-			text += fmt.Sprintf("---\napiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a%d, namespace: shop}\nspec:\n  eventConfigurations:\n", i)
-			for j := range 50 {
-				text += fmt.Sprintf("  - {eventType: oom-kill, agentRef: {name: x}, prompt: \"{{.EventMessage}} %d\", match: \"restartCount > %d\"}\n", j, j)
-			}
-		}
-		return text[:strings.LastIndex(text[:min(n, len(text))], "\n")+1]
-	}
-	for _, n := range []int{32 << 10, 256 << 10} {
-		for name, text := range map[string]string{"dense": dense(n), "flow": "[" + strings.Repeat("[],", n/3) + "]", "many": many(n), "maps": strings.Repeat("a: b\n", n/5), "docs": strings.Repeat("--- {}\n", n/7)} {
-			var answer string
-			t.Log("validate", name, len(text), peak(func() {
-				began := time.Now()
-				answer = ask(f.Server, http.MethodPost, Base+"/hooks/validate", text, "Content-Type", yamlType).Body.String()
-				answer = fmt.Sprint(time.Since(began), answer[:min(200, len(answer))])
-			}), answer)
+			return tx.Save(t.Context(), &c)
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
-	_ = tls.Config{}
+	f.cfg.Feed.Wake()
+}
+
+func TestWhatAnswersCost(t *testing.T) {
+	f := newFixture(t)
+	f.record(t, 1000)
+	f.talk(t)
+	const together = 4
+	for _, encoding := range []string{"", "gzip", "zstd"} {
+		for _, path := range []string{"/events?limit=1000", "/events?limit=1", "/incidents?limit=1000", "/stats/trends", "/deliveries/" + f.delivery, "/incidents/" + f.incident} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://khook"+Base+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, route := f.mux.Handler(r)
+			_, route, _ = strings.Cut(route, " ")
+			ask := func() {
+				var all sync.WaitGroup
+				for range together {
+					all.Go(func() {
+						if w := ask(f.Server, http.MethodGet, Base+path, "", "Accept-Encoding", encoding); w.Code != http.StatusOK {
+							t.Errorf("%s: %d %s", path, w.Code, w.Body)
+						}
+					})
+				}
+				all.Wait()
+			}
+			checkCost(t, path+" with "+encoding, peak(ask)/together, answerCost(r, route))
+		}
+	}
+}
+
+// talk makes the delivery as large as it can be.
+func (f *fixture) talk(t testing.TB) {
+	t.Helper()
+	long := func(n int) string { return strings.Repeat("\u2028x", n/4) }
+	f.make(t, func(d *incident.Delivery) {
+		d.Prompt, d.Answer, d.Question = long(incident.MaxPrompt), long(incident.MaxAnswer), long(incident.MaxQuestion)
+		d.Data = `{"a":"` + strings.Repeat("x", incident.MaxData-16) + `"}`
+	})
+	var c store.Changes
+	for i := range incident.MaxEntries {
+		c.Entries = append(c.Entries, incident.Entry{DeliveryID: f.delivery, At: time.Now(), Kind: incident.EntryMessage, Source: fmt.Sprint("large ", i), Who: "agent", Text: long(incident.MaxEntryText)})
+	}
+	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &c) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// texts are manifests that make much work of few bytes.
+func texts(size int) map[string]string {
+	var many strings.Builder
+	for i := 0; many.Len() < size && i < 100; i++ {
+		fmt.Fprintf(&many, "---\napiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a%d, namespace: shop}\nspec:\n  eventConfigurations:\n", i)
+		for j := range 50 {
+			fmt.Fprintf(&many, "  - {eventType: oom-kill, agentRef: {name: x}, prompt: \"{{.EventMessage}} %d\", match: \"event.restartCount > %d\"}\n", j, j)
+		}
+	}
+	return map[string]string{
+		"lists": "[" + strings.Repeat("[],", size/3-1) + "]", "maps": strings.Repeat("a: b\n", size/5), "documents": strings.Repeat("--- {}\n", size/7),
+		"Hooks": many.String()[:strings.LastIndex(many.String()[:min(size, many.Len())], "\n")+1], "one text": "a: \"" + strings.Repeat("x", size-6) + "\"",
+		"anchors": "a: &a [x,x,x,x,x,x,x,x]\nb: &b [" + strings.Repeat("*a,", size/3-12) + "]\n", "JSON": `{"a":[` + strings.TrimSuffix(strings.Repeat("{},", size/3-3), ",") + "]}",
+	}
+}
+
+func TestWhatAValidationCosts(t *testing.T) {
+	f := newFixture(t)
+	for name, text := range texts(capacity.MaxManifests) {
+		cost := peak(func() {
+			if w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", text, "Content-Type", yamlType); w.Code != http.StatusOK {
+				t.Errorf("%s: %d %s", name, w.Code, w.Body)
+			}
+		})
+		checkCost(t, "checking "+name, cost, capacity.ValidatedByte*int64(len(text)))
+	}
 }
