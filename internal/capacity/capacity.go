@@ -28,7 +28,7 @@ const usable = 0.9
 const (
 	// Base is khook without anything to do: clients of Kubernetes, CEL environments, the CRD's
 	// schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart).
-	Base = 34 << 20
+	Base = 28 << 20
 
 	Pod      = 350      // internal/kube: BenchmarkPodMemory
 	Incident = 3 << 10  // that is open, with its place in the ledger's indexes (internal/ledger)
@@ -53,6 +53,14 @@ const (
 	DecodedByte  = 6         // of an answer that is being read
 	DecodedValue = 192       // each value in it beside its bytes: an object, a list, a text, a number
 	Follower     = 384 << 10 // a stream that is read, with one event that is being received
+)
+
+// The buffers that the system is asked for, for each connection of the HTTP API, in bytes. It takes
+// twice as much, outside of Go's memory.
+const (
+	WriteBuffer = 16 << 10
+	ReadBuffer  = 8 << 10
+	sockets     = 2 * (WriteBuffer + ReadBuffer)
 )
 
 // Wanted is what the settings ask for.
@@ -152,8 +160,13 @@ func New(m Memory, w Wanted) (*Plan, error) {
 	return p, nil
 }
 
-// balance takes back what would be of no use: a stream needs a connection, and others need some too.
+// balance takes back what would be of no use: a stream needs a connection, and others need some too. And
+// what the system keeps of connections is outside of Go's memory.
 func (p *Plan) balance() {
+	if outside := p.Memory.Outside; outside > 0 {
+		connections := &p.Bounds[p.index(Connections)]
+		connections.N = max(1, min(connections.N, (outside-p.SQLiteCache()*sqliteConnections)/sockets))
+	}
 	streams := &p.Bounds[p.index(Streams)]
 	streams.N = min(streams.N, max(1, p.N(Connections)*3/4))
 }

@@ -26,6 +26,9 @@ type Config struct {
 	// Idle is how long a connection may be without a request as long as it is not known whose it
 	// is; 0 for no bound but that of the http.Server.
 	Idle time.Duration
+	// WriteBuffer and ReadBuffer are asked of the system for each connection, in bytes; 0 for as it
+	// likes, which is some megabytes for a client that does not read. They are the container's memory.
+	WriteBuffer, ReadBuffer int
 	// Closed is told of each connection that was closed to make room (Full), for want of a request
 	// (Idle), or because there was no room for it (Refused). May be nil.
 	Closed func(Reason)
@@ -110,12 +113,27 @@ func (l *Listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
+		l.buffer(accepted)
 		c := &Conn{Conn: accepted, of: l, owner: "address " + host(accepted.RemoteAddr()), since: time.Now()}
 		if l.add(c) {
 			return c, nil
 		}
 		l.cfg.Closed(Refused)
 		_ = accepted.Close()
+	}
+}
+
+// buffer bounds what the system keeps of a connection. What it refuses is only a larger buffer.
+func (l *Listener) buffer(c net.Conn) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if n := l.cfg.WriteBuffer; n > 0 {
+		_ = tcp.SetWriteBuffer(n)
+	}
+	if n := l.cfg.ReadBuffer; n > 0 {
+		_ = tcp.SetReadBuffer(n)
 	}
 }
 

@@ -143,7 +143,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (pass *capacity
 		s.noRoom(w, r, err)
 		return nil, false
 	}
-	text, err := readInTime(http.NewResponseController(w), r.Body, make([]byte, 0, cost+1), most)
+	text, err := readFrom(http.NewResponseController(w), r.Body, make([]byte, 0, cost+1), most, time.Now())
 	switch {
 	case err == nil && int64(len(text)) > most:
 		tooLarge(w, r, most)
@@ -174,9 +174,8 @@ const (
 
 var errSlowBody = errors.New("the body came too slowly")
 
-// readInTime appends what a body has, up to one byte more than most.
-func readInTime(rc *http.ResponseController, body io.Reader, text []byte, most int64) ([]byte, error) {
-	began := time.Now()
+// readFrom appends what a body has, up to one byte more than most, since a time.
+func readFrom(rc *http.ResponseController, body io.Reader, text []byte, most int64, began time.Time) ([]byte, error) {
 	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	for int64(len(text)) <= most {
 		deadline := began.Add(bodyPatience + time.Duration(len(text))*time.Second/slowest)

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
 )
 
@@ -27,7 +28,8 @@ const (
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	s.stopping = ctx
 	bounded := conns.Bound(l, conns.Config{
-		Max: s.cfg.Limits.MaxConnections, Idle: unknownIdle, Closed: func(r conns.Reason) { s.meters.closed.WithLabelValues(string(r)).Inc() },
+		Max: s.cfg.Limits.MaxConnections, Idle: unknownIdle, WriteBuffer: capacity.WriteBuffer, ReadBuffer: capacity.ReadBuffer,
+		Closed: func(r conns.Reason) { s.meters.closed.WithLabelValues(string(r)).Inc() },
 	})
 	s.listener.Store(bounded)
 	srv := s.httpServer(ctx)
