@@ -28,7 +28,7 @@ const usable = 0.9
 const (
 	// Base is khook without anything to do: clients of Kubernetes, CEL environments, the CRD's
 	// schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart).
-	Base = 28 << 20
+	Base = 24 << 20
 
 	Pod      = 350      // internal/kube: BenchmarkPodMemory
 	Incident = 3 << 10  // that is open, with its place in the ledger's indexes (internal/ledger)
