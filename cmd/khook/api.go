@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -34,7 +35,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate)
 		return nil, nil //nolint:nilnil // it is turned off
 	}
 	a := &api{
-		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed")}),
+		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
 	}
 	p.story.committed = a.feed.Wake
 	access, err := c.apiAccess(mgr.GetConfig(), metrics.Registry)
@@ -48,7 +49,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate)
 	a.server, err = server.New(server.Config{
 		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
-		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
+		Retention: c.Retention, Settings: p.settings(), Limits: c.apiLimits(p.plan), Warnings: p.plan.Shrunk(), HTTP2Cleartext: c.APIHTTP2Cleartext,
 		Hosts: c.hosts(), TrustedProxies: proxies, TokenAudience: c.tokenAudience(),
 		Pprof: c.APIPprof, GetCertificate: own, Drain: c.ShutdownTimeout,
 	})

@@ -113,8 +113,10 @@ type controllerCmd struct {
 	APIRateLimit        float64       `name:"api-rate-limit" help:"Requests a second of one client." default:"50" group:"HTTP API"`
 	APIRateBurst        int           `name:"api-rate-burst" help:"Requests of one client at once." default:"100" group:"HTTP API"`
 	APIRequestTimeout   time.Duration `name:"api-request-timeout" help:"How long an answer may take." default:"15s" group:"HTTP API"`
-	APIMaxStreams       int           `name:"api-max-streams" help:"Live streams at the same time." default:"10000" group:"HTTP API"`
+	APIMaxStreams       int           `name:"api-max-streams" help:"Live streams at the same time; 0 for as many as the memory has room for, at most 10000." default:"0" group:"HTTP API"`
 	APIMaxClientStreams int           `name:"api-max-streams-per-client" help:"Live streams of one client at the same time." default:"100" group:"HTTP API"`
+	APIMaxConnections   int           `name:"api-max-connections" help:"Connections to the HTTP API at the same time; 0 for as many as the memory has room for, at most 20000." default:"0" group:"HTTP API"`
+	APIHTTP2Cleartext   bool          `name:"api-http2-cleartext" help:"Take HTTP/2 also without TLS, from proxies that speak it; HTTP/2 with TLS is always taken." group:"HTTP API"`
 	APIPprof            bool          `name:"api-pprof" help:"Serve Go's profiles at /debug/pprof to those who may get that path." group:"HTTP API"`
 
 	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`
@@ -275,8 +277,8 @@ func (c *controllerCmd) checkAPI() []error {
 	if c.APIOpenToAll && c.APIAuth != "none" {
 		errs = append(errs, errors.New("--api-open-to-everybody-on-the-network is of use with --api-auth=none only"))
 	}
-	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxStreams < 1 || c.APIMaxClientStreams < 1 {
-		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst, --api-max-streams and --api-max-streams-per-client at least 1"))
+	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxClientStreams < 1 || c.APIMaxStreams < 0 || c.APIMaxConnections < 0 {
+		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst and --api-max-streams-per-client at least 1; --api-max-streams and --api-max-connections at least 1, or 0 for as many as the memory has room for"))
 	}
 	return errs
 }

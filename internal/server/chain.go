@@ -16,6 +16,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/munnerz/goautoneg"
 
+	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -27,9 +28,9 @@ func (s *Server) chain() http.Handler {
 	}
 	h := http.Handler(s.mux)
 	for _, step := range []func(http.Handler) http.Handler{
-		s.timed, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
+		s.admit, s.timed, s.ownPlace, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
 		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
-		s.limitAddress, s.ownHost, s.observe,
+		s.limitAddress, s.ownHost, s.observe, conns.Track,
 	} {
 		h = step(h)
 	}
@@ -124,7 +125,7 @@ func (s *Server) done(r *http.Request, req *request, rec *recorder, took time.Du
 		code = http.StatusOK
 	}
 	s.meters.observe(req.route, r.Method, code, took)
-	s.cfg.Log.V(accessLevel(req.route, code)).Info("request", "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
+	s.access.write(accessLevel(req.route, code), code, req.address, "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
 		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", req.address, "user", incident.Clean(req.callerName(), maxLogged))
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/review"
@@ -110,6 +111,7 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 		defer leave()
 		r, w := humago.Unwrap(hctx)
 		st := &session{server: s, request: r, reader: reader, namespace: in.Namespace, rate: newPace(in.MaxRate), checked: time.Now(), confirmed: time.Now()}
+		defer func() { st.room.Leave() }()
 		switch {
 		case isUpgrade(r):
 			st.serveWebSocket(w, r)
@@ -149,6 +151,7 @@ type session struct {
 	confirmed time.Time // when Kubernetes last said that the caller has it
 	out       transport
 	control   func(context.Context) error // takes what the client asks for; nil if it can't
+	room      *capacity.Pass              // for the batch at hand, if it was read from the history
 }
 
 // transport writes messages in the form of the stream.
@@ -198,11 +201,20 @@ func (st *session) loop(ctx context.Context, interrupted func() (context.Context
 	}
 }
 
-// next reads, unless so much is held back that reading can wait.
+// next reads, unless so much is held back that reading can wait. What a stream reads from the history
+// is memory of its own for as long as its client takes to read it: so it waits for room.
 func (st *session) next(ctx context.Context) (feed.Batch, error) {
+	st.room.Leave() // the batch before has been written
 	if st.rate.full() {
 		<-ctx.Done()
 		return feed.Batch{}, nil
+	}
+	if st.reader.Behind() {
+		var err error
+		if st.room, err = st.server.gates.catchUps.Enter(ctx, clientOf(st.request.Context()), 1); err != nil {
+			<-ctx.Done()
+			return feed.Batch{}, ctx.Err()
+		}
 	}
 	return st.reader.Next(ctx)
 }
@@ -217,6 +229,9 @@ func (st *session) pass(b feed.Batch) (sent bool, err error) {
 		sent = true
 	}
 	messages, coalesced := st.rate.pass(b.Messages)
+	if reach, ok := st.rate.forget(); ok {
+		st.reader.Rewind(reach)
+	}
 	st.server.meters.coalesced.Add(float64(coalesced))
 	if len(messages) == 0 {
 		return sent, nil
