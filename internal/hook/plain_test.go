@@ -99,6 +99,7 @@ func TestWhatCouldFailOnAnEventIsRefusedOrHasAResult(t *testing.T) {
 		`{{printf "%s" 18446744073709551615}}`:          "",
 		strings.Repeat("(", 200):                        strings.Repeat("(", 200),
 		"{{" + strings.Repeat("(", 200) + "1" + strings.Repeat(")", 200) + "}}": "",
+		"{{" + strings.Repeat("(", 9_000):                                       "",
 		`{{define "prompt"}}{{end}}Look.`:                                       "",
 		`{{define "prompt"}}Look.{{end}}`:                                       "",
 		strings.Repeat("a", maxPrompt+1):                                        "",

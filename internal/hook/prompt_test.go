@@ -85,6 +85,27 @@ func exitCode(code int32) Facts {
 	return f
 }
 
+func TestNoPromptNeedsMoreThanAFewMegabytesOfStack(t *testing.T) {
+	const most = 4 << 20
+	for _, text := range []string{
+		"{{" + strings.Repeat("(", 9_900), "{{" + strings.Repeat("(", 999) + "1" + strings.Repeat(")", 999) + "}}", strings.Repeat("{{if 1}}", 1_240),
+		"{{if 1}}" + strings.Repeat("{{else if 1}}", 760) + "{{end}}", strings.Repeat("{{range 1}}", 900),
+	} {
+		var before, after runtime.MemStats
+		runtime.GC() // which shrinks stacks
+		runtime.ReadMemStats(&before)
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			_, _ = ParsePrompt(text)
+			runtime.ReadMemStats(&after)
+		}()
+		if <-done; after.StackInuse > before.StackInuse+most {
+			t.Errorf("%.20s…: %d KiB", text, (after.StackInuse-before.StackInuse)>>10)
+		}
+	}
+}
+
 func TestAPromptOverItsBudgetOnOneEventIsCutAndGoesOut(t *testing.T) {
 	for prompt, want := range map[string]string{
 		`{{$x := "aaaaaaaa"}}{{if eq .ExitCode 77}}` + strings.Repeat(`{{$x = print $x $x $x $x}}`, 14) + `{{end}}{{$x}} Then look at {{.Container}}.`: "… Then look at a.",
