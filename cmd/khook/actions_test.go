@@ -281,7 +281,7 @@ func TestPagesOfOtherSitesCannotActWithoutAuthentication(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp.Body.Close(); resp.StatusCode != http.StatusForbidden {
+	if resp.Body.Close(); resp.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("a name of the network that stands for this machine: %d", resp.StatusCode)
 	}
 	c.post("/deliveries/"+id+"/retry", "", http.StatusCreated)

@@ -10,17 +10,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
-	"github.com/kagent-dev/khook/internal/hook"
-	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
@@ -40,17 +35,22 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate)
 		return nil, nil //nolint:nilnil // it is turned off
 	}
 	a := &api{
-		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed")}),
+		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
 	}
 	p.story.committed = a.feed.Wake
-	access, err := c.apiAccess(p.kube, mgr.GetConfig())
+	access, err := c.apiAccess(mgr.GetConfig(), metrics.Registry)
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := c.trustedProxies()
 	if err != nil {
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
 		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
 		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
-		Retention: c.Retention, Settings: c.effective(), Limits: server.Limits{Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout, Streams: c.APIMaxStreams, ClientStreams: c.APIMaxClientStreams},
+		Retention: c.Retention, Settings: p.settings(), Limits: c.apiLimits(p.plan), Warnings: p.plan.Shrunk(), HTTP2Cleartext: c.APIHTTP2Cleartext,
+		Hosts: c.hosts(), TrustedProxies: proxies, TokenAudience: c.tokenAudience(),
 		Pprof: c.APIPprof, GetCertificate: own, Drain: c.ShutdownTimeout,
 	})
 	if err != nil {
@@ -77,18 +77,6 @@ func (a *api) Start(ctx context.Context) error {
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (a *api) NeedLeaderElection() bool { return false }
-
-// apiAccess asks the cluster who may read, unless that is turned off.
-func (c *controllerCmd) apiAccess(client kubernetes.Interface, cfg *rest.Config) (server.Access, error) {
-	switch c.APIAuth {
-	case "none":
-		return nil, nil //nolint:nilnil // everybody may
-	case "caller":
-		return server.CallerAccess(cfg)
-	default:
-		return server.KubernetesAccess(client)
-	}
-}
 
 // kagentCheckEvery is how often it is looked whether kagent answers.
 const kagentCheckEvery = 30 * time.Second
@@ -130,61 +118,4 @@ func (k *kagentCheck) health() server.KagentHealth {
 		return *h
 	}
 	return server.KagentHealth{PartHealth: server.PartHealth{Status: server.Degraded, Reason: "it was not looked at yet"}}
-}
-
-// validate checks manifests as the controller would, for a caller who sees only what the caller may.
-func (p *pipeline) validate(access server.Access) func(context.Context, []byte) hook.Report {
-	return func(ctx context.Context, manifests []byte) hook.Report {
-		return hook.Validate(ctx, manifests, hook.ValidateOptions{
-			Policy: p.cmd.policy(), Cluster: p.cmd.Cluster, Lookup: &lookup{p, access},
-		})
-	}
-}
-
-// lookup asks the cluster and kagent.
-type lookup struct {
-	*pipeline
-	access server.Access
-}
-
-// May implements hook.Lookup.
-func (l *lookup) May(ctx context.Context, namespace string) error {
-	if l.access == nil {
-		return nil
-	}
-	ok, err := server.MayRead(ctx, l.access, namespace)
-	switch {
-	case err != nil:
-		return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer; its agents were not checked", namespace, hook.ErrUnknown)
-	case !ok:
-		return fmt.Errorf("you may not list Hooks in namespace %s: ask for a Role with that right; the agents were not checked", namespace)
-	}
-	return nil
-}
-
-// Namespace implements hook.Lookup.
-func (l *lookup) Namespace(ctx context.Context, name string) error {
-	if !l.watches(name) {
-		return fmt.Errorf("khook does not watch namespace %s: let the operator add it to --namespaces", name)
-	}
-	_, err := l.kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return fmt.Errorf("there is no namespace %s: create it first", name)
-	case err != nil:
-		return fmt.Errorf("whether there is a namespace %s %w: %s", name, hook.ErrUnknown, apierrors.ReasonForError(err))
-	}
-	return nil
-}
-
-// Agent implements hook.Lookup.
-func (l *lookup) Agent(ctx context.Context, ref incident.AgentRef) error {
-	err := l.agents.Exists(ctx, ref)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, agent.ErrNoAgent):
-		return fmt.Errorf("kagent has no agent %s: create it, or correct the name", ref)
-	}
-	return fmt.Errorf("whether there is an agent %s %w: %s", ref, hook.ErrUnknown, agent.Brief(err))
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
 )
 
 // errNotReady is the whole answer of a readiness check that fails: the port asks nobody who they are.
@@ -26,6 +27,11 @@ type withheld struct {
 
 	mu   sync.Mutex
 	told time.Time // zero while it does not fail
+}
+
+// withheld is a check that fails without a reason.
+func (p *pipeline) withheld(name string, check healthz.Checker) healthz.Checker {
+	return (&withheld{name: name, check: check, clock: clock.RealClock{}, log: p.log}).answer
 }
 
 func (w *withheld) answer(r *http.Request) error {

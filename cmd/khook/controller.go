@@ -22,6 +22,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -78,10 +79,14 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
+	plan, err := c.planMemory(log)
+	if err != nil {
+		return err
+	}
 	if err := c.prepareDatabase(); err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, store.Config{Path: c.Database, Cluster: c.Cluster, Committing: c.seams.commit})
+	st, err := store.Open(ctx, store.Config{Path: c.Database, Cluster: c.Cluster, Committing: c.seams.commit, CacheBytes: plan.SQLiteCache()})
 	if err != nil {
 		return fmt.Errorf("open the history (--database): %w", err)
 	}
@@ -93,7 +98,7 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	agents, err := agent.New(agent.Config{
 		BaseURL: c.KagentURL, UserID: c.KagentUserID, Headers: c.KagentHeaders,
 		TokenFile: c.KagentTokenFile, Timeout: c.KagentTimeout, Dialect: c.KagentDialect,
-		Transport: c.seams.kagent,
+		Transport: c.seams.kagent, MaxResponse: plan.MaxAnswer(), ReceiveBytes: plan.N(capacity.Answers), DecodeMemory: plan.N(capacity.Decoding),
 	})
 	if err != nil {
 		return fmt.Errorf("set up the client of kagent: %w", err)
@@ -101,7 +106,7 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	if err := hooksKnown(mgr); err != nil {
 		return err
 	}
-	p, err := newPipeline(c, mgr, st, agents, log)
+	p, err := newPipeline(c, plan, mgr, st, agents, log)
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
@@ -135,13 +140,14 @@ func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager
 		Cache:  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha2.Hook{}: hooks}},
 
 		Metrics:                 metricsserver.Options{BindAddress: "0"}, // khook has its own: see addMetricsPort
-		HealthProbeBindAddress:  c.healthAddress(),
+		HealthProbeBindAddress:  "0",                                     // see addProbePort
 		GracefulShutdownTimeout: &c.ShutdownTimeout,
 
 		LeaderElection:                c.LeaderElect,
 		LeaderElectionID:              c.LeaderElectionID,
 		LeaderElectionNamespace:       c.leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
+		LeaderElectionConfig:          withRate(cfg, leaseQPS, leaseBurst),
 
 		LeaseDuration: c.seams.lease, RenewDeadline: c.seams.renew, RetryPeriod: c.seams.retry,
 	})
@@ -163,14 +169,13 @@ func (c *controllerCmd) policy() hook.Policy {
 	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow, PlainValues: c.AllowPlainValues}
 }
 
-// restConfig finds the cluster, and says how many requests khook sends to it, a second and at once.
+// restConfig finds the cluster.
 func restConfig(kubeconfig string) (*rest.Config, error) {
 	cfg, err := findCluster(kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
 	}
-	cfg.QPS, cfg.Burst = 50, 100
-	return cfg, nil
+	return withRate(cfg, statusQPS, statusBurst), nil
 }
 
 // findCluster looks at the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/rest"
 
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -139,13 +138,4 @@ func (p *pipeline) oldestPending(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	return max(0, time.Since(since)), nil
-}
-
-// watchConfig is the client configuration of the watches: they live long, and are few.
-func watchConfig(cfg *rest.Config) *rest.Config {
-	c := rest.CopyConfig(cfg)
-	c.Timeout = 0
-	c.ContentType = "application/vnd.kubernetes.protobuf"
-	c.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	return c
 }

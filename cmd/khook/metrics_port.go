@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/scrape"
+	"github.com/kagent-dev/khook/internal/server"
 )
 
 // addMetricsPort adds the port of the metrics to the manager, unless it is turned off.
@@ -23,8 +24,11 @@ func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *api,
 		return fmt.Errorf("--metrics-bind-address: %w", err)
 	}
 	log, handler := p.log.WithName("metrics"), scrape.Open(metrics.Registry)
-	if p.cmd.MetricsSecure {
+	switch {
+	case p.cmd.MetricsSecure:
 		handler = a.server.MetricsPort()
+	case p.cmd.APIAuth == "none": // then the port is within reach of pages of other sites, by DNS rebinding
+		handler = server.OwnHost(p.cmd.hosts(), handler)
 	}
 	log.Info("the metrics port listens", "address", l.Addr().String(), "secure", p.cmd.MetricsSecure)
 	return mgr.Add(&manager.Server{Name: "metrics", Server: scrape.Server(handler, log), Listener: scrape.Listener(l, own), ShutdownTimeout: &p.cmd.ShutdownTimeout})

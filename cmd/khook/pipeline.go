@@ -12,9 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/kubernetes"
 	toolscache "k8s.io/client-go/tools/cache"
-	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -34,13 +33,15 @@ import (
 // the Hooks are told beside it.
 type pipeline struct {
 	cmd    *controllerCmd
+	plan   *capacity.Plan
 	log    logr.Logger
 	store  *store.Store
 	agents *agent.Client
 	hooks  *hook.Set
-	kube   kubernetes.Interface
+	kube   clusterClients
 	story  *story
 	kagent *kagentCheck
+	asked  lookupLimits
 	status *hook.StatusWriter
 
 	hooksListed toolscache.InformerSynced // all Hooks are in the set
@@ -60,19 +61,20 @@ func (p *pipeline) watches(namespace string) bool {
 	return len(p.cmd.Namespaces) == 0 || slices.Contains(p.cmd.Namespaces, namespace)
 }
 
-func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
-	clients, err := kubernetes.NewForConfig(watchConfig(mgr.GetConfig()))
+func newPipeline(c *controllerCmd, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
+	clients, err := newClusterClients(mgr.GetConfig())
 	if err != nil {
 		return nil, err
 	}
 	set := hook.NewSet(c.policy())
 	m := newMeters(metrics.Registry)
-	teller := hook.NewTeller(clients, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
+	teller := hook.NewTeller(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
 	status := hook.NewStatusWriter(hook.StatusConfig{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: tellHolds(teller), Log: log.WithName("status"),
 	})
 	return &pipeline{
-		cmd: c, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
+		cmd: c, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
+		asked:  newLookupLimits(),
 		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
 		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil
@@ -80,14 +82,8 @@ func newPipeline(c *controllerCmd, mgr ctrl.Manager, st *store.Store, agents *ag
 
 // register adds the pipeline and its checks to the manager.
 func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
-	if err := mgr.AddHealthzCheck("ping", func(*http.Request) error { return nil }); err != nil {
+	if err := p.addProbePort(ctx, mgr); err != nil {
 		return err
-	}
-	for name, check := range map[string]func(*http.Request) error{"history": p.historyReady, "watch": p.watchReady} {
-		public := &withheld{name: name, check: check, clock: clock.RealClock{}, log: p.log}
-		if err := mgr.AddReadyzCheck(name, public.answer); err != nil {
-			return err
-		}
 	}
 	if err := p.followHooks(ctx, mgr); err != nil {
 		return err
@@ -129,15 +125,17 @@ func (p *pipeline) lead(ctx context.Context) error {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	source, err := kube.New(kube.Config{
-		Client: p.kube, Namespaces: p.cmd.Namespaces,
+		Client: p.kube.watch, Namespaces: p.cmd.Namespaces,
 		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
 		Sink:  book.Apply, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
+		Queue: int(p.plan.N(capacity.Signals)), Inbox: int(p.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
 		return err
 	}
 	dispatcher := dispatch.New(dispatch.Config{
 		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
+		Workers: int(p.plan.N(capacity.Workers)), Followers: p.plan.N(capacity.Followers),
 		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(source), Observe: p.story.dispatched,
 	}, p.store, p.agents)
 	p.story.wake = dispatcher.Wake

@@ -102,6 +102,10 @@ type controllerCmd struct {
 
 	APIBindAddress      string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
 	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets, asked by khook (kubernetes) or in the caller's own name, which needs no rights of khook's (caller); or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,caller,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
+	APIAudiences        []string      `name:"api-audiences" help:"Audiences for one of which a token must have been made. If empty, the API server's own and khook. With khook alone, a token for khook opens nothing else; but the tokens of exec plugins and of OpenID Connect, which are for the API server, are refused then." env:"KHOOK_API_AUDIENCES" group:"HTTP API" placeholder:"AUD,..."`
+	AllowedHosts        []string      `help:"Further names by which khook may be called with --api-auth=none, beside localhost, IP addresses and the names of its Service." env:"KHOOK_ALLOWED_HOSTS" group:"HTTP API" placeholder:"HOST,..."`
+	ServiceName         string        `help:"Name of khook's Service." default:"khook" env:"KHOOK_SERVICE_NAME" group:"HTTP API" placeholder:"NAME"`
+	TrustedProxies      []string      `help:"Networks of the proxies whose X-Forwarded-For (or else Forwarded) tells for whom they ask. All others' is ignored." env:"KHOOK_TRUSTED_PROXIES" group:"HTTP API" placeholder:"CIDR,..."`
 	APIOpenToAll        bool          `name:"api-open-to-everybody-on-the-network" help:"With --api-auth=none: listen on any address all the same, so that whoever reaches it reads everything." group:"HTTP API"`
 	APITLSCertFile      string        `name:"api-tls-cert-file" help:"Certificate of the HTTP API in PEM, read again when it changes; no TLS if empty." env:"KHOOK_API_TLS_CERT_FILE" group:"HTTP API" placeholder:"FILE"`
 	APITLSKeyFile       string        `name:"api-tls-key-file" help:"Its private key in PEM." env:"KHOOK_API_TLS_KEY_FILE" group:"HTTP API" placeholder:"FILE"`
@@ -109,8 +113,10 @@ type controllerCmd struct {
 	APIRateLimit        float64       `name:"api-rate-limit" help:"Requests a second of one client." default:"50" group:"HTTP API"`
 	APIRateBurst        int           `name:"api-rate-burst" help:"Requests of one client at once." default:"100" group:"HTTP API"`
 	APIRequestTimeout   time.Duration `name:"api-request-timeout" help:"How long an answer may take." default:"15s" group:"HTTP API"`
-	APIMaxStreams       int           `name:"api-max-streams" help:"Live streams at the same time." default:"10000" group:"HTTP API"`
+	APIMaxStreams       int           `name:"api-max-streams" help:"Live streams at the same time; 0 for as many as the memory has room for, at most 10000." default:"0" group:"HTTP API"`
 	APIMaxClientStreams int           `name:"api-max-streams-per-client" help:"Live streams of one client at the same time." default:"100" group:"HTTP API"`
+	APIMaxConnections   int           `name:"api-max-connections" help:"Connections to the HTTP API at the same time; 0 for as many as the memory has room for, at most 20000." default:"0" group:"HTTP API"`
+	APIHTTP2Cleartext   bool          `name:"api-http2-cleartext" help:"Take HTTP/2 also without TLS, from proxies that speak it; HTTP/2 with TLS is always taken." group:"HTTP API"`
 	APIPprof            bool          `name:"api-pprof" help:"Serve Go's profiles at /debug/pprof to those who may get that path." group:"HTTP API"`
 
 	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`
@@ -267,11 +273,12 @@ func (c *controllerCmd) checkAPI() []error {
 		errs = append(errs, fmt.Errorf("--api-bind-address is %q and --api-auth is none: everybody who reaches that address could read everything. "+
 			"Listen on 127.0.0.1, or add --api-open-to-everybody-on-the-network", address))
 	}
+	errs = append(errs, c.checkCallers()...)
 	if c.APIOpenToAll && c.APIAuth != "none" {
 		errs = append(errs, errors.New("--api-open-to-everybody-on-the-network is of use with --api-auth=none only"))
 	}
-	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxStreams < 1 || c.APIMaxClientStreams < 1 {
-		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst, --api-max-streams and --api-max-streams-per-client at least 1"))
+	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxClientStreams < 1 || c.APIMaxStreams < 0 || c.APIMaxConnections < 0 {
+		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst and --api-max-streams-per-client at least 1; --api-max-streams and --api-max-connections at least 1, or 0 for as many as the memory has room for"))
 	}
 	return errs
 }

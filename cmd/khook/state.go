@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
@@ -128,6 +129,13 @@ func (c *controllerCmd) effective() map[string]any {
 	}
 	settings["api-bind-address"], settings["metrics-bind-address"], settings["health-probe-bind-address"] = c.apiAddress(), c.metricsAddress(), c.healthAddress()
 	settings["kagent-url"] = withoutSecrets(c.KagentURL)
+	return settings
+}
+
+// settings are the effective settings, with what the memory has room for where it was not said.
+func (p *pipeline) settings() map[string]any {
+	settings := p.cmd.effective()
+	settings["api-max-streams"], settings["api-max-connections"] = p.plan.N(capacity.Streams), p.plan.N(capacity.Connections)
 	return settings
 }
 

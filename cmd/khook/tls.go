@@ -109,7 +109,7 @@ func (p *pipeline) authority(mgr ctrl.Manager) (certificate, error) {
 		return own.GetCertificate, nil
 	}
 	return own.GetCertificate, mgr.Add(&authorityTeller{
-		client: p.kube, namespace: c.leaseNamespace(), name: c.TLSCAConfigMap, pem: own.PEM(), log: p.log.WithName("tls"),
+		client: p.kube.tell, namespace: c.leaseNamespace(), name: c.TLSCAConfigMap, pem: own.PEM(), log: p.log.WithName("tls"),
 	})
 }
 

@@ -61,6 +61,8 @@ func (c *Client) Exists(ctx context.Context, ref incident.AgentRef) error {
 	if !validRef(ref) {
 		return &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
+	ctx, done := holding(ctx, ref)
+	defer done()
 	_, err := c.detect(ctx, ref)
 	return err
 }
@@ -68,15 +70,17 @@ func (c *Client) Exists(ctx context.Context, ref incident.AgentRef) error {
 // with makes a call in the dialect of the agent. When the answer suggests that kagent was
 // upgraded, and the call certainly had no effect, it finds out the dialect again and makes the
 // call once more.
-func (c *Client) with(ctx context.Context, ref incident.AgentRef, call func(peer) (Task, error)) (Task, error) {
+func (c *Client) with(ctx context.Context, ref incident.AgentRef, call func(context.Context, peer) (Task, error)) (Task, error) {
 	if !validRef(ref) {
 		return Task{}, &Error{Kind: KindRefused, NoEffect: true, Op: "call agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
+	ctx, done := holding(ctx, ref)
+	defer done()
 	p, fresh, err := c.peer(ctx, ref)
 	if err != nil {
 		return Task{}, err
 	}
-	task, err := call(p)
+	task, err := call(ctx, p)
 	if !outdated(err) {
 		return task, err
 	}
@@ -91,7 +95,7 @@ func (c *Client) with(ctx context.Context, ref incident.AgentRef, call func(peer
 	if again.dialect == p.dialect {
 		return task, err
 	}
-	return call(again)
+	return call(ctx, again)
 }
 
 // peer returns what is known of the agent; fresh if it was found out just now.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/kagent-dev/khook/internal/capacity"
 )
 
 // Config says where kagent is and who calls it; zero values take the defaults.
@@ -20,7 +22,11 @@ type Config struct {
 	TokenFile   string            // bearer token, read for each call, so that a rotated one counts at once
 	Timeout     time.Duration     // of one HTTP request, not of a task; default 30 s
 	Dialect     string            // one of Dialects; found out per agent if empty
-	MaxResponse int64             // bytes of one HTTP answer, or of one event of a stream; default 8 MiB
+	MaxResponse int64             // bytes of one HTTP answer; default 8 MiB
+	MaxNews     int64             // bytes of one event of a stream, see Follow; default 64 KiB
+
+	ReceiveBytes int64 // bytes of all long answers that are received at the same time; default 4 times MaxResponse
+	DecodeMemory int64 // bytes of memory that reading all answers may take at the same time; default 256 MiB
 
 	// StreamIdle is how long a stream may be silent before it counts as broken; default 2 min.
 	StreamIdle time.Duration
@@ -45,7 +51,16 @@ func (c *Config) setDefaults() {
 		c.Timeout = 30 * time.Second
 	}
 	if c.MaxResponse == 0 {
-		c.MaxResponse = 8 << 20
+		c.MaxResponse = capacity.MaxAnswer
+	}
+	if c.MaxNews == 0 {
+		c.MaxNews = min(capacity.MaxNews, c.MaxResponse)
+	}
+	if c.ReceiveBytes == 0 {
+		c.ReceiveBytes = 4 * c.MaxResponse
+	}
+	if c.DecodeMemory == 0 {
+		c.DecodeMemory = 256 << 20
 	}
 	if c.StreamIdle == 0 {
 		c.StreamIdle = 2 * time.Minute

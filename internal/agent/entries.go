@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -20,6 +22,7 @@ const (
 	MaxEntry     = 16 << 10 // bytes of Entry.Text
 	MaxEntries   = 50       // of one Task
 	maxEntryName = 200      // bytes of Entry.Name
+	maxHeard     = 1000     // IDs of the user's messages, the newest
 )
 
 // Entry is one thing that was said in a task: a message or an artifact. Untrusted.
@@ -64,7 +67,7 @@ func entries(t *a2a.Task) (kept []Entry, more bool) {
 		}
 	}
 	if len(kept) > MaxEntries {
-		return kept[len(kept)-MaxEntries:], true
+		return slices.Clone(kept[len(kept)-MaxEntries:]), true // without those before them, which would stay in memory
 	}
 	return kept, false
 }
@@ -101,6 +104,9 @@ func heard(history []*a2a.Message) []string {
 		if m != nil && m.Role == a2a.MessageRoleUser && validID(m.ID) {
 			ids = append(ids, m.ID)
 		}
+	}
+	if len(ids) > maxHeard {
+		return slices.Clone(ids[len(ids)-maxHeard:])
 	}
 	return ids
 }

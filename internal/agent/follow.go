@@ -12,7 +12,7 @@ import (
 
 // Task looks at a task.
 func (c *Client) Task(ctx context.Context, ref incident.AgentRef, taskID string) (Task, error) {
-	return c.with(ctx, ref, func(p peer) (Task, error) {
+	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		task, err := c.task(ctx, p, taskID)
 		return task, explain("look at task "+taskID+" of agent "+ref.String(), err, true)
 	})
@@ -57,7 +57,7 @@ func (c *Client) taskWith(ctx context.Context, p peer, taskID string, history in
 // Cancel asks the agent to stop. A task that has ended meanwhile is returned as it ended.
 func (c *Client) Cancel(ctx context.Context, ref incident.AgentRef, taskID string) (Task, error) {
 	op := "cancel task " + taskID + " of agent " + ref.String()
-	return c.with(ctx, ref, func(p peer) (Task, error) {
+	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		transport, params := c.transport(p)
 		got, err := transport.CancelTask(ctx, params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
 		var rpc *rpcError
@@ -84,7 +84,7 @@ func (c *Client) Cancel(ctx context.Context, ref incident.AgentRef, taskID strin
 // long as the task does; ctx ends it.
 func (c *Client) Follow(ctx context.Context, ref incident.AgentRef, taskID string, update func(Task)) (Task, error) {
 	op := "follow task " + taskID + " of agent " + ref.String()
-	return c.with(ctx, ref, func(p peer) (Task, error) {
+	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		p, err := c.withCard(ctx, p)
 		if err != nil {
 			return Task{}, err

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/capacity"
 )
 
-// guard is the body of a stream. It has no limit in total, but on each event's size, and on the
-// time without a byte.
+// guard is the body of a stream. It has no limit in total, but on each event's size, on the memory
+// that reading the events takes, and on the time without a byte.
 type guard struct {
 	body  io.ReadCloser
 	wire  *wire
@@ -18,6 +20,9 @@ type guard struct {
 	idle  *time.Timer
 	event int64 // bytes since the last empty line
 	line  int64 // bytes since the last end of a line
+	json  values
+	whole int64          // memory that reading takes of the events that the last Read completed
+	pass  *capacity.Pass // for them
 }
 
 func newGuard(body io.ReadCloser, w *wire, ctx context.Context, give context.CancelCauseFunc) *guard {
@@ -30,11 +35,17 @@ func newGuard(body io.ReadCloser, w *wire, ctx context.Context, give context.Can
 
 // Read implements io.Reader.
 func (g *guard) Read(p []byte) (int, error) {
+	g.pass.Leave() // whoever reads on has read the events before
 	n, err := g.body.Read(p)
 	g.idle.Reset(g.wire.cfg.StreamIdle)
 	g.count(p[:n])
-	if g.event > g.wire.cfg.MaxResponse {
-		return 0, &garbledError{reason: fmt.Sprintf("an event of the stream is larger than the %d bytes that are allowed", g.wire.cfg.MaxResponse)}
+	if g.event > g.wire.cfg.MaxNews {
+		return 0, &garbledError{reason: fmt.Sprintf("an event of the stream is larger than the %d bytes that are allowed", g.wire.cfg.MaxNews)}
+	}
+	if g.whole > 0 {
+		if err := g.room(); err != nil {
+			return 0, err
+		}
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		err = g.wire.broken(g.ctx, true, err)
@@ -44,11 +55,14 @@ func (g *guard) Read(p []byte) (int, error) {
 
 // count finds the empty lines that end events.
 func (g *guard) count(p []byte) {
+	g.whole = 0
 	for _, b := range p {
 		g.event++
+		g.json.add(b)
 		switch {
 		case b == '\n' && g.line == 0:
-			g.event = 0
+			g.whole += costOf(g.event, g.json.n)
+			g.event, g.json = 0, values{}
 		case b == '\n':
 			g.line = 0
 		case b != '\r':
@@ -57,9 +71,23 @@ func (g *guard) count(p []byte) {
 	}
 }
 
+// room takes room for the events that are complete.
+func (g *guard) room() error {
+	if size := g.wire.read.decoding.Size(); g.whole > size {
+		return &garbledError{reason: fmt.Sprintf("events of the stream would take %s of memory, and there is room for %s", capacity.Text(g.whole), capacity.Text(size))}
+	}
+	pass, err := g.wire.read.decoding.Enter(g.ctx, agentOf(g.ctx), g.whole)
+	if err != nil {
+		return g.wire.broken(g.ctx, true, noRoom(err))
+	}
+	g.pass = pass
+	return nil
+}
+
 // Close implements io.Closer.
 func (g *guard) Close() error {
 	g.idle.Stop()
+	g.pass.Leave()
 	g.give(nil)
 	return g.body.Close()
 }

@@ -24,7 +24,7 @@ func (c *Client) Reply(ctx context.Context, ref incident.AgentRef, task Task, te
 	if _, err := message(messageID, text, data); err != nil {
 		return Task{}, explain(op, err, true)
 	}
-	return c.with(ctx, ref, func(p peer) (Task, error) {
+	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		now, err := c.task(ctx, p, task.ID)
 		if err == nil && !now.Heard(messageID) {
 			err = now.open(task.QuestionID)

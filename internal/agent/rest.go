@@ -187,7 +187,7 @@ func (c *Client) name(ctx context.Context, p peer, session, title string) {
 	default:
 		return
 	}
-	ctx = context.WithoutCancel(ctx)
+	ctx = context.WithValue(context.WithoutCancel(ctx), holdKey{}, (*hold)(nil)) // it goes on beside the call
 	c.running.Go(func() {
 		defer func() { <-c.slots }()
 		ctx, cancel := context.WithTimeout(ctx, sessionLimit)

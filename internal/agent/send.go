@@ -60,7 +60,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 	if err != nil {
 		return Task{}, explain("call agent "+r.Agent.String(), err, true)
 	}
-	return c.with(ctx, r.Agent, func(p peer) (Task, error) {
+	return c.with(ctx, r.Agent, func(ctx context.Context, p peer) (Task, error) {
 		if r.Resend && !p.dialect.idempotent {
 			if task, found, err := c.arrived(ctx, p, r.ContextID); err != nil || found {
 				return task, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
@@ -158,7 +158,7 @@ func (c *Client) send(ctx context.Context, p peer, msg *a2a.Message) (Task, erro
 // choose the context in which it could look, and knows a message only when it is sent again:
 // ErrCannotLook. So does a build of August 2026 that can't list tasks.
 func (c *Client) Find(ctx context.Context, r Request) (task Task, found bool, err error) {
-	task, err = c.with(ctx, r.Agent, func(p peer) (Task, error) {
+	task, err = c.with(ctx, r.Agent, func(ctx context.Context, p peer) (Task, error) {
 		if p.dialect.idempotent {
 			return Task{}, ErrCannotLook
 		}

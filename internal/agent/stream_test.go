@@ -68,7 +68,7 @@ func TestAStreamThatBreaksOrIsNoneSendsTheCallerBackToPolling(t *testing.T) {
 		"not JSON":                             {Body: "<html>"},
 	}
 	eachDialect(t, kagenttest.Options{Script: never}, func(t *testing.T, s *kagenttest.Server) {
-		c := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 1 << 20 })
+		c := dial(t, s, func(cfg *agent.Config) { cfg.MaxNews = 1 << 20 })
 		id := begun(t, c)
 		for says, f := range faults {
 			f.On = kagenttest.Stream

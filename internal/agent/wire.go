@@ -22,6 +22,7 @@ type wire struct {
 	cfg  Config
 	base *url.URL
 	next http.RoundTripper
+	read *reading
 }
 
 func newWire(cfg Config, base *url.URL) *wire {
@@ -38,7 +39,7 @@ func newWire(cfg Config, base *url.URL) *wire {
 			ForceAttemptHTTP2:      true,
 		}
 	}
-	return &wire{cfg: cfg, base: base, next: next}
+	return &wire{cfg: cfg, base: base, next: next, read: newReading(cfg)}
 }
 
 // sameHost follows redirects of reads on the same host only, so that no other host gets the token.
@@ -53,6 +54,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 // RoundTrip implements http.RoundTripper. A request has the time limit of the settings for its
 // complete answer; one for a stream has it for the beginning, and then the stream's own.
 func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	holdOf(req.Context()).keep(nil) // the answer before this one has been read
 	ctx, give := context.WithCancelCause(req.Context())
 	limit := time.AfterFunc(w.cfg.Timeout, func() { give(noAnswerError{w.cfg.Timeout}) })
 	resp, err := w.exchange(ctx, req)
@@ -153,9 +155,17 @@ func (w *wire) whole(ctx context.Context, req *http.Request, resp *http.Response
 	if resp.StatusCode != http.StatusOK {
 		limit = min(limit, maxRefusal)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	body, err := w.read.receive(ctx, resp.Body, limit)
 	if err != nil && resp.StatusCode == http.StatusOK {
 		return nil, w.broken(ctx, true, err)
+	}
+	if errors.Is(err, errNoRoom) {
+		return nil, w.broken(ctx, true, err)
+	}
+	if int64(len(body)) <= limit {
+		if _, err := w.read.read(ctx, body); err != nil {
+			return nil, w.unread(ctx, err)
+		}
 	}
 	after := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if rpc := findRPCError(body); rpc != nil && req.Method == http.MethodPost {
@@ -174,6 +184,15 @@ func (w *wire) whole(ctx context.Context, req *http.Request, resp *http.Response
 	shown := *resp
 	shown.Body, shown.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return &shown, nil
+}
+
+// unread is the error about an answer that came and was not read.
+func (w *wire) unread(ctx context.Context, err error) error {
+	var garbled *garbledError
+	if errors.As(err, &garbled) {
+		return garbled
+	}
+	return w.broken(ctx, true, err)
 }
 
 func (w *wire) broken(ctx context.Context, sent bool, err error) error {

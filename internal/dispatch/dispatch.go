@@ -38,6 +38,7 @@ type Agent interface {
 type Config struct {
 	Concurrency  int           // tasks of one agent at the same time; 5
 	Workers      int           // steps at the same time; 16
+	Followers    int64         // streams of agents that are read at the same time; further tasks are polled; 256
 	PollMin      time.Duration // first pause between two looks at a task; 1 s
 	PollMax      time.Duration // longest such pause; 30 s
 	RetryMin     time.Duration // first pause after a failed call; 1 s
@@ -91,6 +92,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.Workers == 0 {
 		c.Workers = 16
+	}
+	if c.Followers == 0 {
+		c.Followers = 256
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -125,16 +125,13 @@ func (d *Dispatcher) pollPause(dl *incident.Delivery) time.Duration {
 	return pause
 }
 
-// maxFollowers bounds the streams that are read at the same time; further tasks are polled.
-const maxFollowers = 256
-
 // stream reads the task's stream in the background and wakes the delivery at each news. Polling
 // goes on beside it, so a stream that breaks costs time only.
 func (d *Dispatcher) stream(ctx context.Context, dl incident.Delivery) {
 	if _, busy := d.following.LoadOrStore(dl.ID, true); busy {
 		return
 	}
-	if n := d.streams.Add(1); n > maxFollowers {
+	if n := d.streams.Add(1); n > d.cfg.Followers {
 		d.streams.Add(-1)
 		d.following.Delete(dl.ID)
 		return

@@ -79,7 +79,7 @@ func TestWithoutAStreamTheTaskIsPolled(t *testing.T) {
 			opts.Script = acts(kagenttest.Act{Work: 50 * time.Millisecond, Answer: "done"})
 			r := newRig(t, opts)
 			if !opts.NoStream {
-				r.d.streams.Store(maxFollowers)
+				r.d.streams.Store(r.d.cfg.Followers)
 			}
 			d := r.untilState(r.due(), incident.Succeeded)
 			if d.Answer != "done" || len(r.kagent.Requests(kagenttest.Stream)) != 0 {

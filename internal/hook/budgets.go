@@ -27,12 +27,7 @@ type value struct {
 }
 
 // text is the value as a text: that of a number for a number.
-func (v value) text() string {
-	if s, ok := v.data.(string); ok {
-		return s
-	}
-	return sprint(v.data)
-}
+func (v value) text() string { return sprint(v.data) }
 
 // rendering is one execution of a prompt. None of its steps can fail.
 type rendering struct {

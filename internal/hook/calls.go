@@ -49,7 +49,7 @@ func (c *compiler) call(id *parse.IdentifierNode, args []parse.Node, last *opera
 	if id.Ident == "printf" {
 		return c.printf(id, operands)
 	}
-	return call{called, values(operands)}, called.yields, nil
+	return call{called, exprs(operands)}, called.yields, nil
 }
 
 // argument compiles a value that is given to a function. Where an integer is wanted, a constant may be
@@ -61,7 +61,7 @@ func (c *compiler) argument(n parse.Node, takes kinds) (expr, kinds, error) {
 	return c.operand(n)
 }
 
-func values(operands []operand) []expr {
+func exprs(operands []operand) []expr {
 	list := make([]expr, len(operands))
 	for i, o := range operands {
 		list[i] = o.of
@@ -78,7 +78,7 @@ func (c *compiler) choice(id *parse.IdentifierNode, operands []operand) (expr, k
 	for _, o := range operands {
 		yields |= o.yields
 	}
-	return choice{id.Ident == "or", values(operands)}, yields, nil
+	return choice{id.Ident == "or", exprs(operands)}, yields, nil
 }
 
 // fits says why a function can't be given some values; nil if it can. A value that may be of several
@@ -129,5 +129,5 @@ func (c *compiler) printf(id *parse.IdentifierNode, operands []operand) (expr, k
 	if !ok {
 		return nil, 0, c.refuse(format, "the format of printf has no verb where one belongs: write such as %%[1]s")
 	}
-	return call{formatted(parts), values(operands[1:])}, textKind, nil
+	return call{formatted(parts), exprs(operands[1:])}, textKind, nil
 }

@@ -45,7 +45,7 @@ func (madeText) CallCost(_, _ string, args []ref.Val, result ref.Val) *uint64 {
 			size += len(s) // so that making little of much is no way around it
 		}
 	}
-	total := uint64(1 + costOfByte*size) //nolint:gosec // lengths
+	total := uint64(1 + costOfByte*size)
 	return &total
 }
 
@@ -55,13 +55,13 @@ var errNested = errors.New("lists and maps can't be put into lists and maps here
 // [1].map(a, {a: a}).map(a, {a: a}), and so on, doubles with each step, and that of lists in lists takes the cube of
 // their depth.
 func guardParsed(parsed *cel.Ast) error {
-	loops, maps, nested := 0, 0, false
+	loops, tables, nested := 0, 0, false
 	ast.PostOrderVisit(parsed.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
 		switch e.Kind() {
 		case ast.ComprehensionKind:
 			loops++
 		case ast.MapKind:
-			maps++
+			tables++
 			for _, entry := range e.AsMap().Entries() {
 				nested = nested || aggregate(entry.AsMapEntry().Key()) || aggregate(entry.AsMapEntry().Value())
 			}
@@ -74,7 +74,7 @@ func guardParsed(parsed *cel.Ast) error {
 		return errNested
 	case loops > maxLoops:
 		return fmt.Errorf("there are more than %d of exists, all, map and filter: use fewer", maxLoops)
-	case maps > maxMaps:
+	case tables > maxMaps:
 		return fmt.Errorf("there are more than %d maps: use fewer", maxMaps)
 	}
 	return nil

@@ -21,11 +21,11 @@ func plainHook() *v1alpha2.Hook {
 
 func TestPlainValuesAreForHooksThatAskWhereTheOperatorAllows(t *testing.T) {
 	const plain = "It said container app was OOM-killed. n1"
-	marked := "It said ⟦container app was OOM-killed⟧. n1" + notice
+	withMarks := "It said ⟦container app was OOM-killed⟧. n1" + notice
 	for _, tc := range []struct {
 		allowed       bool
 		first, second string
-	}{{true, plain, marked}, {false, marked, marked}} {
+	}{{true, plain, withMarks}, {false, withMarks, withMarks}} {
 		configs, errs := Compile(plainHook(), Policy{AgentNamespaces: []string{"kagent"}, PlainValues: tc.allowed})
 		if len(errs) > 0 {
 			t.Fatal(errs)
@@ -99,6 +99,7 @@ func TestWhatCouldFailOnAnEventIsRefusedOrHasAResult(t *testing.T) {
 		`{{printf "%s" 18446744073709551615}}`:          "",
 		strings.Repeat("(", 200):                        strings.Repeat("(", 200),
 		"{{" + strings.Repeat("(", 200) + "1" + strings.Repeat(")", 200) + "}}": "",
+		"{{" + strings.Repeat("(", 9_000):                                       "",
 		`{{define "prompt"}}{{end}}Look.`:                                       "",
 		`{{define "prompt"}}Look.{{end}}`:                                       "",
 		strings.Repeat("a", maxPrompt+1):                                        "",

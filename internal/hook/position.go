@@ -15,7 +15,7 @@ import (
 const (
 	maxPath     = 1 << 10 // bytes of a path that are followed
 	maxDepth    = 100     // of maps and lists in each other; a Hook has 9
-	maxUnfolded = 4 << 20 // bytes with all aliases written out
+	maxUnfolded = 2 << 20 // bytes with all aliases written out
 )
 
 // position is where in a text a value is, and where its parts are.

@@ -98,6 +98,9 @@ func compilePrompt(text string) (*Prompt, error) {
 	if strings.ContainsAny(text, markOpen+markClose) {
 		return nil, errors.New("the characters " + markOpen + " and " + markClose + " mark data of the cluster and can't be used in a prompt: write others")
 	}
+	if unclosed(text) > maxUnclosed {
+		return nil, fmt.Errorf("more than %d parentheses are open at once: nest less, and close them", maxUnclosed)
+	}
 	tree, err := parseTree("prompt", text)
 	if err != nil {
 		return nil, err
@@ -114,6 +117,24 @@ func compilePrompt(text string) (*Prompt, error) {
 		}
 	}
 	return p, nil
+}
+
+// maxUnclosed bounds the parser's stack, which has four frames for each parenthesis.
+const maxUnclosed = 1_000
+
+// unclosed is how many parentheses are open at once, those outside of actions included.
+func unclosed(text string) int {
+	most, open := 0, 0
+	for _, c := range []byte(text) {
+		switch c {
+		case '(':
+			open++
+			most = max(most, open)
+		case ')':
+			open = max(0, open-1)
+		}
+	}
+	return most
 }
 
 var errDefines = errors.New("define and block can't be used in a prompt")

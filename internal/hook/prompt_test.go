@@ -68,9 +68,9 @@ func TestNoPromptMakesMoreTextThanItsBudget(t *testing.T) {
 					t.Fatalf("%d bytes make khook allocate %d", len(text), took)
 				}
 			}
-			if refused := err != nil; refused == (name == "in a branch" || name == "behind an and" || name == "in an else") {
+			if gone := err != nil; gone == (name == "in a branch" || name == "behind an and" || name == "in an else") {
 				t.Errorf("%v: a prompt over its budget is refused, unless that is so for some events only", err)
-			} else if refused && !strings.Contains(err.Error(), "make more than 64 KiB of text, or one of them more than 32 KiB: use fewer, and truncate") {
+			} else if gone && !strings.Contains(err.Error(), "make more than 64 KiB of text, or one of them more than 32 KiB: use fewer, and truncate") {
 				t.Errorf("it does not say what to change: %v", err)
 			}
 		})
@@ -83,6 +83,27 @@ func exitCode(code int32) Facts {
 	s.ExitCode = &code
 	f.Signal = &s
 	return f
+}
+
+func TestNoPromptNeedsMoreThanAFewMegabytesOfStack(t *testing.T) {
+	const most = 4 << 20
+	for _, text := range []string{
+		"{{" + strings.Repeat("(", 9_900), "{{" + strings.Repeat("(", 999) + "1" + strings.Repeat(")", 999) + "}}", strings.Repeat("{{if 1}}", 1_240),
+		"{{if 1}}" + strings.Repeat("{{else if 1}}", 760) + "{{end}}", strings.Repeat("{{range 1}}", 900),
+	} {
+		var before, after runtime.MemStats
+		runtime.GC() // which shrinks stacks
+		runtime.ReadMemStats(&before)
+		done := make(chan bool)
+		go func() {
+			defer close(done)
+			_, _ = ParsePrompt(text)
+			runtime.ReadMemStats(&after)
+		}()
+		if <-done; after.StackInuse > before.StackInuse+most {
+			t.Errorf("%.20s…: %d KiB", text, (after.StackInuse-before.StackInuse)>>10)
+		}
+	}
 }
 
 func TestAPromptOverItsBudgetOnOneEventIsCutAndGoesOut(t *testing.T) {
@@ -219,7 +240,7 @@ func TestEveryPromptThatCompilesRendersForEveryEventWithinItsBounds(t *testing.T
 	compiled := 0
 	rapid.Check(t, func(t *rapid.T) {
 		for range 10 { // few of them compile
-			holds(t, drawTemplate(t), drawFacts(t), &compiled)
+			checkBounds(t, drawTemplate(t), drawFacts(t), &compiled)
 		}
 	})
 	if compiled < 100 {
@@ -227,8 +248,8 @@ func TestEveryPromptThatCompilesRendersForEveryEventWithinItsBounds(t *testing.T
 	}
 }
 
-// holds checks what is promised of every text that is given as a prompt.
-func holds(t interface {
+// checkBounds checks what is promised of every text that is given as a prompt.
+func checkBounds(t interface {
 	Helper()
 	Errorf(string, ...any)
 }, text string, facts Facts, compiled *int) {
@@ -353,7 +374,7 @@ func FuzzParsePrompt(f *testing.F) {
 		f.Add(s)
 	}
 	compiled := 0
-	f.Fuzz(func(t *testing.T, text string) { holds(t, text, longFacts(), &compiled) })
+	f.Fuzz(func(t *testing.T, text string) { checkBounds(t, text, longFacts(), &compiled) })
 }
 
 // goFunctions are the functions of a prompt, without bounds.

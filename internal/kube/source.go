@@ -24,8 +24,8 @@ import (
 // Bounds of the Source.
 const (
 	maxBatch   = 1000   // signals that the sink is given at once
-	maxQueue   = 20_000 // signals that wait for the sink; then the watches wait
-	maxInbox   = 1024   // watch events that wait for the detector
+	maxQueue   = 20_000 // Config.Queue if it is unset
+	maxInbox   = 1024   // Config.Inbox if it is unset
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 10 * time.Second
 	downAfter  = time.Minute // a watch that is down for longer is a failure
@@ -48,6 +48,8 @@ type Config struct {
 	Sink       func(context.Context, []incident.Signal) error
 	Log        logr.Logger
 	Registerer prometheus.Registerer
+	Queue      int // signals that wait for the sink; then the watches wait; 20,000
+	Inbox      int // watch events that wait for the detector; then the watches wait; 1,024
 }
 
 // Source watches a cluster and emits signals.
@@ -93,10 +95,16 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
+	if cfg.Queue == 0 {
+		cfg.Queue = maxQueue
+	}
+	if cfg.Inbox == 0 {
+		cfg.Inbox = maxInbox
+	}
 	if cfg.Rules.Start.IsZero() {
 		cfg.Rules.Start = cfg.Clock.Now()
 	}
-	s := &Source{cfg: cfg, detector: NewDetector(cfg.Rules), inbox: make(chan message, maxInbox), asked: make(chan question), queue: newQueue(maxQueue), begun: cfg.Clock.Now(), ended: make(chan struct{})}
+	s := &Source{cfg: cfg, detector: NewDetector(cfg.Rules), inbox: make(chan message, cfg.Inbox), asked: make(chan question), queue: newQueue(cfg.Queue), begun: cfg.Clock.Now(), ended: make(chan struct{})}
 	s.metrics = newSourceMetrics(cfg.Registerer)
 	namespaces := cfg.Namespaces
 	if len(namespaces) == 0 {

@@ -4,17 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kagent-dev/khook/internal/review"
 )
 
 // Access says who calls, and what the caller may read.
 type Access interface {
 	// Authenticate returns who sent the request. The error is ErrUnknownCaller if the request does
-	// not prove it, another one if that could not be found out.
+	// not prove it, another one if that could not be found out, or not now (review.ErrBusy).
 	Authenticate(r *http.Request) (Caller, error)
-	// May says whether Kubernetes grants the caller a right. The error says that it could not be asked.
+	// May says whether Kubernetes grants the caller a right. The error says that it could not be asked, or
+	// not now (review.ErrBusy).
 	May(ctx context.Context, c Caller, r Right) (bool, error)
 }
 
@@ -54,6 +58,9 @@ func (s *Server) allow(ctx context.Context, namespace string) error {
 	}
 	return huma.Error403Forbidden(refusal(callerName(ctx), namespace))
 }
+
+// CallerName is the name that Kubernetes gives the caller of a request; empty if nobody asked.
+func CallerName(ctx context.Context) string { return callerName(ctx) }
 
 // MayRead says whether the caller of a request may read in a namespace, or in all if it is empty.
 func MayRead(ctx context.Context, a Access, namespace string) (bool, error) {
@@ -100,17 +107,21 @@ func (s *Server) accessFailed(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, review.ErrBusy) {
+		return huma.ErrorWithHeaders(huma.Error429TooManyRequests("too many of your rights, such as those in many namespaces, were looked up: wait as long as Retry-After says"), http.Header{"Retry-After": {fmt.Sprint(comeBackIn())}})
+	}
 	s.cfg.Log.Error(err, "cannot ask Kubernetes what a caller may read", "request", requestID(ctx))
-	return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("Kubernetes could not be asked what you may read; try again"), http.Header{"Retry-After": {"5"}})
+	return huma.ErrorWithHeaders(ofKind(kubernetesUnavailable, huma.Error503ServiceUnavailable("Kubernetes could not be asked what you may read; try again")), http.Header{"Retry-After": {"5"}})
 }
 
 // authenticate finds out who calls; on open routes only if the caller wants to be known.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tokenOfProtocol(r)
 		open := openRoute(routeOf(r.Context()))
 		if s.cfg.Access != nil && (!open || r.Header.Get("Authorization") != "") {
-			caller, err := s.cfg.Access.Authenticate(r)
+			ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.RequestTimeout)
+			caller, err := s.cfg.Access.Authenticate(r.WithContext(ctx))
+			cancel()
 			if err != nil && !open { // an open route tells strangers, and those with a bad token, what everybody may know
 				s.refuseUnknown(w, r, err)
 				return
@@ -119,12 +130,9 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 				requestOf(r.Context()).caller = caller
 			}
 		}
-		if wait, ok := s.limits.byName.allow(clientOf(r.Context())); !ok {
-			s.meters.limited.WithLabelValues("client").Inc()
-			tooMany(w, wait)
-			return
+		if s.limitCaller(w, r) {
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
 }
 
@@ -132,16 +140,33 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 func openRoute(route string) bool { return route == Base+"/health" }
 
 func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error) {
-	if !errors.Is(err, ErrUnknownCaller) {
+	switch {
+	case errors.Is(err, ErrUnknownCaller):
+		s.refuseToken(w, r)
+	case errors.Is(err, review.ErrBusy):
+		s.meters.limited.WithLabelValues("review").Inc()
+		w.Header().Set("Retry-After", fmt.Sprint(comeBackIn()))
+		writeProblem(w, http.StatusTooManyRequests, "too many tokens that khook does not know yet are waiting to be checked: come back when Retry-After says, with the same token")
+	default:
 		s.cfg.Log.Error(err, "cannot ask Kubernetes who calls", "request", requestID(r.Context()))
 		w.Header().Set("Retry-After", "5")
-		writeProblem(w, http.StatusServiceUnavailable, "Kubernetes could not be asked who you are; try again")
-		return
+		writeProblemOf(w, kubernetesUnavailable, http.StatusServiceUnavailable, "Kubernetes could not be asked who you are; try again")
 	}
-	detail, challenge := "the bearer token is not valid, or no longer", `Bearer realm="khook", error="invalid_token"`
+}
+
+// refuseToken answers a request whose token is nobody's, or that has none.
+func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request) {
+	made, audience := "", ""
+	if s.cfg.TokenAudience != "" {
+		made, audience = ", or was not made for the audience "+s.cfg.TokenAudience, " --audience "+s.cfg.TokenAudience
+	}
+	detail, challenge := "the bearer token is not valid, or no longer"+made, `Bearer realm="khook", error="invalid_token"`
 	if r.Header.Get("Authorization") == "" {
-		detail, challenge = `send a token of the cluster, such as: -H "Authorization: Bearer $(kubectl create token SERVICEACCOUNT)"`, `Bearer realm="khook"`
+		detail, challenge = `send a token of the cluster, such as: -H "Authorization: Bearer $(kubectl create token SERVICEACCOUNT`+audience+`)"`, `Bearer realm="khook"`
 	}
 	w.Header().Set("WWW-Authenticate", challenge)
 	writeProblem(w, http.StatusUnauthorized, detail)
 }
+
+// comeBackIn is in how many seconds to try again: not all at once.
+func comeBackIn() int { return 1 + rand.IntN(3) } //nolint:gosec // only to spread

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,15 +22,11 @@ import (
 // eachAccess runs a test with each way of asking Kubernetes.
 func eachAccess(t *testing.T, cfg *rest.Config, test func(*testing.T, Access)) {
 	t.Helper()
-	client, err := kubernetes.NewForConfig(cfg)
+	reviews, err := KubernetesAccess(cfg, AccessConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reviews, err := KubernetesAccess(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	caller, err := CallerAccess(cfg)
+	caller, err := CallerAccess(cfg, AccessConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,3 +152,8 @@ func accountThatReads(t *testing.T, client *kubernetes.Clientset, ns string) str
 	}
 	return made.Status.Token
 }
+
+// mayAll lets every caller do everything.
+type mayAll struct{}
+
+func (mayAll) May(context.Context, Caller, Right) (bool, error) { return true, nil }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"path"
@@ -17,6 +16,7 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/munnerz/goautoneg"
 
+	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -28,9 +28,9 @@ func (s *Server) chain() http.Handler {
 	}
 	h := http.Handler(s.mux)
 	for _, step := range []func(http.Handler) http.Handler{
-		s.timed, s.authenticate, s.ownOrigin, wellFormed, acceptable, s.routed,
+		s.admit, s.timed, s.ownPlace, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
 		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
-		s.limitAddress, s.observe,
+		s.limitAddress, s.ownHost, s.observe, conns.Track,
 	} {
 		h = step(h)
 	}
@@ -51,6 +51,7 @@ func unlessStream(usual, stream http.Handler) http.Handler {
 // request is what is noted of a request on its way.
 type request struct {
 	id, route, address string
+	limitBy            string // the address as it is limited; empty if it stands for nobody in particular
 	caller             Caller // nil while it is not known
 }
 
@@ -90,7 +91,8 @@ func clientOf(ctx context.Context) string {
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		req := &request{id: idOf(r), route: "none", address: address(r)}
+		req := &request{id: idOf(r), route: "none"}
+		req.address, req.limitBy = s.addresses.of(r)
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -123,7 +125,7 @@ func (s *Server) done(r *http.Request, req *request, rec *recorder, took time.Du
 		code = http.StatusOK
 	}
 	s.meters.observe(req.route, r.Method, code, took)
-	s.cfg.Log.V(accessLevel(req.route, code)).Info("request", "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
+	s.access.write(accessLevel(req.route, code), code, req.address, "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
 		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", req.address, "user", incident.Clean(req.callerName(), maxLogged))
 }
 
@@ -173,17 +175,6 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-func (s *Server) limitAddress(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wait, ok := s.limits.byAddress.allow(requestOf(r.Context()).address); !ok {
-			s.meters.limited.WithLabelValues("address").Inc()
-			tooMany(w, wait)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
 
 // routed finds the request's route, and says in khook's words if there is none.
 func (s *Server) routed(next http.Handler) http.Handler {
@@ -259,7 +250,7 @@ func acceptable(next http.Handler) http.Handler {
 			types = []string{"application/json", problemType}
 		}
 		accept := r.Header.Get("Accept")
-		if accept != "" && !isUpgrade(r) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
+		if accept != "" && !(isUpgrade(r) && r.URL.Path == streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return
 		}
@@ -302,36 +293,15 @@ func wellFormed(next http.Handler) http.Handler {
 
 // ownOrigin refuses what a page of another site lets a browser do, where being able to reach khook may
 // be all that it takes.
-func (s *Server) ownOrigin(next http.Handler) http.Handler {
+func ownOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		changes := r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions
-		if err := protection.Check(r); err != nil || changes && s.cfg.Access == nil && rebound(r) {
+		if err := protection.Check(r); err != nil {
 			writeProblemOf(w, crossOrigin, http.StatusForbidden, "pages of other sites may not change anything here")
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
-}
-
-// rebound says whether a request came to the loopback address under a name of the network: a page of
-// another site that made its own name stand for this machine.
-func rebound(r *http.Request) bool {
-	local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok || !loopback(local.String()) {
-		return false
-	}
-	return !loopback(r.Host)
-}
-
-// loopback says whether a host with or without a port is this machine.
-func loopback(address string) bool {
-	host := address
-	if h, _, err := net.SplitHostPort(address); err == nil {
-		host = h
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // timed ends what takes too long.

@@ -19,7 +19,7 @@ func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (Diagnostics, err
 		Health: s.Health(ctx), Queues: s.cfg.State.Queues(ctx), Deliveries: map[string]int{}, Hooks: s.cfg.State.Hooks(),
 		Runtime: runtimeStats(), Build: buildInfo(s.cfg.Version), Settings: s.cfg.Settings,
 	}
-	d.Runtime.OpenConnections = s.conns.n.Load()
+	d.Runtime.OpenConnections = int64(s.openConnections())
 	if d.Queues == nil {
 		d.Queues = []Queue{}
 	}

@@ -40,7 +40,7 @@ func operations(s *Server) []operation {
 
 func ask(s *Server, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	r := httptest.NewRequest(method, "http://khook/", strings.NewReader(body))
+	r := httptest.NewRequest(method, "http://localhost/", strings.NewReader(body))
 	if strings.HasPrefix(target, streamPath) { // which does not end by itself
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

@@ -135,7 +135,7 @@ func (f *fanClients) follow(ctx context.Context, address string, measured bool) 
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: khook\r\nAccept: text/event-stream\r\n\r\n", streamPath)
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", streamPath)
 	buf := make([]byte, 8<<10)
 	var rest []byte
 	var delays []time.Duration

@@ -69,6 +69,7 @@ func (s *Server) lookAtHealth(ctx context.Context) Health {
 	if h.Plugins == nil {
 		h.Plugins = []PluginHealth{}
 	}
+	h.Memory, h.Warnings = s.memory(ctx), append([]string{}, s.cfg.Warnings...)
 	h.judge()
 	return h
 }

@@ -77,19 +77,21 @@ func (s *Server) registerHooks() {
 	s.registerValidate()
 }
 
-func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*rawAnswer, error) {
+func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*huma.StreamResponse, error) {
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return nil, err
 	}
 	var list v1alpha2.HookList
-	if err := s.cfg.Hooks.List(ctx, &list, client.InNamespace(in.Namespace)); err != nil {
+	// They are not copied: all of them together can be large.
+	if err := s.cfg.Hooks.List(ctx, &list, client.InNamespace(in.Namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, s.failed(ctx, fmt.Errorf("list Hooks: %w", err))
 	}
+	list.Items = slices.Clone(list.Items)
 	slices.SortFunc(list.Items, func(a, b v1alpha2.Hook) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	if in.asYAML() {
-		return exported(list.Items...)
+		return s.exportAll(list.Items), nil
 	}
 	query := "hooks in " + in.Namespace
 	p, err := in.page(query, 2)
@@ -97,14 +99,10 @@ func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*rawAnswer, err
 		return nil, err
 	}
 	rows, more := hooksAfter(list.Items, p)
-	shaped := make([]Hook, len(rows))
-	for i := range rows {
-		if shaped[i], err = s.hookOf(ctx, &rows[i]); err != nil {
-			return nil, err
-		}
-	}
-	return asJSON(pageOf(in.Paging, shaped, store.Total{N: len(list.Items), More: more}, query,
-		func(h Hook) []any { return []any{h.Namespace, h.Name} }, func(h Hook) Hook { return h }))
+	page := pageOf(in.Paging, rows, store.Total{N: len(list.Items), More: more}, query,
+		func(h v1alpha2.Hook) []any { return []any{h.Namespace, h.Name} }, func(v1alpha2.Hook) Hook { return Hook{} })
+	page.Items = []Hook{}
+	return s.hooksPage(ctx, page, rows)
 }
 
 // hooksAfter is the page of the sorted Hooks.
@@ -189,6 +187,14 @@ const statisticsRange = 24 * time.Hour
 
 // hookOf is a Hook with what khook knows of it.
 func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
+	shaped := shapeOf(h)
+	var err error
+	shaped.Statistics, err = s.statisticsOf(ctx, h)
+	return shaped, err
+}
+
+// shapeOf is a Hook as the cluster has it.
+func shapeOf(h *v1alpha2.Hook) Hook {
 	shaped := Hook{
 		Namespace: h.Namespace, Name: h.Name, UID: string(h.UID), Generation: h.Generation, CreatedAt: h.CreationTimestamp.UTC(),
 		Ready: "Unknown", Suspended: h.Spec.Suspend, Events: []string{}, Agents: []string{}, Spec: HookSpec{h.Spec}, Status: HookStatus{h.Status},
@@ -201,24 +207,28 @@ func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
 		shaped.Events = appendNew(shaped.Events, ec.EventType)
 		shaped.Agents = appendNew(shaped.Agents, hook.AgentOf(h.Namespace, ec).String())
 	}
+	return shaped
+}
+
+// statisticsOf is what the history says of a Hook.
+func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (HookStatistics, error) {
 	ref := incident.HookRef{Namespace: h.Namespace, Name: h.Name}
 	var err error
 	st := HookStatistics{TimeRange: "24h"}
 	if st.ActiveIncidents, st.LastFired, err = s.cfg.Store.HookSummary(ctx, ref); err != nil {
-		return shaped, s.failed(ctx, err)
+		return st, s.failed(ctx, err)
 	}
 	now := time.Now()
 	from, to := now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
 	counts, err := s.cfg.Store.HookCounts(ctx, ref, from, to)
 	if err != nil {
-		return shaped, s.failed(ctx, err)
+		return st, s.failed(ctx, err)
 	}
 	if st.Deliveries, err = s.cfg.Store.HookDeliveriesMade(ctx, ref, from, to); err != nil {
-		return shaped, s.failed(ctx, err)
+		return st, s.failed(ctx, err)
 	}
 	st.count(counts)
-	shaped.Statistics = st
-	return shaped, nil
+	return st, nil
 }
 
 func (st *HookStatistics) count(counts map[string]int64) {
@@ -245,7 +255,7 @@ type validateInput struct {
 func (s *Server) registerValidate() {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "validateHooks", Method: http.MethodPost, Path: Base + "/hooks/validate", Tags: []string{tagHooks}, Summary: "Check Hooks before they are applied",
-		Description: "YAML or JSON, one or several documents, at most 1 MiB. The rules are those of the CRD and of the controller; nothing is stored. " +
+		Description: "YAML or JSON, one or several documents, at most 256 KiB, or as much as khook's memory allows. The rules are those of the CRD and of the controller; nothing is stored. " +
 			"The answer is 200 also for Hooks with errors: valid says whether they are right.",
 		MaxBodyBytes: s.cfg.Limits.MaxBody, SkipValidateBody: true, BodyReadTimeout: 20 * time.Second,
 		Errors: append([]int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, usual...),
@@ -264,5 +274,11 @@ func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[hook.
 	if len(bytes.TrimSpace(in.RawBody)) == 0 {
 		return nil, huma.Error400BadRequest("the body is empty: send at least one Hook")
 	}
+	turn, err := s.enterValidation(ctx)
+	if err != nil {
+		status, detail := s.explainNoRoom(err)
+		return nil, huma.ErrorWithHeaders(huma.NewError(status, detail), http.Header{"Retry-After": {retrySoon}})
+	}
+	defer turn.Leave()
 	return &answer[hook.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
 }

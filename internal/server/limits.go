@@ -2,75 +2,84 @@ package server
 
 import (
 	"math"
-	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
-	"k8s.io/utils/lru"
+
+	"github.com/kagent-dev/khook/internal/limit"
+	"github.com/kagent-dev/khook/internal/review"
 )
 
-// maxClients bounds how many clients are told apart by a rate limit; those that asked least lately
-// are forgotten.
-const maxClients = 10_000
+// limiters hold back clients that ask too often: by their name, and those who have none by their address.
+type limiters struct{ byAddress, byName *limit.Clients }
 
-// limiters hold back clients that ask too often: by their address before anybody is asked who they
-// are, and by their name after that.
-type limiters struct{ byAddress, byName *limiter }
-
-// An address can stand for many people, such as those behind one proxy.
+// An address can stand for many people, such as those behind one gateway.
 const perAddress = 4
 
 func newLimiters(l Limits) *limiters {
 	return &limiters{
-		byAddress: newLimiter(rate.Limit(perAddress*l.Rate), perAddress*l.Burst),
-		byName:    newLimiter(rate.Limit(l.Rate), l.Burst),
+		byAddress: limit.NewClients(rate.Limit(perAddress*l.Rate), perAddress*l.Burst),
+		byName:    limit.NewClients(rate.Limit(l.Rate), l.Burst),
 	}
 }
 
-// limiter is a rate limit for each of many clients.
-type limiter struct {
-	rate  rate.Limit
-	burst int
-
-	mu      sync.Mutex
-	clients *lru.Cache
+// recaller is an Access that remembers callers.
+type recaller interface {
+	// Recall says what is known of the request's token without asking anybody: that it is valid, or that
+	// it is not; neither if it was not seen lately.
+	Recall(r *http.Request) (valid, refused bool)
 }
 
-func newLimiter(r rate.Limit, burst int) *limiter {
-	return &limiter{rate: r, burst: burst, clients: lru.New(maxClients)}
+// limitAddress holds back addresses that ask too often, as far as they are all that is known of the
+// client. A token that was seen valid passes: else whoever shares an address with an attacker, such as
+// that of a gateway, would be locked out. One that was not seen yet passes too, and waits in the queue
+// of strangers, which is what bounds it.
+func (s *Server) limitAddress(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tokenOfProtocol(r)
+		address := requestOf(r.Context()).limitBy
+		if address != "" && s.isOnlyAnAddress(r) {
+			if wait, ok := s.limits.byAddress.Allow(address); !ok {
+				s.meters.limited.WithLabelValues("address").Inc()
+				tooMany(w, wait)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
-// allow says whether a client may ask now, and if not, in how long.
-func (l *limiter) allow(client string) (wait time.Duration, ok bool) {
-	l.mu.Lock()
-	of, known := l.clients.Get(client)
-	if !known {
-		of = rate.NewLimiter(l.rate, l.burst)
-		l.clients.Add(client, of)
+// isOnlyAnAddress says whether nothing but its address tells who sent a request.
+func (s *Server) isOnlyAnAddress(r *http.Request) bool {
+	header := r.Header.Get("Authorization")
+	if s.cfg.Access == nil || header == "" {
+		return true
 	}
-	l.mu.Unlock()
-	r := of.(*rate.Limiter).Reserve() //nolint:forcetypeassert // only limiters are added
-	if wait = r.Delay(); wait == 0 {
-		return 0, true
+	if memory, ok := s.cfg.Access.(recaller); ok {
+		_, refused := memory.Recall(r)
+		return refused
 	}
-	r.Cancel()
-	return wait, false
+	_, ok := review.Bearer(header)
+	return !ok
+}
+
+// limitCaller holds back callers that ask too often.
+func (s *Server) limitCaller(w http.ResponseWriter, r *http.Request) (ok bool) {
+	wait, ok := s.limits.byName.Allow(clientOf(r.Context()))
+	if !ok {
+		s.meters.limited.WithLabelValues("client").Inc()
+		tooMany(w, wait)
+	}
+	return ok
 }
 
 func tooMany(w http.ResponseWriter, wait time.Duration) {
-	seconds := int(math.Ceil(wait.Seconds()))
-	w.Header().Set("Retry-After", strconv.Itoa(max(1, seconds)))
+	w.Header().Set("Retry-After", wholeSeconds(wait))
 	writeProblem(w, http.StatusTooManyRequests, "too many requests: wait as long as Retry-After says, or ask for more with each request (limit is at most 1000)")
 }
 
-// address is the client's, without its port. What proxies say of it is not trusted.
-func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+func wholeSeconds(wait time.Duration) string {
+	return strconv.Itoa(max(1, int(math.Ceil(wait.Seconds()))))
 }

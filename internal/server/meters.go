@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kagent-dev/khook/internal/conns"
 )
 
 // meters are the metrics of the API. A route is a pattern, never what a client asked for.
@@ -15,6 +17,7 @@ type meters struct {
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 	limited  *prometheus.CounterVec
+	closed   *prometheus.CounterVec
 
 	streams   prometheus.Gauge
 	streamed  prometheus.Counter
@@ -36,18 +39,24 @@ func newMeters(r prometheus.Registerer) *meters {
 		}, []string{"route"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_http_requests_in_flight", Help: "Requests that are being answered."}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "khook_http_requests_limited_total", Help: "Requests that were refused because a client sent too many.",
+			Name: "khook_http_requests_limited_total", Help: "Requests that were refused: too many of a client or an address in a second, too many of a client under way, or too many of all (busy).",
 		}, []string{"by"}),
 	}
-	for _, by := range []string{"client", "address"} {
+	for _, by := range []string{"client", "address", "review", "under-way", "busy"} {
 		m.limited.WithLabelValues(by)
+	}
+	m.closed = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "khook_http_connections_closed_total", Help: "Connections to the HTTP API that khook closed: full to make room for others, idle because no caller was known on them, refused because there was no room.",
+	}, []string{"reason"})
+	for _, r := range conns.Reasons() {
+		m.closed.WithLabelValues(string(r))
 	}
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_stream_connections", Help: "Live streams that are open."})
 	m.streamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_total", Help: "Messages that were sent to live streams."})
 	m.coalesced = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_coalesced_total", Help: "Messages that live streams left out for a later one of the same event."})
 	m.gaps = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_gaps_total", Help: "Times that a live stream was told that it missed something."})
 	m.streamLag = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "khook_stream_lag_seconds", Help: "Time from a change to its way into a live stream.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)})
-	r.MustRegister(m.streams, m.streamed, m.coalesced, m.gaps, m.streamLag, m.requests, m.seconds, m.inFlight, m.limited)
+	r.MustRegister(m.streams, m.streamed, m.coalesced, m.gaps, m.streamLag, m.requests, m.seconds, m.inFlight, m.limited, m.closed)
 	return m
 }
 

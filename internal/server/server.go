@@ -3,10 +3,9 @@ package server
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -15,6 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kagent-dev/khook/internal/boundedlog"
+	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/store"
@@ -26,7 +28,14 @@ type Config struct {
 	Hooks  client.Reader // of Hooks; its cache serves them
 	Feed   *feed.Feed    // of live streams; nil for none
 	Access Access        // who may read what; nil: everybody may read everything
-	State  State         // how khook does
+	// Hosts are the names by which khook may be called while Access is nil, beside localhost and IP addresses.
+	Hosts []string
+	// TrustedProxies are the addresses of proxies that say for whom they ask, by X-Forwarded-For or Forwarded.
+	TrustedProxies []netip.Prefix
+	// TokenAudience is the one that a token must have been made for, to say so to who has none; empty if
+	// those of the API server do too.
+	TokenAudience string
+	State         State // how khook does
 	// Actions does what people want done with deliveries; nil: they can't.
 	Actions Actions
 	// Validate checks manifests of Hooks.
@@ -41,11 +50,13 @@ type Config struct {
 	Retention time.Duration // the longest range of the statistics
 	Settings  map[string]any
 
-	Limits Limits
-	Pprof  bool // serve /debug/pprof
+	Limits   Limits
+	Warnings []string // of the settings, for the health
+	Pprof    bool     // serve /debug/pprof
 
 	// GetCertificate is the certificate of TLS, as in tls.Config; nil: no TLS.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	HTTP2Cleartext bool // take HTTP/2 without TLS too
 	Drain          time.Duration
 }
 
@@ -54,11 +65,15 @@ type Limits struct {
 	Rate           float64       // requests a second of one client; 50
 	Burst          int           // requests of one client at once; 100
 	RequestTimeout time.Duration // of one request; 15 s
-	MaxBody        int64         // bytes; 1 MiB
+	MaxBody        int64         // bytes of a text with Hooks; 256 KiB
 	MaxHeader      int           // bytes; 32 KiB
 	MaxConnections int           // at the same time; 20,000
 	Streams        int           // live streams at the same time; 10,000
 	ClientStreams  int           // of one client; 100
+	CatchUps       int           // streams that hold messages of the history at the same time; 16
+	Validations    int           // texts with Hooks that are checked at the same time; 2
+	BodyBytes      int64         // of all bodies of requests at the same time; 16 MiB
+	ResponseBytes  int64         // of memory of all answers under way at the same time; 512 MiB
 }
 
 func (l Limits) withDefaults() Limits {
@@ -78,9 +93,16 @@ func (l Limits) withDefaults() Limits {
 	if l.RequestTimeout == 0 {
 		l.RequestTimeout = 15 * time.Second
 	}
-	if l.MaxBody == 0 {
-		l.MaxBody = 1 << 20
+	large := func(n *int64, unset int64) {
+		if *n == 0 {
+			*n = unset
+		}
 	}
+	set(&l.CatchUps, 16)
+	set(&l.Validations, 2)
+	large(&l.MaxBody, capacity.MaxManifests)
+	large(&l.BodyBytes, 16<<20)
+	large(&l.ResponseBytes, 512<<20)
 	return l
 }
 
@@ -92,10 +114,14 @@ type Server struct {
 	handler http.Handler
 	meters  *meters
 	limits  *limiters
+	addresses
 	health  healthCache
 	started time.Time
-	conns   connCount
 	streams *streamCount
+	gates   *gates
+	access  *accessLog
+
+	listener atomic.Pointer[conns.Listener] // nil while none is served
 
 	stopping context.Context //nolint:containedctx // ends when the server is to end
 }
@@ -106,8 +132,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Settings == nil {
 		cfg.Settings = map[string]any{}
 	}
-	s := &Server{cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
-	s.limits, s.stopping = newLimiters(cfg.Limits), context.Background()
+	access := newAccessLog(cfg.Log)
+	cfg.Log = boundedlog.New(cfg.Log) // most of its lines can be caused by anybody
+	s := &Server{access: access, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
+	s.limits, s.addresses, s.stopping = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}, context.Background()
 	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.meters.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
 	s.registerRoutes()
@@ -123,48 +151,3 @@ func (s *Server) Handler() http.Handler { return s.handler }
 
 // Base is the path below which all routes are, but those of pprof.
 const Base = "/api/v1"
-
-// Run serves on a listener until ctx ends; then requests under way may take Config.Drain.
-func (s *Server) Run(ctx context.Context, l net.Listener) error {
-	s.stopping = ctx
-	srv := &http.Server{
-		Handler:           s.handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      s.cfg.Limits.RequestTimeout + 15*time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    s.cfg.Limits.MaxHeader,
-		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log.V(1)), slog.LevelDebug),
-		ConnState:         s.conns.changed,
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-	}
-	srv.Protocols = new(http.Protocols)
-	srv.Protocols.SetHTTP1(true)
-	srv.Protocols.SetHTTP2(true)
-	srv.Protocols.SetUnencryptedHTTP2(true)
-	l = s.secure(bounded(l, s.cfg.Limits.MaxConnections), srv)
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(l) }()
-	s.cfg.Log.Info("the HTTP API listens", "address", l.Addr().String(), "tls", s.cfg.GetCertificate != nil, "authentication", s.cfg.Access != nil)
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve the HTTP API: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.Drain)
-	defer cancel()
-	if err := srv.Shutdown(drain); err != nil {
-		s.cfg.Log.Info("requests were under way when the HTTP API ended", "waited", s.cfg.Drain.String())
-		return srv.Close()
-	}
-	return nil
-}
-
-// secure adds TLS to the listener if there is a certificate.
-func (s *Server) secure(l net.Listener, srv *http.Server) net.Listener {
-	if s.cfg.GetCertificate == nil {
-		return l
-	}
-	srv.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.cfg.GetCertificate, NextProtos: []string{"h2", "http/1.1"}}
-	return tls.NewListener(l, srv.TLSConfig)
-}

@@ -14,8 +14,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/review"
 )
 
 const (
@@ -108,7 +110,8 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer leave()
 		r, w := humago.Unwrap(hctx)
-		st := &session{server: s, request: r, reader: reader, namespace: in.Namespace, rate: newPace(in.MaxRate), checked: time.Now()}
+		st := &session{server: s, request: r, reader: reader, namespace: in.Namespace, rate: newPace(in.MaxRate), checked: time.Now(), confirmed: time.Now()}
+		defer func() { st.room.Leave() }()
 		switch {
 		case isUpgrade(r):
 			st.serveWebSocket(w, r)
@@ -125,6 +128,7 @@ const (
 	heartbeat  = 15 * time.Second // at least so often something is sent
 	writeLimit = 20 * time.Second // for one write: who takes longer is disconnected, and comes back
 	recheck    = 30 * time.Second // how often it is asked whether the caller may still read
+	checkLimit = 2 * time.Second  // for the answer: nothing is sent meanwhile
 )
 
 // errStops ends the streams of a khook that stops.
@@ -132,6 +136,9 @@ var errStops = errors.New("khook stops")
 
 // errNoRight ends the stream of a caller who may not read any more.
 var errNoRight = errors.New("you may not read this any more")
+
+// errNotAsked ends the stream of a caller of whom that could not be found out for review.StaleFor.
+var errNotAsked = errors.New("Kubernetes could not be asked whether you may still read this") //nolint:revive,staticcheck // a name
 
 // session is one stream.
 type session struct {
@@ -141,8 +148,10 @@ type session struct {
 	namespace string
 	rate      *pace
 	checked   time.Time // when the right was last asked for
+	confirmed time.Time // when Kubernetes last said that the caller has it
 	out       transport
 	control   func(context.Context) error // takes what the client asks for; nil if it can't
+	room      *capacity.Pass              // for the batch at hand, if it was read from the history
 }
 
 // transport writes messages in the form of the stream.
@@ -192,11 +201,20 @@ func (st *session) loop(ctx context.Context, interrupted func() (context.Context
 	}
 }
 
-// next reads, unless so much is held back that reading can wait.
+// next reads, unless so much is held back that reading can wait. What a stream reads from the history
+// is memory of its own for as long as its client takes to read it: so it waits for room.
 func (st *session) next(ctx context.Context) (feed.Batch, error) {
+	st.room.Leave() // the batch before has been written
 	if st.rate.full() {
 		<-ctx.Done()
 		return feed.Batch{}, nil
+	}
+	if st.reader.Behind() {
+		var err error
+		if st.room, err = st.server.gates.catchUps.Enter(ctx, clientOf(st.request.Context()), 1); err != nil {
+			<-ctx.Done()
+			return feed.Batch{}, ctx.Err()
+		}
 	}
 	return st.reader.Next(ctx)
 }
@@ -211,6 +229,9 @@ func (st *session) pass(b feed.Batch) (sent bool, err error) {
 		sent = true
 	}
 	messages, coalesced := st.rate.pass(b.Messages)
+	if reach, ok := st.rate.forget(); ok {
+		st.reader.Rewind(reach)
+	}
 	st.server.meters.coalesced.Add(float64(coalesced))
 	if len(messages) == 0 {
 		return sent, nil
@@ -231,24 +252,34 @@ func (st *session) patience() time.Duration {
 	return st.rate.soon()
 }
 
-// mayStill asks now and then whether the caller may still read.
+// mayStill asks now and then whether the caller may still read. Only a no ends the stream at once; what
+// can't be asked ends it after a while.
 func (st *session) mayStill(ctx context.Context) error {
-	access := st.server.cfg.Access
-	if access == nil || time.Since(st.checked) < recheck {
+	if st.server.cfg.Access == nil || time.Since(st.checked) < recheck {
 		return nil
 	}
 	st.checked = time.Now()
-	caller, err := access.Authenticate(st.request)
-	if err == nil {
-		var ok bool
-		if ok, err = access.May(ctx, caller, ReadHooks(st.namespace)); err == nil && !ok {
-			return errNoRight
-		}
-	}
-	if errors.Is(err, ErrUnknownCaller) {
+	switch may, err := st.askAgain(ctx); {
+	case errors.Is(err, ErrUnknownCaller), err == nil && !may:
 		return errNoRight
+	case err == nil:
+		st.confirmed = time.Now()
+	case time.Since(st.confirmed) >= review.StaleFor:
+		return errNotAsked
 	}
-	return nil // what could not be asked is asked again
+	return nil
+}
+
+// askAgain asks who calls and whether that caller may read, and takes no old answers: this is what says
+// how old they are.
+func (st *session) askAgain(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(review.Firm(ctx), checkLimit)
+	defer cancel()
+	caller, err := st.server.cfg.Access.Authenticate(st.request.WithContext(ctx))
+	if err != nil {
+		return false, err
+	}
+	return st.server.cfg.Access.May(ctx, caller, ReadHooks(st.namespace))
 }
 
 // until returns a context that also ends when khook stops.

@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,11 +25,14 @@ type streamCount struct {
 func (c *streamCount) enter(client string) (leave func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.byClient[client] >= c.mostEach:
+	free := c.most - c.all
+	switch own := c.byClient[client]; {
+	case own >= c.mostEach:
 		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, which is the most: close one, or use one with a wider filter", c.mostEach))
 	case c.all >= c.most:
 		return nil, tooManyStreams(http.StatusServiceUnavailable, "too many streams are open: come back later")
+	case own > 0 && own >= free: // whoever has streams leaves room for others, as at a capacity.Gate
+		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, and %d more of all are possible: close one, or use one with a wider filter", own, free))
 	}
 	c.all++
 	c.byClient[client]++
@@ -46,15 +50,25 @@ func (c *streamCount) leave(client string) {
 	c.changed(c.all)
 }
 
-// maxHeld bounds how many messages a pace holds back. Beyond it nothing more is read, which costs
-// nothing: the feed has it.
-const maxHeld = 2000
+func (c *streamCount) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all
+}
+
+// What a pace holds back at most, in messages and in bytes. Beyond the half of it nothing more is read,
+// which costs nothing: the feed has it.
+const (
+	maxHeld      = 2000
+	maxHeldBytes = 16 << 10
+)
 
 // pace bounds the rate of messages. What is above it waits, and the changes of one event are put
 // together meanwhile: the last one wins.
 type pace struct {
 	limiter *rate.Limiter // nil for no bound
 	held    []*feed.Message
+	bytes   int // of what is held
 }
 
 func newPace(perSecond float64) *pace {
@@ -65,7 +79,7 @@ func newPace(perSecond float64) *pace {
 }
 
 func (p *pace) empty() bool { return len(p.held) == 0 }
-func (p *pace) full() bool  { return len(p.held) >= maxHeld }
+func (p *pace) full() bool  { return len(p.held) >= maxHeld/2 || p.bytes >= maxHeldBytes/2 }
 
 // soon is when the next message may be sent.
 func (p *pace) soon() time.Duration {
@@ -89,8 +103,23 @@ func (p *pace) pass(messages []*feed.Message) (now []*feed.Message, coalesced in
 	for n < len(p.held) && (p.limiter == nil || p.limiter.Allow()) {
 		n++
 	}
-	now, p.held = p.held[:n:n], p.held[n:]
+	now, p.held = p.held[:n:n], slices.Clone(p.held[n:]) // what is sent is not kept by what is held
 	return now, coalesced
+}
+
+// forget drops the newest of what is too much to be held, and returns the number up to which the rest
+// reaches; ok says that there was something to drop. It must be read again from there.
+func (p *pace) forget() (reach int64, ok bool) {
+	p.bytes = 0
+	for i, m := range p.held {
+		if p.bytes += len(m.Frame); i > 0 && (p.bytes > maxHeldBytes || i >= maxHeld) {
+			p.bytes -= len(m.Frame)
+			clear(p.held[i:])
+			p.held = p.held[:i:i]
+			return p.held[i-1].Seq, true
+		}
+	}
+	return 0, false
 }
 
 func lastOfEachEvent(messages []*feed.Message) []*feed.Message {

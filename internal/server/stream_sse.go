@@ -32,7 +32,9 @@ func (st *session) serveSSE(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errStops):
 		_ = out.write(fmt.Appendf(nil, "retry: %d\n: khook stops, come back\n\n", comeBack()))
 	case errors.Is(err, errNoRight):
-		_ = out.write([]byte(": you may not read this any more\n\n"))
+		_ = out.write([]byte(": " + errNoRight.Error() + "\n\n"))
+	case errors.Is(err, errNotAsked):
+		_ = out.write(fmt.Appendf(nil, "retry: %d\n: %s\n\n", comeBack(), errNotAsked))
 	}
 }
 

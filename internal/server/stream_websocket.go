@@ -23,9 +23,10 @@ const (
 	tokenProtocol  = "khook.bearer." //nolint:gosec // no token, but what stands before one
 )
 
-// tokenOfProtocol puts a token that came as a subprotocol where the others are.
+// tokenOfProtocol puts a token that came as a subprotocol where the others are. Only the stream takes
+// one: elsewhere no browser needs it.
 func tokenOfProtocol(r *http.Request) {
-	if !isUpgrade(r) || r.Header.Get("Authorization") != "" {
+	if r.URL.Path != streamPath || !isUpgrade(r) || r.Header.Get("Authorization") != "" {
 		return
 	}
 	for _, list := range r.Header.Values("Sec-WebSocket-Protocol") {
@@ -71,9 +72,11 @@ type ws struct {
 const maxAsked = 16
 
 func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}})
+	shake := &handshake{ResponseWriter: w}
+	conn, err := websocket.Accept(shake, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}})
 	if err != nil {
-		return // Accept has answered
+		shake.refuse()
+		return
 	}
 	conn.SetReadLimit(maxControl)
 	ctx, cancel := st.server.until(context.WithoutCancel(r.Context()))
@@ -101,6 +104,40 @@ func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	<-done
 }
 
+// handshake passes on the answer to a handshake, but for refusals: those become problem documents.
+type handshake struct {
+	http.ResponseWriter
+	code int
+	why  bytes.Buffer
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (h *handshake) WriteHeader(code int) {
+	if code < http.StatusBadRequest {
+		h.ResponseWriter.WriteHeader(code)
+		return
+	}
+	h.code = code
+}
+
+// Write implements http.ResponseWriter.
+func (h *handshake) Write(p []byte) (int, error) {
+	if h.code == 0 {
+		return h.ResponseWriter.Write(p)
+	}
+	return h.why.Write(p)
+}
+
+// Unwrap is for who takes the connection over.
+func (h *handshake) Unwrap() http.ResponseWriter { return h.ResponseWriter }
+
+// refuse answers with the problem, if the handshake came to one.
+func (h *handshake) refuse() {
+	if h.code != 0 {
+		writeProblem(h.ResponseWriter, h.code, incident.Clean(strings.TrimSpace(h.why.String()), incident.MaxMessage))
+	}
+}
+
 // end closes the connection, and says why.
 func (w *ws) end(err error) {
 	code, reason := websocket.StatusInternalError, "khook could not read its history"
@@ -109,6 +146,8 @@ func (w *ws) end(err error) {
 		code, reason = websocket.StatusServiceRestart, fmt.Sprintf("khook stops: come back in %d ms", comeBack())
 	case errors.Is(err, errNoRight):
 		code, reason = websocket.StatusPolicyViolation, errNoRight.Error()
+	case errors.Is(err, errNotAsked):
+		code, reason = websocket.StatusTryAgainLater, errNotAsked.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		code, reason = websocket.StatusPolicyViolation, "too slow: come back with the last id"
 	case websocket.CloseStatus(err) != -1:
@@ -171,6 +210,10 @@ func (st *session) obey(ctx context.Context, out *ws) error {
 	out.asked = nil
 	out.mu.Unlock()
 	for _, m := range asked {
+		if wait, ok := st.server.limits.byName.Allow(clientOf(ctx)); !ok {
+			st.server.meters.limited.WithLabelValues("client").Inc()
+			m = message{Type: "error", Reason: "too many messages: wait " + wholeSeconds(wait) + " s"}
+		}
 		if m.Type == "filter" {
 			if err := st.server.allow(ctx, m.Namespace); err != nil {
 				m = message{Type: "error", Reason: err.Error()}

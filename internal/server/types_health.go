@@ -18,6 +18,7 @@ const (
 type Health struct {
 	Status        Verdict   `json:"status" enum:"healthy,degraded,unhealthy" doc:"The worst of the parts. 503 comes with unhealthy."`
 	Reasons       []string  `json:"reasons" nullable:"false" doc:"Why it is not healthy."`
+	Warnings      []string  `json:"warnings" nullable:"false" doc:"What does not make it less healthy and should be changed, such as settings that do not fit into the memory."`
 	Version       string    `json:"version"`
 	StartedAt     time.Time `json:"startedAt"`
 	UptimeSeconds float64   `json:"uptimeSeconds"`
@@ -28,6 +29,7 @@ type Health struct {
 	Plugins  []PluginHealth `json:"plugins" nullable:"false" doc:"The event sources; none on a replica that stands by."`
 	Store    PartHealth     `json:"store" doc:"The history."`
 	Kagent   KagentHealth   `json:"kagent"`
+	Memory   MemoryHealth   `json:"memory"`
 }
 
 // PublicHealth is what everybody may know of the health.

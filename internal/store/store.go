@@ -7,6 +7,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -41,6 +42,9 @@ type Config struct {
 	// Committing is told of each commit that changes the history, right before it and right after it
 	// is done, for tests that stop the process there; nil for nobody.
 	Committing func(Commit)
+	// CacheBytes is how large the page cache of each of the connections (one to write, and up to
+	// readers twice) may be; 16 MB if 0. It is outside of Go's memory.
+	CacheBytes int64
 }
 
 // Store is an open history.
@@ -131,7 +135,7 @@ func (s *Store) dsn(readOnly bool) string {
 	pragmas := []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
 		"journal_mode(WAL)", "synchronous(FULL)", "temp_store(MEMORY)",
-		"cache_size(-16000)", "journal_size_limit(67108864)", "wal_autocheckpoint(4000)",
+		fmt.Sprintf("cache_size(-%d)", max(64, cmp.Or(s.cfg.CacheBytes, 16_000<<10)>>10)), "journal_size_limit(67108864)", "wal_autocheckpoint(4000)",
 	}
 	q := url.Values{}
 	if readOnly {

@@ -121,10 +121,12 @@ func mounted(t *testing.T, all []*unstructured.Unstructured) string {
 	return ""
 }
 
-func TestValuesOfTLSThatContradictEachOtherAreRefused(t *testing.T) {
+func TestValuesThatContradictEachOtherAreRefused(t *testing.T) {
 	for set, want := range map[string]string{
 		"api.tls.mode=secret":                           "name the Secret with the certificate in api.tls.secretName",
 		"api.tls.mode=self-signed,api.tls.secretName=x": "remove api.tls.secretName",
+		"api.audiences={khook},api.auth=caller":         "api.audiences can't be used with api.auth caller",
+		"api.audiences={khook},watchNamespaces={shop}":  "api.audiences can't be used with api.auth caller",
 		"api.tls.mode=on":                               "at '/api/tls/mode': value must be one of",
 		"metrics.secure=true,metrics.serviceMonitor.enabled=true,metrics.serviceMonitor.namespace=monitoring": "say how Prometheus checks the certificate in metrics.serviceMonitor.tlsConfig",
 	} {

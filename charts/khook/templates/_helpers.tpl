@@ -65,6 +65,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{/* The flags of khook controller, for --config. What "config" names wins. */}}
 {{- define "khook.config" -}}
 {{- $v := .Values -}}
+{{- if and $v.api.audiences (eq (include "khook.apiAuth" .) "caller") -}}
+{{- fail "api.audiences can't be used with api.auth caller, which watchNamespaces has by default: khook asks the API server with the caller's own token, so it must have been made for the API server; remove api.audiences, or let khook ask in its own name (api.auth kubernetes, without watchNamespaces)" -}}
+{{- end -}}
 {{- $flags := dict
   "kagent-url" $v.kagent.apiUrl
   "kagent-user-id" $v.kagent.userId

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// apiAccess asks the cluster who may read, unless that is turned off.
+func (c *controllerCmd) apiAccess(cfg *rest.Config, registry prometheus.Registerer) (server.Access, error) {
+	o := server.AccessConfig{Audiences: c.APIAudiences, Registry: registry}
+	switch c.APIAuth {
+	case "none":
+		return nil, nil //nolint:nilnil // everybody may
+	case "caller":
+		return server.CallerAccess(cfg, o)
+	default:
+		return server.KubernetesAccess(cfg, o)
+	}
+}
+
+// tokenAudience is the audience that tokens must have been made for, if those of the API server do not do.
+func (c *controllerCmd) tokenAudience() string {
+	if len(c.APIAudiences) == 0 {
+		return ""
+	}
+	return c.APIAudiences[0]
+}
+
+// hosts are the names by which the HTTP API may be called while authentication is none: those of khook's
+// Service, and those that the operator allows.
+func (c *controllerCmd) hosts() []string {
+	names := slices.Clone(c.AllowedHosts)
+	if c.ServiceName == "" {
+		return names
+	}
+	inNamespace := c.ServiceName + "." + c.leaseNamespace()
+	names = append(names, c.ServiceName, inNamespace, inNamespace+".svc", inNamespace+".svc.cluster.local")
+	// The cluster may have another domain. The kubelet tells it; a suffix that anybody may choose would
+	// let khook.kagent.svc.evil.example pass.
+	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
+		if domain := clusterDomain(string(text), c.leaseNamespace()); domain != "" {
+			names = append(names, inNamespace+".svc."+domain)
+		}
+	}
+	return names
+}
+
+// clusterDomain finds the domain of a cluster in the search list of a Pod's resolv.conf.
+func clusterDomain(resolvConf, namespace string) string {
+	for line := range strings.Lines(resolvConf) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "search" {
+			continue
+		}
+		for _, domain := range fields[1:] {
+			if suffix, ok := strings.CutPrefix(domain, namespace+".svc."); ok {
+				return suffix
+			}
+		}
+	}
+	return ""
+}
+
+// trustedProxies reads the addresses of --trusted-proxies.
+func (c *controllerCmd) trustedProxies() (proxies []netip.Prefix, err error) {
+	var errs []error
+	for _, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			if address, single := netip.ParseAddr(text); single == nil {
+				p, err = netip.PrefixFrom(address, address.BitLen()), nil
+			}
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--trusted-proxies has %q: write networks as 10.0.0.0/8, or addresses", text))
+			continue
+		}
+		proxies = append(proxies, p.Masked())
+	}
+	return proxies, errors.Join(errs...)
+}
+
+// checkCallers checks the settings about who calls.
+func (c *controllerCmd) checkCallers() []error {
+	var errs []error
+	if _, err := c.trustedProxies(); err != nil {
+		errs = append(errs, err)
+	}
+	for _, host := range c.AllowedHosts {
+		bare := strings.ToLower(strings.TrimSuffix(host, "."))
+		if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(bare)) > 0 {
+			errs = append(errs, fmt.Errorf("--allowed-hosts has %q: write names such as khook.example.com, without a port", host))
+		}
+	}
+	if len(c.APIAudiences) > 0 && c.APIAuth == "caller" {
+		errs = append(errs, errors.New("--api-audiences can't be used with --api-auth=caller: there khook asks the API server with the caller's own token, so it must have been made for the API server"))
+	}
+	if len(c.APIAudiences) > 0 && c.APIAuth == "none" {
+		errs = append(errs, errors.New("--api-audiences is of no use with --api-auth=none, which looks at no token"))
+	}
+	if slices.Contains(c.APIAudiences, "") {
+		errs = append(errs, errors.New("--api-audiences has an empty audience"))
+	}
+	return errs
+}
