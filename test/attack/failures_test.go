@@ -114,7 +114,11 @@ func (s *site) events(ctx context.Context, ns string) (all []event, err error) {
 	c := from("127.0.0.8", true)
 	defer c.CloseIdleConnections()
 	for cursor := ""; ; {
-		code, body := ask(ctx, c, http.MethodGet, s.base()+"/events/"+ns+"?limit=1000&eventType="+podRestart+"&cursor="+url.QueryEscape(cursor), s.judge, "")
+		path := "/events/" + ns + "?limit=1000&eventType=" + podRestart
+		if cursor != "" {
+			path += "&cursor=" + url.QueryEscape(cursor)
+		}
+		code, body := ask(ctx, c, http.MethodGet, s.base()+path, s.judge, "")
 		if code != http.StatusOK {
 			return nil, fmt.Errorf("list the events: %d %.300s", code, body)
 		}
