@@ -14,9 +14,6 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// celCost bounds the work of one evaluation of a match expression.
-const celCost = 100_000
-
 // celEvent is the variable event of a match expression.
 type celEvent struct {
 	Type         string            `cel:"type"`
@@ -81,25 +78,11 @@ func parseMatch(text string) (*expression, error) {
 	if ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("must be true or false, is %s", ast.OutputType())
 	}
-	program, err := env.Program(ast, cel.CostLimit(celCost))
+	program, err := env.Program(ast, cel.CostLimit(evaluationBudget))
 	if err != nil {
 		return nil, err
 	}
 	return &expression{program}, nil
-}
-
-// matches evaluates the expression. An expression that fails on an event (a label that the Pod
-// has not) does not match it.
-func (e *expression) matches(f Facts) bool {
-	if e == nil {
-		return true
-	}
-	out, _, err := e.program.Eval(map[string]any{"event": celEventOf(f)})
-	if err != nil {
-		return false
-	}
-	matched, ok := out.Value().(bool)
-	return ok && matched
 }
 
 func firstLine(s string) string {
