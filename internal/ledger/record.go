@@ -103,6 +103,27 @@ func (l *Ledger) keepUnsaved(d *incident.DeadLetter) {
 	l.cfg.Observe(applied)
 }
 
+// saveUnsaved moves the dead letters that are in memory only into the store, if it takes them by now.
+func (l *Ledger) saveUnsaved(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.unsaved) > 0 {
+		err := l.store.Write(ctx, func(tx *store.Tx) error {
+			_, err := tx.PutDeadLetter(ctx, l.unsaved[0])
+			return err
+		})
+		if _, atFault := store.FaultOf(err); atFault {
+			return nil // not yet
+		}
+		if err != nil {
+			return err
+		}
+		l.unsaved = l.unsaved[1:]
+	}
+	l.unsaved = nil
+	return nil
+}
+
 // Unsaved is how many dead letters are in memory only.
 func (l *Ledger) Unsaved() int {
 	l.mu.Lock()
@@ -119,6 +140,9 @@ const ReplayEvery = 15 * time.Second
 // ReplayWanted tries the dead letters again that a person wants to be tried: what can be recorded now is
 // no longer one. Of an event that is recorded the calls are made that are still due.
 func (l *Ledger) ReplayWanted(ctx context.Context) error {
+	if err := l.saveUnsaved(ctx); err != nil {
+		return err
+	}
 	wanted, err := l.store.WantedDeadLetters(ctx, maxReplayed)
 	if err != nil {
 		return err

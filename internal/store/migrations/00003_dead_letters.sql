@@ -16,7 +16,7 @@ CREATE TABLE dead_letters (
   signal   TEXT NOT NULL -- as JSON
 );
 CREATE INDEX dead_letters_last ON dead_letters (last_at, id, size);
-CREATE INDEX dead_letters_wanted ON dead_letters (cluster, last_at) WHERE wanted = 1;
+CREATE INDEX dead_letters_wanted ON dead_letters (last_at) WHERE wanted = 1;
 
 -- +goose Down
 DROP TABLE dead_letters;
