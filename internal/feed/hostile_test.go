@@ -98,14 +98,16 @@ func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
 		f.add(messages, to)
 	}
 	add(1, 4)
-	got, _, _, ok := f.after(0, batch)
-	if !ok || len(got) != 4 {
-		t.Fatalf("%d messages of 4", len(got))
-	}
-	add(5, 8)
-	for i, m := range got {
-		if m == nil || m.Seq != int64(i+1) {
-			t.Fatalf("message %d became %v when the ring dropped it", i+1, m)
+	for seq := int64(0); seq < 100; seq++ { // the ring moves through its memory, and now and then to another
+		got, _, _, ok := f.after(seq, batch)
+		if !ok || len(got) != 4 {
+			t.Fatalf("%d messages of 4", len(got))
+		}
+		add(seq+5, seq+5)
+		for i, m := range got {
+			if want := seq + int64(i) + 1; m == nil || m.Seq != want {
+				t.Fatalf("message %d became %v when the ring dropped it", want, m)
+			}
 		}
 	}
 }

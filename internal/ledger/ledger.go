@@ -62,6 +62,7 @@ type Ledger struct {
 	mu       sync.Mutex
 	open     *openSet
 	examined int                    // open incidents that were looked at to find those of groups
+	costHeld uint64                 // of evaluating match expressions within transactions
 	unsaved  []*incident.DeadLetter // those that could not be kept in the store either
 	endless  map[string]time.Time   // incidents whose end can't be saved, and when to try again
 }
@@ -175,6 +176,8 @@ func (l *Ledger) transact(ctx context.Context, do func(*batch) error) error {
 // are committed. The caller holds the ledger's lock.
 func (l *Ledger) commit(ctx context.Context, m *matcher, do func(*batch) error) error {
 	var b *batch
+	foreseen := m.meter.Spent()
+	defer func() { l.costHeld += m.meter.Spent() - foreseen }()
 	// What a power failure takes back here is found again by the next list, with the same keys and
 	// IDs. That an agent is called is written by dispatch, and waits for the disk.
 	err := l.store.WriteSoon(ctx, func(tx *store.Tx) error {

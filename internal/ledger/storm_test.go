@@ -78,6 +78,22 @@ func TestAGroupsOpenIncidentsAreFoundHoweverTheyCameIntoIt(t *testing.T) {
 	}
 }
 
+func TestACallTellsOfWhatFailedInTheSameBatch(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.OOMKill), on(incident.PodRestart)))
+	// The first restart is explained by the OOM kill; the second one is called for, and of the same group.
+	b.apply(seen(incident.OOMKill, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.OOMKill), seen(incident.PodRestart, "cart-2", 1))
+	all, err := b.store.AllDeliveries(t.Context(), 10)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d deliveries, %v", len(all), err)
+	}
+	for _, d := range all {
+		want := map[incident.EventType]int{incident.OOMKill: 1, incident.PodRestart: 2}[d.EventType]
+		if covered, err := b.store.DeliveryIncidents(t.Context(), d.ID, 10); err != nil || len(covered) != want {
+			t.Errorf("the call about %s tells of %d incidents, want %d (%v)", d.EventType, len(covered), want, err)
+		}
+	}
+}
+
 // BenchmarkStorm shows that the time for each group stays the same, however many there are.
 func BenchmarkStorm(b *testing.B) {
 	for _, groups := range []int{1000, 4000} {
