@@ -65,6 +65,9 @@ func (c *deadLettersListCmd) Run(ctx context.Context, io streams) error {
 		if err != nil {
 			return err
 		}
+		if letters == nil {
+			letters = []*incident.DeadLetter{} // a list in JSON, and not null
+		}
 		p := newDisplay(io, c.Output)
 		if !p.forPeople() {
 			return p.raw(map[string]any{"data": letters})

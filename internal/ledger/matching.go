@@ -38,12 +38,16 @@ func (m *matcher) matching(of subject, f hook.Facts) []match {
 		return found
 	}
 	var found []match
+	told := map[incident.HookRef]bool{}
 	for _, c := range m.hooks.In(f.Signal.Resource.Namespace) {
 		switch m.meter.Judge(c, f) {
 		case hook.Match:
 			found = append(found, match{Config: c})
-		case hook.TooCostly:
-			found = append(found, match{Config: c, tooCostly: true})
+		case hook.TooCostly: // told once for each Hook: fifty rows an event would be an attack of their own
+			if !told[c.Hook] {
+				told[c.Hook] = true
+				found = append(found, match{Config: c, tooCostly: true})
+			}
 		case hook.NoMatch:
 		}
 	}

@@ -74,6 +74,9 @@ func (s *Store) Probe(ctx context.Context) error {
 	if errors.Is(err, errProbed) {
 		return nil
 	}
+	if _, atFault := FaultOf(err); atFault {
+		writeErrors.Inc() // an ordinary row can't be saved: so nothing can
+	}
 	return err
 }
 
