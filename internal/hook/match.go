@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/env"
 	"github.com/google/cel-go/ext"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -52,11 +53,12 @@ func celEventOf(f Facts) *celEvent {
 }
 
 var celEnv = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(
+	return cel.NewCustomEnv(append([]cel.EnvOption{
+		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("matches")))), // boundedFunctions has it
 		ext.NativeTypes(reflect.TypeFor[celEvent](), ext.ParseStructTags(true)),
 		cel.Variable("event", cel.ObjectType("hook.celEvent")),
 		ext.Strings(),
-	)
+	}, boundedFunctions()...)...)
 })
 
 // expression is a compiled match expression; nil matches everything.
@@ -67,18 +69,18 @@ func parseMatch(text string) (*expression, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	env, err := celEnv()
+	environment, err := celEnv()
 	if err != nil {
 		return nil, fmt.Errorf("set up match expressions: %w", err)
 	}
-	ast, issues := env.Compile(text)
+	ast, issues := environment.Compile(text)
 	if issues.Err() != nil {
 		return nil, errors.New(firstLine(strings.ReplaceAll(issues.Err().Error(), "hook.celEvent", "event")))
 	}
 	if ast.OutputType() != cel.BoolType {
 		return nil, fmt.Errorf("must be true or false, is %s", ast.OutputType())
 	}
-	program, err := env.Program(ast, cel.CostLimit(evaluationBudget))
+	program, err := environment.Program(ast, cel.CostLimit(evaluationBudget), patternCosts())
 	if err != nil {
 		return nil, err
 	}
