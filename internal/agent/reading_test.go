@@ -121,7 +121,9 @@ func TestManyHostileAnswersAtOnceTakeNoMoreMemoryThanThereIs(t *testing.T) {
 	const memory = 48 * mib
 	answer := task(Kagent10, `"metadata":{"a":[`, `{"":0}`, `]}`, 256<<10) // 64 KiB of it take 4 MiB
 	var calls atomic.Int64
-	c := clientOf(t, Kagent10, always(answer), func(cfg *Config) { cfg.DecodeMemory, cfg.ReceiveBytes, cfg.MaxResponse, cfg.Timeout = memory, 4*mib, mib, time.Hour })
+	c := clientOf(t, Kagent10, always(answer), func(cfg *Config) {
+		cfg.DecodeMemory, cfg.ReceiveBytes, cfg.MaxResponse, cfg.Timeout = memory, 4*mib, mib, time.Hour
+	})
 	cost := peakOf(func() {
 		var all sync.WaitGroup
 		for i := range 16 {
