@@ -36,6 +36,9 @@ func TestNoExpressionTakesMuchMemory(t *testing.T) {
 		`event.message.replace("", event.message).replace("", event.message).replace("", event.message) == ""`,
 		`[event.message.replace("", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")].map(a, a.replace("", a)).map(a, a.replace("", a)).size() == 0`,
 		`[` + long + `].map(a, a.replace("", a)).size() == 0`,
+		// Within CEL's limit after the first call, and tens of MiB after the second.
+		`event.message.replace("", "` + strings.Repeat("x", 60) + `").replace("", event.message) == ""`,
+		`event.message.replace("", "` + strings.Repeat("x", 60) + `").split("").join(event.message) == ""`,
 		`event.message.split("").join(event.message).split("").join(event.message) == ""`,
 		`[` + long + `].map(a, a + a + a + a).map(a, a + a + a + a).map(a, a + a + a + a).map(a, a + a + a + a).map(a, a.split("").size()).size() == 0`,
 		`[` + long + `].map(a, a + a + a + a).map(a, a + a + a + a).map(a, "%s%s%s%s".format([a, a, a, a])).size() == 0`,
