@@ -186,8 +186,9 @@ type HookStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions holds Ready, with the reason HookConfigured, InvalidConfiguration or
-	// KagentAPIError; OverBudget while calls are held back for want of budget; and LoopGuard while
-	// calls pause because the same failure came back after each of the former ones.
+	// KagentAPIError; OverBudget while calls are held back for want of budget; LoopGuard while calls
+	// pause because the same failure came back after each of the former ones; and MatchTooCostly
+	// while match expressions cost too much to be evaluated.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -230,6 +231,12 @@ const (
 	ReasonNeedsPerson  = "NeedsPerson" // LoopGuard is True: only a person lets the next call through
 	ReasonPausing      = "Pausing"     // LoopGuard is True: the next call waits
 	ReasonNoLoop       = "NoLoop"      // LoopGuard is False
+
+	// ConditionMatchTooCostly is True while events could not be matched because evaluating the match
+	// expressions costs too much.
+	ConditionMatchTooCostly = "MatchTooCostly"
+	ReasonOverMatchBudget   = "OverMatchBudget"   // MatchTooCostly is True: the message names the configuration
+	ReasonWithinMatchBudget = "WithinMatchBudget" // MatchTooCostly is False
 )
 
 // AnnotationResumedAt lets the loop guard forget the calls of a Hook from before a time, in RFC 3339:

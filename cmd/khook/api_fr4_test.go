@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -19,6 +20,7 @@ import (
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // TestFR4EveryStreamTellsEverythingOnceInOrderWhateverHappens lets many clients with random filters,
@@ -61,7 +63,7 @@ func TestFR4EveryStreamTellsEverythingOnceInOrderWhateverHappens(t *testing.T) {
 	history := openHistory(t, filepath.Join(dir, "khook.db"))
 	defer history.Close()
 	eventually(t, "all incidents have ended, as told by the history", func() error {
-		changes, err := history.EventChanges(t.Context(), 0, 100_000)
+		changes, err := history.EventChanges(t.Context(), store.ChangeFilter{}, 0, math.MaxInt64, 100_000)
 		resolved := 0
 		for _, c := range changes {
 			if c.Event.Status == incident.Resolved && slices.Contains(namespaces, c.Event.Resource.Namespace) {
@@ -73,7 +75,7 @@ func TestFR4EveryStreamTellsEverythingOnceInOrderWhateverHappens(t *testing.T) {
 		}
 		return nil
 	})
-	changes, err := history.EventChanges(t.Context(), 0, 100_000)
+	changes, err := history.EventChanges(t.Context(), store.ChangeFilter{}, 0, math.MaxInt64, 100_000)
 	if err != nil {
 		t.Fatal(err)
 	}

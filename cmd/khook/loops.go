@@ -44,6 +44,15 @@ func (p *pipeline) reconsider(ctx context.Context, book *ledger.Ledger) error {
 	})
 }
 
+// replayDeadLetters tries again what a person wants to be tried.
+func (p *pipeline) replayDeadLetters(ctx context.Context, book *ledger.Ledger) error {
+	return every(ctx, ledger.ReplayEvery, func(ctx context.Context) {
+		if err := book.ReplayWanted(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error(err, "cannot replay dead letters, will retry")
+		}
+	})
+}
+
 // prune deletes what is older than the retention.
 func (p *pipeline) prune(ctx context.Context) error {
 	return every(ctx, 10*time.Minute, func(ctx context.Context) {
@@ -95,6 +104,9 @@ func (p *pipeline) measureStore(ctx context.Context) {
 	if size, err := p.store.Size(ctx); err == nil {
 		m.storeSize.Set(float64(size))
 	}
+	if letters, err := p.deadLetters(ctx); err == nil {
+		m.deadLetters.Set(float64(letters))
+	}
 	if size, free, err := p.store.Disk(); err == nil && size > 0 {
 		m.diskSize.WithLabelValues().Set(float64(size))
 		m.diskFree.WithLabelValues().Set(float64(free))
@@ -106,6 +118,15 @@ func (p *pipeline) measureStore(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// deadLetters is how many signals were put aside and wait for a person.
+func (p *pipeline) deadLetters(ctx context.Context) (int, error) {
+	n, err := p.store.CountDeadLetters(ctx)
+	if work := p.working.Load(); work != nil {
+		n += work.book.Unsaved()
+	}
+	return n, err
 }
 
 // maxHoldsMeasured bounds how many groups that are held back are counted.

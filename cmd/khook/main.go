@@ -19,18 +19,19 @@ var version = ""
 
 // cli is the command line: one field a subcommand.
 type cli struct {
-	Controller controllerCmd `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
-	Events     eventsCmd     `cmd:"" help:"List events: what happened."`
-	Incidents  incidentsCmd  `cmd:"" help:"List incidents, or tell the story of one."`
-	Deliveries deliveriesCmd `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
-	Hooks      hooksCmd      `cmd:"" help:"List Hooks with how they do, or export them."`
-	Stats      statsCmd      `cmd:"" help:"Count events over time, and how Hooks do."`
-	Health     healthCmd     `cmd:"" help:"Tell how khook does, and what is wrong."`
-	Completion completionCmd `cmd:"" help:"Print the completion script of a shell."`
-	Replay     replayCmd     `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
-	Validate   validateCmd   `cmd:"" help:"Check Hooks before they are applied."`
-	OpenAPI    openapiCmd    `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
-	Version    versionCmd    `cmd:"" help:"Print the version."`
+	Controller  controllerCmd  `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
+	Events      eventsCmd      `cmd:"" help:"List events: what happened."`
+	Incidents   incidentsCmd   `cmd:"" help:"List incidents, or tell the story of one."`
+	Deliveries  deliveriesCmd  `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
+	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
+	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
+	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
+	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
+	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
+	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
+	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
+	OpenAPI     openapiCmd     `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
 // streams are where a command writes to.

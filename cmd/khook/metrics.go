@@ -30,9 +30,18 @@ type meters struct {
 	diskFree      *prometheus.GaugeVec
 	kagentUp      *prometheus.GaugeVec
 	droppedEvents *prometheus.CounterVec
+
+	matchCost     prometheus.Counter
+	tooCostly     prometheus.Counter
+	putAside      *prometheus.CounterVec
+	deadLetters   prometheus.Gauge
+	droppedDeadly prometheus.Counter
 }
 
 func newMeters(r prometheus.Registerer) *meters {
+	plain := func(name, help string) prometheus.Counter {
+		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
+	}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 	}
@@ -64,6 +73,11 @@ func newMeters(r prometheus.Registerer) *meters {
 		diskFree: gauge("khook_store_disk_free_bytes", "Room that is left on the file system that the history is on."),
 		kagentUp: gauge("khook_kagent_up", "Whether kagent answered when it was last asked, every 30 seconds: 1 or 0."),
 
+		matchCost:     plain("khook_match_cost_units_total", "What evaluating the match expressions of Hooks cost, in the units of CEL's cost model."),
+		tooCostly:     plain("khook_match_over_budget_total", "How often a Hook's match expressions cost too much for a batch of events, so that the rest was not matched."),
+		putAside:      counter("khook_signals_put_aside_total", "Signals from the cluster that could not be recorded because of what they say, and became dead letters.", "fault"),
+		deadLetters:   register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_dead_letters", Help: "Dead letters that wait for a person: see khook dead-letters."})),
+		droppedDeadly: plain("khook_dead_letters_dropped_total", "Dead letters that were lost because there were too many."),
 		droppedEvents: counter("khook_hook_events_limited_total", "Kubernetes Events on Hooks that were held back by the rate limit.", "reason"),
 	}
 	gauge("khook_build_info", "What runs; always 1.", "version", "goversion").WithLabelValues(buildVersion(), runtime.Version()).Set(1)
@@ -91,6 +105,9 @@ func (m *meters) begin() {
 	}
 	for _, state := range incident.DeliveryStates() {
 		m.deliveries.WithLabelValues(string(state))
+	}
+	for _, fault := range incident.Faults() {
+		m.putAside.WithLabelValues(string(fault))
 	}
 	for _, reason := range hook.Reasons() {
 		m.droppedEvents.WithLabelValues(reason)
@@ -127,6 +144,12 @@ func (m *meters) applied(a ledger.Applied) {
 	for _, t := range incident.EventTypes() {
 		m.active.WithLabelValues(string(t)).Set(float64(a.OpenByType[t]))
 	}
+	m.matchCost.Add(float64(a.MatchCost))
+	m.tooCostly.Add(float64(len(a.TooCostly)))
+	for _, d := range a.SetAside {
+		m.putAside.WithLabelValues(string(d.Fault)).Inc()
+	}
+	m.droppedDeadly.Add(float64(a.Dropped))
 	if n := len(a.Deliveries); n > 0 {
 		m.deliveries.WithLabelValues(string(incident.Pending)).Add(float64(n))
 	}

@@ -119,7 +119,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 		return nil // told to end before it began
 	}
 	book, err := ledger.New(ctx, ledger.Config{
-		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, MaxCallsPerHour: p.cmd.MaxCallsPerHour, Observe: p.story.applied,
+		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, MaxCallsPerHour: p.cmd.MaxCallsPerHour, Observe: p.story.applied, Log: p.log.WithName("ledger"),
 	}, p.store, p.hooks)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
@@ -127,7 +127,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 	source, err := kube.New(kube.Config{
 		Client: p.kube.watch, Namespaces: p.cmd.Namespaces,
 		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
-		Sink:  book.Apply, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
+		Sink:  book.Record, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
 		Queue: int(p.plan.N(capacity.Signals)), Inbox: int(p.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
@@ -149,6 +149,7 @@ func (p *pipeline) lead(ctx context.Context) error {
 	group.Go(func() error { return p.story.teller.Run(ctx) })
 	group.Go(func() error { return p.endQuiet(ctx, book, source) })
 	group.Go(func() error { return p.reconsider(ctx, book) })
+	group.Go(func() error { return p.replayDeadLetters(ctx, book) })
 	group.Go(func() error { return p.prune(ctx) })
 	group.Go(func() error { return p.checkAgents(ctx) })
 	group.Go(func() error { return p.measure(ctx, dispatcher) })

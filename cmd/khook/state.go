@@ -48,8 +48,21 @@ func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
 		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: "calls wait because kagent failed repeatedly"}
 	case oldest > stuckAfter:
 		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", oldest.Truncate(time.Second))}
+	default:
+		h.PartHealth = s.aside(ctx)
 	}
 	return h
+}
+
+// aside is degraded while there are dead letters. They do not make khook unready: that would take it
+// from its users for what one of them may have made.
+func (s *state) aside(ctx context.Context) server.PartHealth {
+	n, err := s.deadLetters(ctx) // an error is told of the history
+	if err != nil || n == 0 {
+		return server.PartHealth{Status: server.Healthy}
+	}
+	return server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("%d signals from the cluster could not be recorded and were put aside: "+
+		"look at them with khook dead-letters, then replay or drop them", n)}
 }
 
 // stuckAfter is how long a delivery may wait for its agent before khook calls itself degraded.

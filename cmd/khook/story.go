@@ -39,6 +39,8 @@ type story struct {
 // applied is told of each commit of the ledger.
 func (s *story) applied(a ledger.Applied) {
 	s.meters.applied(a)
+	s.putAside(a)
+	s.status.MatchTooCostly(a.TooCostly)
 	s.committed()
 	for _, d := range a.Deliveries {
 		s.wake(d.ID)
@@ -68,9 +70,24 @@ func (s *story) applied(a ledger.Applied) {
 	}
 }
 
+// putAside tells the log of what could not be recorded.
+func (s *story) putAside(a ledger.Applied) {
+	for _, d := range a.SetAside {
+		r := d.Signal.Resource
+		s.log.Info("what khook saw can't be recorded and was put aside: see khook dead-letters", "letter", d.ID, "fault", d.Fault, "error", d.Error,
+			"namespace", r.Namespace, "resource", r.Name, "eventType", d.Signal.Type, "signal", d.Signal.Kind, "eventRecorded", d.Recorded)
+	}
+	if a.Dropped > 0 {
+		s.log.Info("too much was put aside: the oldest dead letters are lost", "letters", a.Dropped)
+	}
+}
+
 // tellHolds tells, as Kubernetes Events, that calls are held back, and that they no longer are.
 func tellHolds(teller *hook.Teller) func(incident.HookRef, string, metav1.Condition) {
-	reasons := map[string]string{v1alpha2.ConditionOverBudget: hook.ReasonOverBudget, v1alpha2.ConditionLoopGuard: hook.ReasonLoopGuard}
+	reasons := map[string]string{
+		v1alpha2.ConditionOverBudget: hook.ReasonOverBudget, v1alpha2.ConditionLoopGuard: hook.ReasonLoopGuard,
+		v1alpha2.ConditionMatchTooCostly: hook.ReasonEventProcessingError,
+	}
 	return func(ref incident.HookRef, uid string, c metav1.Condition) {
 		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
 			teller.Tell(ref, uid, reason, c.Message)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -23,13 +22,11 @@ type reading struct {
 	decoding  *capacity.Gate // memory
 }
 
-// readWait is how long an answer waits for others before it counts as lost.
-const readWait = 20 * time.Second
-
+// newReading returns the bounds of a client. An answer waits for others no longer than a request may take.
 func newReading(cfg Config) *reading {
 	return &reading{
-		receiving: capacity.NewGate(capacity.GateConfig{Size: cfg.ReceiveBytes, Wait: readWait, ClientLine: maxAnswersWaiting, Lines: 4 * maxAnswersWaiting}),
-		decoding:  capacity.NewGate(capacity.GateConfig{Size: cfg.DecodeMemory, Wait: readWait, ClientLine: maxAnswersWaiting, Lines: 4 * maxAnswersWaiting}),
+		receiving: capacity.NewGate(capacity.GateConfig{Size: cfg.ReceiveBytes, Wait: cfg.Timeout, ClientLine: maxAnswersWaiting, Lines: 4 * maxAnswersWaiting}),
+		decoding:  capacity.NewGate(capacity.GateConfig{Size: cfg.DecodeMemory, Wait: cfg.Timeout, ClientLine: maxAnswersWaiting, Lines: 4 * maxAnswersWaiting}),
 	}
 }
 

@@ -69,6 +69,8 @@ func TestWhoHasNothingInsideIsNextHoweverLongTheLineOfAnother(t *testing.T) {
 		synctest.Wait()
 		go work("other")
 		time.Sleep(time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
 		if order[1] != "other" {
 			t.Errorf("the order was %v: the other one came after the greedy one's line", order)
 		}

@@ -9,6 +9,8 @@ package feed
 import (
 	"context"
 	"fmt"
+	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -22,7 +24,7 @@ import (
 
 // History is what the feed reads.
 type History interface {
-	EventChanges(ctx context.Context, after int64, limit int) ([]store.EventChange, error)
+	EventChanges(ctx context.Context, f store.ChangeFilter, after, upTo int64, limit int) ([]store.EventChange, error)
 	LastChange(ctx context.Context) (int64, error)
 	FirstChange(ctx context.Context) (int64, error)
 	ChangeAt(ctx context.Context, t time.Time) (int64, error)
@@ -139,7 +141,7 @@ func (f *Feed) advance(ctx context.Context) error {
 	}
 	f.mu.Unlock()
 	for head < last {
-		messages, err := f.read(ctx, head)
+		messages, err := f.read(ctx, Filter{}, head, math.MaxInt64)
 		if err != nil {
 			return err
 		}
@@ -171,7 +173,8 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-// add appends to the ring, and drops what is too much.
+// add appends to the ring, and drops what is too much. The entries that it drops are set to nil, so
+// that their memory is free at once: nobody else may hold a part of the ring, see after.
 func (f *Feed) add(messages []*Message, head int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -191,9 +194,9 @@ func (f *Feed) add(messages []*Message, head int64) {
 	f.changed = make(chan struct{})
 }
 
-// read reads a batch of changes from the history.
-func (f *Feed) read(ctx context.Context, after int64) ([]*Message, error) {
-	changes, err := f.cfg.History.EventChanges(ctx, after, batch)
+// read reads a batch of changes from the history, and encodes those that the filter selects.
+func (f *Feed) read(ctx context.Context, filter Filter, after, upTo int64) ([]*Message, error) {
+	changes, err := f.cfg.History.EventChanges(ctx, store.ChangeFilter(filter), after, upTo, batch)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +232,8 @@ func (f *Feed) Head() int64 {
 }
 
 // after returns the messages of the ring after a number, at most n of them, and the number that they
-// reach to. It is false if the ring begins later than that.
+// reach to. It is false if the ring begins later than that. The slice is the caller's own: a part of the
+// ring would have entries set to nil under a slow reader's hands.
 func (f *Feed) after(seq int64, n int) (messages []*Message, to int64, changed chan struct{}, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -237,7 +241,7 @@ func (f *Feed) after(seq int64, n int) (messages []*Message, to int64, changed c
 		return nil, seq, f.changed, false
 	}
 	i := sort.Search(len(f.ring), func(i int) bool { return f.ring[i].Seq > seq })
-	messages = f.ring[i:min(i+n, len(f.ring))]
+	messages = slices.Clone(f.ring[i:min(i+n, len(f.ring))])
 	if i+n < len(f.ring) {
 		return messages, messages[len(messages)-1].Seq, f.changed, true
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -82,7 +83,7 @@ func (w *world) fail(namespace string, over bool) {
 // all is what a reader should have got of the history, as "seq status".
 func (w *world) all(filter Filter, after int64) []string {
 	w.t.Helper()
-	changes, err := w.store.EventChanges(w.t.Context(), after, 1_000_000)
+	changes, err := w.store.EventChanges(w.t.Context(), store.ChangeFilter{}, after, math.MaxInt64, 1_000_000)
 	if err != nil {
 		w.t.Fatal(err)
 	}

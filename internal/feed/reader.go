@@ -156,7 +156,13 @@ func (r *Reader) check(ctx context.Context) (*Gap, error) {
 	return gap, nil
 }
 
-// catchUp reads from the history what the ring does not have any more.
+// window is how many numbers of the change sequence one look into the history goes over at most, so
+// that a reader of little in a history of much takes turns with the others.
+const window = 5000
+
+// catchUp reads from the history what the ring does not have any more. The position moves over what
+// the filter leaves out as well: so a reader of one namespace gets through the others' changes without
+// having them read.
 func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	select {
 	case r.feed.catchUp <- struct{}{}:
@@ -164,13 +170,14 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	case <-ctx.Done():
 		return Batch{Position: r.position}, ctx.Err()
 	}
-	// What is read from the history now must not be told again by the ring, nor left out between both.
-	head := r.feed.Head()
-	messages, err := r.feed.read(ctx, r.position)
+	// What is read from the history now must not be told again by the ring, nor left out between both:
+	// the feed has seen all up to head, so all of it is committed before the history is read here.
+	upTo := max(r.position, min(r.position+window, r.feed.Head()))
+	messages, err := r.feed.read(ctx, r.filter, r.position, upTo)
 	if err != nil {
 		return Batch{Position: r.position}, err
 	}
-	r.position = max(r.position, reach(messages, head))
+	r.position = reach(messages, upTo)
 	r.checked = false // the history may be shortened while a slow reader is behind
-	return Batch{Messages: r.selected(messages), Position: r.position}, nil
+	return Batch{Messages: messages, Position: r.position}, nil
 }

@@ -93,20 +93,33 @@ type Config struct {
 	OnePerCause bool
 	Invalid     string // why it can't be used; "" if it can
 
-	selector labels.Selector
-	match    *expression
-	prompt   *Prompt
+	selector     labels.Selector
+	selectorCost uint64 // of asking it, see Meter
+	match        *expression
+	prompt       *Prompt
 }
 
+// concerns says whether the configuration is for events of that type and namespace.
+func (c *Config) concerns(s *incident.Signal) bool {
+	return c.EventType == s.Type && c.Hook.Namespace == s.Resource.Namespace
+}
+
+// Evaluates says whether it takes an evaluation, of a selector or a match expression, to find out
+// whether the configuration is about an event.
+func (c *Config) Evaluates() bool { return c.match != nil || c.selectorCost > 0 }
+
 // Matches says whether the configuration is about the event.
-func (c *Config) Matches(f Facts) bool {
-	if c.EventType != f.Signal.Type || c.Hook.Namespace != f.Signal.Resource.Namespace {
-		return false
+func (c *Config) Matches(f Facts) bool { return NewMeter().Judge(c, f) == Match }
+
+// Groups are the names that Group can return for the signal, by any configuration.
+func Groups(s *incident.Signal) []string {
+	names := make([]string, 0, 3)
+	for _, by := range []v1alpha2.GroupBy{v1alpha2.GroupByResource, v1alpha2.GroupByNode, v1alpha2.GroupByWorkload} {
+		if name := (&Config{GroupBy: by}).Group(s); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
 	}
-	if c.Invalid != "" {
-		return true // its user must see that it would have been asked
-	}
-	return c.selector.Matches(labels.Set(f.Signal.Labels)) && c.match.matches(f)
+	return names
 }
 
 // Group returns the group of resources that share one call.
@@ -214,6 +227,7 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	if c.selector, err = selectorOf(ec, path.Child("selector")); err != nil {
 		add(err)
 	}
+	c.selectorCost = selectorCost(c.selector)
 	if c.match, err = matchOf(ec, path.Child("match")); err != nil {
 		add(err)
 	}

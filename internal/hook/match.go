@@ -9,14 +9,11 @@ import (
 	"sync"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/env"
 	"github.com/google/cel-go/ext"
-	"github.com/google/cel-go/interpreter"
 
 	"github.com/kagent-dev/khook/internal/incident"
 )
-
-// celCost bounds the work of one evaluation of a match expression.
-const celCost = 100_000
 
 // celEvent is the variable event of a match expression.
 type celEvent struct {
@@ -56,11 +53,12 @@ func celEventOf(f Facts) *celEvent {
 }
 
 var celEnv = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(
+	return cel.NewCustomEnv(append([]cel.EnvOption{
+		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("matches")))), // boundedFunctions has it
 		ext.NativeTypes(reflect.TypeFor[celEvent](), ext.ParseStructTags(true)),
 		cel.Variable("event", cel.ObjectType("hook.celEvent")),
 		ext.Strings(),
-	)
+	}, boundedFunctions()...)...)
 })
 
 // expression is a compiled match expression; nil matches everything.
@@ -71,16 +69,16 @@ func parseMatch(text string) (*expression, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	env, err := celEnv()
+	environment, err := celEnv()
 	if err != nil {
 		return nil, fmt.Errorf("set up match expressions: %w", err)
 	}
-	ast, issues := env.Parse(text)
+	ast, issues := environment.Parse(text)
 	if issues.Err() == nil {
 		if err := guardParsed(ast); err != nil {
 			return nil, err
 		}
-		ast, issues = env.Check(ast)
+		ast, issues = environment.Check(ast)
 	}
 	if issues.Err() != nil {
 		return nil, errors.New(firstLine(strings.ReplaceAll(issues.Err().Error(), "hook.celEvent", "event")))
@@ -91,25 +89,11 @@ func parseMatch(text string) (*expression, error) {
 	if err := guardChecked(ast); err != nil {
 		return nil, err
 	}
-	program, err := env.Program(ast, cel.CostTracking(madeText{}), cel.CostLimit(celCost), cel.OptimizeRegex(interpreter.MatchesRegexOptimization))
+	program, err := environment.Program(ast, cel.CostTracking(madeText{}), cel.CostLimit(evaluationBudget), patternCosts())
 	if err != nil {
 		return nil, err
 	}
 	return &expression{program}, nil
-}
-
-// matches evaluates the expression. An expression that fails on an event (a label that the Pod
-// has not) does not match it.
-func (e *expression) matches(f Facts) bool {
-	if e == nil {
-		return true
-	}
-	out, _, err := e.program.Eval(map[string]any{"event": celEventOf(f)})
-	if err != nil {
-		return false
-	}
-	matched, ok := out.Value().(bool)
-	return ok && matched
 }
 
 func firstLine(s string) string {

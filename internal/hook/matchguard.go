@@ -3,7 +3,6 @@ package hook
 import (
 	"errors"
 	"fmt"
-	"regexp/syntax"
 	"slices"
 
 	"github.com/google/cel-go/cel"
@@ -15,13 +14,10 @@ import (
 
 // Bounds of what a match expression may need.
 const (
-	// costOfByte is what a byte costs of a text that a function makes, of celCost, where CEL's library
+	// costOfByte is what a byte costs of a text that a function makes, of evaluationBudget, where CEL's library
 	// has no cost of its own for that. It counts a call of format by its format only: a chain of
 	// eighteen takes all memory.
 	costOfByte = 4
-	// maxPattern bounds the instructions of a regular expression, and with them the work of matching a
-	// message: x{1000} has a thousand.
-	maxPattern = 2_000
 	maxLoops   = 20 // macros such as exists
 	maxMaps    = 4  // written in the expression
 )
@@ -103,38 +99,15 @@ func guardExpr(checked *ast.AST, e ast.Expr) error {
 		return nil
 	}
 	args := e.AsCall().Args()
-	pattern := args[len(args)-1]
-	if pattern.Kind() != ast.LiteralKind {
-		return errors.New("matches needs a constant pattern: write the regular expression as a text in quotes")
+	written := args[len(args)-1]
+	if written.Kind() != ast.LiteralKind {
+		return nil // it is made of the event: looked at before each use
 	}
-	text, _ := pattern.AsLiteral().(types.String)
-	return guardPattern(string(text))
-}
-
-func guardPattern(text string) error {
-	parsed, err := syntax.Parse(text, syntax.Perl)
-	if err != nil {
+	text, _ := written.AsLiteral().(types.String)
+	if _, err := compilePattern(string(text)); err != nil {
 		return fmt.Errorf("matches: %w", err)
 	}
-	if programSize(parsed) > maxPattern {
-		return errors.New("the regular expression of matches is too large: repeat less in it, such as x{100} for x{1000}")
-	}
 	return nil
-}
-
-// programSize is about how many instructions a regular expression is compiled to, without doing that.
-func programSize(re *syntax.Regexp) int {
-	n := 1
-	if re.Op == syntax.OpLiteral {
-		n = len(re.Rune)
-	}
-	for _, sub := range re.Sub {
-		n += programSize(sub)
-	}
-	if re.Op == syntax.OpRepeat {
-		n *= max(1, re.Min, re.Max) // at most 1,000 for all that are in each other
-	}
-	return n
 }
 
 // nests says whether the expression is a list or a map of anything but texts, numbers and truths.

@@ -82,16 +82,20 @@ func (s *Set) index(namespace string) {
 
 // Matching returns the configurations that are about the event, in a stable order.
 func (s *Set) Matching(f Facts) []*Config {
-	s.mu.RLock()
-	configs := s.byNamespace[f.Signal.Resource.Namespace]
-	s.mu.RUnlock()
 	var found []*Config
-	for _, c := range configs {
+	for _, c := range s.In(f.Signal.Resource.Namespace) {
 		if c.Matches(f) {
 			found = append(found, c)
 		}
 	}
 	return found
+}
+
+// In returns the configurations of a namespace's hooks, in a stable order. They are not to be changed.
+func (s *Set) In(namespace string) []*Config {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.byNamespace[namespace]
 }
 
 // Config returns a configuration of a hook by its key, or nil.

@@ -64,6 +64,8 @@ type StatusWriter struct {
 	mu     sync.Mutex
 	wrote  map[incident.HookRef]time.Time
 	agents map[incident.AgentRef]string // why an agent can't be called
+
+	overruns overruns
 }
 
 // NewStatusWriter returns a writer; Run starts it.
@@ -179,6 +181,7 @@ func (w *StatusWriter) forget(ref incident.HookRef) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.wrote, ref)
+	w.overruns.forget(ref)
 }
 
 // same says whether two statuses differ in nothing but the time of writing.
@@ -212,7 +215,7 @@ func (w *StatusWriter) status(ctx context.Context, ref incident.HookRef, h *v1al
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, c := range append(holds, w.ready(ref, h)) {
+	for _, c := range append(holds, w.matchTooCostly(ref), w.ready(ref, h)) {
 		if c.Status == metav1.ConditionFalse && c.Type != v1alpha2.ConditionReady && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			continue // what never was need not be denied
 		}

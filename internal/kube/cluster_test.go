@@ -207,14 +207,14 @@ func (w *watching) must(_ any, err error) {
 	}
 }
 
-func (w *watching) sink(_ context.Context, signals []incident.Signal) error {
+func (w *watching) sink(_ context.Context, signals []incident.Signal) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.refuse != nil {
-		return w.refuse
+		return 0, w.refuse
 	}
 	w.signals = append(w.signals, signals...)
-	return nil
+	return len(signals), nil
 }
 
 func (w *watching) refusing(err error) {

@@ -161,7 +161,7 @@ func perPod(b *testing.B, start func(context.Context) any) {
 }
 
 func startedSource(ctx context.Context, b *testing.B, client kubernetes.Interface) *Source {
-	s, err := New(Config{Client: client, Log: logr.Discard(), Sink: func(context.Context, []incident.Signal) error { return nil }})
+	s, err := New(Config{Client: client, Log: logr.Discard(), Sink: func(_ context.Context, signals []incident.Signal) (int, error) { return len(signals), nil }})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -43,9 +43,9 @@ type Config struct {
 	Namespaces []string // all if empty
 	Rules      Rules
 	Clock      clock.WithTicker // of the timers; the real one if nil
-	// Sink records signals, in order. It is called by one goroutine at a time. An error is tried
-	// again with the same signals: none is ever dropped.
-	Sink       func(context.Context, []incident.Signal) error
+	// Sink records signals, in order, and says how many of the first ones are settled. It is called by
+	// one goroutine at a time. After an error it is given the rest again: none is ever dropped.
+	Sink       func(context.Context, []incident.Signal) (settled int, err error)
 	Log        logr.Logger
 	Registerer prometheus.Registerer
 	Queue      int // signals that wait for the sink; then the watches wait; 20,000
@@ -217,32 +217,26 @@ func (s *Source) put(ctx context.Context, signals []incident.Signal) {
 	s.queue.put(ctx, signals)
 }
 
-// deliver gives the sink what waits, as soon as it waits.
+// deliver gives the sink what waits, as soon as it waits. What is not settled when ctx ends is not lost:
+// the next start finds it again.
 func (s *Source) deliver(ctx context.Context) {
-	for {
+	for pause := retryFirst; ; {
 		batch := s.queue.peek(ctx, maxBatch)
-		if batch == nil {
+		if batch == nil || ctx.Err() != nil {
 			return
 		}
-		s.record(ctx, batch)
-		if ctx.Err() != nil {
-			return // not recorded, and not lost: the next start finds it again
-		}
-		s.queue.drop(len(batch))
-	}
-}
-
-// record tries until the signals are recorded.
-func (s *Source) record(ctx context.Context, batch []incident.Signal) {
-	pause := retryFirst
-	for ctx.Err() == nil {
-		err := s.cfg.Sink(ctx, batch)
+		settled, err := s.cfg.Sink(ctx, batch)
+		s.queue.drop(settled)
 		s.queue.failing(err)
 		if err == nil || ctx.Err() != nil {
-			return
+			pause = retryFirst
+			continue
+		}
+		if settled > 0 {
+			pause = retryFirst
 		}
 		s.metrics.retries.Inc()
-		s.cfg.Log.Error(err, "signals can't be recorded: they are kept, will retry", "signals", len(batch), "in", pause)
+		s.cfg.Log.Error(err, "signals can't be recorded: they are kept, will retry", "signals", len(batch)-settled, "in", pause)
 		select {
 		case <-ctx.Done():
 		case <-s.cfg.Clock.After(wait.Jitter(pause, 0.2)):

@@ -33,16 +33,18 @@ func withoutResult(p *podState, container string, kind probeKind) bool {
 var containerPath = regexp.MustCompile(`^spec\.(?:initContainers|containers)\{([-a-z0-9]{1,63})\}$`)
 
 // aPod says whether an Event is about something that can be a Pod. The API server does not check
-// it, and whoever may write Events chooses it.
+// it, and whoever may write Events chooses it: a NUL, or half a megabyte, where a UID should be.
 func aPod(ref *corev1.ObjectReference) bool {
-	return ref.Kind == "Pod" && ref.UID != "" && len(ref.UID) <= maxUID && ref.Name != "" && len(ref.Name) <= maxName &&
-		incident.Clean(ref.Name, maxName) == ref.Name
+	return ref.Kind == "Pod" && isName(string(ref.UID), maxUID) && isName(ref.Name, incident.MaxName) &&
+		(ref.Namespace == "" || isName(ref.Namespace, incident.MaxName))
 }
 
-const (
-	maxUID  = 64  // bytes; UUIDs have 36
-	maxName = 253 // bytes of the name of an object
-)
+// isName says whether a text can name an object: it is there, not too long, and clean.
+func isName(text string, limit int) bool {
+	return text != "" && len(text) <= limit && incident.Clean(text, limit) == text
+}
+
+const maxUID = 64 // bytes; UUIDs have 36
 
 // Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
 // keeps a Pod's volumes or sandbox from being made. Pods are to be listed before.

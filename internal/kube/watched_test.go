@@ -18,7 +18,7 @@ func TestAListAfterABreakTellsOnlyTheEventsThatChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source, err := New(Config{Client: client, Sink: func(context.Context, []incident.Signal) error { return nil }})
+	source, err := New(Config{Client: client, Sink: func(_ context.Context, signals []incident.Signal) (int, error) { return len(signals), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,19 +22,19 @@ func workloadOf(pod *corev1.Pod) incident.Workload {
 	switch owner.Kind {
 	case "ReplicaSet":
 		if name, ok := cutHash(owner.Name, pod.Labels["pod-template-hash"]); ok {
-			return incident.Workload{Kind: "Deployment", Name: name}
+			return incident.Workload{Kind: "Deployment", Name: name}.Fitted()
 		}
 		if name, ok := cutHash(owner.Name, pod.Labels["rollouts-pod-template-hash"]); ok {
-			return incident.Workload{Kind: "Rollout", Name: name}
+			return incident.Workload{Kind: "Rollout", Name: name}.Fitted()
 		}
 	case "Job":
 		if name, ok := cutSchedule(owner.Name, pod.CreationTimestamp.Unix()); ok {
-			return incident.Workload{Kind: "CronJob", Name: name}
+			return incident.Workload{Kind: "CronJob", Name: name}.Fitted()
 		}
 	case "Node": // a static Pod's mirror: the node is no workload
 		return incident.Workload{Kind: "Pod", Name: pod.Name}
 	}
-	return incident.Workload{Kind: owner.Kind, Name: owner.Name}
+	return incident.Workload{Kind: owner.Kind, Name: owner.Name}.Fitted() // the API server checks neither
 }
 
 // cutHash takes the template's hash off a ReplicaSet's name.

@@ -12,28 +12,37 @@ import (
 // be saved.
 type batch struct {
 	*Ledger
-	tx  *store.Tx
-	now time.Time
+	tx      *store.Tx // nil while it is only foreseen
+	now     time.Time
+	matcher *matcher
 
 	known   map[string]bool                      // keys of events that are recorded, or in this batch
 	work    map[incident.Slot]*incident.Incident // copies of open incidents; nil for a slot that is free
 	byID    map[string]*incident.Incident        // the same, and those that ended in this batch
 	changed []*incident.Incident                 // in the order in which they were first touched
 	slots   map[string]map[incident.Slot]bool    // slots that this batch opened, by resource
+	inGroup map[groupName]map[incident.Slot]bool // slots that came into a group in this batch
 	groups  map[incident.GroupKey]*group
-	calls   map[budget]int // deliveries within the last hour
+	calls   map[budget]int       // deliveries within the last hour
+	oldest  map[budget]time.Time // of those that a budget counts, if it was asked for
+	noCalls bool                 // no delivery can be recorded: what would be one is invalid
+	aside   []*incident.DeadLetter
+	dropped int // dead letters
 	changes store.Changes
 }
 
-func newBatch(l *Ledger, tx *store.Tx) *batch {
+func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 	return &batch{
-		Ledger: l, tx: tx, now: l.cfg.Clock.Now(),
+		Ledger: l, tx: tx, now: l.cfg.Clock.Now(), matcher: m,
 		known:  map[string]bool{},
 		work:   map[incident.Slot]*incident.Incident{},
 		byID:   map[string]*incident.Incident{},
 		slots:  map[string]map[incident.Slot]bool{},
 		groups: map[incident.GroupKey]*group{},
 		calls:  map[budget]int{},
+		oldest: map[budget]time.Time{},
+
+		inGroup: map[groupName]map[incident.Slot]bool{},
 	}
 }
 
@@ -55,12 +64,33 @@ func (b *batch) loadKnown(ctx context.Context, signals []incident.Signal) error 
 	return err
 }
 
+// apply records one signal.
 func (b *batch) apply(ctx context.Context, s *incident.Signal) error {
+	inc := b.follow(s)
+	if inc == nil {
+		return nil
+	}
+	if s.Kind != incident.Observed {
+		return b.decide(ctx, s, inc, nil)
+	}
+	ev := incident.NewEvent(inc, s, b.now)
+	ev.ID = b.tx.Next()
+	b.changes.Events = append(b.changes.Events, ev)
+	return b.decide(ctx, s, inc, ev)
+}
+
+// follow does to the incidents what the signal says. It returns the one that hooks are to be asked
+// about, or nil. It needs no transaction.
+func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	switch s.Kind {
 	case incident.Observed:
-		return b.observed(ctx, s)
-	case incident.Ongoing:
-		return b.ongoing(ctx, s)
+		return b.observed(s)
+	case incident.Ongoing: // keeps the incident from ending as quiet, and calls again where that is due
+		inc := b.find(s.Slot())
+		if inc != nil {
+			inc.Touch(s.At)
+		}
+		return inc
 	case incident.Healthy:
 		if inc := b.find(s.Slot()); inc != nil {
 			b.end(inc, incident.Recovered, s.At)
@@ -75,8 +105,8 @@ func (b *batch) apply(ctx context.Context, s *incident.Signal) error {
 	return nil
 }
 
-// observed records one occurrence, unless it is recorded already.
-func (b *batch) observed(ctx context.Context, s *incident.Signal) error {
+// observed opens or repeats the incident of an occurrence; nil if that is recorded already.
+func (b *batch) observed(s *incident.Signal) *incident.Incident {
 	if b.known[s.Key] {
 		return nil
 	}
@@ -90,20 +120,18 @@ func (b *batch) observed(ctx context.Context, s *incident.Signal) error {
 	if inc.CausedBy == "" {
 		inc.CausedBy = b.causeOf(s, inc)
 	}
-	ev := incident.NewEvent(inc, s, b.now)
-	ev.ID = b.tx.Next()
-	b.changes.Events = append(b.changes.Events, ev)
-	return b.decide(ctx, s, inc, ev)
+	b.intoGroups(inc)
+	return inc
 }
 
-// ongoing keeps the incident from ending as quiet, and calls the agent again where that is due.
-func (b *batch) ongoing(ctx context.Context, s *incident.Signal) error {
-	inc := b.find(s.Slot())
-	if inc == nil {
-		return nil
+// intoGroups notes the groups that the incident may be of, which change with its node.
+func (b *batch) intoGroups(inc *incident.Incident) {
+	for _, name := range groupNames(inc) {
+		if b.inGroup[name] == nil {
+			b.inGroup[name] = map[incident.Slot]bool{}
+		}
+		b.inGroup[name][inc.Slot()] = true
 	}
-	inc.Touch(s.At)
-	return b.decide(ctx, s, inc, nil)
 }
 
 // openIncident opens the incident of an occurrence, and gives it the effects that were seen first.
@@ -209,14 +237,6 @@ func (b *batch) end(inc *incident.Incident, r incident.Resolution, at time.Time)
 	b.work[inc.Slot()] = nil
 }
 
-func (b *batch) endQuiet(watchedSince time.Time) {
-	for slot, known := range b.open.bySlot {
-		if at := quietAt(known, watchedSince, b.cfg.QuietAfter); !at.After(b.now) {
-			b.end(b.find(slot), incident.Quiet, at)
-		}
-	}
-}
-
 // save writes the batch's changes into the transaction.
 func (b *batch) save(ctx context.Context) error {
 	for _, inc := range b.changed {
@@ -247,7 +267,11 @@ func (b *batch) differs(inc *incident.Incident) bool {
 }
 
 func (b *batch) applied() Applied {
-	a := Applied{Events: b.changes.Events, Decisions: b.changes.Decisions, Deliveries: b.changes.Deliveries}
+	a := Applied{
+		Events: b.changes.Events, Decisions: b.changes.Decisions, Deliveries: b.changes.Deliveries,
+		SetAside: b.aside, Dropped: b.dropped,
+		MatchCost: b.matcher.meter.Spent(), TooCostly: b.matcher.meter.Overruns(),
+	}
 	for _, g := range b.changes.Groups {
 		a.Held = append(a.Held, g.Hook)
 	}

@@ -16,7 +16,7 @@ const groupHistory = 16
 // sign that an incident goes on, which only matters where a new delivery is due.
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
 	facts := hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
-	for _, c := range b.hooks.Matching(facts) {
+	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, facts) {
 		disposition, deliveryID, err := b.dispose(ctx, c, facts, ev)
 		if err != nil {
 			return err
@@ -34,8 +34,9 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 
 // dispose decides about one event for one configuration, in the order in which a user would look
 // for the reason.
-func (b *batch) dispose(ctx context.Context, c *hook.Config, f hook.Facts, ev *incident.Event) (incident.Disposition, string, error) {
-	if c.Invalid != "" {
+func (b *batch) dispose(ctx context.Context, m match, f hook.Facts, ev *incident.Event) (incident.Disposition, string, error) {
+	c := m.Config
+	if c.Invalid != "" || m.tooCostly || b.noCalls {
 		return incident.InvalidConfig, "", nil
 	}
 	if c.Suspended {
@@ -98,7 +99,8 @@ func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (incident.Dispos
 	g.past = append([]*incident.Delivery{d}, g.past...)
 	b.called(c)
 	b.changes.Deliveries = append(b.changes.Deliveries, d)
-	for _, inc := range b.openOf(c, g.Group) {
+	open, _ := b.openOf(c, g.Group)
+	for _, inc := range open {
 		b.changes.Covers = append(b.changes.Covers, store.Cover{DeliveryID: d.ID, IncidentID: inc.ID})
 	}
 	return incident.Delivered, d.ID, nil
@@ -107,17 +109,25 @@ func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (incident.Dispos
 // explained says whether the hook has already been asked about the same cause: it names the
 // event type of one of the incident's causes, or it called for an effect that was told first.
 func (b *batch) explained(ctx context.Context, c *hook.Config, f hook.Facts) (deliveryID string, explained bool, err error) {
+	if other, cause := b.explanation(c, f); other != nil {
+		return b.newest(ctx, other, cause)
+	}
+	return b.calledForEffect(ctx, c, f.Incident)
+}
+
+// explanation finds the nearest cause of the occurrence that the hook has a configuration for.
+func (b *batch) explanation(c *hook.Config, f hook.Facts) (*hook.Config, *incident.Incident) {
 	cause := b.causeOfEvent(f)
 	for range 8 {
 		if cause == nil {
 			break
 		}
 		if other := b.configFor(c, cause); other != nil {
-			return b.newest(ctx, other, cause)
+			return other, cause
 		}
 		cause = b.findID(cause.CausedBy)
 	}
-	return b.calledForEffect(ctx, c, f.Incident)
+	return nil, nil
 }
 
 // causeOfEvent is the incident that caused this very occurrence: a container that was OOM-killed once
@@ -146,18 +156,32 @@ func (b *batch) newest(ctx context.Context, c *hook.Config, inc *incident.Incide
 	return past[0].ID, true, nil
 }
 
+// effect is an incident that another one caused, with the configuration of a hook that is about it.
+type effect struct {
+	*incident.Incident
+	config *hook.Config
+}
+
+// effects returns the open incidents on the same Pod that inc caused and that c's hook names.
+func (b *batch) effects(c *hook.Config, inc *incident.Incident) []effect {
+	var found []effect
+	for _, slot := range b.slotsOf(inc.Resource.UID) {
+		caused := b.find(slot)
+		if caused == nil || caused.CausedBy != inc.ID {
+			continue
+		}
+		if other := b.configFor(c, caused); other != nil {
+			found = append(found, effect{caused, other})
+		}
+	}
+	return found
+}
+
 // calledForEffect says whether the hook is at work on an effect of the incident.
 func (b *batch) calledForEffect(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
-	for _, slot := range b.slotsOf(inc.Resource.UID) {
-		effect := b.find(slot)
-		if effect == nil || effect.CausedBy != inc.ID {
-			continue
-		}
-		other := b.configFor(c, effect)
-		if other == nil {
-			continue
-		}
-		past, err := b.past(ctx, incident.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(signalOf(effect))})
+	for _, e := range b.effects(c, inc) {
+		other := e.config
+		past, err := b.past(ctx, incident.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(signalOf(e.Incident))})
 		if err != nil {
 			return "", false, err
 		}
@@ -170,9 +194,9 @@ func (b *batch) calledForEffect(ctx context.Context, c *hook.Config, inc *incide
 
 // configFor returns a usable configuration of c's hook that is about the incident, or nil.
 func (b *batch) configFor(c *hook.Config, inc *incident.Incident) *hook.Config {
-	for _, other := range b.hooks.Matching(hook.Facts{Cluster: b.cfg.Cluster, Signal: signalOf(inc), Incident: inc}) {
-		if other.Hook == c.Hook && other.Invalid == "" && !other.Suspended {
-			return other
+	for _, other := range b.matchingOf(inc) {
+		if other.Hook == c.Hook && !other.tooCostly && other.Invalid == "" && !other.Suspended {
+			return other.Config
 		}
 	}
 	return nil

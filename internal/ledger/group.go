@@ -42,30 +42,48 @@ func (b *batch) past(ctx context.Context, key incident.GroupKey) ([]*incident.De
 }
 
 // openOf returns the open incidents that a configuration's group has now, those of this batch
-// included: one call tells of them all.
-func (b *batch) openOf(c *hook.Config, name string) []*incident.Incident {
-	var found []*incident.Incident
-	look := func(inc *incident.Incident) {
-		if inc.Type != c.EventType || inc.Resource.Namespace != c.Hook.Namespace {
-			return
+// included: one call tells of them all. It is not complete if the Hook's budget did not suffice to
+// find out; those that are left out have events of their own, which are decided about.
+func (b *batch) openOf(c *hook.Config, name string) (found []*incident.Incident, complete bool) {
+	complete = true
+	for _, inc := range b.openIn(groupName{c.Hook.Namespace, c.EventType, name}) {
+		f := b.factsOf(inc)
+		if c.Group(f.Signal) != name {
+			continue
 		}
-		if s := signalOf(inc); c.Group(s) == name && c.Matches(hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}) {
+		switch b.matcher.meter.Judge(c, f) {
+		case hook.Match:
+			found = append(found, inc)
+		case hook.TooCostly:
+			complete = false
+		case hook.NoMatch:
+		}
+	}
+	return found, complete
+}
+
+// openIn returns the open incidents that may be of a group by now.
+func (b *batch) openIn(name groupName) []*incident.Incident {
+	var found []*incident.Incident
+	add := func(slot incident.Slot) {
+		inc, touched := b.work[slot]
+		if !touched {
+			inc = b.open.bySlot[slot]
+		}
+		if inc != nil {
 			found = append(found, inc)
 		}
 	}
-	for slot, inc := range b.open.bySlot {
-		if mine, touched := b.work[slot]; touched {
-			inc = mine
-		}
-		if inc != nil {
-			look(inc)
+	before := b.open.byGroup[name]
+	for slot := range before {
+		add(slot)
+	}
+	for slot := range b.inGroup[name] {
+		if !before[slot] {
+			add(slot)
 		}
 	}
-	for _, inc := range b.changed {
-		if _, known := b.open.bySlot[inc.Slot()]; !known && inc.Open() {
-			look(inc)
-		}
-	}
+	b.examined += len(found)
 	return found
 }
 

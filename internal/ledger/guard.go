@@ -96,13 +96,26 @@ func (b *batch) overBudget(ctx context.Context, c *hook.Config) (hold, bool, err
 		if n < limit.most {
 			continue
 		}
-		oldest, err := b.tx.OldestDelivery(ctx, limit.hook, limit.config, since, limit.most)
+		oldest, err := b.oldestOf(ctx, limit.budget, since, limit.most)
 		if oldest.IsZero() {
 			oldest = b.now // all of them are of this batch
 		}
 		return hold{why: fmt.Sprintf("%s, %d, is used up", limit.name, limit.most), until: oldest.Add(time.Hour)}, true, err
 	}
 	return hold{}, false, nil
+}
+
+// oldestOf is when the oldest of the deliveries was made due that a budget counts. It is read once a
+// batch: those of the batch itself are not in the history yet.
+func (b *batch) oldestOf(ctx context.Context, of budget, since time.Time, most int) (time.Time, error) {
+	if at, known := b.oldest[of]; known {
+		return at, nil
+	}
+	at, err := b.tx.OldestDelivery(ctx, of.hook, of.config, since, most)
+	if err == nil {
+		b.oldest[of] = at
+	}
+	return at, err
 }
 
 // called counts a call of the configuration in all budgets that were looked at.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
 	"github.com/kagent-dev/khook/internal/hook"
@@ -26,7 +27,8 @@ type Config struct {
 	// MaxCallsPerHour is how many calls all Hooks together may make within an hour; 0 for no limit.
 	MaxCallsPerHour int
 	Clock           clock.PassiveClock
-	// Observe is called after each commit that changed something, in the order of the commits.
+	Log             logr.Logger
+	// Observe is called after each commit that changed something or asked Hooks, in the order of the commits.
 	// It must not block and not call the ledger.
 	Observe func(Applied)
 }
@@ -40,10 +42,15 @@ type Applied struct {
 	Held       []incident.HookRef // hooks whose calls are held back, or are no more
 	Open       int                // incidents that are open now
 	OpenByType map[incident.EventType]int
+	MatchCost  uint64         // of evaluating match expressions, in CEL's units
+	TooCostly  []hook.Overrun // hooks whose match expressions could not all be evaluated
+	SetAside   []*incident.DeadLetter
+	Dropped    int // dead letters that had to make room
 }
 
 func (a *Applied) empty() bool {
-	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0 && len(a.Held) == 0
+	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0 && len(a.Held) == 0 &&
+		a.MatchCost == 0 && len(a.SetAside) == 0
 }
 
 // Ledger writes history. It is safe for concurrent use; one batch is applied at a time.
@@ -52,8 +59,12 @@ type Ledger struct {
 	store *store.Store
 	hooks *hook.Set
 
-	mu   sync.Mutex
-	open *openSet
+	mu       sync.Mutex
+	open     *openSet
+	examined int                    // open incidents that were looked at to find those of groups
+	costHeld uint64                 // of evaluating match expressions within transactions
+	unsaved  []*incident.DeadLetter // those that could not be kept in the store either
+	endless  map[string]time.Time   // incidents whose end can't be saved, and when to try again
 }
 
 // New returns a ledger that goes on from the history in st.
@@ -67,7 +78,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, hooks *hook.Set) (*Le
 	if cfg.Observe == nil {
 		cfg.Observe = func(Applied) {}
 	}
-	l := &Ledger{cfg: cfg, store: st, hooks: hooks}
+	l := &Ledger{cfg: cfg, store: st, hooks: hooks, endless: map[string]time.Time{}}
 	if err := l.reload(ctx); err != nil {
 		return nil, err
 	}
@@ -101,7 +112,32 @@ func (l *Ledger) OpenCount() int {
 // Apply records the signals, in order, in one transaction. After an error nothing of them is
 // recorded, and the same signals can be applied again.
 func (l *Ledger) Apply(ctx context.Context, signals []incident.Signal) error {
-	return l.transact(ctx, func(b *batch) error {
+	return l.apply(ctx, fitted(signals), nil)
+}
+
+// fitted are the signals as they can be recorded, whatever their source let through.
+func fitted(signals []incident.Signal) []incident.Signal {
+	fit := make([]incident.Signal, len(signals))
+	for i := range signals {
+		fit[i] = signals[i].Fitted()
+	}
+	return fit
+}
+
+// apply records signals that are fit; also, if it is given, does something more to the batch.
+func (l *Ledger) apply(ctx context.Context, signals []incident.Signal, also func(*batch) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m := newMatcher(l.hooks)
+	if err := l.foresee(ctx, m, signals); err != nil {
+		return err
+	}
+	return l.commit(ctx, m, func(b *batch) error {
+		if also != nil {
+			if err := also(b); err != nil {
+				return err
+			}
+		}
 		if err := b.loadKnown(ctx, signals); err != nil {
 			return err
 		}
@@ -115,23 +151,13 @@ func (l *Ledger) Apply(ctx context.Context, signals []incident.Signal) error {
 	})
 }
 
-// EndQuiet ends the incidents of which nothing new was seen for the window. While the cluster
-// was not watched nothing could be seen: that time, everything before watchedSince, does not
-// count.
-func (l *Ledger) EndQuiet(ctx context.Context, watchedSince time.Time) error {
-	return l.transact(ctx, func(b *batch) error {
-		b.endQuiet(watchedSince)
-		return nil
-	})
-}
-
 // NextQuiet returns when the next incident would end as quiet.
 func (l *Ledger) NextQuiet(watchedSince time.Time) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var next time.Time
 	for _, inc := range l.open.bySlot {
-		at := quietAt(inc, watchedSince, l.cfg.QuietAfter)
+		at := l.endsAt(inc, watchedSince)
 		if next.IsZero() || at.Before(next) {
 			next = at
 		}
@@ -139,24 +165,23 @@ func (l *Ledger) NextQuiet(watchedSince time.Time) (time.Time, bool) {
 	return next, !next.IsZero()
 }
 
-func quietAt(inc *incident.Incident, watchedSince time.Time, after time.Duration) time.Time {
-	from := inc.LastSeen
-	if watchedSince.After(from) {
-		from = watchedSince
-	}
-	return from.Add(after)
-}
-
-// transact runs do on a new batch within a transaction, and makes its changes the ledger's own
-// once they are committed.
+// transact runs do on a new batch within a transaction, see commit.
 func (l *Ledger) transact(ctx context.Context, do func(*batch) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.commit(ctx, newMatcher(l.hooks), do)
+}
+
+// commit runs do on a new batch within a transaction, and makes its changes the ledger's own once they
+// are committed. The caller holds the ledger's lock.
+func (l *Ledger) commit(ctx context.Context, m *matcher, do func(*batch) error) error {
 	var b *batch
+	foreseen := m.meter.Spent()
+	defer func() { l.costHeld += m.meter.Spent() - foreseen }()
 	// What a power failure takes back here is found again by the next list, with the same keys and
 	// IDs. That an agent is called is written by dispatch, and waits for the disk.
 	err := l.store.WriteSoon(ctx, func(tx *store.Tx) error {
-		b = newBatch(l, tx) // anew, should the transaction be tried again
+		b = newBatch(l, tx, m) // anew, should the transaction be tried again
 		if err := do(b); err != nil {
 			return err
 		}

@@ -1,15 +1,40 @@
 package ledger
 
 import (
+	"maps"
+
+	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// openSet is the incidents that are open, found by slot, by resource and by ID. The incidents in
+// openSet is the incidents that are open, found by slot, by resource, by group and by ID. The incidents in
 // it are never changed in place: a batch works on copies, which are merged after its commit.
 type openSet struct {
 	bySlot map[incident.Slot]*incident.Incident
 	byUID  map[string]map[incident.Slot]bool
 	byID   map[string]incident.Slot
+
+	// Each incident is there under all groups that a configuration can make of it: so a storm of many
+	// groups costs each only its own, and not all of them over again.
+	byGroup map[groupName]map[incident.Slot]bool
+	byType  map[incident.EventType]int
+}
+
+// groupName names the resources of a namespace that fail in one way and share a call.
+type groupName struct {
+	namespace string
+	kind      incident.EventType
+	name      string // see hook.Config.Group
+}
+
+// groupNames are the groups that an incident may be of, by any configuration.
+func groupNames(inc *incident.Incident) []groupName {
+	names := hook.Groups(signalOf(inc))
+	groups := make([]groupName, len(names))
+	for i, name := range names {
+		groups[i] = groupName{inc.Resource.Namespace, inc.Type, name}
+	}
+	return groups
 }
 
 func newOpenSet(open []*incident.Incident) *openSet {
@@ -17,6 +42,9 @@ func newOpenSet(open []*incident.Incident) *openSet {
 		bySlot: make(map[incident.Slot]*incident.Incident, len(open)),
 		byUID:  map[string]map[incident.Slot]bool{},
 		byID:   make(map[string]incident.Slot, len(open)),
+
+		byGroup: map[groupName]map[incident.Slot]bool{},
+		byType:  map[incident.EventType]int{},
 	}
 	for _, inc := range open {
 		s.put(inc)
@@ -26,7 +54,17 @@ func newOpenSet(open []*incident.Incident) *openSet {
 
 func (s *openSet) put(inc *incident.Incident) {
 	slot := inc.Slot()
+	if was := s.bySlot[slot]; was != nil {
+		s.forget(was)
+	}
 	s.bySlot[slot] = inc
+	s.byType[inc.Type]++
+	for _, name := range groupNames(inc) {
+		if s.byGroup[name] == nil {
+			s.byGroup[name] = map[incident.Slot]bool{}
+		}
+		s.byGroup[name][slot] = true
+	}
 	s.byID[inc.ID] = slot
 	if s.byUID[slot.UID] == nil {
 		s.byUID[slot.UID] = map[incident.Slot]bool{}
@@ -40,10 +78,24 @@ func (s *openSet) drop(inc *incident.Incident) {
 	if now := s.bySlot[slot]; now == nil || now.ID != inc.ID {
 		return // another incident has the slot by now
 	}
+	s.forget(s.bySlot[slot]) // as it was put: its groups may have changed since
 	delete(s.bySlot, slot)
 	delete(s.byUID[slot.UID], slot)
 	if len(s.byUID[slot.UID]) == 0 {
 		delete(s.byUID, slot.UID)
+	}
+}
+
+// forget takes an incident out of its groups and out of the count.
+func (s *openSet) forget(inc *incident.Incident) {
+	if s.byType[inc.Type]--; s.byType[inc.Type] == 0 {
+		delete(s.byType, inc.Type)
+	}
+	for _, name := range groupNames(inc) {
+		delete(s.byGroup[name], inc.Slot())
+		if len(s.byGroup[name]) == 0 {
+			delete(s.byGroup, name)
+		}
 	}
 }
 
@@ -70,9 +122,5 @@ func (s *openSet) list() []*incident.Incident {
 }
 
 func (s *openSet) count() (int, map[incident.EventType]int) {
-	byType := map[incident.EventType]int{}
-	for slot := range s.bySlot {
-		byType[slot.Type]++
-	}
-	return len(s.bySlot), byType
+	return len(s.bySlot), maps.Clone(s.byType)
 }

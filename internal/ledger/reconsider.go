@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // maxReconsidered bounds how many groups one transaction looks at again.
@@ -18,7 +20,13 @@ func (l *Ledger) Reconsider(ctx context.Context) error {
 	if err != nil || len(held) == 0 {
 		return err
 	}
-	return l.transact(ctx, func(b *batch) error {
+	return l.reconsider(ctx, held)
+}
+
+// reconsider looks at the groups in one transaction; in one each where a row of one can't be saved, so
+// that it keeps back no other's calls.
+func (l *Ledger) reconsider(ctx context.Context, held []*incident.GroupState) error {
+	err := l.transact(ctx, func(b *batch) error {
 		for _, g := range held {
 			if err := b.reconsider(ctx, g.GroupKey); err != nil {
 				return err
@@ -26,6 +34,15 @@ func (l *Ledger) Reconsider(ctx context.Context) error {
 		}
 		return nil
 	})
+	if _, atFault := store.FaultOf(err); !atFault {
+		return err
+	}
+	if len(held) == 1 {
+		l.cfg.Log.Error(err, "calls that are held back can't be looked at again, will retry", "hook", held[0].Hook, "group", held[0].Group)
+		return nil
+	}
+	half := len(held) / 2
+	return errors.Join(l.reconsider(ctx, held[:half]), l.reconsider(ctx, held[half:]))
 }
 
 // Resume lets the calls of a group through again that the loop guard held back, because a person
@@ -58,11 +75,15 @@ func (b *batch) reconsider(ctx context.Context, key incident.GroupKey) error {
 		if err != nil || guarded || over {
 			return err
 		}
-		if newest := lastSeen(b.openOf(c, key.Group)); newest != nil {
+		open, complete := b.openOf(c, key.Group)
+		if newest := lastSeen(open); newest != nil {
 			s := signalOf(newest)
 			s.Kind = incident.Ongoing
-			_, _, err := b.dispose(ctx, c, hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
+			_, _, err := b.dispose(ctx, match{Config: c}, hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
 			return err
+		}
+		if !complete {
+			return nil // it may have one all the same: the next look has a budget of its own
 		}
 	}
 	if !g.HoldEnds.After(b.now) {

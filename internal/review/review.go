@@ -20,7 +20,7 @@ import (
 
 // ErrNotAsked is wrapped by the errors that say that Kubernetes could not be asked: it does not answer,
 // or not in time, or not this question. They are no answer, least of all a no.
-var ErrNotAsked = errors.New("Kubernetes could not be asked") //nolint:revive,staticcheck // a name
+var ErrNotAsked = errors.New("could not ask Kubernetes")
 
 // ErrBusy is wrapped by the errors that say that a question was not asked because too many are.
 var ErrBusy = errors.New("too many questions to Kubernetes are waiting")

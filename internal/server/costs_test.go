@@ -120,6 +120,9 @@ func requestFor(path string, headers ...string) string {
 // checkCost fails if one costs more than the capacity plan takes it for, and shows by how much.
 func checkCost(t *testing.T, what string, cost, planned int64) {
 	t.Helper()
+	if raced {
+		planned += planned / 2
+	}
 	t.Logf("%s costs %s, planned are %s", what, capacity.Text(cost), capacity.Text(planned))
 	if cost > planned {
 		t.Errorf("%s costs %s, and the plan of the memory takes it for %s: correct the one or the other in internal/capacity", what, capacity.Text(cost), capacity.Text(planned))

@@ -91,7 +91,13 @@ func flood(t *testing.T, token func(i int) string, beside func(*flooded)) {
 				t.Error("a bad token was let in")
 			}
 		})
-		f.every(time.Second, func(i int) { f.letIn("a known caller", attacker, fmt.Sprint("valid-seen-", i%8)) })
+		f.every(time.Second, func(i int) {
+			began := time.Now()
+			f.letIn("a known caller", attacker, fmt.Sprint("valid-seen-", i%8))
+			if waited := time.Since(began); waited > 10*reviewTakes {
+				f.wrong.Store(fmt.Sprint("a known caller ", i), fmt.Errorf("it waited %s", waited))
+			}
+		})
 		beside(f)
 		time.Sleep(floodLasts + time.Minute)
 		synctest.Wait()

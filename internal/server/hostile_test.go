@@ -221,7 +221,7 @@ func TestAStreamGoesOnForAWhileWhenKubernetesCannotBeAsked(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			due(review.StaleFor).serveSSE(w, r) // which ends
-			if body := w.Body.String(); !strings.Contains(body, "could not be asked") || strings.Contains(body, "may not read") {
+			if body := w.Body.String(); !strings.Contains(body, "could not ask Kubernetes") || strings.Contains(body, "may not read") {
 				t.Errorf("%v: it says %q", fails, body)
 			}
 			u.fails = nil // and with a real no it ends at once

@@ -138,7 +138,7 @@ var errStops = errors.New("khook stops")
 var errNoRight = errors.New("you may not read this any more")
 
 // errNotAsked ends the stream of a caller of whom that could not be found out for review.StaleFor.
-var errNotAsked = errors.New("Kubernetes could not be asked whether you may still read this") //nolint:revive,staticcheck // a name
+var errNotAsked = errors.New("khook could not ask Kubernetes whether you may still read this")
 
 // session is one stream.
 type session struct {

@@ -144,6 +144,6 @@ func meaning(d incident.Disposition) string {
 		incident.LoopGuard:       "its agent was called again and again; the agent is told with the next call",
 		incident.RecoveredBefore: "everything had ended before its agent could be called",
 		incident.Suspended:       "the Hook is suspended",
-		incident.InvalidConfig:   "the configuration can't be used; the condition Ready says why",
+		incident.InvalidConfig:   "the configuration can't be used or its match expression not be evaluated; the conditions Ready and MatchTooCostly say why",
 	}[d]
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -14,8 +15,35 @@ type EventChange struct {
 	Event *incident.Event // with the status that the change gave it
 }
 
-// EventChanges returns the changes of events after a number, in order.
-func (s *Store) EventChanges(ctx context.Context, after int64, limit int) ([]EventChange, error) {
+// ChangeFilter selects changes of events; empty fields select all.
+type ChangeFilter struct {
+	Namespace string
+	Type      incident.EventType
+	Status    incident.Status // that the change gave the event
+	Name      string          // of the resource
+	Workload  string          // its name
+}
+
+// where is the condition on the change c and its event e. The columns of the event are written so
+// that no index of theirs leads: the changes come in the order of their numbers.
+func (f ChangeFilter) where() (condition string, args []any) {
+	var b strings.Builder
+	for _, field := range []struct{ column, value string }{
+		{"+e.namespace", f.Namespace}, {"+e.type", string(f.Type)}, {"+c.state", string(f.Status)}, {"+e.name", f.Name}, {"+e.workload", f.Workload},
+	} {
+		if field.value != "" {
+			b.WriteString(" AND " + field.column + " = ?")
+			args = append(args, field.value)
+		}
+	}
+	return b.String(), args
+}
+
+// EventChanges returns the changes of events after a number and up to another one that the filter
+// selects, at most limit of them, in order. What it costs is bounded by the range, whatever the filter
+// leaves out; what is left out is not decoded.
+func (s *Store) EventChanges(ctx context.Context, f ChangeFilter, after, upTo int64, limit int) ([]EventChange, error) {
+	condition, args := f.where()
 	return query(ctx, s, "changes of events", func(row scanner) (EventChange, error) {
 		var c EventChange
 		var status string
@@ -27,7 +55,7 @@ func (s *Store) EventChanges(ctx context.Context, after int64, limit int) ([]Eve
 		}
 		return c, err
 	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM changes c CROSS JOIN events e ON e.id = CAST(c.id AS BIGINT) "+
-		"WHERE c.kind = 'event' AND c.seq > ? ORDER BY c.seq LIMIT ?", after, limit)
+		"WHERE c.kind = 'event' AND c.seq > ? AND c.seq <= ?"+condition+" ORDER BY c.seq LIMIT ?", append(append([]any{after, upTo}, args...), limit)...)
 }
 
 // leading is a row with columns before those of the caller.

@@ -63,9 +63,29 @@ func everything(t *testing.T, st *Store) {
 	note(st.Changes(ctx, 0, 10))
 	note(st.LastChange(ctx))
 	note(st.EventCounts(ctx, long, time.Now(), "shop"))
+	everythingOfDeadLetters(t, st)
 	note(nil, st.Check(ctx))
 	note(st.Prune(ctx, time.Now()))
 	must(t, errors.Join(errs...))
+}
+
+func everythingOfDeadLetters(t *testing.T, st *Store) {
+	t.Helper()
+	ctx := t.Context()
+	letter := incident.NewDeadLetter("", incident.Signal{Key: "k", Kind: incident.Observed}, incident.BadSize, errors.New("too large"), long)
+	must(t, st.Write(ctx, func(tx *Tx) error {
+		_, err := tx.PutDeadLetter(ctx, letter)
+		return errors.Join(err, tx.DropDeadLetter(ctx, "another"))
+	}))
+	_, known := st.KnownKeys(ctx, []string{"k 0"})
+	_, all := st.DeadLetters(ctx, 10)
+	_, wanted := st.WantedDeadLetters(ctx, 10)
+	_, counted := st.CountDeadLetters(ctx)
+	_, replayed := st.ReplayDeadLetters(ctx)
+	_, one := st.ReplayDeadLetters(ctx, letter.ID)
+	_, dropped := st.DropDeadLetters(ctx, letter.ID)
+	_, rest := st.DropDeadLetters(ctx)
+	must(t, errors.Join(known, all, wanted, counted, replayed, one, dropped, rest, st.Probe(ctx)))
 }
 
 func everythingOfDeliveries(ctx context.Context, tx *Tx, d *incident.Delivery) error {

@@ -17,7 +17,7 @@ func list[T any](ctx context.Context, s *Store, what string, scan func(scanner) 
 	if err != nil {
 		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
 	}
-	rows, err := st.QueryContext(ctx, args...)
+	rows, err := st.QueryContext(ctx, storable(args)...)
 	if err != nil {
 		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
 	}
@@ -56,6 +56,19 @@ func listByIDs[T any](ctx context.Context, s *Store, what string, scan func(scan
 		return err
 	})
 	return all, err
+}
+
+// KnownKeys returns which of the event keys are recorded already. A transaction asks by Tx.KnownKeys.
+func (s *Store) KnownKeys(ctx context.Context, keys []string) (map[string]bool, error) {
+	known := map[string]bool{}
+	err := inBatches(len(keys), func(from, to int) error {
+		found, err := list(ctx, s, "event keys", scanText, knownKeys(to-from), append(anys(keys[from:to]), s.cfg.Cluster)...)
+		for _, k := range found {
+			known[k] = true
+		}
+		return err
+	})
+	return known, err
 }
 
 // OpenIncidents returns the cluster's open incidents.

@@ -27,7 +27,7 @@ func query[T any](ctx context.Context, s *Store, what string, scan func(scanner)
 		return nil, fmt.Errorf("read %s: %w", what, err)
 	}
 	defer done()
-	rows, err := s.queries.QueryContext(ctx, text, args...)
+	rows, err := s.queries.QueryContext(ctx, text, storable(args)...)
 	if err != nil {
 		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
 	}

@@ -204,13 +204,19 @@ func (s *Store) migrate(ctx context.Context) error {
 	if have > newest {
 		return fmt.Errorf("%w: its schema is %d, this khook knows %d", errNewer, have, newest)
 	}
-	if _, err = provider.Up(ctx); err == nil {
-		return nil
+	for {
+		if _, err = provider.Up(ctx); err == nil {
+			return nil
+		}
+		was := have
+		var unknown error
+		if have, _, unknown = provider.GetVersions(ctx); unknown != nil || have == was {
+			return err
+		}
+		if have == newest {
+			return nil // another process did it at the same time
+		} // or is about to: one step of it failed here because it was done there
 	}
-	if have, _, again := provider.GetVersions(ctx); again == nil && have == newest {
-		return nil // another process did it at the same time
-	}
-	return err
 }
 
 // ownFile refuses a database of another program, before khook's tables get into it.

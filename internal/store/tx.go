@@ -71,7 +71,7 @@ func (tx *Tx) exec(ctx context.Context, query string, args ...any) (int64, error
 	if err != nil {
 		return 0, err
 	}
-	result, err := st.ExecContext(ctx, args...)
+	result, err := st.ExecContext(ctx, storable(args)...)
 	if err != nil {
 		return 0, tx.fail(err)
 	}
@@ -96,7 +96,7 @@ func rowsOf[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), q
 	if err != nil {
 		return nil, err
 	}
-	rows, err := st.QueryContext(ctx, args...)
+	rows, err := st.QueryContext(ctx, storable(args)...)
 	if err != nil {
 		return nil, tx.fail(err)
 	}
@@ -145,12 +145,16 @@ func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, c
 	})
 }
 
+// knownKeys finds those of the event keys that are recorded.
+func knownKeys(n int) string {
+	return "SELECT event_key FROM events WHERE event_key IN (" + marks(n) + ") AND cluster = ?"
+}
+
 // KnownKeys returns which of the event keys are recorded already.
 func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, error) {
 	known := map[string]bool{}
 	err := inBatches(len(keys), func(from, to int) error {
-		query := "SELECT event_key FROM events WHERE event_key IN (" + marks(to-from) + ") AND cluster = ?"
-		found, err := rowsOf(ctx, tx, scanText, query, append(anys(keys[from:to]), tx.store.cfg.Cluster)...)
+		found, err := rowsOf(ctx, tx, scanText, knownKeys(to-from), append(anys(keys[from:to]), tx.store.cfg.Cluster)...)
 		for _, k := range found {
 			known[k] = true
 		}

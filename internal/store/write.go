@@ -81,6 +81,9 @@ func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) 
 	case errors.As(err, &undone):
 		return undone.error
 	}
+	if _, atFault := FaultOf(err); atFault {
+		return err // what the row says is no failure of the history, see Probe
+	}
 	writeErrors.Inc()
 	if told := (*fileError)(nil); errors.As(err, &told) {
 		s.failed, s.failedAt = err, s.cfg.Clock.Now()

@@ -1,0 +1,158 @@
+package feed
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// counting is a history that counts the rows that are read from it.
+type counting struct {
+	*store.Store
+	rows, widest atomic.Int64 // rows; and the most numbers of the sequence that one look went over
+}
+
+func (c *counting) EventChanges(ctx context.Context, f store.ChangeFilter, after, upTo int64, limit int) ([]store.EventChange, error) {
+	changes, err := c.Store.EventChanges(ctx, f, after, upTo, limit)
+	c.rows.Add(int64(len(changes)))
+	c.widest.Store(max(c.widest.Load(), upTo-after))
+	return changes, err
+}
+
+// crowd records events of a namespace, many in one transaction.
+func (w *world) crowd(namespace string, events int) {
+	w.t.Helper()
+	err := w.store.WriteSoon(w.t.Context(), func(tx *store.Tx) error {
+		var c store.Changes
+		for range events {
+			w.n++
+			s := &incident.Signal{
+				Key: fmt.Sprint("crowd-", w.n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1,
+				Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+			}
+			inc := incident.Open("", s)
+			e := incident.NewEvent(inc, s, time.Now())
+			e.ID = tx.Next()
+			c.Events, c.Incidents = append(c.Events, e), append(c.Incidents, inc)
+		}
+		return tx.Save(w.t.Context(), &c)
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
+	st := open(t)
+	w := &world{t: t, store: st}
+	for range 12 {
+		w.crowd("others", 500)
+		w.crowd("mine", 5)
+	}
+	history, encoded := &counting{Store: st}, atomic.Int64{}
+	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) {
+		encoded.Add(1)
+		return []byte(fmt.Sprint(e.ID)), nil
+	}})
+	if err := f.advance(t.Context()); err != nil { // it begins at the end
+		t.Fatal(err)
+	}
+	r, err := f.Read(t.Context(), Filter{Namespace: "mine"}, Where{After: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := st.LastChange(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for r.Position() < last {
+		b, err := r.Next(t.Context())
+		if err != nil || b.Gap != nil {
+			t.Fatalf("%+v, %v", b.Gap, err)
+		}
+		for _, m := range b.Messages {
+			lines = append(lines, line(m.Seq, m.Event))
+		}
+	}
+	if want := w.all(Filter{Namespace: "mine"}, 0); !slices.Equal(lines, want) || len(want) != 60 {
+		t.Errorf("it got %d changes of %d", len(lines), len(want))
+	}
+	if history.rows.Load() != 60 || encoded.Load() != 60 {
+		t.Errorf("%d rows were read and %d encoded for 60 of its own", history.rows.Load(), encoded.Load())
+	}
+	if most := history.widest.Load(); most > window {
+		t.Errorf("one look went over %d changes, at most %d are wanted", most, window)
+	}
+}
+
+func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
+	f := New(Config{Ring: 4, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	add := func(from, to int64) {
+		var messages []*Message
+		for seq := from; seq <= to; seq++ {
+			m, err := f.encode(store.EventChange{Seq: seq, Event: &incident.Event{ID: seq}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			messages = append(messages, m)
+		}
+		f.add(messages, to)
+	}
+	add(1, 4)
+	for seq := int64(0); seq < 100; seq++ { // the ring moves through its memory, and now and then to another
+		got, _, _, ok := f.after(seq, batch)
+		if !ok || len(got) != 4 {
+			t.Fatalf("%d messages of 4", len(got))
+		}
+		add(seq+5, seq+5)
+		for i, m := range got {
+			if want := seq + int64(i) + 1; m == nil || m.Seq != want {
+				t.Fatalf("message %d became %v when the ring dropped it", want, m)
+			}
+		}
+	}
+}
+
+// TestManyReadersWhileTheRingIsTrimmed is for the race detector as well.
+func TestManyReadersWhileTheRingIsTrimmed(t *testing.T) {
+	f := New(Config{Ring: 8, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	ctx, stop := context.WithCancel(t.Context())
+	var reading sync.WaitGroup
+	var total atomic.Int64
+	for range 16 {
+		reading.Go(func() {
+			for position := int64(0); ctx.Err() == nil; {
+				messages, to, _, ok := f.after(position, 4)
+				if !ok {
+					position = f.Head()
+					continue
+				}
+				for _, m := range messages {
+					if m == nil || m.Seq <= position || m.Seq > to {
+						t.Errorf("after %d, up to %d: %v", position, to, m)
+						return
+					}
+					total.Add(1)
+				}
+				position = to
+			}
+		})
+	}
+	for seq := int64(1); seq < 2000 || total.Load() < 100; seq++ {
+		m, err := f.encode(store.EventChange{Seq: seq, Event: &incident.Event{ID: seq}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.add([]*Message{m}, seq)
+	}
+	stop()
+	reading.Wait()
+}
