@@ -47,7 +47,7 @@ func (a *assault) resetStreams() {
 	tr.Protocols.SetUnencryptedHTTP2(true)
 	c := &http.Client{Transport: tr}
 	defer tr.CloseIdleConnections()
-	a.each(a.size(300, 3000), 50, func(int) {
+	a.each(a.size(300, 1000), 50, func(int) {
 		ctx, cancel := context.WithTimeout(a.ctx, time.Duration(rand.IntN(3000))*time.Microsecond)
 		defer cancel()
 		ask(ctx, c, http.MethodGet, a.base()+"/health", "", "")

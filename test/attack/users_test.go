@@ -89,6 +89,7 @@ type tally struct {
 	got     map[string]int // what was wrong
 	slowest time.Duration  // answer since the last look
 	broken  int            // streams that ended and went on at once
+	starved int            // 503 while the API server was slow for a reason that is not khook's
 }
 
 // users are those who may read, and do so all the time.
@@ -154,7 +155,7 @@ func (u *users) serves(who string) {
 	u.served[who]++
 }
 
-func (u *users) answered(who string, code int, body string, took time.Duration) {
+func (u *users) answered(who string, code int, took time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.t.asked++
@@ -187,10 +188,16 @@ func (u *users) newcomers(ctx context.Context, who string, c *http.Client) {
 }
 
 func (u *users) read(ctx context.Context, who string, c *http.Client, token string) {
-	began := time.Now()
-	code, body := ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
-	if ctx.Err() == nil && !u.site.halted() {
-		u.answered(who, code, body, time.Since(began))
+	began, starved := time.Now(), u.site.gateway.starved.Load()
+	code, _ := ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
+	switch {
+	case ctx.Err() != nil || u.site.halted():
+	case code == http.StatusServiceUnavailable && u.site.gateway.starvedSince(starved):
+		u.mu.Lock()
+		u.t.starved++
+		u.mu.Unlock()
+	default:
+		u.answered(who, code, time.Since(began))
 	}
 }
 
@@ -218,6 +225,7 @@ func (u *users) tally() tally {
 func (t tally) since(before tally) tally {
 	t.asked -= before.asked
 	t.broken -= before.broken
+	t.starved -= before.starved
 	for what, n := range before.got {
 		if t.got[what] -= n; t.got[what] == 0 {
 			delete(t.got, what)
