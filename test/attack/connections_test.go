@@ -98,8 +98,9 @@ func (a *assault) upload(conn net.Conn, size int) error {
 	_ = conn.SetWriteDeadline(time.Now().Add(answerLimit))
 	_, err := io.WriteString(conn, head+body)
 	sent := len(body)
-	for until := time.Now().Add(a.holding()); err == nil && time.Now().Before(until); sent++ {
+	for second := 0; second < 10 && err == nil; second++ { // well within the time that a body may take
 		pause(a.ctx, time.Second)
+		sent++
 		_, err = io.WriteString(conn, "#")
 	}
 	if err == nil {
