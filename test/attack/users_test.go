@@ -155,7 +155,7 @@ func (u *users) serves(who string) {
 	u.served[who]++
 }
 
-func (u *users) answered(who string, code int, took time.Duration) {
+func (u *users) answered(who string, code int, body string, took time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.t.asked++
@@ -164,7 +164,7 @@ func (u *users) answered(who string, code int, took time.Duration) {
 	case http.StatusOK:
 		u.served[who]++
 	case 0:
-		u.t.got["no answer"]++
+		u.t.got["no answer ("+strings.TrimSpace(body[strings.LastIndex(body, ": ")+1:])+") to the "+who]++
 	default:
 		u.t.got[fmt.Sprintf("%d to the %s", code, who)]++
 	}
@@ -189,7 +189,7 @@ func (u *users) newcomers(ctx context.Context, who string, c *http.Client) {
 
 func (u *users) read(ctx context.Context, who string, c *http.Client, token string) {
 	began, starved := time.Now(), u.site.gateway.starved.Load()
-	code, _ := ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
+	code, body := ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
 	switch {
 	case ctx.Err() != nil || u.site.halted():
 	case code == http.StatusServiceUnavailable && u.site.gateway.starvedSince(starved):
@@ -197,7 +197,7 @@ func (u *users) read(ctx context.Context, who string, c *http.Client, token stri
 		u.t.starved++
 		u.mu.Unlock()
 	default:
-		u.answered(who, code, time.Since(began))
+		u.answered(who, code, body, time.Since(began))
 	}
 }
 
