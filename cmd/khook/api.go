@@ -38,7 +38,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate)
 		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
 	}
 	p.story.committed = a.feed.Wake
-	access, err := c.apiAccess(mgr.GetConfig(), metrics.Registry)
+	access, err := c.apiAccess(mgr.GetConfig(), metrics.Registry, p.plan.N(capacity.Callers))
 	if err != nil {
 		return nil, err
 	}

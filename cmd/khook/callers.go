@@ -17,8 +17,8 @@ import (
 )
 
 // apiAccess asks the cluster who may read, unless that is turned off.
-func (c *controllerCmd) apiAccess(cfg *rest.Config, registry prometheus.Registerer) (server.Access, error) {
-	o := server.AccessConfig{Audiences: c.APIAudiences, Registry: registry}
+func (c *controllerCmd) apiAccess(cfg *rest.Config, registry prometheus.Registerer, callers int64) (server.Access, error) {
+	o := server.AccessConfig{Audiences: c.APIAudiences, Registry: registry, Callers: int(callers)}
 	switch c.APIAuth {
 	case "none":
 		return nil, nil //nolint:nilnil // everybody may

@@ -89,7 +89,7 @@ func TestValidationsLookUpSoMuchOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pipeline{cmd: &controllerCmd{}, kube: clients, asked: newLookupLimits()}
+	p := &pipeline{cmd: &controllerCmd{}, kube: clients, asked: newLookupLimits(100)}
 	validate := p.validate(nil)
 	var text strings.Builder
 	for i := range 100 {

@@ -67,6 +67,6 @@ func (c *controllerCmd) apiLimits(plan *capacity.Plan) server.Limits {
 	return server.Limits{
 		Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout,
 		MaxBody: plan.MaxManifests(), Validations: int(plan.ValidationsAtOnce()), BodyBytes: max(plan.N(capacity.Bodies), plan.MaxManifests()), ResponseBytes: plan.N(capacity.Responses),
-		MaxConnections: n(capacity.Connections), Streams: n(capacity.Streams), ClientStreams: c.APIMaxClientStreams, CatchUps: n(capacity.CatchUps),
+		MaxConnections: n(capacity.Connections), Streams: n(capacity.Streams), ClientStreams: c.APIMaxClientStreams, CatchUps: n(capacity.CatchUps), Callers: n(capacity.Callers),
 	}
 }

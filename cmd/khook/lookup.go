@@ -45,8 +45,8 @@ const (
 	allLookups, allLookupsASecond       = 100, 20
 )
 
-func newLookupLimits() lookupLimits {
-	return lookupLimits{limit.NewClients(callerLookupsASecond, callerLookups), rate.NewLimiter(allLookupsASecond, allLookups)}
+func newLookupLimits(callers int) lookupLimits {
+	return lookupLimits{limit.NewClients(callerLookupsASecond, callerLookups, callers), rate.NewLimiter(allLookupsASecond, allLookups)}
 }
 
 // spend takes a look-up from what the caller of a request has left; an error if that is none.

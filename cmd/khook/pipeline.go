@@ -74,7 +74,7 @@ func newPipeline(c *controllerCmd, plan *capacity.Plan, mgr ctrl.Manager, st *st
 	})
 	return &pipeline{
 		cmd: c, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
-		asked:  newLookupLimits(),
+		asked:  newLookupLimits(int(plan.N(capacity.Callers))),
 		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
 		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
 	}, nil

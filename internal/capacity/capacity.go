@@ -27,8 +27,9 @@ const usable = 0.9
 // What one of each costs, in bytes: heap that is live, and stacks.
 const (
 	// Base is khook without anything to do: clients of Kubernetes, CEL environments, the CRD's
-	// schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart).
-	Base = 24 << 20
+	// schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart); and 2 MiB of patterns that match
+	// expressions made (internal/hook: maxKeptSteps).
+	Base = 26 << 20
 
 	Pod      = 350      // internal/kube: BenchmarkPodMemory
 	Incident = 3 << 10  // that is open, with its place in the ledger's indexes (internal/ledger)
@@ -44,7 +45,7 @@ const (
 	Stream        = 72 << 10 // beyond its connection; with messages that its maxRate holds back
 	CatchUp       = 2 << 20  // messages that one stream has read from the history and is writing
 	RingByte      = 3        // of a message in the feed's ring: the frame, and the event itself
-	Caller        = 1536     // a caller's rate limits, and what is remembered of his token and rights
+	Caller        = 3 << 10  // a caller, his address, his token, a bad one, and two rights (internal/server: TestWhatRememberingACallerCosts)
 
 	ValidatedByte = 128 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
 

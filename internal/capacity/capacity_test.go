@@ -104,7 +104,7 @@ func TestMoreMemoryNeverMakesABoundSmaller(t *testing.T) {
 
 func TestInTheChartsMemoryKhookHasRoomForWhatItsDocumentsPromise(t *testing.T) {
 	p := planFor(t, 512*mib)
-	for name, least := range map[Name]int64{Connections: 1000, Streams: 500, Pods: 20_000, Incidents: 5_000, Hooks: 100, Callers: 5_000, Workers: 8} {
+	for name, least := range map[Name]int64{Connections: 1000, Streams: 500, Pods: 20_000, Incidents: 5_000, Hooks: 100, Callers: 2_000, Workers: 8} {
 		if p.N(name) < least {
 			t.Errorf("%s is %d, want at least %d", name, p.N(name), least)
 		}

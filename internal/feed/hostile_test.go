@@ -52,9 +52,9 @@ func (w *world) crowd(namespace string, events int) {
 func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 	st := open(t)
 	w := &world{t: t, store: st}
-	for range 12 {
+	for range 6 { // more than one look goes over
 		w.crowd("others", 500)
-		w.crowd("mine", 5)
+		w.crowd("mine", 10)
 	}
 	history, encoded := &counting{Store: st}, atomic.Int64{}
 	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) {
@@ -130,7 +130,7 @@ func TestManyReadersWhileTheRingIsTrimmed(t *testing.T) {
 	for range 16 {
 		reading.Go(func() {
 			for position := int64(0); ctx.Err() == nil; {
-				messages, to, _, ok := f.after(position, 4)
+				messages, to, changed, ok := f.after(position, 4)
 				if !ok {
 					position = f.Head()
 					continue
@@ -142,11 +142,16 @@ func TestManyReadersWhileTheRingIsTrimmed(t *testing.T) {
 					}
 					total.Add(1)
 				}
-				position = to
+				if position = to; len(messages) == 0 {
+					select {
+					case <-changed:
+					case <-ctx.Done():
+					}
+				}
 			}
 		})
 	}
-	for seq := int64(1); seq < 2000 || total.Load() < 100; seq++ {
+	for seq := int64(1); seq < 2000 || total.Load() < 2000; seq++ {
 		m, err := f.encode(store.EventChange{Seq: seq, Event: &incident.Event{ID: seq}})
 		if err != nil {
 			t.Fatal(err)

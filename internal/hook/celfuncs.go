@@ -148,7 +148,7 @@ type patternCache struct {
 var patterns patternCache
 
 // maxKeptSteps bounds the patterns that are kept, by their steps: one takes up to about a hundred bytes.
-const maxKeptSteps = 50_000
+const maxKeptSteps = 20_000
 
 func (c *patternCache) of(text string) (pattern, error) {
 	c.mu.Lock()

@@ -94,8 +94,8 @@ func TestACallTellsOfWhatFailedInTheSameBatch(t *testing.T) {
 	}
 }
 
-// BenchmarkStorm shows that the time for each group stays the same, however many there are.
-func BenchmarkStorm(b *testing.B) {
+// BenchmarkGroups shows that the time for each group stays the same, however many there are.
+func BenchmarkGroups(b *testing.B) {
 	for _, groups := range []int{1000, 4000} {
 		b.Run(fmt.Sprint(groups, " groups"), func(b *testing.B) {
 			signals := storm(groups)

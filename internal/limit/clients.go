@@ -10,10 +10,6 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// MaxClients bounds how many clients are told apart by a rate; those that asked least lately are
-// forgotten, which gives them their whole burst again.
-const MaxClients = 10_000
-
 // Clients is a rate limit for each of many clients. It is safe for concurrent use.
 type Clients struct {
 	rate  rate.Limit
@@ -23,9 +19,10 @@ type Clients struct {
 	clients *lru.Cache
 }
 
-// NewClients returns a limit of so many requests a second of each client, after burst at once.
-func NewClients(perSecond rate.Limit, burst int) *Clients {
-	return &Clients{rate: perSecond, burst: burst, clients: lru.New(MaxClients)}
+// NewClients returns a limit of so many requests a second of each client, after burst at once. It tells
+// size clients apart: those that asked least lately are forgotten, which gives them their whole burst again.
+func NewClients(perSecond rate.Limit, burst, size int) *Clients {
+	return &Clients{rate: perSecond, burst: burst, clients: lru.New(size)}
 }
 
 // Allow says whether a client may ask now, and if not, in how long.
@@ -36,6 +33,20 @@ func (c *Clients) Allow(client string) (wait time.Duration, ok bool) {
 	}
 	r.Cancel()
 	return wait, false
+}
+
+// Budget is what a client has left of a rate limit.
+type Budget struct {
+	Limit     int           // requests at once, when nothing is used up
+	Remaining int           // requests at once, now
+	Reset     time.Duration // until nothing is used up
+}
+
+// Budget says what a client has left. It takes nothing.
+func (c *Clients) Budget(client string) Budget {
+	left := max(0, c.of(client).Tokens())
+	missing := max(0, float64(c.burst)-left)
+	return Budget{Limit: c.burst, Remaining: int(left), Reset: time.Duration(missing / float64(c.rate) * float64(time.Second))}
 }
 
 // Spent says whether a client has used up what it may ask now. It takes nothing.

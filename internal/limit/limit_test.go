@@ -15,13 +15,13 @@ import (
 )
 
 func TestAClientIsRememberedAmongMany(t *testing.T) {
-	c := NewClients(1, 2)
+	c := NewClients(1, 2, 100)
 	for range 2 {
 		if _, ok := c.Allow("ann"); !ok {
 			t.Fatal("the burst is not let through")
 		}
 	}
-	for i := range MaxClients / 2 {
+	for i := range 50 {
 		c.Allow(fmt.Sprint("client ", i))
 	}
 	if wait, ok := c.Allow("ann"); ok || wait <= 0 || wait > time.Second || !c.Spent("ann") {

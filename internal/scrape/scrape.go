@@ -12,7 +12,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/net/netutil"
+
+	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/conns"
 )
 
 // Bounds of the port. One Prometheus needs one connection.
@@ -29,7 +31,7 @@ const Path = "/metrics"
 func Open(g prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+Path, promhttp.HandlerFor(WithoutNamespaces(g), promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError, MaxRequestsInFlight: maxScrapes}))
-	return mux
+	return conns.Track(mux)
 }
 
 // Server serves a handler with bounds on what clients may hold.
@@ -41,6 +43,7 @@ func Server(h http.Handler, log logr.Logger) *http.Server {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       90 * time.Second, // more than Prometheus' usual pause of a minute
 		MaxHeaderBytes:    maxHeader,
+		ConnContext:       conns.Context,
 		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(log.V(1)), slog.LevelDebug),
 		Protocols:         new(http.Protocols),
 	}
@@ -48,11 +51,12 @@ func Server(h http.Handler, log logr.Logger) *http.Server {
 	return srv
 }
 
-// Listener accepts a bounded number of connections at a time, with TLS if there is a certificate.
+// Listener accepts a bounded number of connections at a time, with TLS if there is a certificate. Beyond that
+// the one that has been idle for longest makes room: a Prometheus gets in whoever holds the others.
 func Listener(l net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) net.Listener {
-	l = netutil.LimitListener(l, maxConnections)
+	bounded := conns.Bound(l, conns.Config{Max: maxConnections, WriteBuffer: capacity.WriteBuffer, ReadBuffer: capacity.ReadBuffer})
 	if certificate == nil {
-		return l
+		return bounded
 	}
-	return tls.NewListener(l, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, NextProtos: []string{"http/1.1"}})
+	return tls.NewListener(bounded, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, NextProtos: []string{"http/1.1"}})
 }

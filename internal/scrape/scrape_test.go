@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
@@ -84,48 +86,47 @@ func TestThePortServesTheMetricsOnly(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreBounded opens more connections than the port takes, and never sends anything on the first ones.
-func TestConnectionsAreBounded(t *testing.T) {
-	raw, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	accepted := make(chan net.Conn, 2*maxConnections)
-	l := Listener(raw, nil)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range maxConnections + 10 {
-		c, err := net.Dial("tcp", raw.Addr().String())
+// holders opens connections that never send anything, and returns how many of them are still open.
+func holders(t *testing.T, address string, n int) (open func() int) {
+	t.Helper()
+	var closed atomic.Int64
+	for range n {
+		c, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
+		go func() {
+			_, _ = c.Read(make([]byte, 1)) // until khook closes it
+			closed.Add(1)
+		}()
 	}
-	var held []net.Conn
-	for range maxConnections {
-		held = append(held, <-accepted)
+	return func() int { return n - int(closed.Load()) }
+}
+
+func TestAScrapeGetsThroughWhenOthersHoldAllConnections(t *testing.T) {
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	select {
-	case <-accepted:
-		t.Error("there are more connections than the bound")
-	default:
+	srv := Server(Open(cluster()), logr.Discard())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(Listener(raw, nil)) }()
+	t.Cleanup(func() { _ = srv.Close(); <-done })
+	open := holders(t, raw.Addr().String(), 3*maxConnections)
+	resp, err := http.Get("http://" + raw.Addr().String() + Path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = held[0].Close() // makes room for the next one
-	held = append(held, <-accepted)
-	_ = l.Close()
-	for _, c := range held {
-		_ = c.Close()
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("the scrape got %d", resp.StatusCode)
 	}
-	<-done
+	for deadline := time.Now().Add(time.Minute); open() > maxConnections; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are held, and %d are the bound", open(), maxConnections)
+		}
+	}
 }
 
 func TestTheServerSpeaksHTTP1Only(t *testing.T) {

@@ -34,8 +34,8 @@ func CallerAccess(cfg *rest.Config, o AccessConfig) (Access, error) {
 	}
 	meters := review.NewMeters(o.Registry)
 	a := &callerAccess{client: client}
-	a.tokenAccess = newTokenAccess(a.whoIs, cfg, meters)
-	a.rights = newRights(a.callers, meters)
+	a.tokenAccess = newTokenAccess(a.whoIs, cfg, meters, o.callers())
+	a.rights = newRights(a.callers, meters, o.callers())
 	return a, nil
 }
 

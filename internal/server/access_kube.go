@@ -33,8 +33,8 @@ func KubernetesAccess(cfg *rest.Config, o AccessConfig) (Access, error) {
 	}
 	meters := review.NewMeters(o.Registry)
 	a := &kubeAccess{client: client, audiences: o.Audiences}
-	a.tokenAccess = newTokenAccess(a.whoIs, cfg, meters)
-	a.rights = newRights(a.callers, meters)
+	a.tokenAccess = newTokenAccess(a.whoIs, cfg, meters, o.callers())
+	a.rights = newRights(a.callers, meters, o.callers())
 	return a, nil
 }
 

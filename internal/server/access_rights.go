@@ -28,10 +28,10 @@ type rights struct {
 	queue   *limit.Queue
 }
 
-func newRights(queue *limit.Queue, meters *review.Meters) *rights {
+func newRights(queue *limit.Queue, meters *review.Meters, callers int) *rights {
 	return &rights{
-		answers: review.New[rightOf, struct{}](review.Config{Kind: "right", Yes: allowTTL, No: denyTTL, Size: maxRights, Meters: meters}),
-		limits:  limit.NewClients(rightsASecond, rightsAtOnce),
+		answers: review.New[rightOf, struct{}](review.Config{Kind: "right", Yes: allowTTL, No: denyTTL, Size: callers, Meters: meters}),
+		limits:  limit.NewClients(rightsASecond, rightsAtOnce, callers),
 		queue:   queue,
 	}
 }

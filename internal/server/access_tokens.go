@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -22,7 +23,10 @@ type AccessConfig struct {
 	// Audience. CallerAccess takes the API server's own only.
 	Audiences []string
 	Registry  prometheus.Registerer // of the metrics; nil for none
+	Callers   int                   // how many are remembered, with their tokens and rights; 4,096 if 0
 }
+
+func (c AccessConfig) callers() int { return cmp.Or(c.Callers, 4096) }
 
 // Audience is khook's own: a token that was made for it can do nothing elsewhere.
 const Audience = "khook"
@@ -55,8 +59,6 @@ const (
 
 // Bounds of what is remembered about tokens and rights.
 const (
-	maxTokens     = 4096
-	maxRights     = 4096
 	maxIssuers    = 64
 	maxTurnedAway = 4096
 )
@@ -92,13 +94,13 @@ type tokenAccess struct {
 	turnedAway *lru.Cache     // tokenHash
 }
 
-func newTokenAccess(who whoIs, cfg *rest.Config, meters *review.Meters) *tokenAccess {
+func newTokenAccess(who whoIs, cfg *rest.Config, meters *review.Meters, callers int) *tokenAccess {
 	a := &tokenAccess{
 		whoIs:     who,
-		answers:   review.New[tokenHash, *user.DefaultInfo](review.Config{Kind: "token", Yes: tokenTTL, No: tokenTTL, Size: maxTokens, Meters: meters}),
+		answers:   review.New[tokenHash, *user.DefaultInfo](review.Config{Kind: "token", Yes: tokenTTL, No: tokenTTL, Size: callers, Meters: meters}),
 		callers:   limit.NewQueue(ofCallers),
 		strangers: limit.NewQueue(ofStrangers),
-		badTokens: limit.NewClients(badTokensRate, badTokens),
+		badTokens: limit.NewClients(badTokensRate, badTokens, callers),
 		issuers:   lru.New(maxIssuers), turnedAway: lru.New(maxTurnedAway),
 	}
 	meters.Watch("callers", a.callers)

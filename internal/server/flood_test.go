@@ -46,7 +46,7 @@ func newFlooded(t *testing.T) *flooded {
 		f.asked.Add(1)
 		time.Sleep(reviewTakes)
 		return &user.DefaultInfo{Name: "user of " + token}, strings.HasPrefix(token, "valid") || strings.HasSuffix(token, ".valid"), nil
-	}, &rest.Config{}, nil)
+	}, &rest.Config{}, nil, 4096)
 	return f
 }
 

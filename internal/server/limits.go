@@ -20,8 +20,8 @@ const perAddress = 4
 
 func newLimiters(l Limits) *limiters {
 	return &limiters{
-		byAddress: limit.NewClients(rate.Limit(perAddress*l.Rate), perAddress*l.Burst),
-		byName:    limit.NewClients(rate.Limit(l.Rate), l.Burst),
+		byAddress: limit.NewClients(rate.Limit(perAddress*l.Rate), perAddress*l.Burst, l.Callers),
+		byName:    limit.NewClients(rate.Limit(l.Rate), l.Burst, l.Callers),
 	}
 }
 
@@ -65,14 +65,25 @@ func (s *Server) isOnlyAnAddress(r *http.Request) bool {
 	return !ok
 }
 
-// limitCaller holds back callers that ask too often.
+// limitCaller holds back callers that ask too often, and tells all what they have left.
 func (s *Server) limitCaller(w http.ResponseWriter, r *http.Request) (ok bool) {
-	wait, ok := s.limits.byName.Allow(clientOf(r.Context()))
+	client := clientOf(r.Context())
+	wait, ok := s.limits.byName.Allow(client)
+	tellBudget(w, s.limits.byName.Budget(client))
 	if !ok {
 		s.meters.limited.WithLabelValues("client").Inc()
 		tooMany(w, wait)
 	}
 	return ok
+}
+
+// tellBudget sets the header fields of the draft "RateLimit header fields for HTTP" in the form that clients
+// have most: draft-ietf-httpapi-ratelimit-headers-06.
+func tellBudget(w http.ResponseWriter, b limit.Budget) {
+	h := w.Header()
+	h.Set("RateLimit-Limit", strconv.Itoa(b.Limit))
+	h.Set("RateLimit-Remaining", strconv.Itoa(b.Remaining))
+	h.Set("RateLimit-Reset", strconv.Itoa(int(math.Ceil(b.Reset.Seconds()))))
 }
 
 func tooMany(w http.ResponseWriter, wait time.Duration) {

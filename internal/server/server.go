@@ -68,6 +68,7 @@ type Limits struct {
 	MaxBody        int64         // bytes of a text with Hooks; 256 KiB
 	MaxHeader      int           // bytes; 32 KiB
 	MaxConnections int           // at the same time; 20,000
+	Callers        int           // that are told apart, and as many addresses; 10,000
 	Streams        int           // live streams at the same time; 10,000
 	ClientStreams  int           // of one client; 100
 	CatchUps       int           // streams that hold messages of the history at the same time; 16
@@ -88,6 +89,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Burst, 100)
 	set(&l.MaxHeader, 32<<10)
 	set(&l.MaxConnections, 20_000)
+	set(&l.Callers, 10_000)
 	set(&l.Streams, 10_000)
 	set(&l.ClientStreams, 100)
 	if l.RequestTimeout == 0 {
