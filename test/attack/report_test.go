@@ -32,6 +32,9 @@ func (r row) String() string {
 	if wrong == "" {
 		wrong = "none"
 	}
+	if r.cost.closed > 0 {
+		wrong += fmt.Sprintf(" (%d requests sent again, since the connection was closed)", r.cost.closed)
+	}
 	if r.cost.starved > 0 {
 		wrong += fmt.Sprintf(" (and %d times 503, since the API server itself had no answer in %s)", r.cost.starved, slowReview)
 	}

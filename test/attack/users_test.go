@@ -89,6 +89,7 @@ type tally struct {
 	got     map[string]int // what was wrong
 	slowest time.Duration  // answer since the last look
 	broken  int            // streams that ended and went on at once
+	closed  int            // connections before the answer, after which the request was sent again
 	starved int            // 503 while the API server was slow for a reason that is not khook's
 }
 
@@ -187,9 +188,19 @@ func (u *users) newcomers(ctx context.Context, who string, c *http.Client) {
 	}
 }
 
+// tries is how often a valid user asks, as HTTP clients do where a connection is closed before the answer:
+// among a crowd of new connections from one address nobody can tell whose one is before its request is read.
+const tries = 3
+
 func (u *users) read(ctx context.Context, who string, c *http.Client, token string) {
 	began, starved := time.Now(), u.site.gateway.starved.Load()
 	code, body := ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
+	for try := 1; code == 0 && try < tries && ctx.Err() == nil; try++ {
+		u.mu.Lock()
+		u.t.closed++
+		u.mu.Unlock()
+		code, body = ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
+	}
 	switch {
 	case ctx.Err() != nil || u.site.halted():
 	case code == http.StatusServiceUnavailable && u.site.gateway.starvedSince(starved):
@@ -226,6 +237,7 @@ func (t tally) since(before tally) tally {
 	t.asked -= before.asked
 	t.broken -= before.broken
 	t.starved -= before.starved
+	t.closed -= before.closed
 	for what, n := range before.got {
 		if t.got[what] -= n; t.got[what] == 0 {
 			delete(t.got, what)
