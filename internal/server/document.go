@@ -43,12 +43,16 @@ func completeParameters(op *huma.Operation) {
 	}
 }
 
-// completeErrors documents 405 like the other errors, and drops 422: what does not fit the parameters is
-// answered with 400.
+// completeErrors documents what comes before any route like the other errors: 405, and 421 without
+// authentication. It drops 422: what does not fit the parameters is answered with 400.
 func completeErrors(op *huma.Operation) {
 	delete(op.Responses, fmt.Sprint(http.StatusUnprocessableEntity))
-	if like := op.Responses[fmt.Sprint(http.StatusBadRequest)]; like != nil {
-		op.Responses[fmt.Sprint(http.StatusMethodNotAllowed)] = &huma.Response{Description: http.StatusText(http.StatusMethodNotAllowed), Content: like.Content}
+	like := op.Responses[fmt.Sprint(http.StatusBadRequest)]
+	if like == nil {
+		return
+	}
+	for _, status := range []int{http.StatusMethodNotAllowed, http.StatusMisdirectedRequest} {
+		op.Responses[fmt.Sprint(status)] = &huma.Response{Description: http.StatusText(status), Content: like.Content}
 	}
 }
 
