@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/kagent-dev/khook/internal/conns"
+	"github.com/kagent-dev/khook/internal/server"
 )
 
 // Bounds of the port of the health probes: the kubelet makes a connection for each probe, and must get
@@ -44,8 +45,12 @@ func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
 		mux.Handle(path, answer)
 		mux.Handle(path+"/", answer)
 	}
+	handler := http.Handler(mux)
+	if p.cmd.APIAuth == "none" { // as on the other ports
+		handler = server.OwnHost(p.cmd.hosts(), handler)
+	}
 	return mgr.Add(&manager.Server{
-		Name: "health probe", Server: probeServer(mux, p.log.WithName("probes")),
+		Name: "health probe", Server: probeServer(handler, p.log.WithName("probes")),
 		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &p.cmd.ShutdownTimeout,
 	})
 }
