@@ -29,7 +29,7 @@ const (
 	// Base is khook without anything to do: clients of Kubernetes, CEL environments, the CRD's
 	// schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart); and 2 MiB of patterns that match
 	// expressions made (internal/hook: maxKeptSteps).
-	Base = 24 << 20
+	Base = 26 << 20
 
 	Pod      = 350      // internal/kube: BenchmarkPodMemory
 	Incident = 3 << 10  // that is open, with its place in the ledger's indexes (internal/ledger)
