@@ -132,9 +132,12 @@ type Plan struct {
 type TooSmallError struct{ Limit, Needed int64 }
 
 func (e *TooSmallError) Error() string {
-	return fmt.Sprintf("the memory limit leaves Go %s, and khook needs at least %s to watch a cluster: raise the container's limit to %s or more (chart: resources.limits.memory), or GOMEMLIMIT",
-		Text(e.Limit), Text(e.Needed), Text(e.Needed*4/3))
+	return fmt.Sprintf("the memory limit leaves Go %s, and khook needs at least %d MiB to watch a cluster: raise the container's limit to %d MiB or more (chart: resources.limits.memory), or GOMEMLIMIT",
+		Text(e.Limit), wholeMiB(e.Needed), wholeMiB(e.Needed*4/3))
 }
+
+// wholeMiB rounds up: what is asked for must be enough.
+func wholeMiB(bytes int64) int64 { return (bytes + 1<<20 - 1) >> 20 }
 
 // New makes the plan for a memory. The error is a TooSmallError.
 func New(m Memory, w Wanted) (*Plan, error) {
@@ -222,14 +225,14 @@ func bounds(w Wanted) []Bound {
 		{Name: Answers, What: "bytes of long answers of agents being received; then the others wait", Cost: AnswerByte, Want: 64 << 20, Least: 256 << 10, share: 7},
 		{Name: Decoding, What: "memory for reading answers of agents; then reading waits", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 14},
 		{Name: Followers, What: "streams of agents that are read; other tasks are polled", Cost: Follower, Want: 256, Least: 2, share: 5},
-		{Name: Connections, What: "connections to the HTTP API; then idle ones are closed", Cost: connection, Want: or(w.Connections, DefaultConnections), Least: 16, share: 13},
+		{Name: Connections, What: "connections to the HTTP API; then idle ones are closed", Cost: connection, Want: or(w.Connections, DefaultConnections), Least: 8, share: 13},
 		{Name: Streams, What: "live streams, in addition to their connections", Cost: Stream, Want: or(w.Streams, DefaultStreams), Least: 4, share: 18},
 		{Name: CatchUps, What: "streams that read old messages; then they wait", Cost: CatchUp, Want: 16, Least: 1, share: 3},
 		{Name: Ring, What: "bytes of new messages kept for all streams", Cost: RingByte, Want: 16 << 20, Least: 128 << 10, share: 7},
-		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 200, share: 4},
-		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 4 << 20, share: 16},
+		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 100, share: 4},
+		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 16},
 		{Name: Bodies, What: "bytes of request bodies being read; then they wait", Cost: 3, Want: 16 << 20, Least: 64 << 10, share: 2},
-		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 8 << 10, share: 16},
+		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 4 << 10, share: 16},
 	}
 }
 

@@ -138,6 +138,42 @@ func TestKhookRefusesOnlyWhatDetectionDoesNotFitInto(t *testing.T) {
 	}
 }
 
+// A container of 64 MiB was enough before memory was planned, so an upgrade in it must not end khook.
+func TestASmallContainerOfBeforeIsEnough(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		p, err := New(container(64*mib), Wanted{TLS: tls})
+		if err != nil {
+			t.Errorf("64 MiB, with TLS %t: %v", tls, err)
+			continue
+		}
+		checkFits(t, p)
+	}
+}
+
+func TestWhatARefusalAsksForIsEnough(t *testing.T) {
+	var small *TooSmallError
+	if _, err := New(container(32*mib), Wanted{}); !errors.As(err, &small) {
+		t.Fatalf("32 MiB: %v", err)
+	}
+	var enough, limit int64
+	if _, err := fmt.Sscanf(textAfter(small.Error(), "at least "), "%d MiB", &enough); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscanf(textAfter(small.Error(), "limit to "), "%d MiB", &limit); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []Memory{{Go: enough * mib}, container(limit * mib)} {
+		if _, err := New(m, Wanted{}); err != nil {
+			t.Errorf("with what %q asks for: %v", small, err)
+		}
+	}
+}
+
+func textAfter(text, mark string) string {
+	_, rest, _ := strings.Cut(text, mark)
+	return rest
+}
+
 // The document has what this package says.
 func TestTheDocumentHasTheTablesOfThisPackage(t *testing.T) {
 	const path, begin, end = "../../docs/capacity.md", "<!-- tables of internal/capacity: begin -->\n", "<!-- tables of internal/capacity: end -->"
