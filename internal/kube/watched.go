@@ -217,14 +217,21 @@ func (w *watched) send(m message) error {
 
 var errStopped = errors.New("the source stops")
 
+// sendOne passes on one object. It is reduced before it waits: how many wait is bounded, how large they are
+// is up to whoever writes them.
+func (w *watched) sendOne(kind messageKind, obj any) error {
+	reduce(obj)
+	return w.send(message{kind: kind, obj: obj})
+}
+
 // Add is part of cache.ReflectorStore.
-func (w *watched) Add(obj any) error { return w.send(message{kind: msgPut, obj: obj}) }
+func (w *watched) Add(obj any) error { return w.sendOne(msgPut, obj) }
 
 // Update is part of cache.ReflectorStore.
-func (w *watched) Update(obj any) error { return w.send(message{kind: msgPut, obj: obj}) }
+func (w *watched) Update(obj any) error { return w.sendOne(msgPut, obj) }
 
 // Delete is part of cache.ReflectorStore.
-func (w *watched) Delete(obj any) error { return w.send(message{kind: msgDelete, obj: obj}) }
+func (w *watched) Delete(obj any) error { return w.sendOne(msgDelete, obj) }
 
 // Resync is part of cache.ReflectorStore; the detector has timers instead.
 func (w *watched) Resync() error { return nil }
@@ -232,6 +239,9 @@ func (w *watched) Resync() error { return nil }
 // Replace is part of cache.ReflectorStore: a full list, at the start and after a break that was
 // too long to go on from.
 func (w *watched) Replace(list []any, _ string) error {
+	for _, obj := range list {
+		reduce(obj) // a list that was not streamed
+	}
 	done := make(chan struct{})
 	if err := w.send(message{kind: msgReplace, list: list, done: done}); err != nil {
 		return err
@@ -246,27 +256,12 @@ func (w *watched) Replace(list []any, _ string) error {
 	return nil
 }
 
-// Transformer drops from the objects of a streamed list what nothing here reads, so that a list
-// of a large cluster needs little memory.
+// Transformer reduces the objects of a streamed list as they come, so that a list of a large cluster needs
+// little memory.
 func (w *watched) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
-		switch o := obj.(type) {
-		case *corev1.Pod:
-			strip(o)
-		case *eventsv1.Event:
-			o.ManagedFields = nil
-		}
+		reduce(obj)
 		return obj, nil
-	}
-}
-
-func strip(p *corev1.Pod) {
-	p.ManagedFields, p.Annotations, p.Spec.Volumes, p.Spec.Tolerations, p.Spec.Affinity = nil, nil, nil, nil, nil
-	for _, containers := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-		for i := range containers {
-			c := &containers[i]
-			c.Env, c.EnvFrom, c.VolumeMounts, c.Command, c.Args, c.Ports = nil, nil, nil, nil, nil, nil
-		}
 	}
 }
 
