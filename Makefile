@@ -122,6 +122,15 @@ torture: cluster-assets ## Stop khook at each point of its way and at 500 random
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_TORTURE=full KHOOK_TORTURE_REPORT=$(CURDIR)/docs/reliability.md \
 		go test -count=1 -timeout 100m -parallel 8 -run '^(TestWhereverItIsStopped|TestKilledAtAnyMoment)' ./cmd/khook
 
+.PHONY: attack
+attack: bin/khook cluster-assets ## Attack khook as its users' enemies would, in 512 MiB (half an hour; as root in a cgroup); writes docs/security.md
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_ATTACK_REPORT=$(CURDIR)/docs/security.md \
+		go test -tags attack -count=1 -timeout 90m -v ./test/attack
+
+.PHONY: attack-short
+attack-short: bin/khook cluster-assets ## The same attacks with smaller numbers, as CI makes them
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_ATTACK=short go test -tags attack -count=1 -timeout 30m -v ./test/attack
+
 .PHONY: bench
 bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...

@@ -175,20 +175,50 @@ func (l *Listener) room(more int) bool {
 	return true
 }
 
+// crowd is how many times as many idle connections as any stranger's a known owner may have before it
+// gives way first.
+const crowd = 4
+
 // victim is the connection that gives way next; nil if none may.
+//
+// A stranger's connection may be that of a caller whose request has not been read yet. If it gave way to
+// a known owner's crowd of idle ones, one token would be enough to keep everybody new out.
 func (l *Listener) victim() *Conn {
-	for _, lines := range l.lines {
-		var most *line
-		for _, one := range lines {
-			if most == nil || one.weight > most.weight {
-				most = one
-			}
-		}
-		if most != nil {
-			return most.conns.Front().Value.(*Conn) //nolint:forcetypeassert // only these are put in
+	var heaviest [ranks]*line
+	for r, lines := range l.lines {
+		heaviest[r] = most(lines)
+	}
+	strangers := max(heaviest[unknownIdle].weigh(), heaviest[unknownBusy].weigh())
+	if heaviest[knownIdle].weigh() > crowd*strangers {
+		return heaviest[knownIdle].first()
+	}
+	for _, one := range heaviest {
+		if one != nil {
+			return one.first()
 		}
 	}
 	return nil
+}
+
+// most is the line with the most connections; nil if there is none.
+func most(lines map[string]*line) (heaviest *line) {
+	for _, one := range lines {
+		if heaviest == nil || one.weight > heaviest.weight {
+			heaviest = one
+		}
+	}
+	return heaviest
+}
+
+func (l *line) weigh() int {
+	if l == nil {
+		return 0
+	}
+	return l.weight
+}
+
+func (l *line) first() *Conn {
+	return l.conns.Front().Value.(*Conn) //nolint:forcetypeassert // only these are put in
 }
 
 // enter puts a connection into the line that it belongs to now, at its end.

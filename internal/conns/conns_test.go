@@ -171,6 +171,17 @@ func TestTheOwnerOfTheMostConnectionsGivesWayFirst(t *testing.T) {
 	anna.get(t, "/", "anna") // she did nothing for longer than all of theirs
 }
 
+func TestACrowdOfIdleConnectionsOfOneCallerGivesWayBeforeANewOne(t *testing.T) {
+	s := serve(t, Config{Max: 20})
+	for range 20 {
+		s.dial(t).get(t, "/", "many")
+	}
+	fresh := s.dial(t) // its request comes late
+	s.dial(t)
+	s.dial(t)
+	fresh.get(t, "/", "anna")
+}
+
 func TestAConnectionThatShowsNobodyIsClosedSooner(t *testing.T) {
 	s := serve(t, Config{Max: 10, Idle: 50 * time.Millisecond})
 	known, unknown := s.dial(t), s.dial(t)

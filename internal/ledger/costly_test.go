@@ -99,7 +99,7 @@ func TestDecisionsDoNotDependOnHowSignalsAreBatched(t *testing.T) {
 		n++
 		pods := []string{fmt.Sprintf("w%d-1", n), fmt.Sprintf("w%d-2", n)}
 		var signals []incident.Signal
-		for i := range rapid.IntRange(1, 40).Draw(rt, "signals") {
+		for i := range rapid.IntRange(1, 20).Draw(rt, "signals") {
 			pod := rapid.SampledFrom(pods).Draw(rt, "pod")
 			kind := rapid.SampledFrom(incident.EventTypes()).Draw(rt, "type")
 			if rapid.IntRange(0, 9).Draw(rt, "kind") == 0 {

@@ -150,7 +150,7 @@ func TestWhereverRowsCannotBeSavedAllOthersAreRecordedOnceAndInOrder(t *testing.
 		incidents := 0 // that were opened
 		open := map[string]bool{}
 		poisoned := map[string]bool{}
-		for i := range rapid.IntRange(1, 40).Draw(rt, "signals") {
+		for i := range rapid.IntRange(1, 20).Draw(rt, "signals") {
 			pod := rapid.SampledFrom([]string{"cart-1", "cart-2", "pay-1", "poison-1", "poison-2", "odd-1"}).Draw(rt, "pod")
 			s := seen(incident.PodRestart, pod, i)
 			good := !strings.HasPrefix(pod, "poison") && !strings.HasPrefix(pod, "odd")

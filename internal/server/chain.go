@@ -92,7 +92,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		req := &request{id: idOf(r), route: "none"}
-		req.address, req.limitBy = s.addresses.of(r)
+		req.address, req.limitBy = s.of(r)
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -250,7 +250,7 @@ func acceptable(next http.Handler) http.Handler {
 			types = []string{"application/json", problemType}
 		}
 		accept := r.Header.Get("Accept")
-		if accept != "" && !(isUpgrade(r) && r.URL.Path == streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
+		if accept != "" && (!isUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return
 		}
@@ -269,7 +269,7 @@ func negotiate(accept string, types []string) string {
 	return goautoneg.Negotiate(strings.Join(liked, ","), types)
 }
 
-// wellFormed refuses queries that can't be read, that name a parameter twice, or that have one without a value.
+// wellFormed refuses queries that can't be read, or that name a parameter twice.
 func wellFormed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		query, err := url.ParseQuery(r.URL.RawQuery)
@@ -278,12 +278,8 @@ func wellFormed(next http.Handler) http.Handler {
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(query)) {
-			switch values := query[name]; {
-			case len(values) > 1:
+			if len(query[name]) > 1 {
 				writeProblem(w, http.StatusBadRequest, "query parameter "+incident.Clean(name, 64)+": it is there more than once; keep one")
-				return
-			case values[0] == "": // which must not mean "all", as an absent one does
-				writeProblem(w, http.StatusBadRequest, "query parameter "+incident.Clean(name, 64)+": it is empty; give it a value, or leave it out")
 				return
 			}
 		}
