@@ -39,7 +39,7 @@ func TestWhatTheControllerNeedsToStart(t *testing.T) {
 	khook := controllerWith(t, []string{"GOGC=5"}, append(settings(kagent, t.TempDir()), "--api-auth", "none")...).ready()
 	applyHook(t, namespace(t), "shop", incident.OOMKill) // which makes the environments of expressions and prompts
 	manifest := `{"apiVersion":"kagent.dev/v1alpha2","kind":"Hook","metadata":{"name":"a","namespace":"shop"},"spec":{"eventConfigurations":[{"eventType":"oom-kill","agentRef":{"name":"x"},"prompt":"{{.EventMessage}}"}]}}`
-	resp, err := http.Post("http://"+khook.api+server.Base+"/hooks/validate", "application/json", strings.NewReader(manifest)) //nolint:noctx // the test ends with it
+	resp, err := http.Post("http://"+khook.api+server.Base+"/hooks/validate", "application/json", strings.NewReader(manifest))
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp, err)
 	}
@@ -77,7 +77,7 @@ func TestSettingsThatDoNotFitIntoTheMemoryAreShrunkAndTold(t *testing.T) {
 }
 
 func TestKhookDoesNotStartInMemoryThatDetectionDoesNotFitInto(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "controller", "--kubeconfig", world.kubeconfig, "--database", t.TempDir()+"/khook.db") //nolint:gosec // the test itself
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "controller", "--kubeconfig", world.kubeconfig, "--database", t.TempDir()+"/khook.db")
 	cmd.Env = append(os.Environ(), asKhook+"=1", "GOMEMLIMIT=24MiB")
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "khook needs at least") || !strings.Contains(string(out), "resources.limits.memory") {

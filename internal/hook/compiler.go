@@ -112,7 +112,7 @@ func (c *compiler) branch(n *parse.IfNode) (step, error) {
 		return nil, err
 	}
 	then := c.holds
-	c.holds, c.names = append(before, then[len(before):]...), c.names[:seen]
+	c.holds, c.names = slices.Concat(before, then[len(before):]), c.names[:seen]
 	if b.otherwise, err = c.list(n.ElseList); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type madeText struct{}
 
 // CallCost is what a call costs; nil leaves it to CEL.
 func (madeText) CallCost(_, _ string, args []ref.Val, result ref.Val) *uint64 {
-	size := 0
+	var size int
 	switch result := result.(type) {
 	case types.String:
 		size = len(result)

@@ -141,7 +141,7 @@ func (g *genTemplate) value(depth int) string {
 	g.left--
 	n := rapid.IntRange(0, 9).Draw(g.t, "value")
 	if depth <= 0 || g.left < 0 {
-		n = n % 5
+		n %= 5
 	}
 	switch n {
 	case 0:

@@ -162,7 +162,7 @@ func TestManyValidationsOfOneCallerWaitForEachOtherAndNotTheOthersForThem(t *tes
 		c.Validate = func(ctx context.Context, _ []byte) hook.Report {
 			n := running.Add(1)
 			defer running.Add(-1)
-			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() { //nolint:revive // it is tried again
+			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 			}
 			if callerName(ctx) == "mallory" {
 				<-release

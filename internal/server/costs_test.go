@@ -36,7 +36,7 @@ func footprint() int64 {
 	runtime.GC() // what finalizers and pools held goes with the second one
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse) //nolint:gosec // far below the bound
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // each is what each of n things costs that make brings to life.
@@ -60,7 +60,7 @@ func peak(do func()) int64 {
 		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 		for {
 			metrics.Read(sample)
-			most.Store(max(most.Load(), int64(sample[0].Value.Uint64()+sample[1].Value.Uint64()))) //nolint:gosec // far below the bound
+			most.Store(max(most.Load(), int64(sample[0].Value.Uint64()+sample[1].Value.Uint64())))
 			select {
 			case <-stop:
 				return
@@ -145,7 +145,7 @@ func TestWhatConnectionsWithTLSCost(t *testing.T) {
 	address := f.listen(t)
 	for _, protocol := range []string{"http/1.1", "h2"} {
 		bring := func(int) {
-			tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols)} //nolint:gosec // for a test
+			tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: new(http.Protocols)}
 			tr.Protocols.SetHTTP1(protocol == "http/1.1")
 			tr.Protocols.SetHTTP2(protocol == "h2")
 			t.Cleanup(tr.CloseIdleConnections)

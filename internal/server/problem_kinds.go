@@ -52,7 +52,7 @@ func (k problemKind) uri() string {
 
 // ofKind gives an error a kind other than that of its status.
 func ofKind(kind problemKind, err huma.StatusError) huma.StatusError {
-	if model, ok := err.(*huma.ErrorModel); ok { //nolint:errorlint // as it was made
+	if model, ok := err.(*huma.ErrorModel); ok {
 		model.Type = kind.uri()
 	}
 	return err
