@@ -91,7 +91,7 @@ func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*huma.StreamRes
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	if in.asYAML() {
-		return s.exportAll(list.Items), nil //nolint:contextcheck // the answer is written in that of the request
+		return s.exportAll(list.Items), nil //nolint:contextcheck // it is written in the context of the answer
 	}
 	query := "hooks in " + in.Namespace
 	p, err := in.page(query, 2)

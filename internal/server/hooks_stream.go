@@ -47,7 +47,7 @@ func (s *Server) hooksPage(ctx context.Context, page Page[Hook], hooks []v1alpha
 			return nil, err
 		}
 	}
-	return s.writeEach("application/json", len(hooks), func(w io.Writer, i int) error { //nolint:contextcheck // the answer is written in that of the request
+	return s.writeEach("application/json", len(hooks), func(w io.Writer, i int) error { //nolint:contextcheck // of the answer
 		shaped := shapeOf(&hooks[i])
 		shaped.Statistics = statistics[i]
 		text, err := json.Marshal(shaped)

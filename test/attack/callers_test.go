@@ -97,7 +97,7 @@ var filterMessages = attack{
 		if err != nil {
 			a.Fatal(err)
 		}
-		defer conn.CloseNow()
+		defer func() { _ = conn.CloseNow() }()
 		conn.SetReadLimit(1 << 20)
 		var answers atomic.Int64
 		go func() {

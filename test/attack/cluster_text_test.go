@@ -40,7 +40,7 @@ var hostileEvents = attack{
 var hostilePods = attack{
 	name: "hostile Pods", tried: "failing Pods with 1,000 labels, messages of 64 KiB, and reasons with control characters",
 	run: func(a *assault) {
-		at := a.failMany(enemy, "hostile", a.size(20, 200), func(p *corev1.Pod) {
+		at := a.failMany(enemy, "hostile", a.size(20, 1000), func(p *corev1.Pod) {
 			for i := range 1000 {
 				p.Labels[fmt.Sprintf("%s-%d", strings.Repeat("l", 50), i)] = strings.Repeat("v", 63)
 			}

@@ -35,7 +35,7 @@ var hierarchies = []struct{ means, root, proof, limit, swap, noSwap string }{
 func newBounds(t *testing.T) *bounds {
 	for _, h := range hierarchies {
 		dir := filepath.Join(h.root, fmt.Sprintf("khook-attack-%d", os.Getpid()))
-		if _, err := os.Stat(filepath.Join(h.root, h.proof)); err != nil || os.Mkdir(dir, 0o755) != nil { //nolint:gosec // as the others there are
+		if _, err := os.Stat(filepath.Join(h.root, h.proof)); err != nil || os.Mkdir(dir, 0o755) != nil {
 			continue
 		}
 		t.Cleanup(func() { _ = os.Remove(dir) })
@@ -64,7 +64,7 @@ func set(file, value string) error {
 
 // command begins a program within the bounds.
 func (b *bounds) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.Command("/bin/sh", append([]string{"-c", b.script, program}, args...)...) //nolint:noctx // its process is ended by khook.stop
+	cmd := exec.Command("/bin/sh", append([]string{"-c", b.script, program}, args...)...)
 	cmd.Env = append(os.Environ(), b.env...)
 	return cmd
 }

@@ -104,7 +104,7 @@ func (r *report) text() (string, error) {
 		form = "the short form"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s in %s: khook %s in %d MiB (%s), Kubernetes %s, %s, %s/%s with %d processors; it took %s.\n\n",
+	fmt.Fprintf(&b, "Run on %s in %s: %s in %d MiB (%s), Kubernetes %s, %s, %s/%s with %d processors; it took %s.\n\n",
 		r.began.UTC().Format(time.DateOnly), form, oneLine(string(version)), memoryLimit>>20, r.site.bounds.means, kubernetes.GitVersion,
 		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), time.Since(r.began).Round(time.Minute))
 	b.WriteString("| attack | what was tried | peak memory | wrong to valid users | failures recorded, median lag | what else was seen | |\n")

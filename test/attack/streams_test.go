@@ -76,7 +76,7 @@ func webSocketOf(ctx context.Context, c *http.Client, base, token string, served
 		}
 		return 0, err.Error()
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }()
 	conn.SetReadLimit(1 << 20)
 	for {
 		if _, _, err := conn.Read(ctx); err != nil {

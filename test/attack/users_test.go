@@ -199,6 +199,7 @@ func (u *users) read(ctx context.Context, who string, c *http.Client, token stri
 		u.mu.Lock()
 		u.t.closed++
 		u.mu.Unlock()
+		pause(ctx, time.Second) // as clients do before they ask again
 		code, body = ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
 	}
 	switch {
