@@ -49,3 +49,25 @@ func TestAReadinessCheckTellsItsReasonToTheLogOnly(t *testing.T) {
 	ask()
 	logged(3)
 }
+
+func TestWithoutAuthenticationTheProbesTooAnswerOnlyForNamesThatKhookKnows(t *testing.T) {
+	for _, c := range []struct {
+		auth, host string
+		code       int
+	}{
+		{"none", "evil.example", http.StatusMisdirectedRequest},
+		{"none", "10.1.2.3:8081", http.StatusOK},
+		{"none", "localhost:8081", http.StatusOK},
+		{"none", "khook.kagent.svc:8081", http.StatusOK},
+		{"kubernetes", "evil.example", http.StatusOK},
+	} {
+		p := &pipeline{cmd: &controllerCmd{APIAuth: c.auth, ServiceName: "khook", LeaderElectionNamespace: "kagent"}}
+		r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
+		r.Host = c.host
+		w := httptest.NewRecorder()
+		p.probeHandler().ServeHTTP(w, r)
+		if w.Code != c.code {
+			t.Errorf("--api-auth=%s, Host %s: %d, want %d", c.auth, c.host, w.Code, c.code)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -106,7 +107,7 @@ func (c *apiClient) ask(ctx context.Context, method, path string, query url.Valu
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask khook: %w", shownError{withoutURL(err)})
+		return nil, fmt.Errorf("ask khook: %w%s", shownError{withoutURL(err)}, unreachable(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
@@ -125,6 +126,15 @@ type statusError struct {
 	status      int
 	contentType string
 	body        []byte
+}
+
+// unreachable says what to do where there is no connection.
+func unreachable(err error) string {
+	var network *net.OpError
+	if errors.As(err, &network) && network.Op == "dial" {
+		return "; does khook run, and is --server its address?"
+	}
+	return ""
 }
 
 // withoutURL leaves the URL out of an error of net/http: it is long, and the cause is behind it.

@@ -38,7 +38,7 @@ type historyFlags struct {
 // open opens the history, which must be there.
 func (f *historyFlags) open(ctx context.Context) (*store.Store, error) {
 	if _, err := os.Stat(f.Database); err != nil {
-		return nil, fmt.Errorf("--database: %w: name the file that khook controller writes", err)
+		return nil, fmt.Errorf("there is no history to read: %w; name the file that khook controller writes (--database)", err)
 	}
 	return store.Open(ctx, store.Config{Path: f.Database})
 }
@@ -122,11 +122,19 @@ func (f *letterFlags) change(ctx context.Context, io streams, done string, do fu
 			return err
 		}
 		if n < len(f.IDs) {
-			return fmt.Errorf("%d of %d dead letters are there, and %s", n, len(f.IDs), done)
+			return fmt.Errorf("%d of %d dead letters are there; %s %s (khook dead-letters lists all)", n, len(f.IDs), deadLetters(n), done)
 		}
-		_, err = fmt.Fprintf(io.out, "%d dead letters %s\n", n, done)
+		_, err = fmt.Fprintln(io.out, deadLetters(n), done)
 		return err
 	})
+}
+
+// deadLetters counts dead letters.
+func deadLetters(n int) string {
+	if n == 1 {
+		return "1 dead letter"
+	}
+	return fmt.Sprintf("%d dead letters", n)
 }
 
 // deadLettersReplayCmd is khook dead-letters replay.
@@ -144,5 +152,5 @@ type deadLettersDropCmd struct{ letterFlags }
 
 // Run deletes dead letters.
 func (c *deadLettersDropCmd) Run(ctx context.Context, io streams) error {
-	return c.change(ctx, io, "were dropped", func(st *store.Store) (int, error) { return st.DropDeadLetters(ctx, c.IDs...) })
+	return c.change(ctx, io, "dropped", func(st *store.Store) (int, error) { return st.DropDeadLetters(ctx, c.IDs...) })
 }

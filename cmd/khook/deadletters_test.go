@@ -100,7 +100,7 @@ func TestDeadLettersAreNamedOrAllOfThem(t *testing.T) {
 		{[]string{"replay"}, 2, "name the dead letters by their IDs, or give --all"},
 		{[]string{"drop", "x", "--all"}, 2, "name the dead letters by their IDs, or give --all"},
 		{[]string{"drop", "x", "y"}, 1, "0 of 2 dead letters are there"},
-		{[]string{"drop", "--all"}, 0, "0 dead letters were dropped"},
+		{[]string{"drop", "--all"}, 0, "0 dead letters dropped"},
 		{[]string{"list", "-o", "json"}, 0, `"data": []`},
 	} {
 		code, out, errs := khook(t, append(append([]string{"dead-letters"}, c.args...), "--database", file)...)

@@ -36,6 +36,15 @@ func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
 	if err != nil {
 		return fmt.Errorf("--health-probe-bind-address: %w", err)
 	}
+	return mgr.Add(&manager.Server{
+		Name: "health probe", Server: probeServer(p.probeHandler(), p.log.WithName("probes")),
+		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &p.cmd.ShutdownTimeout,
+	})
+}
+
+// probeHandler answers the probes. Where nobody is asked who they are, it is within reach of pages of other sites as
+// the other ports are (DNS rebinding), and refuses them as these do; the kubelet asks for the Pod's IP address.
+func (p *pipeline) probeHandler() http.Handler {
 	mux := http.NewServeMux()
 	for path, checks := range map[string]map[string]healthz.Checker{
 		"/healthz": {"ping": healthz.Ping},
@@ -45,14 +54,10 @@ func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
 		mux.Handle(path, answer)
 		mux.Handle(path+"/", answer)
 	}
-	handler := http.Handler(mux)
-	if p.cmd.APIAuth == "none" { // as on the other ports
-		handler = server.OwnHost(p.cmd.hosts(), handler)
+	if p.cmd.APIAuth == "none" {
+		return server.OwnHost(p.cmd.hosts(), mux)
 	}
-	return mgr.Add(&manager.Server{
-		Name: "health probe", Server: probeServer(handler, p.log.WithName("probes")),
-		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &p.cmd.ShutdownTimeout,
-	})
+	return mux
 }
 
 func probeServer(answer http.Handler, log logr.Logger) *http.Server {

@@ -48,7 +48,7 @@ func (s *Server) registerActions() {
 	action := func(id, path, summary, description string, status int, errs ...int) huma.Operation {
 		return huma.Operation{
 			OperationID: id, Method: http.MethodPost, Path: Base + "/deliveries/{id}/" + path, Tags: []string{tagStory}, Summary: summary,
-			Description:   description + " Needs the verb update on hooks/deliveries, for the Hook; who did it is recorded in the delivery's log. The answer has no texts for who may not read them.",
+			Description:   description + " Who did it is recorded in the delivery's log. The answer has no texts for who may not read them.",
 			DefaultStatus: status, MaxBodyBytes: s.cfg.Limits.MaxBody, BodyReadTimeout: 20 * time.Second,
 			Errors: append(append(errs, http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType), usual...),
 		}
@@ -56,14 +56,14 @@ func (s *Server) registerActions() {
 	huma.Register(s.api, action("replyToDelivery", "reply", "Answer the agent's question",
 		"For a delivery that is input-required. The answer is recorded, and given to the agent once, also when khook ends meanwhile. "+
 			"A decision (approve or reject) must name the question by questionId: without one it is refused with 428, and with 409 if the agent asks something else by now. "+
-			"It needs the verb approve on hooks/deliveries, rather than update.", http.StatusAccepted, http.StatusPreconditionRequired), s.reply)
+			"A text needs the verb update on hooks/deliveries for the Hook, a decision the verb approve.", http.StatusAccepted, http.StatusPreconditionRequired), s.reply)
 	huma.Register(s.api, action("cancelDelivery", "cancel", "Cancel a delivery",
-		"One whose agent was not called yet is not sent; of another the agent is told to stop.", http.StatusAccepted),
+		"One whose agent was not called yet is not sent; of another the agent is told to stop. Needs the verb update on hooks/deliveries for the Hook.", http.StatusAccepted),
 		simple(s, func(a Actions) act { return a.Cancel }))
 	huma.Register(s.api, action("retryDelivery", "retry", "Try a delivery again",
-		"Makes a new delivery that asks the same about the same incidents, and says so. Each delivery can be tried again once; then its repetition can.", http.StatusCreated), s.retry)
+		"Makes a new delivery that asks the same about the same incidents, and says so. Each delivery can be tried again once; then its repetition can. Needs the verb update on hooks/deliveries for the Hook.", http.StatusCreated), s.retry)
 	huma.Register(s.api, action("resumeDelivery", "resume", "Let calls through again",
-		"For the group that the delivery is of: the loop guard forgets the calls until now. If something of the group still fails, its agent is called.", http.StatusAccepted),
+		"For the group that the delivery is of: the loop guard forgets the calls until now. If something of the group still fails, its agent is called. Needs the verb update on hooks/deliveries for the Hook.", http.StatusAccepted),
 		simple(s, func(a Actions) act { return a.Resume }))
 }
 

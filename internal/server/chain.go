@@ -92,7 +92,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		req := &request{id: idOf(r), route: "none"}
-		req.address, req.limitBy = s.of(r)
+		req.address, req.limitBy = s.origins.of(r)
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
 		h.Set("X-Content-Type-Options", "nosniff")

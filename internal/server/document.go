@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -43,16 +44,26 @@ func completeParameters(op *huma.Operation) {
 	}
 }
 
-// completeErrors documents what comes before any route like the other errors: 405, and 421 without
-// authentication. It drops 422: what does not fit the parameters is answered with 400.
+// everywhere are the errors of every route that huma does not know of: they are answered before it is asked.
+var everywhere = []int{http.StatusMethodNotAllowed, http.StatusMisdirectedRequest}
+
+// ofBodies are those of routes that take a body.
+var ofBodies = []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge}
+
+// completeErrors documents these like the other errors, and drops 422: what does not fit the parameters is
+// answered with 400.
 func completeErrors(op *huma.Operation) {
 	delete(op.Responses, fmt.Sprint(http.StatusUnprocessableEntity))
 	like := op.Responses[fmt.Sprint(http.StatusBadRequest)]
 	if like == nil {
 		return
 	}
-	for _, status := range []int{http.StatusMethodNotAllowed, http.StatusMisdirectedRequest} {
-		op.Responses[fmt.Sprint(status)] = &huma.Response{Description: http.StatusText(status), Content: like.Content}
+	further := everywhere
+	if op.Method == http.MethodPost {
+		further = slices.Concat(everywhere, ofBodies)
+	}
+	for _, code := range further {
+		op.Responses[fmt.Sprint(code)] = &huma.Response{Description: http.StatusText(code), Content: like.Content}
 	}
 }
 

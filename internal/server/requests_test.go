@@ -207,3 +207,21 @@ func TestAnswersMayGetFieldsAndRequestsMayNot(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+func TestEveryErrorThatARouteSendsIsDocumentedThere(t *testing.T) {
+	f := newFixture(t)
+	if _, _, err := f.OpenAPI(); err != nil {
+		t.Fatal(err)
+	}
+	for _, op := range operations(f.Server) {
+		want := []int{http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusMisdirectedRequest, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+		if op.method == http.MethodPost {
+			want = append(want, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge)
+		}
+		for _, code := range want {
+			if op.Responses[fmt.Sprint(code)] == nil {
+				t.Errorf("%s %s: %d is not documented", op.method, op.path, code)
+			}
+		}
+	}
+}

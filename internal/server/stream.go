@@ -211,7 +211,7 @@ func (st *session) next(ctx context.Context) (feed.Batch, error) {
 	}
 	if st.reader.Behind() {
 		var err error
-		if st.room, err = st.server.gates.catchUps.Enter(ctx, clientOf(st.request.Context()), 1); err != nil { //nolint:contextcheck // only to know who it is
+		if st.room, err = st.server.gates.catchUps.Enter(ctx, clientOf(ctx), 1); err != nil {
 			<-ctx.Done()
 			return feed.Batch{}, ctx.Err()
 		}
