@@ -27,7 +27,7 @@ func allocated(t testing.TB, f func()) uint64 {
 	runtime.ReadMemStats(&before)
 	f()
 	runtime.ReadMemStats(&after)
-	return after.TotalAlloc - before.TotalAlloc
+	return (after.TotalAlloc - before.TotalAlloc) / overhead
 }
 
 // longFacts are an event all of whose texts are as long as they can be.
@@ -265,7 +265,7 @@ func checkBounds(t interface {
 		t.Errorf("the error has %d bytes", len(err.Error()))
 	}
 	runtime.ReadMemStats(&after)
-	if took := after.TotalAlloc - before.TotalAlloc; took > maxAllocated {
+	if took := (after.TotalAlloc - before.TotalAlloc) / overhead; took > maxAllocated {
 		t.Errorf("%d bytes allocated for %.200q", took, text)
 	}
 	if len(got) > incident.MaxPrompt {
