@@ -30,7 +30,7 @@ func (s *Server) chain() http.Handler {
 	for _, step := range []func(http.Handler) http.Handler{
 		s.admit, s.timed, s.ownPlace, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
 		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
-		s.limitAddress, s.ownHost, s.observe, conns.Track,
+		s.limitAddress, fewFields, s.ownHost, s.observe, conns.Track,
 	} {
 		h = step(h)
 	}
@@ -240,6 +240,28 @@ var produces = map[string][]string{
 	Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
 	streamPath:                         {sseType},
 	Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
+}
+
+// maxFields bounds the fields of a request's header: each takes a hundred bytes, however short it is, and a
+// stream keeps them for as long as it lasts.
+const maxFields = 128
+
+// fewFields refuses a request whose header has so many fields that it takes many times its bytes.
+func fewFields(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fields := 0
+		for _, values := range r.Header {
+			fields += len(values)
+		}
+		if fields > maxFields {
+			if r.ProtoMajor == 1 {
+				w.Header().Set("Connection", "close")
+			}
+			writeProblem(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the header has %d fields: send at most %d", fields, maxFields))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // acceptable refuses what the route can't answer with.
