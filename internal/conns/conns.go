@@ -277,10 +277,10 @@ func (l *Listener) idle(since time.Time) (found []*Conn) {
 	return found
 }
 
-// headerShare is how many bytes of a header are taken to cost what a connection does. Each may become sixteen of memory: a
-// header of lines such as "ab:" is a map of thousands of names, each with a list of values. All of it is
+// headerShare is how many bytes of a header are taken to cost what a connection does, 24 KiB. Each may become 23 of memory
+// (internal/server: TestWhatHeadersCost): a header of lines such as "ab:" is a map of thousands of names, each with a list of values. All of it is
 // there before anybody knows who the client is.
-const headerShare = 1536
+const headerShare = 1024
 
 // maxHeader bounds what a connection weighs because of a header. A server reads no longer one; what it reads and
 // throws away, such as the body of a request that it refused, costs nothing.
@@ -430,5 +430,5 @@ func headerOf(r *http.Request) int {
 			size += len(name) + len(v)
 		}
 	}
-	return size/8 + 6*fields
+	return size/12 + 4*fields
 }

@@ -61,7 +61,7 @@ func manyFields(n int) (fields []string) {
 // TestWhatHeadersCost sends headers that do not end. Each connection may take what it weighs, which
 // is bounded in internal/conns.
 func TestWhatHeadersCost(t *testing.T) {
-	const size, units = 34 << 10, 23 // size / conns.headerShare
+	const size, units = 34 << 10, 34 // size / conns.headerShare
 	for name, line := range map[string]string{"short lines": "", "one line": strings.Repeat("x", size)} {
 		f := newFixture(t, func(c *Config) { c.Limits.MaxConnections = 100_000 })
 		address := f.listen(t)
