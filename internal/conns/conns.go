@@ -186,10 +186,26 @@ func (l *Listener) victim() *Conn {
 			}
 		}
 		if most != nil {
-			return most.conns.Front().Value.(*Conn) //nolint:forcetypeassert // only these are put in
+			return most.heaviest()
 		}
 	}
 	return nil
+}
+
+// heaviest is the connection of a line that weighs the most, and of several the oldest: who shares an address
+// with somebody who sends long headers does not give way for them.
+func (l *line) heaviest() *Conn {
+	e := l.conns.Front()
+	found := e.Value.(*Conn)       //nolint:forcetypeassert // only these are put in
+	if l.weight == l.conns.Len() { // all weigh the same
+		return found
+	}
+	for ; e != nil; e = e.Next() {
+		if c := e.Value.(*Conn); c.weight() > found.weight() { //nolint:forcetypeassert // only these are put in
+			found = c
+		}
+	}
+	return found
 }
 
 // enter puts a connection into the line that it belongs to now, at its end.

@@ -238,6 +238,18 @@ func TestALongHeaderWeighsAsManyConnections(t *testing.T) {
 	}
 }
 
+func TestALongHeaderGivesWayBeforeOthersOfItsAddress(t *testing.T) {
+	const room = 100
+	s := serve(t, Config{Max: room})
+	stranger := s.dial(t)
+	stranger.get(t, "/", "") // so that it is the oldest one
+	for range 50 {
+		_, _ = s.dial(t).Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("ab:\n", 8000)))
+	}
+	eventually(t, "those that do not fit are closed", func() bool { return s.Len() <= 5 })
+	stranger.get(t, "/", "")
+}
+
 func TestALongHeaderOfAKnownCallerProvesNothingYet(t *testing.T) {
 	const room = 50
 	s := serve(t, Config{Max: room})
