@@ -264,6 +264,9 @@ func fewFields(next http.Handler) http.Handler {
 	})
 }
 
+// maxAccept bounds the header Accept, in bytes. Reading thousands of types takes milliseconds.
+const maxAccept = 2048
+
 // acceptable refuses what the route can't answer with.
 func acceptable(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -272,6 +275,10 @@ func acceptable(next http.Handler) http.Handler {
 			types = []string{"application/json", problemType}
 		}
 		accept := r.Header.Get("Accept")
+		if len(accept) > maxAccept { // it is read before it is known who calls
+			writeProblem(w, http.StatusNotAcceptable, fmt.Sprintf("the header Accept is longer than %d bytes: name fewer types", maxAccept))
+			return
+		}
 		if accept != "" && !(isUpgrade(r) && r.URL.Path == streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return

@@ -79,3 +79,11 @@ func TestWhatHeadersCost(t *testing.T) {
 		}), units*capacity.Connection)
 	}
 }
+
+func TestALongAcceptIsNotRead(t *testing.T) {
+	f := newFixture(t)
+	w := ask(f.Server, http.MethodGet, Base+"/events", "", "Accept", strings.Repeat("a/b,", 5000)+"application/json")
+	if w.Code != http.StatusNotAcceptable || !strings.Contains(w.Body.String(), "fewer types") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
