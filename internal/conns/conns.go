@@ -21,7 +21,8 @@ import (
 // Config holds the settings of a Listener.
 type Config struct {
 	// Max is how many connections may be open at the same time. A connection with several requests
-	// under way, which HTTP/2 allows, counts as one for each of them.
+	// under way, which HTTP/2 allows, counts as one for each of them, and one on which a long header
+	// comes in as one for each headerShare of it.
 	Max int
 	// Idle is how long a connection may be without a request as long as it is not known whose it
 	// is; 0 for no bound but that of the http.Server.
@@ -190,11 +191,11 @@ func (l *Listener) victim() *Conn {
 	}
 	strangers := max(heaviest[unknownIdle].weigh(), heaviest[unknownBusy].weigh())
 	if heaviest[knownIdle].weigh() > crowd*strangers {
-		return heaviest[knownIdle].first()
+		return heaviest[knownIdle].heaviest()
 	}
 	for _, one := range heaviest {
 		if one != nil {
-			return one.first()
+			return one.heaviest()
 		}
 	}
 	return nil
@@ -217,8 +218,20 @@ func (l *line) weigh() int {
 	return l.weight
 }
 
-func (l *line) first() *Conn {
-	return l.conns.Front().Value.(*Conn) //nolint:forcetypeassert // only these are put in
+// heaviest is the connection of a line that weighs the most, and of several the oldest: who shares an address
+// with somebody who sends long headers does not give way for them.
+func (l *line) heaviest() *Conn {
+	e := l.conns.Front()
+	found := e.Value.(*Conn)       //nolint:forcetypeassert // only these are put in
+	if l.weight == l.conns.Len() { // all weigh the same
+		return found
+	}
+	for ; e != nil; e = e.Next() {
+		if c := e.Value.(*Conn); c.weight() > found.weight() { //nolint:forcetypeassert // only these are put in
+			found = c
+		}
+	}
+	return found
 }
 
 // enter puts a connection into the line that it belongs to now, at its end.
@@ -306,6 +319,15 @@ func (l *Listener) idle(since time.Time) (found []*Conn) {
 	return found
 }
 
+// headerShare is how many bytes of a header are taken to cost what a connection does, 24 KiB. Each may become 23 of memory
+// (internal/server: TestWhatHeadersCost): a header of lines such as "ab:" is a map of thousands of names, each with a list of values. All of it is
+// there before anybody knows who the client is.
+const headerShare = 1024
+
+// maxHeader bounds what a connection weighs because of a header. A server reads no longer one; what it reads and
+// throws away, such as the body of a request that it refused, costs nothing.
+const maxHeader = 36 << 10
+
 // Conn is a connection of a Listener.
 type Conn struct {
 	net.Conn
@@ -315,18 +337,57 @@ type Conn struct {
 	owner    string
 	known    bool
 	requests int
+	header   int // bytes that came in since the last request ended: the header of the next one
+	held     int // shares of the headers of the requests under way
 	rank     rank
 	since    time.Time // since when it has had its rank
 	place    *list.Element
 }
 
-func (c *Conn) weight() int { return max(1, c.requests) }
+func (c *Conn) weight() int { return max(1, c.requests, shares(c.header)+c.held) }
+
+func shares(bytes int) int { return (bytes + headerShare - 1) / headerShare }
+
+// Read implements net.Conn. What comes while no request is under way is the header of the next one, and weighs.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.received(n)
+	}
+	return n, err
+}
+
+// received notes bytes that came in. A connection keeps its place in its line: a client can't make it
+// young by sending another byte.
+func (c *Conn) received(n int) {
+	l := c.of
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.requests > 0 {
+		return // a body, or messages of a WebSocket: they are bounded by those who read them
+	}
+	add := func() { c.header = min(c.header+n, maxHeader) }
+	before, rank := c.weight(), c.rank
+	if _, open := l.open[c]; !open {
+		return
+	}
+	if was := c.header; shares(was) <= 1 && shares(was+n) > 1 && rank != unknownIdle {
+		l.change(c, add)
+	} else {
+		add()
+		l.weight += c.weight() - before
+		if c.place != nil {
+			l.lines[rank][c.owner].weight += c.weight() - before
+		}
+	}
+	l.room(0)
+}
 
 func (c *Conn) now() rank {
 	switch {
 	case c.known && c.requests > 0:
 		return knownBusy
-	case c.known:
+	case c.known && shares(c.header) <= 1: // a long header proves nothing yet, whatever the one before it did
 		return knownIdle
 	case c.requests > 0:
 		return unknownBusy
@@ -379,22 +440,37 @@ func Known(ctx context.Context, owner string) {
 func Track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if c := of(r.Context()); c != nil {
-			c.begin()
-			defer c.end()
+			header := headerOf(r)
+			c.begin(header)
+			defer c.end(header)
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-func (c *Conn) begin() {
+// begin counts a request whose header takes some bytes.
+func (c *Conn) begin(header int) {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
-	c.of.change(c, func() { c.requests++ })
+	c.of.change(c, func() { c.requests, c.header, c.held = c.requests+1, 0, c.held+shares(header) })
 	c.of.room(0)
 }
 
-func (c *Conn) end() {
+func (c *Conn) end(header int) {
 	c.of.mu.Lock()
 	defer c.of.mu.Unlock()
-	c.of.change(c, func() { c.requests-- })
+	c.of.change(c, func() { c.requests, c.header, c.held = c.requests-1, 0, c.held-shares(header) })
+}
+
+// headerOf is what the header of a request takes while it is under way, in the bytes of which headerShare is a
+// number: two bytes of memory for each of its bytes, and a hundred for each field.
+func headerOf(r *http.Request) int {
+	size, fields := len(r.RequestURI), 0
+	for name, values := range r.Header {
+		fields += len(values)
+		for _, v := range values {
+			size += len(name) + len(v)
+		}
+	}
+	return size/12 + 4*fields
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,9 +203,9 @@ func TestTheRequestsOfOneConnectionCountEach(t *testing.T) {
 	}
 	many := conn("many")
 	few := conn("few")
-	few.begin()
+	few.begin(0)
 	for range 50 {
-		many.begin()
+		many.begin(0)
 	}
 	if _, open := l.open[many]; open {
 		t.Error("a connection with 50 requests is open, where 10 of both are allowed")
@@ -213,10 +214,10 @@ func TestTheRequestsOfOneConnectionCountEach(t *testing.T) {
 		t.Errorf("the other one was closed, or is counted wrongly: %d", l.weight)
 	}
 	for range 50 {
-		many.end()
+		many.end(0)
 	}
 	_ = many.Close()
-	few.end()
+	few.end(0)
 	_ = few.Close()
 	if l.weight != 0 || len(l.open) != 0 || l.victim() != nil {
 		t.Errorf("after all has ended %d are counted", l.weight)
@@ -229,4 +230,62 @@ func (noConn) Close() error { return nil }
 
 func TestARequestOutsideOfAListenerIsServed(t *testing.T) {
 	Known(context.Background(), "anna")
+}
+
+// TestALongHeaderWeighsAsManyConnections sends headers that do not end, of the kind that takes the most memory
+// for its bytes: thousands of short lines.
+func TestALongHeaderWeighsAsManyConnections(t *testing.T) {
+	const room = 100
+	s := serve(t, Config{Max: room})
+	valid := s.dial(t)
+	valid.get(t, "/", "ann")
+	header := "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("ab:\n", 8000)
+	for range room - 1 {
+		_, _ = s.dial(t).Write([]byte(header))
+	}
+	eventually(t, "those that do not fit are closed", func() bool { return s.Len() <= 1+room/(len(header)/headerShare) })
+	if valid.get(t, "/", "ann"); s.Len() < 2 {
+		t.Errorf("%d are open", s.Len())
+	}
+}
+
+func TestALongHeaderGivesWayBeforeOthersOfItsAddress(t *testing.T) {
+	const room = 100
+	s := serve(t, Config{Max: room})
+	stranger := s.dial(t)
+	stranger.get(t, "/", "") // so that it is the oldest one
+	for range 50 {
+		_, _ = s.dial(t).Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("ab:\n", 8000)))
+	}
+	eventually(t, "those that do not fit are closed", func() bool { return s.Len() <= 5 })
+	stranger.get(t, "/", "")
+}
+
+func TestALongHeaderOfAKnownCallerProvesNothingYet(t *testing.T) {
+	const room = 50
+	s := serve(t, Config{Max: room})
+	for range 20 {
+		c := s.dial(t)
+		c.get(t, "/", "mallory")
+		_, _ = c.Write([]byte("GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("ab:\n", 8000)))
+	}
+	eventually(t, "those that do not fit are closed", func() bool { return s.Len() <= 3 })
+	s.dial(t).get(t, "/", "ann")
+}
+
+func TestWhatIsReadAfterARefusedRequestIsNoHeader(t *testing.T) {
+	s := serve(t, Config{Max: 100})
+	c := s.dial(t)
+	body := strings.Repeat("x", 200<<10)
+	_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nName: ann\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	c.get(t, "/", "ann")
+	resp, err := http.ReadResponse(c.in, nil)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v %v", resp, err)
+	}
+	eventually(t, "it weighs what a connection weighs", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.weight == 1
+	})
 }

@@ -161,3 +161,50 @@ func TestManyReadersWhileTheRingIsTrimmed(t *testing.T) {
 	stop()
 	reading.Wait()
 }
+
+// shortened is a history that is shortened right before it is read.
+type shortened struct {
+	*store.Store
+	first atomic.Int64 // what is before is deleted; 0 for nothing
+	next  atomic.Int64 // first, when it is read the next time
+}
+
+func (s *shortened) FirstChange(ctx context.Context) (int64, error) {
+	first, err := s.Store.FirstChange(ctx)
+	return max(first, s.first.Load()), err
+}
+
+func (s *shortened) EventChanges(ctx context.Context, f store.ChangeFilter, after, upTo int64, limit int) ([]store.EventChange, error) {
+	s.first.Store(s.next.Load())
+	return s.Store.EventChanges(ctx, f, max(after, s.first.Load()-1), upTo, limit)
+}
+
+func TestWhatIsDeletedBetweenTwoLooksIsToldAsAGap(t *testing.T) {
+	st := open(t)
+	w := &world{t: t, store: st}
+	w.crowd("mine", 100)
+	history := &shortened{Store: st}
+	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	if err := f.advance(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	last := f.Head()
+	history.next.Store(last / 2)
+	r, err := f.Read(t.Context(), Filter{}, Where{After: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var gaps []Gap
+	for r.Position() < last {
+		b, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.Gap != nil {
+			gaps = append(gaps, *b.Gap)
+		}
+	}
+	if len(gaps) != 1 || gaps[0].From != 1 || gaps[0].To != last/2-1 {
+		t.Errorf("the gaps %v, want one from 1 to %d", gaps, last/2-1)
+	}
+}

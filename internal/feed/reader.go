@@ -177,7 +177,13 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	if err != nil {
 		return Batch{Position: r.position}, err
 	}
-	r.position = reach(messages, upTo)
 	r.checked = false // the history may be shortened while a slow reader is behind
+	// What was deleted before it was read is no part of what was: that is a gap, and told as one. So nothing
+	// of this counts, and the next look begins where this one did.
+	first, err := r.feed.cfg.History.FirstChange(ctx)
+	if err != nil || first-1 > r.position {
+		return Batch{Position: r.position}, err
+	}
+	r.position = reach(messages, upTo)
 	return Batch{Messages: messages, Position: r.position}, nil
 }

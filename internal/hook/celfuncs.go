@@ -6,6 +6,7 @@ import (
 	"regexp/syntax"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -20,6 +21,9 @@ import (
 const (
 	maxCELText = 64 << 10 // bytes of a text that replace, join or split take or make
 	maxPattern = 2_000    // steps of a compiled pattern of matches: x{1000} has a thousand
+
+	compileStep = 1 // units that compiling a step of a pattern costs
+	refuseByte  = 8 // units that refusing a pattern costs for each of its bytes: each may stand for thousands of characters
 )
 
 // boundedFunctions redefine what CEL and its library of strings have, with the same meaning.
@@ -47,12 +51,19 @@ func patternCosts() cel.ProgramOption {
 	return cel.CostTrackerOptions(interpreter.OverloadCostTracker("matches", patternCost), interpreter.OverloadCostTracker("matches_string", patternCost))
 }
 
-// patternCost is a unit for a hundred steps, each of which may look at each byte of the text.
+// patternCost is a unit for a hundred steps, each of which may look at each byte of the text. Compiling the pattern costs
+// compileStep for each step, whenever it is done: patterns that do not fit into the cache together are compiled
+// for each event.
 func patternCost(args []ref.Val, _ ref.Val) *uint64 {
 	text, pattern := textOf(args[0]), textOf(args[1])
 	cost := 1 + uint64(len(pattern))/10
 	if p, err := patterns.of(pattern); err == nil {
 		cost += uint64(len(text)+1) * uint64(p.steps) / 100
+		if p.fresh.Swap(false) {
+			cost += compileStep * uint64(p.steps)
+		}
+	} else { // it is not kept, and looked at again the next time
+		cost += refuseByte * uint64(len(pattern))
 	}
 	return &cost
 }
@@ -135,7 +146,8 @@ func matchesBounded(text, pattern ref.Val) ref.Val {
 // pattern is a compiled pattern of matches.
 type pattern struct {
 	*regexp.Regexp
-	steps int // that each byte of a text may cost
+	steps int          // that each byte of a text may cost
+	fresh *atomic.Bool // that it was compiled is not charged for yet
 }
 
 // patternCache keeps compiled patterns: an expression has few, and is evaluated for each event.
@@ -160,6 +172,8 @@ func (c *patternCache) of(text string) (pattern, error) {
 	if err != nil {
 		return pattern{}, err
 	}
+	p.fresh = new(atomic.Bool)
+	p.fresh.Store(true)
 	if c.known == nil || c.steps+p.steps > maxKeptSteps {
 		c.known, c.steps = map[string]pattern{}, 0 // patterns made of events: begin anew
 	}
@@ -183,8 +197,12 @@ func compilePattern(text string) (pattern, error) {
 		return pattern{}, fmt.Errorf("the pattern takes more than %d steps: repeat less, such as + rather than {1,500}", maxPattern)
 	}
 	compiled, err := regexp.Compile(text)
-	return pattern{compiled, steps}, err
+	return pattern{Regexp: compiled, steps: steps}, err
 }
+
+// runesPerStep is how many bounds of a class of characters take as much memory as a step: \pC has two thousand of
+// them, in three characters.
+const runesPerStep = 16
 
 // stepsOf is how many steps the pattern is compiled to, about; at most a little over maxPattern.
 func stepsOf(re *syntax.Regexp) int {
@@ -194,6 +212,8 @@ func stepsOf(re *syntax.Regexp) int {
 		steps = len(re.Rune)
 	case syntax.OpCapture:
 		steps = 2
+	case syntax.OpCharClass:
+		steps += len(re.Rune) / runesPerStep
 	}
 	for _, sub := range re.Sub {
 		if steps += stepsOf(sub); steps > maxPattern {

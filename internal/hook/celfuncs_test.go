@@ -88,3 +88,42 @@ func TestPatternsThatEventsMakeFillNoMemory(t *testing.T) {
 		t.Errorf("patterns of %d steps are kept, and %d are counted", kept, patterns.steps)
 	}
 }
+
+// TestClassesOfCharactersFillNoMemory matches with patterns whose classes have thousands of bounds, in three
+// characters each. Kept as steps, those of two Hooks took 160 MiB.
+func TestClassesOfCharactersFillNoMemory(t *testing.T) {
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	for i := range 200 {
+		for _, n := range []int{12, 320} {
+			// The pattern is made when it is used, so that nothing refuses the Hook.
+			verdictOf(t, fmt.Sprintf(`event.message.matches(r'%d' + r'%s')`, i, strings.Repeat(`\pC`, n)))
+		}
+	}
+	after := live()
+	if kept := int64(after) - int64(before); kept > 6<<20 { //nolint:gosec // far below the bound
+		t.Errorf("%d MiB are kept", kept>>20)
+	}
+	if _, err := parseMatch(`event.message.matches(r'` + strings.Repeat(`\pC`, 320) + `')`); err == nil {
+		t.Error("a pattern that takes megabytes is accepted")
+	}
+	if _, err := parseMatch(`event.message.matches(r'^(\pL|\pN|[^\pL])+\s\w{1,100}$')`); err != nil {
+		t.Errorf("an ordinary one is refused: %v", err)
+	}
+}
+
+func TestCompilingPatternsIsCharged(t *testing.T) {
+	for name, expression := range map[string]string{
+		"a large one":         `event.container.matches("^" + "x{0,900}%d")`,
+		"one that is refused": `event.container.matches(r'(%d' + r'` + strings.Repeat(`\pC`, 300) + `')`,
+	} {
+		if _, cost := verdictOf(t, fmt.Sprintf(expression, 1)); cost < 1000 {
+			t.Errorf("%s costs %d units, as if it was there already", name, cost)
+		}
+	}
+}

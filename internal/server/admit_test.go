@@ -335,3 +335,30 @@ func TestTheHealthTellsTheMemoryAndWhatDoesNotFitIntoIt(t *testing.T) {
 		t.Errorf("%+v", m)
 	}
 }
+
+// TestACheckThatTakesTooLongLeavesTimeForThoseOfOthers has a caller send a text whose check takes all the
+// time that it gets.
+func TestACheckThatTakesTooLongLeavesTimeForThoseOfOthers(t *testing.T) {
+	begun := make(chan struct{})
+	f := newFixture(t, func(c *Config) {
+		c.Access, c.Limits.Validations = anyName{}, 1
+		c.Validate = func(ctx context.Context, text []byte) hook.Report {
+			if string(text) == "large" {
+				close(begun)
+				<-ctx.Done()
+			}
+			return hook.Report{Hooks: []string{}, Errors: []hook.Finding{}, Warnings: []hook.Finding{}, Prompts: []hook.SamplePrompt{}}
+		}
+	})
+	done := make(chan int)
+	go func() {
+		done <- ask(f.Server, http.MethodPost, Base+"/hooks/validate", "large", "Content-Type", yamlType, "Authorization", "Bearer mallory").Code
+	}()
+	<-begun
+	if w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", "small", "Content-Type", yamlType, "Authorization", "Bearer ann"); w.Code != http.StatusOK {
+		t.Errorf("the small text: %d %s", w.Code, w.Body)
+	}
+	if code := <-done; code != http.StatusOK {
+		t.Errorf("the large one: %d", code)
+	}
+}

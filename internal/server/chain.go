@@ -30,7 +30,7 @@ func (s *Server) chain() http.Handler {
 	for _, step := range []func(http.Handler) http.Handler{
 		s.admit, s.timed, s.ownPlace, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
 		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
-		s.limitAddress, s.ownHost, s.observe, conns.Track,
+		s.limitAddress, fewFields, s.ownHost, s.observe, conns.Track,
 	} {
 		h = step(h)
 	}
@@ -242,6 +242,31 @@ var produces = map[string][]string{
 	Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
 }
 
+// maxFields bounds the fields of a request's header: each takes a hundred bytes, however short it is, and a
+// stream keeps them for as long as it lasts.
+const maxFields = 128
+
+// fewFields refuses a request whose header has so many fields that it takes many times its bytes.
+func fewFields(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fields := 0
+		for _, values := range r.Header {
+			fields += len(values)
+		}
+		if fields > maxFields {
+			if r.ProtoMajor == 1 {
+				w.Header().Set("Connection", "close")
+			}
+			writeProblem(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the header has %d fields: send at most %d", fields, maxFields))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// maxAccept bounds the header Accept, in bytes. Reading thousands of types takes milliseconds.
+const maxAccept = 2048
+
 // acceptable refuses what the route can't answer with.
 func acceptable(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -250,6 +275,10 @@ func acceptable(next http.Handler) http.Handler {
 			types = []string{"application/json", problemType}
 		}
 		accept := r.Header.Get("Accept")
+		if len(accept) > maxAccept { // it is read before it is known who calls
+			writeProblem(w, http.StatusNotAcceptable, fmt.Sprintf("the header Accept is longer than %d bytes: name fewer types", maxAccept))
+			return
+		}
 		if accept != "" && (!isUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return

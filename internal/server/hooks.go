@@ -280,5 +280,12 @@ func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[hook.
 		return nil, huma.ErrorWithHeaders(huma.NewError(status, detail), http.Header{"Retry-After": {retrySoon}})
 	}
 	defer turn.Leave()
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
 	return &answer[hook.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
 }
+
+// checkTime is how long a text with Hooks may be checked, but for the Hook that is being looked at then; the report says
+// what was not. It is far less than others wait for their turn, or one text kept everybody from checking
+// theirs (503).
+const checkTime = 5 * time.Second

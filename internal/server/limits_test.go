@@ -1,10 +1,15 @@
 package server
 
 import (
+	"fmt"
+	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/capacity"
 )
 
 func TestAHeaderThatIsTooLargeIsRefused(t *testing.T) {
@@ -31,5 +36,54 @@ func TestAnAnswerThatTakesTooLongIsAProblemThatSaysWhatToDo(t *testing.T) {
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Content-Type") != problemType || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "ask for less") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
+	}
+}
+
+func TestAHeaderOfTooManyFieldsIsRefused(t *testing.T) {
+	f := newFixture(t)
+	w := ask(f.Server, http.MethodGet, Base+"/events", "", manyFields(128)...)
+	if w.Code != http.StatusOK {
+		t.Errorf("128 fields: %d %s", w.Code, w.Body)
+	}
+	w = ask(f.Server, http.MethodGet, Base+"/events", "", manyFields(129)...)
+	if w.Code != http.StatusRequestHeaderFieldsTooLarge || !strings.Contains(w.Body.String(), "at most 128") {
+		t.Errorf("129 fields: %d %s", w.Code, w.Body)
+	}
+}
+
+func manyFields(n int) (fields []string) {
+	for i := range n {
+		fields = append(fields, fmt.Sprint("X-", i), "x")
+	}
+	return fields
+}
+
+// TestWhatHeadersCost sends headers that do not end. Each connection may take what it weighs, which
+// is bounded in internal/conns.
+func TestWhatHeadersCost(t *testing.T) {
+	const size, units = 34 << 10, 34 // size / conns.headerShare
+	for name, line := range map[string]string{"short lines": "", "one line": strings.Repeat("x", size)} {
+		f := newFixture(t, func(c *Config) { c.Limits.MaxConnections = 100_000 })
+		address := f.listen(t)
+		var lines strings.Builder
+		for i := 0; line == "" && lines.Len() < size; i++ {
+			fmt.Fprintf(&lines, "%s:\n", strconv.FormatInt(int64(i), 36))
+		}
+		header := "GET / HTTP/1.1\r\nHost: x\r\n" + lines.String() + "A: " + line
+		dial(t, address)
+		checkCost(t, "a header of "+name, each(50, func(int) {
+			if _, err := io.WriteString(dial(t, address), header[:size]); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // it is read meanwhile; if not, it costs less
+		}), units*capacity.Connection)
+	}
+}
+
+func TestALongAcceptIsNotRead(t *testing.T) {
+	f := newFixture(t)
+	w := ask(f.Server, http.MethodGet, Base+"/events", "", "Accept", strings.Repeat("a/b,", 5000)+"application/json")
+	if w.Code != http.StatusNotAcceptable || !strings.Contains(w.Body.String(), "fewer types") {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -252,20 +253,30 @@ func TestKilledWhileItWritesKeepsWhatWasAcknowledged(t *testing.T) {
 	for range 5 {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), asWriter+"="+path)
-		var out strings.Builder
-		cmd.Stdout = &out
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		lines := bufio.NewScanner(out)
+		said := []string{""}
+		if lines.Scan() { // it has begun to write
+			said[0] = lines.Text()
+		}
 		select { // the moment of the kill is what is random here
 		case <-t.Context().Done():
-		case <-time.After(time.Duration(100+rand.IntN(300)) * time.Millisecond):
+		case <-time.After(time.Duration(rand.IntN(300)) * time.Millisecond):
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
+		for lines.Scan() {
+			said = append(said, lines.Text())
+		}
 		_ = cmd.Wait()
-		for _, line := range strings.Split(out.String(), "\n") {
+		for _, line := range said {
 			if n, ok := strings.CutPrefix(line, "wrote "); ok {
 				if _, err := strconv.Atoi(n); err == nil {
 					acknowledged["k"+n] = true
