@@ -121,10 +121,12 @@ func (f *letterFlags) change(ctx context.Context, io streams, done string, do fu
 		if err != nil {
 			return err
 		}
-		if n < len(f.IDs) {
-			return fmt.Errorf("%d of %d dead letters are there; %s %s (khook dead-letters lists all)", n, len(f.IDs), deadLetters(n), done)
+		if n > 0 || len(f.IDs) == 0 {
+			_, err = fmt.Fprintln(io.out, deadLetters(n), done)
 		}
-		_, err = fmt.Fprintln(io.out, deadLetters(n), done)
+		if n < len(f.IDs) {
+			return fmt.Errorf("%d of %d dead letters are there: khook dead-letters lists them", n, len(f.IDs))
+		}
 		return err
 	})
 }

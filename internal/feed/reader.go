@@ -88,7 +88,15 @@ func (r *Reader) Filter(f Filter) { r.filter = f }
 
 // Next returns what comes next; it waits until there is something. Batches without messages tell
 // that the position moved far. ctx ends the wait.
-func (r *Reader) Next(ctx context.Context) (Batch, error) {
+func (r *Reader) Next(ctx context.Context) (Batch, error) { return r.next(ctx, r.catchUp) }
+
+// NextOfRing is Next for who has no room for messages of the history: it returns an empty batch as soon as the ring
+// begins later than what comes next, which may happen while it waits. Then the reader is Behind.
+func (r *Reader) NextOfRing(ctx context.Context) (Batch, error) {
+	return r.next(ctx, func(context.Context) (Batch, error) { return Batch{Position: r.position}, nil })
+}
+
+func (r *Reader) next(ctx context.Context, behind func(context.Context) (Batch, error)) (Batch, error) {
 	if !r.checked {
 		gap, err := r.check(ctx)
 		if err != nil || gap != nil {
@@ -99,7 +107,7 @@ func (r *Reader) Next(ctx context.Context) (Batch, error) {
 	for {
 		messages, to, changed, ok := r.feed.after(r.position, batch)
 		if !ok {
-			return r.catchUp(ctx)
+			return behind(ctx)
 		}
 		r.position = to
 		if selected := r.selected(messages); len(selected) > 0 || r.position-began >= farther {

@@ -218,9 +218,27 @@ func TestWhatStreamsCost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}), capacity.Connection+capacity.Stream)
+}
+
+// Its messages are of the history, and its own: the ring's are everybody's.
+func TestWhatAStreamThatHoldsMessagesBackCosts(t *testing.T) {
+	f := newFixture(t, shortFeed, func(c *Config) { c.Limits.Streams, c.Limits.ClientStreams = 100_000, 10_000 })
 	f.record(t, 6000)
-	// Each begins elsewhere, and holds back what is above its rate.
-	checkCost(t, "a stream that holds messages back", each(200, func(i int) { follow(t, address, fmt.Sprintf("?after=%d&maxRate=0.01", i*20)) }), capacity.Connection+capacity.Stream)
+	eventually(t, "the feed has all changes, which the plan counts apart", func() bool {
+		last, err := f.store.LastChange(t.Context())
+		return err == nil && f.cfg.Feed.Head() == last
+	})
+	address := f.listen(t)
+	follow(t, address, "")
+	// Each begins elsewhere, and holds back what is above its rate. What it reads meanwhile is a catch-up, which the plan
+	// counts apart.
+	checkCost(t, "a stream that holds messages back", each(200, func(i int) {
+		follow(t, address, fmt.Sprintf("?after=%d&maxRate=0.01", i*20))
+		eventually(t, "the stream has read what it holds back", func() bool {
+			reading, waiting := f.gates.catchUps.Used()
+			return reading == 0 && waiting == 0
+		})
+	}), capacity.Connection+capacity.Stream)
 }
 
 // record fills the history with events that are as large as they can be.

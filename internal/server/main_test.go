@@ -111,13 +111,6 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		},
 	}
 	cfg.Feed = feed.New(feed.Config{History: st, Encode: EncodeEvent, Log: logr.Discard()})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = cfg.Feed.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	if _, err := cfg.Feed.Read(t.Context(), feed.Filter{}, feed.End); err != nil { // it is live
-		t.Fatal(err)
-	}
 	set := hook.NewSet(hook.Policy{AgentNamespaces: []string{"kagent"}})
 	set.Put(theHook())
 	book, err := ledger.New(t.Context(), ledger.Config{}, st, set)
@@ -127,6 +120,9 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	cfg.Actions = acting{dispatcherThatEnded(t, st), book, st}
 	for _, do := range change {
 		do(&cfg)
+	}
+	if cfg.Feed != nil {
+		runFeed(t, cfg.Feed)
 	}
 	s, err := New(cfg)
 	if err != nil {
@@ -204,4 +200,16 @@ func (f *fixture) fail(t testing.TB, book *ledger.Ledger) {
 		t.Fatal(err)
 	}
 	f.incident, f.delivery = all[0].ID, deliveries[0].ID
+}
+
+// runFeed lets a feed live as long as the test.
+func runFeed(t testing.TB, live *feed.Feed) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = live.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	if _, err := live.Read(t.Context(), feed.Filter{}, feed.End); err != nil { // it is live
+		t.Fatal(err)
+	}
 }

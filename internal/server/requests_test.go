@@ -96,7 +96,7 @@ func TestTimesMayBeWrittenInLowerCase(t *testing.T) {
 func TestAnEmptyParameterIsNone(t *testing.T) {
 	f := newFixture(t)
 	all := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events", ""))
-	for _, query := range []string{"namespace=", "startTime=", "endTime", "eventType=&limit=50", "resourceName=", "cursor="} {
+	for _, query := range []string{"namespace=", "startTime=", "endTime=", "eventType=&limit=50", "resourceName=", "cursor="} {
 		if got := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events?"+query, "")); got != all {
 			t.Errorf("%s: %d items of %d", query, got, all)
 		}

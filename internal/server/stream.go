@@ -209,12 +209,13 @@ func (st *session) next(ctx context.Context) (feed.Batch, error) {
 		<-ctx.Done()
 		return feed.Batch{}, nil
 	}
-	if st.reader.Behind() {
-		var err error
-		if st.room, err = st.server.gates.catchUps.Enter(ctx, clientOf(ctx), 1); err != nil {
-			<-ctx.Done()
-			return feed.Batch{}, ctx.Err()
-		}
+	if !st.reader.Behind() {
+		return st.reader.NextOfRing(ctx) // if the ring leaves it behind meanwhile, it waits for room the next time
+	}
+	var err error
+	if st.room, err = st.server.gates.catchUps.Enter(ctx, clientOf(ctx), 1); err != nil {
+		<-ctx.Done()
+		return feed.Batch{}, ctx.Err()
 	}
 	return st.reader.Next(ctx)
 }

@@ -47,19 +47,13 @@ func TestStreamsOfOneClientLeaveRoomForThoseOfOthers(t *testing.T) {
 }
 
 // shortFeed lets streams read from the history nearly everything.
-func shortFeed(t *testing.T) func(*Config) {
-	return func(c *Config) {
-		c.Feed = feed.New(feed.Config{History: c.Store, Encode: EncodeEvent, Log: logr.Discard(), Ring: 10})
-		ctx, cancel := context.WithCancel(context.Background())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = c.Feed.Run(ctx) }()
-		t.Cleanup(func() { cancel(); <-done })
-	}
+func shortFeed(c *Config) {
+	c.Feed = feed.New(feed.Config{History: c.Store, Encode: EncodeEvent, Log: logr.Discard(), Ring: 10})
 }
 
 func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *testing.T) {
 	const together, streams, events = 4, 80, 3000
-	f := newFixture(t, shortFeed(t), func(c *Config) { c.Access, c.Limits.CatchUps, c.Limits.ClientStreams = anyName{}, together, streams })
+	f := newFixture(t, shortFeed, func(c *Config) { c.Access, c.Limits.CatchUps, c.Limits.ClientStreams = anyName{}, together, streams })
 	f.record(t, events)
 	address := f.listen(t)
 	before := footprint()
@@ -90,8 +84,30 @@ func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *te
 	}
 }
 
+// A storm makes the ring go on faster than its readers, who wait for what is new: what it has dropped by then they read
+// from the history, which takes room as any catch-up does.
+func TestStreamsThatAStormLeavesBehindTakeABoundedPartOfTheMemory(t *testing.T) {
+	const together, streams = 4, 80
+	f := newFixture(t, shortFeed, func(c *Config) { c.Access, c.Limits.CatchUps, c.Limits.ClientStreams = anyName{}, together, streams })
+	address := f.listen(t)
+	for range streams {
+		c := dial(t, address)
+		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10) //nolint:forcetypeassert // it is one
+		if _, err := io.WriteString(c, requestFor("/events/stream", "Authorization: Bearer mallory")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "all streams are open", func() bool { return f.streams.count() == streams })
+	before := footprint()
+	f.record(t, 3000)
+	eventually(t, "streams wait for their turn", func() bool { used, waiting := f.gates.catchUps.Used(); return used > 0 && waiting > streams/2 })
+	if took, limit := footprint()-before, int64(together*capacity.CatchUp+streams*(capacity.Connection+capacity.Stream)); took > limit {
+		t.Errorf("%d streams took %s, want at most %s", streams, capacity.Text(took), capacity.Text(limit))
+	}
+}
+
 func TestWhatAPaceDoesNotHoldIsReadAgain(t *testing.T) {
-	f := newFixture(t, shortFeed(t))
+	f := newFixture(t, shortFeed)
 	f.record(t, 500)
 	reader, err := f.cfg.Feed.Read(t.Context(), feed.Filter{}, feed.Where{After: 0})
 	if err != nil {
@@ -176,7 +192,7 @@ func TestExportingManyLargeHooksTakesTheMemoryOfOne(t *testing.T) {
 	for _, path := range []string{"/hooks?format=yaml", "/hooks?limit=1000"} {
 		w := &counted{header: http.Header{}}
 		took := peak(func() {
-			r := httptest.NewRequest(http.MethodGet, "http://khook"+Base+path, nil)
+			r := httptest.NewRequest(http.MethodGet, "http://localhost"+Base+path, nil)
 			f.Handler().ServeHTTP(w, r)
 		})
 		if whole := hooks * configs * len(largePrompt); w.bytes < whole {
