@@ -26,9 +26,10 @@ const usable = 0.9
 
 // What one of each costs, in bytes: heap that is live, and stacks.
 const (
-	// Base is khook without anything to do: clients of Kubernetes, CEL environments, the CRD's
-	// schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart); and 2 MiB of patterns that match
-	// expressions made (internal/hook: maxKeptSteps).
+	// Base is khook without anything to do, which is about 10 MiB: clients of Kubernetes, CEL environments, the
+	// CRD's schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart); 2 MiB of patterns that match
+	// expressions made (internal/hook: maxKeptSteps); 3 MiB of connections to the ports of the metrics and the
+	// probes; and what compiling one Hook's expressions holds at a time.
 	Base = 26 << 20
 
 	Pod      = 350      // internal/kube: BenchmarkPodMemory
