@@ -192,17 +192,21 @@ func (l *Listener) victim() *Conn {
 	return nil
 }
 
-// heaviest is the connection of a line that weighs the most, and of several the oldest: who shares an address
-// with somebody who sends long headers does not give way for them.
+// longHeader is how many shares a header has that is longer than those of most callers.
+const longHeader = 4
+
+// heaviest is the connection of a line on which the longest header comes in, if one is long; else the oldest one. So who
+// shares an address with somebody who sends long headers does not give way for them.
 func (l *line) heaviest() *Conn {
 	e := l.conns.Front()
-	found := e.Value.(*Conn)       //nolint:forcetypeassert // only these are put in
+	oldest := e.Value.(*Conn)      //nolint:forcetypeassert // only these are put in
 	if l.weight == l.conns.Len() { // all weigh the same
-		return found
+		return oldest
 	}
+	found, most := oldest, longHeader
 	for ; e != nil; e = e.Next() {
-		if c := e.Value.(*Conn); c.weight() > found.weight() { //nolint:forcetypeassert // only these are put in
-			found = c
+		if c := e.Value.(*Conn); c.weight() > most { //nolint:forcetypeassert // only these are put in
+			found, most = c, c.weight()
 		}
 	}
 	return found
