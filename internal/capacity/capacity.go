@@ -48,7 +48,7 @@ const (
 	RingByte      = 3        // of a message in the feed's ring: the frame, and the event itself
 	Caller        = 3 << 10  // a caller, his address, his token, a bad one, and two rights (internal/server: TestWhatRememberingACallerCosts)
 
-	ValidatedByte = 128 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
+	ValidatedByte = 320 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
 
 	// internal/agent: TestWhatReadingAnAnswerCosts.
 	AnswerByte   = 3         // of an answer that is being received
@@ -233,7 +233,7 @@ func bounds(w Wanted) []Bound {
 		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 100, share: 4},
 		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 16},
 		{Name: Bodies, What: "bytes of request bodies being read; then they wait", Cost: 3, Want: 16 << 20, Least: 64 << 10, share: 2},
-		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 4 << 10, share: 16},
+		{Name: Validations, What: "bytes of manifests being checked; then validations wait", Cost: ValidatedByte, Want: 2 * MaxManifests, Least: 2 << 10, share: 24},
 	}
 }
 

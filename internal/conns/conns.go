@@ -218,17 +218,21 @@ func (l *line) weigh() int {
 	return l.weight
 }
 
-// heaviest is the connection of a line that weighs the most, and of several the oldest: who shares an address
-// with somebody who sends long headers does not give way for them.
+// longHeader is how many shares a header has that is longer than those of most callers.
+const longHeader = 4
+
+// heaviest is the connection of a line on which the longest header comes in, if one is long; else the oldest one. So who
+// shares an address with somebody who sends long headers does not give way for them.
 func (l *line) heaviest() *Conn {
 	e := l.conns.Front()
-	found := e.Value.(*Conn)       //nolint:forcetypeassert // only these are put in
+	oldest := e.Value.(*Conn)      //nolint:forcetypeassert // only these are put in
 	if l.weight == l.conns.Len() { // all weigh the same
-		return found
+		return oldest
 	}
+	found, longest := oldest, longHeader
 	for ; e != nil; e = e.Next() {
-		if c := e.Value.(*Conn); c.weight() > found.weight() { //nolint:forcetypeassert // only these are put in
-			found = c
+		if c := e.Value.(*Conn); c.weight() > longest { //nolint:forcetypeassert // only these are put in
+			found, longest = c, c.weight()
 		}
 	}
 	return found

@@ -326,6 +326,8 @@ func texts(size int) map[string]string {
 	return map[string]string{
 		"lists": "[" + strings.Repeat("[],", size/3-1) + "]", "maps": strings.Repeat("a: b\n", size/5), "documents": strings.Repeat("--- {}\n", size/7),
 		"Hooks": many.String()[:strings.LastIndex(many.String()[:min(size, many.Len())], "\n")+1], "one text": "a: \"" + strings.Repeat("x", size-6) + "\"",
+		"maps in lists": "[" + strings.Repeat("{a},", size/4-1) + "]", "short pairs": "[" + strings.Repeat("a: b,", size/5-1) + "]",
+		"maps of maps": "[" + strings.Repeat("{{a}},", size/6-1) + "]", "aliases": "a: &a {b}\nb: [" + strings.Repeat("*a,", size/3-12) + "]\n",
 		"anchors": "a: &a [x,x,x,x,x,x,x,x]\nb: &b [" + strings.Repeat("*a,", size/3-12) + "]\n", "JSON": `{"a":[` + strings.TrimSuffix(strings.Repeat("{},", size/3-3), ",") + "]}",
 	}
 }

@@ -35,8 +35,11 @@ var kindOfStatus = map[int]problemKind{
 	http.StatusUpgradeRequired:       "upgrade-required",
 	http.StatusPreconditionRequired:  "question-id-required",
 	http.StatusTooManyRequests:       "too-many-requests",
-	http.StatusInternalServerError:   "internal-error",
-	http.StatusServiceUnavailable:    "unavailable",
+
+	http.StatusRequestHeaderFieldsTooLarge: "header-too-large",
+
+	http.StatusInternalServerError: "internal-error",
+	http.StatusServiceUnavailable:  "unavailable",
 }
 
 // problemDocs is where the kinds are explained.
