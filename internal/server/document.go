@@ -45,7 +45,7 @@ func completeParameters(op *huma.Operation) {
 }
 
 // everywhere are the errors of every route that huma does not know of: they are answered before it is asked.
-var everywhere = []int{http.StatusMethodNotAllowed, http.StatusMisdirectedRequest, http.StatusRequestHeaderFieldsTooLarge, http.StatusRequestHeaderFieldsTooLarge}
+var everywhere = []int{http.StatusMethodNotAllowed, http.StatusMisdirectedRequest, http.StatusRequestHeaderFieldsTooLarge}
 
 // ofBodies are those of routes that take a body.
 var ofBodies = []int{http.StatusRequestTimeout, http.StatusRequestEntityTooLarge}
