@@ -46,15 +46,8 @@ var ErrUnknownCaller = errors.New("unknown caller")
 
 // allow returns an error unless the caller may read in a namespace, or in all if it is empty.
 func (s *Server) allow(ctx context.Context, namespace string) error {
-	if s.cfg.Access == nil {
-		return nil
-	}
-	ok, err := s.cfg.Access.May(ctx, callerOf(ctx), ReadHooks(namespace))
-	if err != nil {
-		return s.accessFailed(ctx, err)
-	}
-	if ok {
-		return nil
+	if ok, err := s.may(ctx, ReadHooks(namespace)); err != nil || ok {
+		return err
 	}
 	return huma.Error403Forbidden(refusal(callerName(ctx), namespace))
 }
@@ -77,20 +70,12 @@ func refusal(caller, namespace string) string {
 // allowPath returns an error unless the caller may get a path; who may read everything may get
 // those that are not strict.
 func (s *Server) allowPath(ctx context.Context, path string, strict bool) error {
-	if s.cfg.Access == nil {
-		return nil
-	}
+	rights := []Right{GetPath(path)}
 	if !strict {
-		if ok, err := s.cfg.Access.May(ctx, callerOf(ctx), ReadHooks("")); err != nil || ok {
-			return s.accessFailed(ctx, err)
-		}
+		rights = []Right{ReadHooks(""), GetPath(path)}
 	}
-	ok, err := s.cfg.Access.May(ctx, callerOf(ctx), GetPath(path))
-	if err != nil {
-		return s.accessFailed(ctx, err)
-	}
-	if ok {
-		return nil
+	if ok, err := s.may(ctx, rights...); err != nil || ok {
+		return err
 	}
 	return huma.Error403Forbidden(refusedPath(callerName(ctx), path, strict))
 }
@@ -104,9 +89,6 @@ func refusedPath(caller, path string, strict bool) string {
 
 // accessFailed is the answer when the API server could not be asked.
 func (s *Server) accessFailed(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
 	if errors.Is(err, review.ErrBusy) {
 		return huma.ErrorWithHeaders(huma.Error429TooManyRequests("too many of your rights, such as those in many namespaces, were looked up: wait as long as Retry-After says"), http.Header{"Retry-After": {fmt.Sprint(comeBackIn())}})
 	}
