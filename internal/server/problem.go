@@ -27,12 +27,16 @@ func writeProblem(w http.ResponseWriter, status int, detail string, errs ...*hum
 
 // writeProblemOf answers with an error of a kind.
 func writeProblemOf(w http.ResponseWriter, kind problemKind, status int, detail string, errs ...*huma.ErrorDetail) {
+	writeModel(w, &huma.ErrorModel{Type: kind.uri(), Title: http.StatusText(status), Status: status, Detail: detail, Errors: errs})
+}
+
+func writeModel(w http.ResponseWriter, model *huma.ErrorModel) {
 	h := w.Header()
 	h.Set("Content-Type", problemType)
 	h.Del("Content-Encoding")
 	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(&huma.ErrorModel{Type: kind.uri(), Title: http.StatusText(status), Status: status, Detail: detail, Errors: errs})
+	w.WriteHeader(model.Status)
+	_ = json.NewEncoder(w).Encode(model)
 }
 
 // wrongParameter is the error about one query parameter.

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"reflect"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -114,8 +113,7 @@ func answerError(w http.ResponseWriter, err error) {
 		writeProblem(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	kind := problemKind(strings.TrimPrefix(model.Type, problemDocs))
-	writeProblemOf(w, kind, model.Status, model.Detail, model.Errors...)
+	writeModel(w, model)
 }
 
 // registerPprof serves Go's profiles to those who may get /debug/pprof.
