@@ -27,7 +27,11 @@ func NewClients(perSecond rate.Limit, burst, size int) *Clients {
 
 // Allow says whether a client may ask now, and if not, in how long.
 func (c *Clients) Allow(client string) (wait time.Duration, ok bool) {
-	r := c.of(client).Reserve()
+	return allow(c.of(client))
+}
+
+func allow(l *rate.Limiter) (wait time.Duration, ok bool) {
+	r := l.Reserve()
 	if wait = r.Delay(); wait == 0 {
 		return 0, true
 	}
@@ -42,11 +46,13 @@ type Budget struct {
 	Reset     time.Duration // until nothing is used up
 }
 
-// Budget says what a client has left. It takes nothing.
-func (c *Clients) Budget(client string) Budget {
-	left := max(0, c.of(client).Tokens())
-	missing := max(0, float64(c.burst)-left)
-	return Budget{Limit: c.burst, Remaining: int(left), Reset: time.Duration(missing / float64(c.rate) * float64(time.Second))}
+// Take is Allow, and says what the client has left then.
+func (c *Clients) Take(client string) (left Budget, wait time.Duration, ok bool) {
+	l := c.of(client)
+	wait, ok = allow(l)
+	tokens := max(0, l.Tokens())
+	missing := max(0, float64(c.burst)-tokens)
+	return Budget{Limit: c.burst, Remaining: int(tokens), Reset: time.Duration(missing / float64(c.rate) * float64(time.Second))}, wait, ok
 }
 
 // Spent says whether a client has used up what it may ask now. It takes nothing.

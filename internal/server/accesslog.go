@@ -11,7 +11,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/time/rate"
-	"k8s.io/utils/lru"
+
+	"github.com/kagent-dev/khook/internal/limit"
 )
 
 // Each request is a line in the log, as long as they are not too many: so many lines are written in a
@@ -31,7 +32,7 @@ type accessLog struct {
 	served, refused *rate.Limiter
 
 	mu      sync.Mutex
-	clients *lru.Cache // a limiter for what is refused of each
+	clients *limit.Clients // what is refused of each
 	skipped map[int]int64
 	of      map[string]bool // clients whose requests were left out; at most maxLogClients
 	since   time.Time       // of the counts
@@ -40,7 +41,7 @@ type accessLog struct {
 func newAccessLog(log logr.Logger) *accessLog {
 	return &accessLog{
 		log: log, served: rate.NewLimiter(servedRate, servedBurst), refused: rate.NewLimiter(refusedRate, refusedBurst),
-		clients: lru.New(maxLogClients), skipped: map[int]int64{}, of: map[string]bool{}, since: time.Now(),
+		clients: limit.NewClients(eachRate, eachBurst, maxLogClients), skipped: map[int]int64{}, of: map[string]bool{}, since: time.Now(),
 	}
 }
 
@@ -65,23 +66,16 @@ func (l *accessLog) allow(code int, client string) bool {
 	if code < http.StatusBadRequest && l.served.Allow() {
 		return true
 	}
-	if code >= http.StatusBadRequest && l.clientOf(client).Allow() && l.refused.Allow() {
-		return true
+	if code >= http.StatusBadRequest {
+		if _, ok := l.clients.Allow(client); ok && l.refused.Allow() {
+			return true
+		}
 	}
 	l.skipped[code]++
 	if len(l.of) < maxLogClients {
 		l.of[client] = true
 	}
 	return false
-}
-
-func (l *accessLog) clientOf(client string) *rate.Limiter {
-	if known, ok := l.clients.Get(client); ok {
-		return known.(*rate.Limiter) //nolint:forcetypeassert // only limiters are added
-	}
-	limit := rate.NewLimiter(eachRate, eachBurst)
-	l.clients.Add(client, limit)
-	return limit
 }
 
 // flush tells what was left out.

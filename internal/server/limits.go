@@ -67,9 +67,8 @@ func (s *Server) isOnlyAnAddress(r *http.Request) bool {
 
 // limitCaller holds back callers that ask too often, and tells all what they have left.
 func (s *Server) limitCaller(w http.ResponseWriter, r *http.Request) (ok bool) {
-	client := clientOf(r.Context())
-	wait, ok := s.limits.byName.Allow(client)
-	tellBudget(w, s.limits.byName.Budget(client))
+	left, wait, ok := s.limits.byName.Take(clientOf(r.Context()))
+	tellBudget(w, left)
 	if !ok {
 		s.meters.limited.WithLabelValues("client").Inc()
 		tooMany(w, wait)
