@@ -1,15 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"time"
 
 	"k8s.io/client-go/discovery"
+
+	place "github.com/kagent-dev/khook/test/report"
 
 	"github.com/kagent-dev/khook/internal/agent"
 )
@@ -38,33 +38,8 @@ func (r *reliability) result(res result) {
 	r.results = append(r.results, res)
 }
 
-// The marks between which the report is.
-const (
-	reportBegin = "<!-- written by make torture: begin -->\n"
-	reportEnd   = "<!-- written by make torture: end -->\n"
-)
-
 // write puts the report into the file that KHOOK_TORTURE_REPORT names.
-func (r *reliability) write() error {
-	file := os.Getenv("KHOOK_TORTURE_REPORT")
-	if file == "" {
-		return nil
-	}
-	old, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, begins := bytes.Cut(old, []byte(reportBegin))
-	_, after, ends := bytes.Cut(rest, []byte(reportEnd))
-	if !begins || !ends {
-		return fmt.Errorf("%s has no place for the report: %q and %q", file, reportBegin, reportEnd)
-	}
-	text, err := r.text()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, []byte(string(before)+reportBegin+text+reportEnd+string(after)), 0o600)
-}
+func (r *reliability) write() error { return place.Of("torture").Write("KHOOK_TORTURE_REPORT", r.text) }
 
 func (r *reliability) text() (string, error) {
 	client, err := discovery.NewDiscoveryClientForConfig(world.Config)

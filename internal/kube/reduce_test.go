@@ -31,20 +31,14 @@ func hostilePod(n int) *corev1.Pod {
 
 func TestAHostilePodTakesLittleWhileItWaits(t *testing.T) {
 	const pods, each = 50, 40 << 10
-	live := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
 	var held []*corev1.Pod
-	before := live()
+	before := heapInUse()
 	for n := range pods {
 		p := hostilePod(n)
 		reduce(p)
 		held = append(held, p)
 	}
-	if took := (live() - before) / pods; took > each {
+	if took := (heapInUse() - before) / pods; took > each {
 		t.Errorf("each of %d Pods takes %d bytes, want at most %d", len(held), took, each)
 	}
 	runtime.KeepAlive(held)

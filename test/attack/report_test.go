@@ -3,9 +3,7 @@
 package attack
 
 import (
-	"bytes"
 	"fmt"
-	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -13,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/discovery"
+
+	place "github.com/kagent-dev/khook/test/report"
 )
 
 // row is what came out of one attack.
@@ -61,33 +61,8 @@ func newReport(s *site) *report { return &report{site: s, began: time.Now()} }
 
 func (r *report) add(row row) { r.rows = append(r.rows, row) }
 
-// The marks between which the report is.
-const (
-	reportBegin = "<!-- written by make attack: begin -->\n"
-	reportEnd   = "<!-- written by make attack: end -->\n"
-)
-
 // write puts the report into the file that KHOOK_ATTACK_REPORT names.
-func (r *report) write() error {
-	file := os.Getenv("KHOOK_ATTACK_REPORT")
-	if file == "" {
-		return nil
-	}
-	old, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	before, rest, begins := bytes.Cut(old, []byte(reportBegin))
-	_, after, ends := bytes.Cut(rest, []byte(reportEnd))
-	if !begins || !ends {
-		return fmt.Errorf("%s has no place for the report: %q and %q", file, reportBegin, reportEnd)
-	}
-	text, err := r.text()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, []byte(string(before)+reportBegin+text+reportEnd+string(after)), 0o600)
-}
+func (r *report) write() error { return place.Of("attack").Write("KHOOK_ATTACK_REPORT", r.text) }
 
 func (r *report) text() (string, error) {
 	client, err := discovery.NewDiscoveryClientForConfig(r.site.Config)
