@@ -8,8 +8,8 @@ import (
 
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/source"
 )
 
 // every calls do now and then, until ctx ends.
@@ -20,9 +20,9 @@ func every(ctx context.Context, period time.Duration, do func(context.Context)) 
 
 // endQuiet ends the incidents of which nothing new is seen. Only while the cluster is watched can
 // one say that nothing was seen.
-func (p *pipeline) endQuiet(ctx context.Context, book *ledger.Ledger, source *kube.Source) error {
+func (p *pipeline) endQuiet(ctx context.Context, book *ledger.Ledger, sources source.List) error {
 	return every(ctx, 5*time.Second, func(ctx context.Context) {
-		since, watched := source.WatchedSince()
+		since, watched := sources.WatchedSince()
 		if !watched {
 			return
 		}

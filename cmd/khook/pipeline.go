@@ -21,11 +21,13 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/source"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -51,7 +53,7 @@ type pipeline struct {
 
 // work is what runs on the leader only.
 type work struct {
-	source     *kube.Source
+	sources    source.List
 	book       *ledger.Ledger
 	dispatcher *dispatch.Dispatcher
 }
@@ -124,10 +126,10 @@ func (p *pipeline) lead(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
-	source, err := kube.New(kube.Config{
+	cluster, err := kube.New(kube.Config{
 		Client: p.kube.watch, Namespaces: p.cmd.Namespaces,
-		Rules: kube.Rules{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
-		Sink:  book.Record, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
+		Timing: detect.Timing{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
+		Sink:   book.Record, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
 		Queue: int(p.plan.N(capacity.Signals)), Inbox: int(p.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
@@ -136,18 +138,19 @@ func (p *pipeline) lead(ctx context.Context) error {
 	dispatcher := dispatch.New(dispatch.Config{
 		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
 		Workers: int(p.plan.N(capacity.Workers)), Followers: p.plan.N(capacity.Followers),
-		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(source), Observe: p.story.dispatched,
+		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(cluster), Observe: p.story.dispatched,
 	}, p.store, p.agents)
 	p.story.wake = dispatcher.Wake
-	p.working.Store(&work{source, book, dispatcher})
+	sources := source.List{cluster}
+	p.working.Store(&work{sources, book, dispatcher})
 	defer p.working.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return source.Run(ctx, book.Open()) })
+	group.Go(func() error { return sources.Run(ctx, book.Open()) })
 	group.Go(func() error { return dispatcher.Run(ctx) })
 	group.Go(func() error { return p.status.Run(ctx) })
 	group.Go(func() error { return p.story.run(ctx) })
 	group.Go(func() error { return p.story.teller.Run(ctx) })
-	group.Go(func() error { return p.endQuiet(ctx, book, source) })
+	group.Go(func() error { return p.endQuiet(ctx, book, sources) })
 	group.Go(func() error { return p.reconsider(ctx, book) })
 	group.Go(func() error { return p.replayDeadLetters(ctx, book) })
 	group.Go(func() error { return p.prune(ctx) })
@@ -204,9 +207,9 @@ func (p *pipeline) refusal(d *incident.Delivery) (incident.Skip, string) {
 }
 
 // workloadHealth asks the watched cluster how a workload does.
-func workloadHealth(source *kube.Source) func(context.Context, string, incident.Workload) (pods, healthy int, known bool) {
+func workloadHealth(cluster *kube.Source) func(context.Context, string, incident.Workload) (pods, healthy int, known bool) {
 	return func(ctx context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool) {
-		h, err := source.Workload(ctx, namespace, w)
+		h, err := cluster.Workload(ctx, namespace, w)
 		return h.Pods, h.Healthy, err == nil && h.Synced
 	}
 }
@@ -223,5 +226,5 @@ func (p *pipeline) watchReady(*http.Request) error {
 	if w == nil {
 		return nil
 	}
-	return w.source.Check()
+	return w.sources.Check()
 }

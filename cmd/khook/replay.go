@@ -20,10 +20,11 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/recording"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -188,17 +189,17 @@ func (c *replayCmd) replay(ctx context.Context, path string, hooks []*v1alpha2.H
 		return replayed{}, err
 	}
 	defer f.Close()
-	recording, err := kube.ReadRecording(f)
+	rec, err := recording.Read(f)
 	if err != nil {
 		return replayed{}, err
 	}
-	r, err := c.newReplay(ctx, recording, hooks)
+	r, err := c.newReplay(ctx, rec, hooks)
 	if err != nil {
 		return replayed{}, err
 	}
 	defer r.store.Close()
-	rules := kube.Rules{PendingAfter: c.PendingAfter, Stabilization: c.Stabilization, CatchUp: time.Hour}
-	if err := kube.Play(recording, rules, c.Settle, r.step); err != nil {
+	timing := detect.Timing{PendingAfter: c.PendingAfter, Stabilization: c.Stabilization, CatchUp: time.Hour}
+	if err := detect.Play(rec, timing, c.Settle, r.step); err != nil {
 		return replayed{}, err
 	}
 	return r.story(ctx, nameOf(path))
@@ -216,7 +217,7 @@ type replay struct {
 	ended  []*incident.Incident
 }
 
-func (c *replayCmd) newReplay(ctx context.Context, rec *kube.Recording, hooks []*v1alpha2.Hook) (*replay, error) {
+func (c *replayCmd) newReplay(ctx context.Context, rec *recording.Recording, hooks []*v1alpha2.Hook) (*replay, error) {
 	set := hook.NewSet(c.policy())
 	for _, h := range hooks {
 		if h.Namespace == "" {

@@ -38,10 +38,10 @@ func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
 		return h
 	}
 	h.State, h.OpenIncidents = "leading", work.book.OpenCount()
-	if !work.source.Synced() {
+	if !work.sources.Synced() {
 		h.State = "starting"
 	}
-	switch err := work.source.Check(); {
+	switch err := work.sources.Check(); {
 	case err != nil:
 		h.PartHealth = server.PartHealth{Status: server.Unhealthy, Reason: err.Error()}
 	case work.dispatcher.BreakerOpen():
@@ -75,9 +75,9 @@ func (s *state) Plugins() []server.PluginHealth {
 		return nil
 	}
 	var plugins []server.PluginHealth
-	for _, w := range work.source.Health() {
+	for _, w := range work.sources.Health() {
 		p := server.PluginHealth{
-			Name: "kubernetes-" + w.Resource, Namespace: w.Namespace, State: "up", Since: w.Since, LagSeconds: w.Lag.Seconds(),
+			Name: w.Source + "-" + w.Stream, Namespace: w.Namespace, State: "up", Since: w.Since, LagSeconds: w.Lag.Seconds(),
 			LastEvent: w.LastEvent, LastContact: w.LastContact, Restarts: w.Restarts, Error: w.Error,
 		}
 		switch {
@@ -102,7 +102,7 @@ func (s *state) Queues(ctx context.Context) []server.Queue {
 		return []server.Queue{stories}
 	}
 	waiting := 0
-	for _, w := range work.source.Health() {
+	for _, w := range work.sources.Health() {
 		waiting = max(waiting, w.Waiting)
 	}
 	oldest, _ := s.oldestPending(ctx)

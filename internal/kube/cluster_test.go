@@ -229,12 +229,32 @@ func (w *watching) told() []incident.Signal {
 	return append([]incident.Signal(nil), w.signals...)
 }
 
+// keys are those of the observed signals, in order.
+func keys(signals []incident.Signal) []string {
+	var all []string
+	for _, s := range signals {
+		if s.Kind == incident.Observed {
+			all = append(all, s.Key)
+		}
+	}
+	return all
+}
+
+// summary is what was told, in short.
+func (w *watching) summary() string {
+	var lines []string
+	for _, s := range w.told() {
+		lines = append(lines, fmt.Sprintf("%s %s %s %s", s.Kind, s.Type, s.Resource.Name, s.Container))
+	}
+	return strings.Join(lines, "; ")
+}
+
 // await waits until a condition is met.
 func (w *watching) await(what string, met func() bool) {
 	w.t.Helper()
 	for end := time.Now().Add(time.Minute); !met(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.t.Fatalf("it never came to this: %s; told %q", what, strings.Join(summaries(w.told()), "; "))
+			w.t.Fatalf("it never came to this: %s; told %s", what, w.summary())
 		}
 	}
 }

@@ -22,8 +22,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/incident"
 )
+
+// noon is when the tests begin.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // realisticPod is the i-th healthy Pod of a cluster: 50 replicas of each workload, two containers,
 // 5 to 6 KB as JSON.
@@ -82,8 +86,10 @@ func managed(of string, fields int) *metav1.FieldsV1 {
 }
 
 func realisticContainer(name, app string) corev1.Container {
-	probe := httpProbe(3, 10, 5)
-	probe.HTTPGet = &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}
+	probe := &corev1.Probe{
+		FailureThreshold: 3, PeriodSeconds: 10, InitialDelaySeconds: 5, TimeoutSeconds: 1,
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromInt32(8080)}},
+	}
 	c := corev1.Container{
 		Name: name, Image: "registry.example.com/shop/" + app + ":2.14.3", Args: []string{"serve", "--port=8080"}, LivenessProbe: probe, ReadinessProbe: probe,
 		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")}},
@@ -115,13 +121,13 @@ func TestAHealthyPodTakesAtMost400Bytes(t *testing.T) {
 		t.Fatalf("a realistic Pod has %d bytes of JSON", len(size))
 	}
 	before := heapInUse()
-	d := NewDetector(Rules{Start: noon})
+	d := detect.New(detect.Timing{Start: noon})
 	for i := range manyPods {
 		d.Pod(noon.Add(24*time.Hour), watch.Modified, realisticPod(i), true)
 	}
 	perPod := (heapInUse() - before) / manyPods
-	if perPod > 400 || len(d.pods) != manyPods || len(d.trouble) != 0 {
-		t.Errorf("%d Pods, %d of them in trouble, take %d bytes each", len(d.pods), len(d.trouble), perPod)
+	if _, watched := d.Next(); perPod > 400 || watched || !d.Knows(realisticPod(manyPods-1).UID) {
+		t.Errorf("a healthy Pod takes %d bytes (one of them is taken for unhealthy: %v)", perPod, watched)
 	}
 	runtime.KeepAlive(d)
 }
@@ -169,8 +175,8 @@ func startedSource(ctx context.Context, b *testing.B, client kubernetes.Interfac
 	for !s.Synced() {
 		time.Sleep(time.Millisecond)
 	}
-	if len(s.detector.pods) != manyPods {
-		b.Fatalf("khook knows %d Pods", len(s.detector.pods))
+	if last := realisticPod(manyPods - 1); !s.detector.Knows(last.UID) {
+		b.Fatalf("khook does not know the Pod %s", last.Name)
 	}
 	return s
 }

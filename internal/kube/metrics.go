@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/kagent-dev/khook/internal/source"
 )
 
 // sourceMetrics are the metrics of the watches.
@@ -49,16 +51,16 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	return c
 }
 
-func (m *sourceMetrics) observe(h WatchHealth, now time.Time) {
+func (m *sourceMetrics) observe(h source.StreamHealth, now time.Time) {
 	up, down := 1.0, 0.0
 	if !h.Up {
-		up, down = 0, h.downFor(now).Seconds()
+		up, down = 0, downFor(h, now).Seconds()
 	}
-	m.up.WithLabelValues(h.Resource, h.Namespace).Set(up)
-	m.down.WithLabelValues(h.Resource, h.Namespace).Set(down)
-	m.reopened.WithLabelValues(h.Resource, h.Namespace).Set(float64(h.Restarts))
-	m.lag.WithLabelValues(h.Resource, h.Namespace).Set(h.Lag.Seconds())
+	m.up.WithLabelValues(h.Stream, h.Namespace).Set(up)
+	m.down.WithLabelValues(h.Stream, h.Namespace).Set(down)
+	m.reopened.WithLabelValues(h.Stream, h.Namespace).Set(float64(h.Restarts))
+	m.lag.WithLabelValues(h.Stream, h.Namespace).Set(h.Lag.Seconds())
 	if !h.LastContact.IsZero() {
-		m.contact.WithLabelValues(h.Resource, h.Namespace).Set(float64(h.LastContact.UnixMilli()) / 1000)
+		m.contact.WithLabelValues(h.Stream, h.Namespace).Set(float64(h.LastContact.UnixMilli()) / 1000)
 	}
 }

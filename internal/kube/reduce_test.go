@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -74,7 +75,7 @@ func TestAReducedPodTellsTheSame(t *testing.T) {
 		if reduced {
 			reduce(p)
 		}
-		d := NewDetector(Rules{Start: noon})
+		d := detect.New(detect.Timing{Start: noon})
 		var told []string
 		for _, s := range d.Pod(noon, "MODIFIED", p, false) {
 			told = append(told, fmt.Sprint(s.Type, s.Key, s.Reason, len(s.Message) <= incident.MaxMessage, s.Workload, s.Labels))

@@ -1,6 +1,9 @@
+// Package kube is Kubernetes as a source of signals: it watches Pods and Events, gives them in order to
+// a detector, and hands on what that says without losing any of it.
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +21,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
+	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/source"
 )
 
 // Bounds of the Source.
@@ -41,11 +46,9 @@ var warnings = fields.ParseSelectorOrDie("regarding.kind=Pod,type=Warning").Stri
 type Config struct {
 	Client     kubernetes.Interface
 	Namespaces []string // all if empty
-	Rules      Rules
+	Timing     detect.Timing
 	Clock      clock.WithTicker // of the timers; the real one if nil
-	// Sink records signals, in order, and says how many of the first ones are settled. It is called by
-	// one goroutine at a time. After an error it is given the rest again: none is ever dropped.
-	Sink       func(context.Context, []incident.Signal) (settled int, err error)
+	Sink       source.Sink
 	Log        logr.Logger
 	Registerer prometheus.Registerer
 	Queue      int // signals that wait for the sink; then the watches wait; 20,000
@@ -55,9 +58,9 @@ type Config struct {
 // Source watches a cluster and emits signals.
 type Source struct {
 	cfg      Config
-	detector *Detector // only its goroutine touches it
+	detector *detect.Detector // only its goroutine touches it
 	inbox    chan message
-	asked    chan question
+	queries  chan workloadQuery
 	queue    *queue
 	watches  []*watched
 	metrics  *sourceMetrics
@@ -101,10 +104,10 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Inbox == 0 {
 		cfg.Inbox = maxInbox
 	}
-	if cfg.Rules.Start.IsZero() {
-		cfg.Rules.Start = cfg.Clock.Now()
+	if cfg.Timing.Start.IsZero() {
+		cfg.Timing.Start = cfg.Clock.Now()
 	}
-	s := &Source{cfg: cfg, detector: NewDetector(cfg.Rules), inbox: make(chan message, cfg.Inbox), asked: make(chan question), queue: newQueue(cfg.Queue), begun: cfg.Clock.Now(), ended: make(chan struct{})}
+	s := &Source{cfg: cfg, detector: detect.New(cfg.Timing), inbox: make(chan message, cfg.Inbox), queries: make(chan workloadQuery), queue: newQueue(cfg.Queue), begun: cfg.Clock.Now(), ended: make(chan struct{})}
 	s.metrics = newSourceMetrics(cfg.Registerer)
 	namespaces := cfg.Namespaces
 	if len(namespaces) == 0 {
@@ -185,8 +188,8 @@ func (s *Source) detect(ctx context.Context) {
 			if m.done != nil {
 				close(m.done)
 			}
-		case q := <-s.asked:
-			q.answer <- s.detector.workload(q.namespace, q.workload)
+		case q := <-s.queries:
+			q.answer <- s.detector.Workload(q.namespace, q.workload)
 		case <-timer.C():
 			_, live := s.WatchedSince()
 			s.detector.SetLive(live)
@@ -297,9 +300,9 @@ func (s *Source) Synced() bool {
 }
 
 // Health tells how each watch does.
-func (s *Source) Health() []WatchHealth {
+func (s *Source) Health() []source.StreamHealth {
 	waiting := s.queue.len()
-	all := make([]WatchHealth, len(s.watches))
+	all := make([]source.StreamHealth, len(s.watches))
 	for i, w := range s.watches {
 		all[i] = w.health()
 		all[i].Waiting = waiting
@@ -312,9 +315,10 @@ func (s *Source) Health() []WatchHealth {
 func (s *Source) Check() error {
 	now := s.cfg.Clock.Now()
 	var errs []error
-	for _, h := range s.Health() {
-		if down := h.downFor(now); down > downAfter && now.Sub(s.begun) > downAfter {
-			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", h.Name, now.Add(-down).UTC().Format(time.RFC3339), orText(h.Error, "no answer yet")))
+	for _, w := range s.watches {
+		h := w.health()
+		if down := downFor(h, now); down > downAfter && now.Sub(s.begun) > downAfter {
+			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", w.name, now.Add(-down).UTC().Format(time.RFC3339), cmp.Or(h.Error, "no answer yet")))
 		}
 	}
 	if err := s.queue.error(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -117,7 +118,9 @@ func TestWhatHappensWhileTheAPIServerRestartsIsNeitherLostNorToldTwice(t *testin
 	w.event("meanwhile", "Warning", "Pod", calm)
 	w.wire.mend()
 
-	w.await("the deleted Pod is gone", func() bool { return strings.Contains(strings.Join(summaries(w.told()), "\n"), "goes app x1 then gone") })
+	w.await("the deleted Pod is gone", func() bool {
+		return slices.ContainsFunc(w.told(), func(s incident.Signal) bool { return s.Kind == incident.Gone && s.Resource.Name == "goes" })
+	})
 	w.awaitObserved(6)
 	w.awaitSynced()
 	w.restart(calm, 1)

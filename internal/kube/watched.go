@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/source"
 )
 
 // watched is one watch: the store that a client-go Reflector fills, and how the watch does. It
@@ -36,25 +37,9 @@ type watched struct {
 
 	once sync.Once
 	mu   sync.Mutex
-	now  WatchHealth
+	now  source.StreamHealth
 	seen bool   // the first list was taken; only the detector's goroutine touches it
 	last uint64 // the newest resource version that was taken of it; as above
-}
-
-// WatchHealth is how a watch does.
-type WatchHealth struct {
-	Name        string
-	Resource    string // pods or events
-	Namespace   string // "" for all
-	Up          bool
-	Since       time.Time // since when it is up, or down
-	LastContact time.Time // when the API server last said something; bookmarks count
-	LastEvent   time.Time // when the newest change came
-	Restarts    int64     // how often it had to be opened again
-	Error       string    // the newest one; "" while it is up
-
-	Lag     time.Duration // how long the newest change had waited for the detector
-	Waiting int           // signals, of all watches, that wait to be recorded
 }
 
 // silentAfter is how long a watch must be down before the silence before it counts as well.
@@ -62,7 +47,7 @@ const silentAfter = 15 * time.Second
 
 // downFor is for how long nothing has been seen: zero while the watch is up, and counted from the
 // last contact when it does not come back soon, because an API server that hangs is noticed late.
-func (h WatchHealth) downFor(now time.Time) time.Duration {
+func downFor(h source.StreamHealth, now time.Time) time.Duration {
 	down := now.Sub(h.Since)
 	switch {
 	case h.Up:
@@ -80,11 +65,11 @@ func (s *Source) newWatched(resource, namespace string, object runtime.Object) *
 		name += " in " + namespace
 	}
 	w := &watched{source: s, name: name, resource: resource, namespace: namespace, object: object, listed: make(chan struct{})}
-	w.now = WatchHealth{Name: name, Resource: resource, Namespace: namespace, Since: s.cfg.Clock.Now()}
+	w.now = source.StreamHealth{Source: "kubernetes", Stream: resource, Namespace: namespace, Since: s.cfg.Clock.Now()}
 	return w
 }
 
-func (w *watched) health() WatchHealth {
+func (w *watched) health() source.StreamHealth {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.now
@@ -314,7 +299,7 @@ func (s *Source) seeAll(now time.Time, m message) []incident.Signal {
 		version := versionOf(obj)
 		newest = max(newest, version)
 		if ev, ok := obj.(*eventsv1.Event); ok && !first {
-			if version > 0 && version <= seenTo || !s.detector.knows(ev.Regarding.UID) {
+			if version > 0 && version <= seenTo || !s.detector.Knows(ev.Regarding.UID) {
 				continue
 			}
 		}

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/kagent-dev/khook/internal/kube"
+	"github.com/kagent-dev/khook/internal/recording"
 )
 
 // player writes a recording into the API server, as the scheduler and the kubelet did.
@@ -33,7 +33,7 @@ func play(ctx context.Context, c client.Client, path string, tell *teller) error
 		return err
 	}
 	defer f.Close()
-	rec, err := kube.ReadRecording(f)
+	rec, err := recording.Read(f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -55,7 +55,7 @@ func play(ctx context.Context, c client.Client, path string, tell *teller) error
 	return nil
 }
 
-func (p *player) write(ctx context.Context, r kube.Record) error {
+func (p *player) write(ctx context.Context, r recording.Record) error {
 	switch {
 	case r.Event != nil:
 		return p.event(ctx, r.Event)

@@ -1,4 +1,6 @@
-package kube
+// Package recording reads what a cluster said about some Pods, as test/recordings holds it. It knows
+// the form of the file and nothing of what it means: internal/detect plays it.
+package recording
 
 import (
 	"bufio"
@@ -13,12 +15,10 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-
-	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// maxRecord bounds a line of a recording, in bytes: an object of the API server has at most 1.5 MiB.
-const maxRecord = 4 << 20
+// maxLine bounds a line of a recording, in bytes: an object of the API server has at most 1.5 MiB.
+const maxLine = 4 << 20
 
 // Record is one watch event of a recording. One of Pod and Event is set.
 type Record struct {
@@ -34,13 +34,13 @@ type Recording struct {
 	Records []Record  // in order of arrival
 }
 
-// ReadRecording reads a recording: a JSON object a line, {"t": seconds, "type": "ADDED", "object":
+// Read reads a recording: a JSON object a line, {"t": seconds, "type": "ADDED", "object":
 // {...}}, with Pods and Events of events.k8s.io/v1; empty lines and other kinds are passed over.
 // The error names the line.
-func ReadRecording(r io.Reader) (*Recording, error) {
+func Read(r io.Reader) (*Recording, error) {
 	rec := &Recording{}
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 1<<16), maxRecord)
+	lines.Buffer(make([]byte, 0, 1<<16), maxLine)
 	n := 0
 	for lines.Scan() {
 		n++
@@ -60,7 +60,7 @@ func ReadRecording(r io.Reader) (*Recording, error) {
 		rec.Records = append(rec.Records, record)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("line %d: %w (a line may have %d MiB)", n+1, err, maxRecord>>20)
+		return nil, fmt.Errorf("line %d: %w (a line may have %d MiB)", n+1, err, maxLine>>20)
 	}
 	if len(rec.Records) == 0 {
 		return nil, errors.New("there is no Pod and no Event in it")
@@ -168,49 +168,4 @@ func (r *Recording) Namespace() string {
 		}
 	}
 	return ""
-}
-
-// Play feeds a recording through a Detector on a virtual clock, and calls step at each moment at
-// which something happened, in order. Timers fire between the records and, for the time of settle,
-// after the last one; then nothing is observed any more. The last call is at the end, without
-// signals.
-func Play(rec *Recording, rules Rules, settle time.Duration, step func(now time.Time, signals []incident.Signal) error) error {
-	rules.Start = rec.Base
-	d := NewDetector(rules)
-	now := rec.Base
-	ticks := func(until time.Time) error {
-		for {
-			due, ok := d.Next()
-			if !ok || due.After(until) {
-				return nil
-			}
-			now = latest(now, due)
-			if signals := d.Tick(now); len(signals) > 0 {
-				if err := step(now, signals); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	for _, r := range rec.Records {
-		if err := ticks(rec.Base.Add(r.T)); err != nil {
-			return err
-		}
-		now = latest(now, rec.Base.Add(r.T))
-		var signals []incident.Signal
-		if r.Pod != nil {
-			signals = d.Pod(now, r.Type, r.Pod, false)
-		} else {
-			signals = d.Event(now, r.Type, r.Event, false)
-		}
-		if err := step(now, signals); err != nil {
-			return err
-		}
-	}
-	d.SetLive(false)
-	end := now.Add(settle)
-	if err := ticks(end); err != nil {
-		return err
-	}
-	return step(end, nil)
 }

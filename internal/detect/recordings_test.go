@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"fmt"
@@ -13,19 +13,20 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/recording"
 )
 
 const recordings = "../../test/recordings"
 
 // readRecording reads one of the recordings of a real cluster.
-func readRecording(t testing.TB, name string) *Recording {
+func readRecording(t testing.TB, name string) *recording.Recording {
 	t.Helper()
 	f, err := os.Open(filepath.Join(recordings, name+".jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	rec, err := ReadRecording(f)
+	rec, err := recording.Read(f)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -47,10 +48,10 @@ func recordingNames(t testing.TB) []string {
 }
 
 // play collects all signals of a recording.
-func play(t testing.TB, rec *Recording) []incident.Signal {
+func play(t testing.TB, rec *recording.Recording) []incident.Signal {
 	t.Helper()
 	var all []incident.Signal
-	err := Play(rec, Rules{}, 15*time.Minute, func(_ time.Time, signals []incident.Signal) error {
+	err := Play(rec, Timing{}, 15*time.Minute, func(_ time.Time, signals []incident.Signal) error {
 		all = append(all, signals...)
 		return nil
 	})
@@ -194,13 +195,13 @@ func TestARecordingHasTheSameKeysEachTimeAndNoneTwice(t *testing.T) {
 
 // playFrom feeds a recording to a detector that starts at record n: it lists the newest version of
 // what exists then, and watches the rest.
-func playFrom(rec *Recording, n int, seed []*incident.Incident) []incident.Signal {
+func playFrom(rec *recording.Recording, n int, seed []*incident.Incident) []incident.Signal {
 	now := rec.Base.Add(rec.Records[n].T)
-	d := NewDetector(Rules{Start: now})
+	d := New(Timing{Start: now})
 	d.Seed(seed)
-	newest, order := map[string]Record{}, []string{}
+	newest, order := map[string]recording.Record{}, []string{}
 	for _, r := range rec.Records[:n] {
-		uid := r.uid()
+		uid := uidOf(r)
 		if _, known := newest[uid]; !known {
 			order = append(order, uid)
 		}
@@ -212,7 +213,7 @@ func playFrom(rec *Recording, n int, seed []*incident.Incident) []incident.Signa
 		for _, uid := range order {
 			if r := newest[uid]; (r.Pod != nil) == pods && r.Type != watch.Deleted {
 				uids[uid] = pods
-				signals = append(signals, r.feed(d, now, true)...)
+				signals = append(signals, feed(r, d, now, true)...)
 			}
 		}
 	}
@@ -224,19 +225,19 @@ func playFrom(rec *Recording, n int, seed []*incident.Incident) []incident.Signa
 		for due, ok := d.Next(); ok && !due.After(until); due, ok = d.Next() {
 			signals = append(signals, d.Tick(due)...)
 		}
-		signals = append(signals, r.feed(d, until, false)...)
+		signals = append(signals, feed(r, d, until, false)...)
 	}
 	return signals
 }
 
-func (r *Record) uid() string {
+func uidOf(r recording.Record) string {
 	if r.Pod != nil {
 		return string(r.Pod.UID)
 	}
 	return string(r.Event.UID)
 }
 
-func (r *Record) feed(d *Detector, now time.Time, catchUp bool) []incident.Signal {
+func feed(r recording.Record, d *Detector, now time.Time, catchUp bool) []incident.Signal {
 	if r.Pod != nil {
 		return d.Pod(now, r.Type, r.Pod, catchUp)
 	}

@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"fmt"
@@ -14,20 +14,21 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/recording"
 )
 
 // FuzzPlay mangles real recordings: whatever a cluster says, in whichever order, what is told of it
 // can be recorded, and time goes on.
 func FuzzPlay(f *testing.F) {
-	var all []*Recording
+	var all []*recording.Recording
 	for i, name := range recordingNames(f) {
 		all = append(all, readRecording(f, name))
 		f.Add(uint8(i), uint64(i), uint8(i*9))
 	}
 	f.Fuzz(func(t *testing.T, which uint8, seed uint64, hard uint8) {
-		rec := all[int(which)%len(all)].mangled(rand.New(rand.NewPCG(seed, 1)), int(hard))
+		rec := mangled(all[int(which)%len(all)], rand.New(rand.NewPCG(seed, 1)), int(hard))
 		last, moments := rec.Base, 0
-		err := Play(rec, Rules{}, 30*time.Minute, func(now time.Time, signals []incident.Signal) error {
+		err := Play(rec, Timing{}, 30*time.Minute, func(now time.Time, signals []incident.Signal) error {
 			if moments++; moments > 20_000 {
 				t.Fatal("the timers never end")
 			}
@@ -48,17 +49,17 @@ func FuzzPlay(f *testing.F) {
 
 // mangled is the recording with some of its records lost, doubled, out of order or wrong. hard is
 // how many of 256 are.
-func (r *Recording) mangled(rnd *rand.Rand, hard int) *Recording {
-	m := &Recording{Base: r.Base}
+func mangled(r *recording.Recording, rnd *rand.Rand, hard int) *recording.Recording {
+	m := &recording.Recording{Base: r.Base}
 	unlucky := func() bool { return rnd.IntN(256) < hard }
 	for _, record := range r.Records {
 		if unlucky() {
 			continue
 		}
 		for range 1 + rnd.IntN(2) {
-			c := Record{T: record.T, Type: record.Type, Pod: record.Pod.DeepCopy(), Event: record.Event.DeepCopy()}
+			c := recording.Record{T: record.T, Type: record.Type, Pod: record.Pod.DeepCopy(), Event: record.Event.DeepCopy()}
 			if unlucky() {
-				c.mangle(rnd)
+				mangle(&c, rnd)
 			}
 			m.Records = append(m.Records, c)
 		}
@@ -72,7 +73,7 @@ func (r *Recording) mangled(rnd *rand.Rand, hard int) *Recording {
 	return m
 }
 
-func (r *Record) mangle(rnd *rand.Rand) {
+func mangle(r *recording.Record, rnd *rand.Rand) {
 	types := []watch.EventType{watch.Added, watch.Modified, watch.Deleted, r.Type}
 	r.Type = types[rnd.IntN(len(types))]
 	changes := manglePod(r.Pod, rnd)

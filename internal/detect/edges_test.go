@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"testing"
@@ -7,7 +7,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -128,7 +127,7 @@ func TestAProblemGoesOnBeingToldWhenTheClusterIsWatchedAgain(t *testing.T) {
 }
 
 func TestIncidentsOfOtherSourcesAreLeftAlone(t *testing.T) {
-	d := NewDetector(Rules{Start: noon})
+	d := New(Timing{Start: noon})
 	d.Seed([]*incident.Incident{{Type: "disk-full", Resource: incident.Resource{Kind: "Host", Namespace: "shop", Name: "db1", UID: "db1"}}})
 	if signals := d.Listed(noon, "", nil); len(signals) != 0 {
 		t.Errorf("told %+v", signals)
@@ -161,19 +160,6 @@ func TestAnEventWhosePodNeverComesIsToldAfterAMoment(t *testing.T) {
 	s.says("probe-failed web app x1")
 	if got := s.observed()[0]; got.Count != 3 || got.At.Sub(noon) != 2*second {
 		t.Errorf("told %d failures at %s", got.Count, got.At)
-	}
-}
-
-func TestAnEventThatIsListedAgainTellsNothingOfAPodThatCameAndWent(t *testing.T) {
-	clock := clocktesting.NewFakeClock(noon.Add(time.Hour))
-	source := &Source{cfg: Config{Clock: clock}, detector: NewDetector(Rules{Start: noon})}
-	w := &watched{source: source, resource: "events", seen: true}
-	ev := unhealthyEvent(newScene(t).pod, notReady, 4, noon, noon.Add(30*time.Second))
-	if signals := source.seeAll(clock.Now(), message{watch: w, list: []any{ev}}); len(signals) != 0 {
-		t.Errorf("told %+v", signals)
-	}
-	if due, ok := source.detector.Next(); ok {
-		t.Errorf("something is to come at %s", due)
 	}
 }
 

@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"time"
@@ -59,13 +59,13 @@ func (b *builder) sign(kind incident.SignalKind, s slot, at time.Time) {
 
 // tooOld says whether what happened at t is beyond what is caught up with at a start.
 func (b *builder) tooOld(t time.Time) bool {
-	return b.catchUp && t.Before(b.d.start(b.now).Add(-b.d.rules.CatchUp))
+	return b.catchUp && t.Before(b.d.start(b.now).Add(-b.d.timing.CatchUp))
 }
 
 // start is when khook started; now, if nobody said.
 func (d *Detector) start(now time.Time) time.Time {
-	if d.rules.Start.IsZero() {
+	if d.timing.Start.IsZero() {
 		return now
 	}
-	return d.rules.Start
+	return d.timing.Start
 }

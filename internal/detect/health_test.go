@@ -1,11 +1,8 @@
-package kube
+package detect
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -75,7 +72,7 @@ func TestAWorkloadIsAsItsPodsAre(t *testing.T) {
 			}
 			s.put()
 			c.happens(s)
-			if got := s.d.workload("shop", w); got.Pods != c.pods || got.Healthy != c.healthy {
+			if got := s.d.Workload("shop", w); got.Pods != c.pods || got.Healthy != c.healthy {
 				t.Errorf("%d of %d Pods are healthy, want %d of %d", got.Healthy, got.Pods, c.healthy, c.pods)
 			}
 		})
@@ -88,63 +85,15 @@ func TestOnlyTheWorkloadsOwnPodsCount(t *testing.T) {
 	s.put()
 	s.run("app")
 	for _, other := range []struct{ namespace, kind, name string }{{"bar", "DaemonSet", "front"}, {"shop", "StatefulSet", "front"}, {"shop", "DaemonSet", "back"}} {
-		if got := s.d.workload(other.namespace, incident.Workload{Kind: other.kind, Name: other.name}); got != (WorkloadHealth{}) {
+		if got := s.d.Workload(other.namespace, incident.Workload{Kind: other.kind, Name: other.name}); got != (WorkloadHealth{}) {
 			t.Errorf("%+v: %+v", other, got)
 		}
 	}
 }
 
-func TestARunningSourceTellsHowAWorkloadIs(t *testing.T) {
-	w := watchCluster(t)
-	w.awaitSynced()
-	web := incident.Workload{Kind: "Pod", Name: "web"}
-	is := func(want WorkloadHealth) func() bool {
-		return func() bool {
-			got, err := w.source.Workload(t.Context(), w.namespace, web)
-			return err == nil && got == want
-		}
-	}
-	w.await("there is none", is(WorkloadHealth{Synced: true}))
-	pod := w.start(w.namespace, "web")
-	w.await("it is healthy", is(WorkloadHealth{Pods: 1, Healthy: 1, Synced: true}))
-	pod.Status.ContainerStatuses[0].Ready = false
-	w.must(w.admin.CoreV1().Pods(w.namespace).UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}))
-	w.await("it is not", is(WorkloadHealth{Pods: 1, Synced: true}))
-	w.remove(pod)
-	w.await("it is gone", is(WorkloadHealth{Synced: true}))
-
-	if got, err := w.source.Workload(t.Context(), "elsewhere", web); err != nil || got.Synced {
-		t.Errorf("of a namespace that is not watched: %+v, %v", got, err)
-	}
-	w.stop()
-	if _, err := w.source.Workload(t.Context(), w.namespace, web); err == nil {
-		t.Error("a source that has ended answers")
-	}
-}
-
-func TestAQuestionIsNotSyncedBeforeTheFirstList(t *testing.T) {
-	w := watchCluster(t, func(_ *Config, w *watching) { w.wire.fell() })
-	got, err := w.source.Workload(t.Context(), w.namespace, incident.Workload{Kind: "Pod", Name: "web"})
-	if err != nil || got != (WorkloadHealth{}) {
-		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-func TestAQuestionWaitsNoLongerThanItsContext(t *testing.T) {
-	w := watchCluster(t)
-	w.awaitSynced()
-	w.stop()
-	w.source.ended = make(chan struct{}) // as if detection went on, and had no time
-	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errCut)
-	defer cancel()
-	if _, err := w.source.Workload(ctx, w.namespace, incident.Workload{}); !errors.Is(err, errCut) {
-		t.Error(err)
-	}
-}
-
 // BenchmarkWorkload asks about one of 1,000 workloads with 10 Pods each.
 func BenchmarkWorkload(b *testing.B) {
-	d := NewDetector(Rules{Start: noon})
+	d := New(Timing{Start: noon})
 	s := newScene(b)
 	for i := range 10_000 {
 		s.owned("DaemonSet", fmt.Sprint("front-", i/10))
@@ -153,7 +102,7 @@ func BenchmarkWorkload(b *testing.B) {
 	}
 	w := incident.Workload{Kind: "DaemonSet", Name: "front-500"}
 	for b.Loop() {
-		if d.workload("shop", w).Pods != 10 {
+		if d.Workload("shop", w).Pods != 10 {
 			b.Fatal("they are not all there")
 		}
 	}

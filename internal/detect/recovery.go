@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"cmp"
@@ -52,7 +52,7 @@ func (d *Detector) recoveryDue(p *podState, t *trouble, s slot, o *openState) (t
 		if p.phase == phaseSucceeded {
 			return time.Time{}, true
 		}
-		return latest(t.healthy, t.restart, o.told).Add(d.rules.Stabilization), !t.healthy.IsZero()
+		return latest(t.healthy, t.restart, o.told).Add(d.timing.Stabilization), !t.healthy.IsZero()
 	case incident.ProbeFailed:
 		return d.probeRecoveryDue(p, t, s, o)
 	}
@@ -79,7 +79,7 @@ func (d *Detector) probeRecoveryDue(p *podState, t *trouble, s slot, o *openStat
 	if !c.has(containerRunning) || t.doomed(c) {
 		return time.Time{}, false
 	}
-	return latest(o.failed, o.told, time.Unix(int64(c.started), 0)).Add(max(d.rules.Stabilization, c.slowest(o.probes))), true
+	return latest(o.failed, o.told, time.Unix(int64(c.started), 0)).Add(max(d.timing.Stabilization, c.slowest(o.probes))), true
 }
 
 // doomed says whether the kubelet is about to end the container's current instance, because its

@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"regexp"
@@ -80,7 +80,7 @@ func (d *Detector) unhealthy(now time.Time, key podKey, ev *eventsv1.Event, catc
 	message, kind := found[1], probeKinds[found[2]]
 	count, at := countOf(ev), lastSeen(ev, now)
 	p := d.pods[key]
-	if p != nil && p.over() || catchUp && at.Before(d.start(now).Add(-d.rules.CatchUp)) {
+	if p != nil && p.over() || catchUp && at.Before(d.start(now).Add(-d.timing.CatchUp)) {
 		return nil
 	}
 	if found[3] == "errored" && withoutResult(p, path[1], kind) {

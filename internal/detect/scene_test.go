@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ func newScene(t testing.TB, containers ...corev1.Container) *scene {
 	if len(containers) == 0 {
 		containers = []corev1.Container{{Name: "app"}}
 	}
-	s := &scene{t: t, d: NewDetector(Rules{Start: noon}), now: noon, events: map[string]*eventsv1.Event{}}
+	s := &scene{t: t, d: New(Timing{Start: noon}), now: noon, events: map[string]*eventsv1.Event{}}
 	s.pod = &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", UID: "6ab22e5b-35a4-4b0c-8a3b-4f1d7cf6a0d1", CreationTimestamp: metav1.NewTime(noon)},
 		Spec:       corev1.PodSpec{NodeName: "n1", RestartPolicy: corev1.RestartPolicyAlways},
@@ -221,7 +221,7 @@ func (s *scene) terminate() {
 
 // restartKhook replaces the detector by one that starts now; open are the incidents of the history.
 func (s *scene) restartKhook(open ...*incident.Incident) {
-	s.d = NewDetector(Rules{Start: s.now})
+	s.d = New(Timing{Start: s.now})
 	s.d.Seed(open)
 }
 

@@ -1,7 +1,5 @@
-// Package kube is Kubernetes as a source of signals. Detectors are pure functions from what was
-// known of a Pod, its new version and the time; the Detector keeps what they need between two
-// versions, and the Source feeds it from the cluster's watches.
-package kube
+// Package detect turns versions of Pods and Events into signals.
+package detect
 
 import (
 	"container/heap"
@@ -13,23 +11,23 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// Rules are the times that detection goes by; zero values take the defaults.
-type Rules struct {
+// Timing is the times that detection goes by; zero values take the defaults.
+type Timing struct {
 	PendingAfter  time.Duration // how long a Pod may be Pending; 1 min
 	Stabilization time.Duration // how long a Pod must be healthy to have recovered; 2 min
 	CatchUp       time.Duration // how old what is found at the start may be; 1 h
 	Start         time.Time     // when khook started; what is found on the first list is held against it
 }
 
-func (r *Rules) setDefaults() {
-	if r.PendingAfter == 0 {
-		r.PendingAfter = time.Minute
+func (t *Timing) setDefaults() {
+	if t.PendingAfter == 0 {
+		t.PendingAfter = time.Minute
 	}
-	if r.Stabilization == 0 {
-		r.Stabilization = 2 * time.Minute
+	if t.Stabilization == 0 {
+		t.Stabilization = 2 * time.Minute
 	}
-	if r.CatchUp == 0 {
-		r.CatchUp = time.Hour
+	if t.CatchUp == 0 {
+		t.CatchUp = time.Hour
 	}
 }
 
@@ -42,7 +40,7 @@ const ongoingEvery = 4 * time.Minute
 
 // Detector turns versions of Pods and Events into signals. It is not safe for concurrent use.
 type Detector struct {
-	rules   Rules
+	timing  Timing
 	live    bool
 	pods    map[podKey]*podState
 	trouble map[podKey]*trouble // of Pods with something to watch
@@ -80,11 +78,11 @@ type openState struct {
 // note is a Warning Event in short.
 type note struct{ reason, message string }
 
-// NewDetector returns a detector that knows nothing yet.
-func NewDetector(rules Rules) *Detector {
-	rules.setDefaults()
+// New returns a detector that knows nothing yet.
+func New(timing Timing) *Detector {
+	timing.setDefaults()
 	return &Detector{
-		rules: rules, live: true,
+		timing: timing, live: true,
 		pods: map[podKey]*podState{}, trouble: map[podKey]*trouble{}, gone: newRecent(maxGone),
 	}
 }
@@ -262,7 +260,7 @@ func (d *Detector) nextDue(key podKey, t *trouble, now time.Time) time.Time {
 		return next
 	}
 	if t.pending != nil && !t.pending.told && !p.over() && !p.has(podGated) {
-		at(latest(t.pending.since.Add(d.rules.PendingAfter), t.pending.hold))
+		at(latest(t.pending.since.Add(d.timing.PendingAfter), t.pending.hold))
 	}
 	for s, o := range t.open {
 		if due, ok := d.recoveryDue(p, t, s, o); ok {

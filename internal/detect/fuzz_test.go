@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/recording"
 )
 
 // lines returns some lines of each recording.
@@ -50,11 +51,11 @@ func FuzzReadRecording(f *testing.F) {
 	f.Add([]byte("{\"t\":0,\"type\":\"ADDED\",\"object\":{\"kind\":\"Pod\"}}\n\n{\"t\":1,\"type\":\"DELETED\",\"object\":{\"kind\":\"Pod\"}}"))
 	f.Add([]byte(`{"t":1e300,"type":"ADDED","object":null}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		rec, err := ReadRecording(bytes.NewReader(raw))
+		rec, err := recording.Read(bytes.NewReader(raw))
 		if err != nil {
 			return
 		}
-		err = Play(rec, Rules{}, 10*time.Minute, func(now time.Time, signals []incident.Signal) error {
+		err = Play(rec, Timing{}, 10*time.Minute, func(now time.Time, signals []incident.Signal) error {
 			for _, s := range signals {
 				sane(t, s, now)
 			}
@@ -73,7 +74,7 @@ func FuzzDetector(f *testing.F) {
 		f.Add(line, all[(i+1)%len(all)], uint16(i*17), i%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, first, second []byte, seconds uint16, catchUp bool) {
-		d := NewDetector(Rules{Start: noon})
+		d := New(Timing{Start: noon})
 		now, told := noon, 0
 		look := func(signals []incident.Signal) {
 			told += len(signals)

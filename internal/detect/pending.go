@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"fmt"
@@ -63,7 +63,7 @@ func (b *builder) pendingDue() {
 		return
 	}
 	pending := tr.pending
-	at := pending.since.Add(b.d.rules.PendingAfter)
+	at := pending.since.Add(b.d.timing.PendingAfter)
 	if b.now.Before(at) || b.now.Before(pending.hold) {
 		return
 	}
@@ -79,7 +79,7 @@ func (b *builder) pendingDue() {
 	}
 	b.observe(incident.Signal{
 		Key: key, Type: incident.PodPending, At: at, Reason: why.reason,
-		Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(b.d.rules.PendingAfter), why.message),
+		Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(b.d.timing.PendingAfter), why.message),
 		Causes:  pending.causes, CauseContainer: pending.by,
 	})
 }

@@ -1,4 +1,4 @@
-package kube
+package detect
 
 import (
 	"slices"
@@ -38,8 +38,8 @@ func (h *held) next() (time.Time, bool) {
 	return h.order[0].due, true
 }
 
-// knows says whether the Pod is among those that are watched.
-func (d *Detector) knows(uid types.UID) bool {
+// Knows says whether the Pod is among those that are watched.
+func (d *Detector) Knows(uid types.UID) bool {
 	key, _ := keyOf(string(uid))
 	return d.pods[key] != nil
 }
