@@ -11,12 +11,12 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// compact keeps of a Pod what detection needs. old is what was kept of its former version; nil if
-// it was not known.
-func compact(pod *corev1.Pod, old *podState, now time.Time) (podKey, *podState) {
-	key, _ := keyOf(string(pod.UID))
+// compact keeps of a Pod what detection needs. before is what was kept of its former version; nil if
+// it was not known. What the status does not show any more is taken over from it, per container: which
+// instances were told as OOM-killed, and whether the current instance was ready once.
+func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 	p := &podState{
-		name: named(pod.Name, string(pod.UID)), created: seconds(pod.CreationTimestamp.Time), phase: phases[pod.Status.Phase],
+		name: packName(pod.Name, string(pod.UID)), created: seconds(pod.CreationTimestamp.Time), phase: phases[pod.Status.Phase],
 		namespace: unique.Make(pod.Namespace), node: unique.Make(pod.Spec.NodeName),
 		workload: unique.Make(workloadOf(pod)), labels: unique.Make(encodeLabels(pod.Labels)),
 	}
@@ -33,15 +33,15 @@ func compact(pod *corev1.Pod, old *podState, now time.Time) (podKey, *podState) 
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			kind = sidecar
 		}
-		p.containers = append(p.containers, compactContainer(c, kind, pod.Status.InitContainerStatuses, old, now))
+		p.containers = append(p.containers, compactContainer(c, kind, pod.Status.InitContainerStatuses, before, now))
 	}
 	for i := range pod.Spec.Containers {
-		p.containers = append(p.containers, compactContainer(&pod.Spec.Containers[i], regular, pod.Status.ContainerStatuses, old, now))
+		p.containers = append(p.containers, compactContainer(&pod.Spec.Containers[i], regular, pod.Status.ContainerStatuses, before, now))
 	}
 	if healthy(pod) {
 		p.flags |= podHealthy
 	}
-	return key, p
+	return p
 }
 
 func gated(pod *corev1.Pod) bool {
@@ -50,11 +50,11 @@ func gated(pod *corev1.Pod) bool {
 	})
 }
 
-func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1.ContainerStatus, old *podState, now time.Time) containerState {
+func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1.ContainerStatus, before *podState, now time.Time) containerState {
 	s := containerState{spec: unique.Make(specOf(c, kind))}
 	var was *containerState
-	if old != nil {
-		if was = old.container(c.Name); was != nil {
+	if before != nil {
+		if was = before.container(c.Name); was != nil {
 			s.ooms, s.restarts, s.id = was.ooms, was.restarts, was.id
 		}
 	}
@@ -92,11 +92,11 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 
 func specOf(c *corev1.Container, kind containerKind) containerSpec {
 	spec := containerSpec{name: c.Name, kind: kind}
-	for k, p := range map[probeKind]*corev1.Probe{liveness: c.LivenessProbe, readiness: c.ReadinessProbe, startup: c.StartupProbe} {
+	for kind, p := range [...]*corev1.Probe{liveness: c.LivenessProbe, readiness: c.ReadinessProbe, startup: c.StartupProbe} {
 		if p == nil {
 			continue
 		}
-		spec.probes[k] = probeSpec{
+		spec.probes[kind] = probeSpec{
 			threshold: orDefault(p.FailureThreshold, 3), initialDelay: p.InitialDelaySeconds,
 			period: orDefault(p.PeriodSeconds, 10), timeout: orDefault(p.TimeoutSeconds, 1),
 		}
@@ -166,7 +166,7 @@ func done(st *corev1.ContainerStatus, policy corev1.RestartPolicy) bool {
 // unknownPod is what an Event says of a Pod that is not known.
 func unknownPod(ev *eventsv1.Event) *podState {
 	return &podState{
-		name: named(ev.Regarding.Name, string(ev.Regarding.UID)), namespace: unique.Make(ev.Regarding.Namespace), node: unique.Make(""),
+		name: packName(ev.Regarding.Name, string(ev.Regarding.UID)), namespace: unique.Make(ev.Regarding.Namespace), node: unique.Make(""),
 		labels: unique.Make("{}"), workload: unique.Make(incident.Workload{Kind: "Pod", Name: ev.Regarding.Name}),
 	}
 }

@@ -1,11 +1,19 @@
-// Package detect turns versions of Pods and Events into signals.
+// Package detect turns versions of Pods and Events into signals: restarts, OOM kills, failed probes,
+// Pods that stay Pending, and the ends of these. What means what is in its rules, pure functions of
+// what was known, what is seen and the time: one a file, listed in rules.go. The Detector keeps what is
+// known from one look to the next.
+//
+// It must not read a cluster, a clock, the history or a Hook: the same Pods and Events at the same times always
+// give the same signals under the same keys, which is what makes recordings, restarts and a change of the
+// leader repeatable.
 package detect
 
 import (
-	"container/heap"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -16,7 +24,7 @@ type Timing struct {
 	PendingAfter  time.Duration // how long a Pod may be Pending; 1 min
 	Stabilization time.Duration // how long a Pod must be healthy to have recovered; 2 min
 	CatchUp       time.Duration // how old what is found at the start may be; 1 h
-	Start         time.Time     // when khook started; what is found on the first list is held against it
+	Start         time.Time     // when khook started: CatchUp is counted back from it; the time of the look if unset
 }
 
 func (t *Timing) setDefaults() {
@@ -31,59 +39,33 @@ func (t *Timing) setDefaults() {
 	}
 }
 
-// lookAgain is how long after the loss of a watch is waited to see whether it is back.
-const lookAgain = 30 * time.Second
-
-// ongoingEvery is how often a problem that is still seen is told again: often enough that it does
-// not end as quiet.
-const ongoingEvery = 4 * time.Minute
-
-// Detector turns versions of Pods and Events into signals. It is not safe for concurrent use.
+// Detector keeps what is known of all Pods, and lets the rules look at them: when a version or a
+// Warning comes, and when time is up. It is not safe for concurrent use.
+//
+// Time must not go back from one call to the next. A Pod has an entry in troubled if and only if it has
+// problems that are not quiet, or incidents of the history are open on it.
 type Detector struct {
-	timing  Timing
-	live    bool
-	pods    map[podKey]*podState
-	trouble map[podKey]*trouble // of Pods with something to watch
-	gone    *recent             // Pods that were deleted lately
-	held    held                // Events that came before their Pods
-	timers  timers
+	timing   Timing
+	live     bool
+	pods     map[podKey]*podState
+	troubled map[podKey]*troubledPod
+	gone     *recentKeys // Pods that were deleted lately: their last Events are nothing
+	early    earlyEvents
+	timers   timers
 }
 
-// trouble is what is kept of a Pod while something is wrong with it, or may be soon.
-type trouble struct {
-	resource incident.Resource // as far as known; the Pod may be unknown
-	open     map[slot]*openState
-	pending  *pendingState
-	probes   map[probeKey]*probeTrack
-	mount    note      // the newest Warning about a volume or the sandbox of a Pending Pod
-	restart  time.Time // the newest restart, as it was observed
-	healthy  time.Time // since when the Pod is healthy; zero if it is not
-	due      time.Time // of the timer that is set; zero if none is
+// troubledPod is a Pod with something to watch.
+type troubledPod struct {
+	problems *problems
+	due      time.Time // of the timer that counts; zero if none does
 }
-
-// slot is what one incident of a Pod is about.
-type slot struct {
-	kind      incident.EventType
-	container string
-}
-
-// openState is an incident that is open as far as the detector knows.
-type openState struct {
-	told    time.Time // the newest signal
-	failed  time.Time // the newest failure of the probe
-	probes  uint8     // kinds of probes that failed, as bits
-	unready bool      // the container was seen not to be ready since
-}
-
-// note is a Warning Event in short.
-type note struct{ reason, message string }
 
 // New returns a detector that knows nothing yet.
 func New(timing Timing) *Detector {
 	timing.setDefaults()
 	return &Detector{
 		timing: timing, live: true,
-		pods: map[podKey]*podState{}, trouble: map[podKey]*trouble{}, gone: newRecent(maxGone),
+		pods: map[podKey]*podState{}, troubled: map[podKey]*troubledPod{}, gone: newRecentKeys(maxGone),
 	}
 }
 
@@ -93,50 +75,138 @@ const maxGone = 10_000
 // SetLive says whether the cluster is being watched: only then can a problem be seen to go on.
 func (d *Detector) SetLive(live bool) { d.live = live }
 
-// Seed tells the incidents that are open in the history, before the first list, so that what
-// recovered or was deleted meanwhile is told.
+// Knows says whether a Pod is among those that are watched.
+func (d *Detector) Knows(uid types.UID) bool {
+	return d.pods[keyOf(string(uid))] != nil
+}
+
+// Seed takes the incidents that are open in the history, before the first list, so that the ends of those
+// that recovered or were deleted meanwhile are told. Those of other sources are passed over.
 func (d *Detector) Seed(open []*incident.Incident) {
 	for _, inc := range open {
 		if inc.Resource.Kind != "Pod" {
-			continue // of another source
+			continue
 		}
-		key, _ := keyOf(inc.Resource.UID)
-		t := d.troubleOf(key)
-		t.resource = inc.Resource
-		t.open[slot{inc.Type, inc.Container}] = &openState{told: inc.LastSeen, failed: inc.LastSeen, probes: seededProbes(inc), unready: true}
+		key := keyOf(inc.Resource.UID)
+		known := d.known(key).with(func(p *problems) {
+			p.resource = inc.Resource
+			p.setOpen(openProblem{
+				slot: slot{inc.Type, inc.Container}, lastSignal: inc.LastSeen, lastFailure: inc.LastSeen,
+				probes: probesOf(inc), seenUnready: true,
+			})
+		})
+		d.troubledPod(key).problems = known.problems
 	}
+}
+
+// known is what is known of a Pod; its parts are nil if nothing is.
+func (d *Detector) known(key podKey) state {
+	known := state{pod: d.pods[key]}
+	if t := d.troubled[key]; t != nil {
+		known.problems = t.problems
+	}
+	return known
+}
+
+func (d *Detector) troubledPod(key podKey) *troubledPod {
+	t := d.troubled[key]
+	if t == nil {
+		t = &troubledPod{}
+		d.troubled[key] = t
+	}
+	return t
+}
+
+func (d *Detector) look(key podKey, now time.Time) look {
+	return look{key: key, now: now, timing: d.timing, live: d.live}
 }
 
 // Pod takes a version of a Pod. catchUp marks those of the first list. The Pod is neither kept
 // nor changed.
 func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catchUp bool) []incident.Signal {
-	key, _ := keyOf(string(pod.UID))
-	old := d.pods[key]
-	key, p := compact(pod, old, now)
-	b := &builder{d: d, key: key, pod: p, now: now, catchUp: catchUp || old == nil}
-	b.oomKills(old, pod)
-	b.restarts(old, pod)
-	b.readied(old)
-	b.pending(old, pod)
-	b.recovered()
+	key := keyOf(string(pod.UID))
+	known, seen := d.known(key), d.look(key, now)
+	seen.pod, seen.before = pod, known.pod
+	seen.catchUp = catchUp || known.pod == nil
+	known.pod = compact(pod, seen.before, now)
+	known, signals := apply(versionRules, known, seen)
 	if typ == watch.Deleted {
-		b.deleted()
-		return b.signals
+		return append(signals, d.deleted(known, seen)...)
 	}
-	d.pods[key] = p
-	d.settle(key, now)
-	return append(b.signals, d.release(now, key)...)
+	d.keep(known, seen)
+	return append(signals, d.judgeEarly(now, key)...)
 }
 
-// deleted tells the end of the Pod, if anybody waits for it.
-func (b *builder) deleted() {
-	if t := b.d.trouble[b.key]; t != nil && len(t.open) > 0 {
-		b.signals = append(b.signals, incident.Signal{Kind: incident.Gone, At: b.now, Resource: b.pod.resource(b.key)})
+// Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
+// keeps a Pod's volumes or sandbox from being made. On the first list, the Pods must have been taken before.
+func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event, catchUp bool) []incident.Signal {
+	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || !isPod(&ev.Regarding) {
+		return nil
 	}
-	delete(b.d.trouble, b.key)
-	delete(b.d.pods, b.key)
-	delete(b.d.held.pods, b.key)
-	b.d.gone.add(b.key)
+	key := keyOf(string(ev.Regarding.UID))
+	switch {
+	case d.gone.has(key):
+		return nil
+	case ev.Reason == "Unhealthy" && d.pods[key] == nil:
+		return d.deferEvent(now, key, ev, catchUp)
+	}
+	return d.judge(now, key, ev, catchUp)
+}
+
+// judge lets the rules look at an Event.
+func (d *Detector) judge(now time.Time, key podKey, ev *eventsv1.Event, catchUp bool) []incident.Signal {
+	known, seen := d.known(key), d.look(key, now)
+	seen.catchUp = catchUp
+	seen.failure, seen.warning = parseProbeFailure(ev, now), parseVolumeWarning(ev)
+	if seen.failure == nil && (seen.warning == nil || known.pod == nil) {
+		return nil
+	}
+	before, neverSeen := known.problems, known.pod == nil
+	if neverSeen {
+		known.pod = unknownPod(ev)
+	}
+	known, signals := apply(eventRules, known, seen)
+	switch {
+	case known.problems == before: // the Event means nothing
+	case neverSeen:
+		delete(d.troubled, key) // no version of the Pod will tell its end
+	default:
+		d.keep(known, seen)
+	}
+	return signals
+}
+
+// deleted tells the end of the Pod, if anybody waits for it, and forgets it.
+func (d *Detector) deleted(known state, seen look) []incident.Signal {
+	delete(d.troubled, seen.key)
+	delete(d.pods, seen.key)
+	delete(d.early.events, seen.key)
+	d.gone.add(seen.key)
+	if known.problems == nil || len(known.problems.open) == 0 {
+		return nil
+	}
+	return []incident.Signal{{Kind: incident.Gone, At: seen.now, Resource: known.pod.resource(seen.key)}}
+}
+
+// keep stores what is known of a Pod after a look, forgets its problems if they are quiet, and sets its
+// next timer.
+func (d *Detector) keep(known state, seen look) {
+	d.pods[seen.key] = known.pod
+	if known.problems == nil {
+		return
+	}
+	if known.problems.quiet(seen.now) {
+		delete(d.troubled, seen.key)
+		return
+	}
+	t := d.troubledPod(seen.key)
+	t.problems = known.problems
+	next := nextLook(known, seen)
+	if next.IsZero() || !t.due.IsZero() && !next.Before(t.due) {
+		return
+	}
+	t.due = next
+	d.timers.push(timer{next, seen.key})
 }
 
 // Listed takes the UIDs of a full list of a namespace ("" for all), after its Pods: the others of
@@ -144,23 +214,22 @@ func (b *builder) deleted() {
 func (d *Detector) Listed(now time.Time, namespace string, uids map[string]bool) []incident.Signal {
 	present := make(map[podKey]bool, len(uids))
 	for uid := range uids {
-		key, _ := keyOf(uid)
-		present[key] = true
+		present[keyOf(uid)] = true
 	}
 	elsewhere := func(ns string) bool { return namespace != "" && ns != namespace }
 	var signals []incident.Signal
-	for key, t := range d.trouble {
-		resource := t.resource
+	for key, t := range d.troubled {
+		resource := t.problems.resource
 		if p := d.pods[key]; p != nil {
 			resource = p.resource(key)
 		}
 		if present[key] || elsewhere(resource.Namespace) {
 			continue
 		}
-		if len(t.open) > 0 {
+		if len(t.problems.open) > 0 {
 			signals = append(signals, incident.Signal{Kind: incident.Gone, At: now, Resource: resource})
 		}
-		delete(d.trouble, key)
+		delete(d.troubled, key)
 	}
 	for key, p := range d.pods {
 		if !present[key] && !elsewhere(p.namespace.Value()) {
@@ -173,162 +242,41 @@ func (d *Detector) Listed(now time.Time, namespace string, uids map[string]bool)
 
 // Tick tells what time brings: Pods that are Pending for too long, or healthy for long enough.
 func (d *Detector) Tick(now time.Time) []incident.Signal {
-	signals := d.releaseDue(now)
+	signals := d.judgeOverdue(now)
 	for len(d.timers) > 0 && !d.timers[0].at.After(now) {
-		timer, _ := heap.Pop(&d.timers).(timer)
-		t := d.trouble[timer.key]
-		if t == nil || !t.due.Equal(timer.at) {
+		due := d.timers.pop()
+		t := d.troubled[due.key]
+		if t == nil || !t.due.Equal(due.at) {
 			continue
 		}
 		t.due = time.Time{}
-		p := d.pods[timer.key]
-		if p == nil {
+		known, seen := d.known(due.key), d.look(due.key, now)
+		if known.pod == nil {
 			continue
 		}
-		b := &builder{d: d, key: timer.key, pod: p, now: now}
-		b.pendingDue()
-		b.probesDue()
-		b.recovered()
-		b.ongoing()
-		signals = append(signals, b.signals...)
-		d.settle(timer.key, now)
+		known, more := apply(timeRules, known, seen)
+		signals = append(signals, more...)
+		d.keep(known, seen)
 	}
 	return signals
 }
 
-// Next returns when Tick has something to do.
+// Next returns when Tick has something to do; false if it never has.
 func (d *Detector) Next() (time.Time, bool) {
-	timer, any := d.nextTimer()
-	if due, ok := d.held.next(); ok && (!any || due.Before(timer)) {
-		return due, true
+	ofPods, armed := d.nextTimer()
+	if ofEvents, waiting := d.early.next(); waiting && (!armed || ofEvents.Before(ofPods)) {
+		return ofEvents, true
 	}
-	return timer, any
+	return ofPods, armed
 }
 
 // nextTimer is when the first of the Pods is to be looked at.
 func (d *Detector) nextTimer() (time.Time, bool) {
 	for len(d.timers) > 0 {
-		if t := d.trouble[d.timers[0].key]; t != nil && t.due.Equal(d.timers[0].at) {
+		if t := d.troubled[d.timers[0].key]; t != nil && t.due.Equal(d.timers[0].at) {
 			return d.timers[0].at, true
 		}
-		heap.Pop(&d.timers) // another timer took its place
+		d.timers.pop() // another timer took its place
 	}
 	return time.Time{}, false
-}
-
-func (d *Detector) troubleOf(key podKey) *trouble {
-	t := d.trouble[key]
-	if t == nil {
-		t = &trouble{open: map[slot]*openState{}, probes: map[probeKey]*probeTrack{}}
-		d.trouble[key] = t
-	}
-	return t
-}
-
-// settle sets the Pod's next timer, and forgets its trouble when there is none left.
-func (d *Detector) settle(key podKey, now time.Time) {
-	t := d.trouble[key]
-	if t == nil {
-		return
-	}
-	p := d.pods[key]
-	if p != nil && len(t.open) == 0 && t.pending == nil && t.probesQuiet(p, now) {
-		delete(d.trouble, key)
-		return
-	}
-	next := d.nextDue(key, t, now)
-	if next.IsZero() || !t.due.IsZero() && !next.Before(t.due) {
-		return
-	}
-	t.due = next
-	heap.Push(&d.timers, timer{next, key})
-}
-
-// nextDue is the earliest time at which something of the Pod may have to be told.
-func (d *Detector) nextDue(key podKey, t *trouble, now time.Time) time.Time {
-	var next time.Time
-	at := func(due time.Time) {
-		if !due.After(now) {
-			due = now.Add(time.Second) // its condition is not met yet: look again
-		}
-		if next.IsZero() || due.Before(next) {
-			next = due
-		}
-	}
-	p := d.pods[key]
-	if p == nil {
-		return next
-	}
-	if t.pending != nil && !t.pending.told && !p.over() && !p.has(podGated) {
-		at(latest(t.pending.since.Add(d.timing.PendingAfter), t.pending.hold))
-	}
-	for s, o := range t.open {
-		if due, ok := d.recoveryDue(p, t, s, o); ok {
-			at(due)
-		}
-		if stillSeen(p, s, o) {
-			due := o.told.Add(ongoingEvery)
-			if !d.live {
-				due = latest(due, now.Add(lookAgain))
-			}
-			at(due)
-		}
-	}
-	for k, track := range t.probes {
-		if due, ok := track.startupOver(p, k); ok {
-			at(due)
-		}
-	}
-	if next.IsZero() && len(t.open) == 0 && t.pending == nil {
-		at(now.Add(probeMemory)) // to forget the probes
-	}
-	return next
-}
-
-// timer is a time at which a Pod is looked at.
-type timer struct {
-	at  time.Time
-	key podKey
-}
-
-// timers is a heap of timers. A Pod's newest one counts, see trouble.due.
-type timers []timer
-
-func (t timers) Len() int           { return len(t) }
-func (t timers) Less(i, j int) bool { return t[i].at.Before(t[j].at) }
-func (t timers) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
-
-// Push is part of heap.Interface.
-func (t *timers) Push(x any) {
-	if v, ok := x.(timer); ok {
-		*t = append(*t, v)
-	}
-}
-
-// Pop is part of heap.Interface.
-func (t *timers) Pop() any {
-	last := (*t)[len(*t)-1]
-	*t = (*t)[:len(*t)-1]
-	return last
-}
-
-// recent remembers a bounded number of keys, the oldest are forgotten first.
-type recent struct {
-	limit int
-	set   map[podKey]bool
-	order []podKey
-}
-
-func newRecent(limit int) *recent { return &recent{limit: limit, set: map[podKey]bool{}} }
-
-func (r *recent) add(k podKey) {
-	if r.set[k] {
-		return
-	}
-	if len(r.order) >= r.limit {
-		delete(r.set, r.order[0])
-		r.order = r.order[1:]
-	}
-	r.set[k] = true
-	r.order = append(r.order, k)
 }

@@ -187,13 +187,13 @@ func TestNothingIsKeptOfPodsThatAreGoneOrWell(t *testing.T) {
 	s.crash("app", 1, "Error", second)
 	s.ready("app", true)
 	s.wait(3 * time.Hour)
-	if len(s.d.trouble) != 0 {
-		t.Errorf("%d Pods are still in trouble", len(s.d.trouble))
+	if len(s.d.troubled) != 0 {
+		t.Errorf("%d Pods are still in trouble", len(s.d.troubled))
 	}
 	s.probes("app", notReady, 3, 10*second)
 	s.remove()
-	if _, ok := s.d.Next(); ok || len(s.d.pods)+len(s.d.trouble) != 0 {
-		t.Errorf("%d Pods, %d in trouble, timer %v", len(s.d.pods), len(s.d.trouble), ok)
+	if _, ok := s.d.Next(); ok || len(s.d.pods)+len(s.d.troubled) != 0 {
+		t.Errorf("%d Pods, %d in trouble, timer %v", len(s.d.pods), len(s.d.troubled), ok)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 func TestAnEventAboutWhatCanBeNoPodIsNotTaken(t *testing.T) {
 	good := corev1.ObjectReference{Kind: "Pod", Namespace: "shop", Name: "web", UID: "6ab22e5b-35a4-4b0c-8a3b-4f1d7cf6a0d1"}
-	if !aPod(&good) {
+	if !isPod(&good) {
 		t.Fatal("a Pod is none")
 	}
 	for name, change := range map[string]func(*corev1.ObjectReference){
@@ -25,7 +25,7 @@ func TestAnEventAboutWhatCanBeNoPodIsNotTaken(t *testing.T) {
 		"no UID":                 func(r *corev1.ObjectReference) { r.UID = "" },
 	} {
 		ref := good
-		if change(&ref); aPod(&ref) {
+		if change(&ref); isPod(&ref) {
 			t.Errorf("%s: it is taken for a Pod", name)
 		}
 	}

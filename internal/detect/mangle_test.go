@@ -125,7 +125,7 @@ func manglePod(pod *corev1.Pod, rnd *rand.Rand) []func() {
 	if pod == nil {
 		return nil
 	}
-	for _, st := range statuses(pod) {
+	for st := range containerStatuses(pod) {
 		changes = append(changes,
 			func() { st.RestartCount, st.ContainerID, st.Ready = int32(rnd.Uint32()), oddText(rnd), !st.Ready },
 			func() {

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -12,36 +13,38 @@ import (
 
 // pendingState is what is kept of a Pod while it is Pending.
 type pendingState struct {
-	since  time.Time
-	again  bool // it had left Pending before
-	told   bool
-	hold   time.Time // not to be told before: its Events are still to be listed
-	why    note
-	causes []incident.EventType
-	by     string // the init container that keeps it
+	since           time.Time
+	hadRun          bool // it was Running before: its key needs the time
+	reported        bool
+	notBefore       time.Time // not to be told before: the Events that say why are still to be listed
+	why             warning
+	causes          []incident.EventType
+	heldByContainer string // the init container that keeps it Pending; "" if none does
 }
 
-// pending follows a Pod while it is Pending, and tells it when that has lasted too long.
-func (b *builder) pending(old *podState, pod *corev1.Pod) {
-	tr := b.d.trouble[b.key]
-	if b.pod.phase != phasePending || b.pod.over() {
-		if tr != nil {
-			tr.pending = nil
+// pending is the rule for Pods in phase Pending (pkg/kubelet/kubelet_pods.go, getPhase: until all
+// init containers are done and all containers have started once). It follows such a Pod, and tells it
+// when that has lasted too long.
+func pending(known state, seen look) (state, []incident.Signal) {
+	if known.pod.phase != phasePending || known.pod.over() {
+		if known.problems != nil && known.problems.pending != nil {
+			known = known.with(func(p *problems) { p.pending = nil })
 		}
-		return
+		return known, nil
 	}
-	if tr == nil {
-		tr = b.d.troubleOf(b.key)
+	var now pendingState
+	wasGated := seen.before != nil && seen.before.has(podGated)
+	if known.problems == nil || known.problems.pending == nil || known.pod.has(podGated) || wasGated {
+		now = pendingState{since: pendingSince(known.pod, seen), hadRun: seen.before != nil && seen.before.phase == phaseRunning}
+	} else {
+		now = *known.problems.pending
 	}
-	if tr.pending == nil || b.pod.has(podGated) || old != nil && old.has(podGated) {
-		tr.pending = &pendingState{since: pendingSince(b.pod, old, b.now), again: old != nil && old.phase == phaseRunning}
+	now.why = whyPending(seen.pod)
+	now.heldByContainer, now.causes = heldByInit(seen.pod)
+	if seen.catchUp && isVague(now.why.reason) && now.notBefore.IsZero() {
+		now.notBefore = seen.now.Add(eventsLag)
 	}
-	tr.pending.why = whyPending(pod)
-	tr.pending.by, tr.pending.causes = heldByInit(pod)
-	if b.catchUp && vague[tr.pending.why.reason] && tr.pending.hold.IsZero() {
-		tr.pending.hold = b.now.Add(eventsLag)
-	}
-	b.pendingDue()
+	return pendingOverdue(known.with(func(p *problems) { p.pending = &now }), seen)
 }
 
 // eventsLag is how long after the first sight of a Pod the Events that say why it waits may come.
@@ -49,86 +52,104 @@ const eventsLag = 5 * time.Second
 
 // pendingSince is when the Pod began to wait: at its creation, when its scheduling gates went
 // away, or when it came back to Pending.
-func pendingSince(p, old *podState, now time.Time) time.Time {
-	if old != nil && (old.has(podGated) || old.phase != phasePending) || p.has(podGated) {
-		return now
+func pendingSince(p *podState, seen look) time.Time {
+	if seen.before != nil && (seen.before.has(podGated) || seen.before.phase != phasePending) || p.has(podGated) {
+		return seen.now
 	}
 	return time.Unix(int64(p.created), 0)
 }
 
-// pendingDue tells the Pod if it is due.
-func (b *builder) pendingDue() {
-	tr := b.d.trouble[b.key]
-	if tr == nil || tr.pending == nil || tr.pending.told || b.pod.has(podGated) || b.pod.over() {
-		return
+// pendingOverdue is the rule for Pods that have been Pending for too long.
+func pendingOverdue(known state, seen look) (state, []incident.Signal) {
+	if known.problems == nil || !known.problems.pending.mayReport(known.pod) {
+		return known, nil
 	}
-	pending := tr.pending
-	at := pending.since.Add(b.d.timing.PendingAfter)
-	if b.now.Before(at) || b.now.Before(pending.hold) {
-		return
+	p := *known.problems.pending
+	at := p.since.Add(seen.timing.PendingAfter)
+	if seen.now.Before(at) || seen.now.Before(p.notBefore) {
+		return known, nil
 	}
-	pending.told = true
-	b.catchUp = b.catchUp || !pending.hold.IsZero()
-	why := pending.why
-	if tr.mount.reason != "" && vague[why.reason] {
-		why = tr.mount
+	p.reported = true
+	known = known.with(func(now *problems) { now.pending = &p })
+	seen.catchUp = seen.catchUp || !p.notBefore.IsZero()
+	why := p.why
+	if fromEvent := known.problems.volumeWarning; fromEvent.reason != "" && isVague(why.reason) {
+		why = fromEvent
 	}
-	key := "pod-pending/" + b.pod.resource(b.key).UID
-	if pending.again {
-		key += fmt.Sprintf("/%d", pending.since.Unix())
+	key := "pod-pending/" + known.pod.resource(seen.key).UID
+	if p.hadRun {
+		key += fmt.Sprintf("/%d", p.since.Unix())
 	}
-	b.observe(incident.Signal{
+	known, sig := known.occurred(seen, incident.Signal{
 		Key: key, Type: incident.PodPending, At: at, Reason: why.reason,
-		Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(b.d.timing.PendingAfter), why.message),
-		Causes:  pending.causes, CauseContainer: pending.by,
+		Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(seen.timing.PendingAfter), why.message),
+		Causes:  p.causes, CauseContainer: p.heldByContainer,
 	})
+	return known, []incident.Signal{sig}
 }
 
-// vague are the reasons of waiting containers that say nothing: a Warning Event knows better.
-var vague = map[string]bool{"ContainerCreating": true, "PodInitializing": true, "Pending": true}
+// mayReport says whether the Pod is still to be told as Pending, once it is time. A Pod that is held by
+// scheduling gates waits on purpose.
+func (s *pendingState) mayReport(p *podState) bool {
+	return s != nil && !s.reported && !p.has(podGated) && !p.over()
+}
 
-// whyPending reads the reason off the Pod: not scheduled, or what its containers wait for.
-func whyPending(pod *corev1.Pod) note {
+// volumeWarned is the rule for Warnings about a volume or the sandbox of a Pod: they make no signal of
+// their own, but say why it is Pending. The kubelet writes them (reasons in pkg/kubelet/events/event.go)
+// and, of FailedAttachVolume, the attach-detach controller.
+func volumeWarned(known state, seen look) (state, []incident.Signal) {
+	if seen.warning == nil || known.pod.phase != phasePending || known.problems == nil {
+		return known, nil
+	}
+	return known.with(func(p *problems) { p.volumeWarning = *seen.warning }), nil
+}
+
+// isVague says whether a reason of a waiting container says nothing: a Warning Event knows better. The
+// kubelet writes the first two of each container that it has not begun with
+// (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
+func isVague(reason string) bool {
+	return reason == "ContainerCreating" || reason == "PodInitializing" || reason == reasonPending
+}
+
+// reasonPending is khook's own, where a Pod does not say why it is Pending.
+const reasonPending = "Pending"
+
+// whyPending reads the reason off the Pod: not scheduled (pkg/scheduler/schedule_one.go,
+// handleSchedulingFailure), or what its containers wait for.
+func whyPending(pod *corev1.Pod) warning {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return note{orText(c.Reason, "Unschedulable"), orText(c.Message, "no node was found for it")}
+			return warning{cmp.Or(c.Reason, "Unschedulable"), cmp.Or(c.Message, "no node was found for it")}
 		}
 	}
-	why := note{"Pending", "it has not started"}
-	for _, st := range statuses(pod) {
+	why := warning{reasonPending, "it has not started"}
+	for st := range containerStatuses(pod) {
 		w := st.State.Waiting
 		if w == nil || w.Reason == "" {
-			if t := st.State.Terminated; t != nil && t.ExitCode != 0 {
-				return note{t.Reason, fmt.Sprintf("container %s ended with exit code %d", st.Name, t.ExitCode)}
+			if end := st.State.Terminated; end != nil && end.ExitCode != 0 {
+				return warning{end.Reason, fmt.Sprintf("container %s ended with exit code %d", st.Name, end.ExitCode)}
 			}
 			continue
 		}
-		found := note{w.Reason, fmt.Sprintf("container %s waits: %s", st.Name, orText(w.Message, w.Reason))}
-		if !vague[w.Reason] {
-			return found
+		ofContainer := warning{w.Reason, fmt.Sprintf("container %s waits: %s", st.Name, cmp.Or(w.Message, w.Reason))}
+		if !isVague(w.Reason) {
+			return ofContainer
 		}
-		if vague[why.reason] && why.reason == "Pending" {
-			why = found
+		if why.reason == reasonPending {
+			why = ofContainer
 		}
 	}
-	if pod.Spec.NodeName == "" && why.reason == "Pending" {
-		return note{"NotScheduled", "the scheduler has not taken it up yet"}
+	if pod.Spec.NodeName == "" && why.reason == reasonPending {
+		return warning{"NotScheduled", "the scheduler has not taken it up yet"}
 	}
 	return why
 }
 
-func orText(s, unset string) string {
-	if s == "" {
-		return unset
-	}
-	return s
-}
-
-// heldByInit finds the init container whose restarts keep the Pod Pending.
+// heldByInit finds the init container whose restarts keep the Pod Pending, and what explains them.
 func heldByInit(pod *corev1.Pod) (string, []incident.EventType) {
 	for i := range pod.Status.InitContainerStatuses {
 		st := &pod.Status.InitContainerStatuses[i]
-		if t := ended(st); !st.Ready && (st.RestartCount > 0 || t != nil && t.Reason == reasonOOMKilled) {
+		if end := newestEnd(st); !st.Ready && (st.RestartCount > 0 || end != nil && end.Reason == reasonOOMKilled) {
 			return st.Name, []incident.EventType{incident.OOMKill, incident.PodRestart}
 		}
 	}

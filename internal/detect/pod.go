@@ -20,8 +20,15 @@ import (
 // podKey is a Pod's UID in 16 bytes.
 type podKey [16]byte
 
-// keyOf packs a UID. One that is no UUID is hashed.
-func keyOf(uid string) (k podKey, packed bool) {
+// keyOf is a UID's key.
+func keyOf(uid string) podKey {
+	key, _ := packUID(uid)
+	return key
+}
+
+// packUID packs a UID so that it can be unpacked; one that is not a UUID as the API server writes
+// them (a static Pod's has no dashes) is hashed, and packed is false.
+func packUID(uid string) (k podKey, packed bool) {
 	if len(uid) == 36 {
 		hexed := strings.ReplaceAll(uid, "-", "")
 		if n, err := hex.Decode(k[:], []byte(hexed)); err == nil && n == len(k) && k.uuid() == uid {
@@ -41,9 +48,10 @@ func (k podKey) uuid() string {
 
 // podState is all that is kept of a Pod: what detection compares the next version with, and what
 // a signal that no Pod update brings (a timer's, an Event's) must tell. What many Pods have in
-// common is interned.
+// common is interned: of a large cluster each Pod takes about 300 bytes (BenchmarkPodMemory), which
+// internal/capacity counts on. Once made it is never changed.
 type podState struct {
-	name       string // with the UID before it if that could not be packed, see named
+	name       string // with the UID before it if that could not be packed, see packName
 	namespace  unique.Handle[string]
 	node       unique.Handle[string]
 	labels     unique.Handle[string] // as JSON
@@ -88,18 +96,6 @@ type containerState struct {
 	flags    containerFlags
 }
 
-// oomIDs are hashes of the two newest instances that were told as OOM-killed, the newest first.
-type oomIDs [2]uint64
-
-func (o *oomIDs) has(id uint64) bool { return o != nil && (o[0] == id || o[1] == id) }
-
-func (o *oomIDs) with(id uint64) *oomIDs {
-	if o == nil {
-		return &oomIDs{id}
-	}
-	return &oomIDs{id, o[0]}
-}
-
 type containerFlags uint8
 
 const (
@@ -126,16 +122,6 @@ const (
 	sidecar               // an init container that is always restarted
 )
 
-type probeKind uint8
-
-const (
-	liveness probeKind = iota
-	readiness
-	startup
-)
-
-func (k probeKind) String() string { return [...]string{"liveness", "readiness", "startup"}[k] }
-
 // probeSpec is a probe's settings; threshold is 0 if the container has no such probe.
 type probeSpec struct {
 	threshold, initialDelay, period, timeout int32 // of failures; in seconds
@@ -150,7 +136,25 @@ func (p *podState) over() bool {
 	return p.has(podTerminating) || p.phase == phaseSucceeded || p.phase == phaseFailed
 }
 
-// container returns the state of a container, or nil.
+// withOOM is the Pod with one more instance of a container that was told as OOM-killed.
+func (p *podState) withOOM(container string, instance uint64) *podState {
+	changed := *p
+	changed.containers = slices.Clone(p.containers)
+	if c := changed.container(container); c != nil {
+		c.ooms = c.ooms.with(instance)
+	}
+	return &changed
+}
+
+// containerOrNil is container for a Pod that may not be known.
+func (p *podState) containerOrNil(name string) *containerState {
+	if p == nil {
+		return nil
+	}
+	return p.container(name)
+}
+
+// container returns the state of a container, or nil. It must not be changed.
 func (p *podState) container(name string) *containerState {
 	for i := range p.containers {
 		if p.containers[i].spec.Value().name == name {
@@ -172,9 +176,9 @@ func (p *podState) resource(key podKey) incident.Resource {
 // uidEnd parts a UID that could not be packed from the name: neither can have it.
 const uidEnd = "\x00"
 
-// named is what is kept of a Pod's name and UID.
-func named(name, uid string) string {
-	if _, packed := keyOf(uid); packed {
+// packName is what is kept of a Pod's name and UID.
+func packName(name, uid string) string {
+	if _, packed := packUID(uid); packed {
 		return strings.Clone(name)
 	}
 	return strings.ReplaceAll(uid, uidEnd, "") + uidEnd + strings.ReplaceAll(name, uidEnd, "")

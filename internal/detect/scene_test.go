@@ -80,7 +80,7 @@ func (s *scene) wait(d time.Duration) {
 }
 
 func (s *scene) status(name string) *corev1.ContainerStatus {
-	for _, st := range statuses(s.pod) {
+	for st := range containerStatuses(s.pod) {
 		if st.Name == name {
 			return st
 		}

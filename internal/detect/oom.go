@@ -1,0 +1,84 @@
+package detect
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// reasonOOMKilled is written by the container runtimes (containerd: internal/cri/server/events.go,
+// on a TaskOOM event; CRI-O: internal/oci/runtime_oci.go, updateContainerStatus) and passed on by the kubelet
+// (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
+const reasonOOMKilled = "OOMKilled"
+
+// oomKills is the rule for containers that ran out of memory: it tells each instance once. An OOM kill
+// makes no Event; it is only in the status, as the current state or the last one. Exit code 137 alone
+// is none.
+//
+// Before and after: an instance is told if and only if its ID is not among the container's ooms, and
+// is among them then. Without that the same end, which moves from state to lastState, is told twice.
+func oomKills(known state, seen look) (state, []incident.Signal) {
+	var signals []incident.Signal
+	for st := range containerStatuses(seen.pod) {
+		for _, end := range [...]*corev1.ContainerStateTerminated{st.LastTerminationState.Terminated, st.State.Terminated} {
+			c := known.pod.container(st.Name)
+			if c == nil || end == nil || end.Reason != reasonOOMKilled {
+				continue
+			}
+			instance := end.ContainerID
+			if instance == "" {
+				instance = end.FinishedAt.String()
+			}
+			id := hash(instance)
+			if c.ooms.has(id) {
+				continue
+			}
+			limit := c.spec.Value().memLimit
+			known.pod = known.pod.withOOM(st.Name, id)
+			if seen.before == nil && seen.tooOld(end.FinishedAt.Time) {
+				continue
+			}
+			var sig incident.Signal
+			known, sig = known.occurred(seen, oomSignal(seen, st, end, id, limit))
+			signals = append(signals, sig)
+		}
+	}
+	return known, signals
+}
+
+func oomSignal(seen look, st *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, id uint64, limit string) incident.Signal {
+	at := end.FinishedAt.Time
+	if at.IsZero() {
+		at = seen.now
+	}
+	message := fmt.Sprintf("Container %s was OOM-killed (exit code %d", st.Name, end.ExitCode)
+	if limit != "" {
+		message += ", memory limit " + limit
+	}
+	return incident.Signal{
+		Key:  fmt.Sprintf("oom-kill/%s/%s/%016x", seen.pod.UID, st.Name, id),
+		Type: incident.OOMKill, At: at, Container: st.Name, Reason: reasonOOMKilled, Message: message + ")",
+		RestartCount: st.RestartCount, ExitCode: exitCode(end), Count: 1,
+	}
+}
+
+// exitCode is that of a termination, as a pointer of its own.
+func exitCode(end *corev1.ContainerStateTerminated) *int32 {
+	code := end.ExitCode
+	return &code
+}
+
+// oomIDs are hashes of the two newest instances that were told as OOM-killed, the newest first: a
+// status shows two terminations at most.
+type oomIDs [2]uint64
+
+func (o *oomIDs) has(id uint64) bool { return o != nil && (o[0] == id || o[1] == id) }
+
+func (o *oomIDs) with(id uint64) *oomIDs {
+	if o == nil {
+		return &oomIDs{id}
+	}
+	return &oomIDs{id, o[0]}
+}

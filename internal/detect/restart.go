@@ -1,0 +1,170 @@
+package detect
+
+import (
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// restarts is the rule for containers that restarted since the version before.
+//
+// restartCount is the only truth: a first restart makes no Warning Event, and a quick one never shows
+// a terminated state (recordings/crash-once-then-recover). The kubelet counts it when it starts the
+// next instance (pkg/kubelet/kuberuntime/kuberuntime_container.go, startContainer); it can go down
+// when the former instances' remains are deleted.
+func restarts(known state, seen look) (state, []incident.Signal) {
+	var signals []incident.Signal
+	for st := range containerStatuses(seen.pod) {
+		var countBefore int32
+		if c := seen.before.containerOrNil(st.Name); c != nil {
+			countBefore = c.restarts
+		}
+		if st.RestartCount <= countBefore || lostSight(st) {
+			continue
+		}
+		at := restartedAt(st, seen.now)
+		if seen.before == nil && seen.tooOld(at) {
+			continue
+		}
+		count := st.RestartCount - countBefore
+		if seen.before == nil {
+			count = 1 // when the earlier ones were is not known
+		}
+		known = known.with(func(p *problems) { p.lastRestart = seen.now })
+		var sig incident.Signal
+		known, sig = known.occurred(seen, restartSignal(seen, st, at, count, restartCauses(known.problems, seen.before, st)))
+		signals = append(signals, sig)
+	}
+	return known, signals
+}
+
+// containerStatuses are those of the containers that can restart: init containers, sidecars among
+// them, and regular ones.
+func containerStatuses(pod *corev1.Pod) iter.Seq[*corev1.ContainerStatus] {
+	return func(yield func(*corev1.ContainerStatus) bool) {
+		for _, statuses := range [...][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+			for i := range statuses {
+				if !yield(&statuses[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// reasonStatusUnknown is written by the kubelet for a container that its runtime does not know any more
+// (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
+const reasonStatusUnknown = "ContainerStatusUnknown"
+
+// lostSight says that the count grew because the kubelet lost sight of the container, as after the
+// loss of a node: neither a crash nor an OOM kill.
+func lostSight(st *corev1.ContainerStatus) bool {
+	end := formerEnd(st)
+	return end != nil && end.Reason == reasonStatusUnknown
+}
+
+// newestEnd is the newest termination that the status shows, or nil.
+func newestEnd(st *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	if st.State.Terminated != nil {
+		return st.State.Terminated
+	}
+	return st.LastTerminationState.Terminated
+}
+
+// formerEnd is the termination of the instance before the current one, which the restart followed; if
+// only the current one's is shown, that; nil if there is none.
+func formerEnd(st *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
+	if st.LastTerminationState.Terminated != nil {
+		return st.LastTerminationState.Terminated
+	}
+	return st.State.Terminated
+}
+
+// restartedAt is when the container's current instance started: it runs, or it is the one whose
+// end the status shows.
+func restartedAt(st *corev1.ContainerStatus, now time.Time) time.Time {
+	if r := st.State.Running; r != nil && !r.StartedAt.IsZero() {
+		return r.StartedAt.Time
+	}
+	if end := newestEnd(st); end != nil {
+		if end.ContainerID == st.ContainerID && !end.StartedAt.IsZero() {
+			return end.StartedAt.Time
+		}
+		if !end.FinishedAt.IsZero() {
+			return end.FinishedAt.Time
+		}
+	}
+	return now
+}
+
+func restartSignal(seen look, st *corev1.ContainerStatus, at time.Time, count int32, causes []incident.EventType) incident.Signal {
+	// The instance's container ID is the same while it runs, after its end and while the next one
+	// is held back; the count alone may go down and come again.
+	instance := st.ContainerID
+	if instance == "" {
+		instance = "#" + strconv.Itoa(int(st.RestartCount))
+	}
+	sig := incident.Signal{
+		Key:  fmt.Sprintf("pod-restart/%s/%s/%016x", seen.pod.UID, st.Name, hash(instance)),
+		Type: incident.PodRestart, At: at, Container: st.Name, Reason: "ContainerRestarted",
+		Message:      fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
+		RestartCount: st.RestartCount, Count: count, Causes: causes,
+	}
+	if end := formerEnd(st); end != nil {
+		sig.ExitCode = exitCode(end)
+		sig.Reason = end.Reason
+		sig.Message += fmt.Sprintf(": it had ended with exit code %d", end.ExitCode)
+		if end.Reason != "" {
+			sig.Message += " (" + end.Reason + ")"
+		}
+		if end.Message != "" {
+			sig.Message += ": " + end.Message
+		}
+	}
+	return sig
+}
+
+// exitKilled is the exit code of what SIGKILL ended.
+const exitKilled = 137
+
+// restartCauses finds what the status and the probes say about why the former instance ended. The
+// kubelet ends each instance whose liveness or startup probe has failed, though a grace period or
+// the back-off may put off the restart by minutes
+// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions).
+func restartCauses(p *problems, before *podState, st *corev1.ContainerStatus) []incident.EventType {
+	end, was := formerEnd(st), before.containerOrNil(st.Name)
+	if end != nil && end.Reason == reasonOOMKilled {
+		return []incident.EventType{incident.OOMKill}
+	}
+	killed := end != nil && end.ExitCode == exitKilled
+	switch {
+	case was != nil && p.endedByProbe(st.Name, was.id, killed):
+		return []incident.EventType{incident.ProbeFailed}
+	case killed && p.isOpen(incident.OOMKill, st.Name):
+		// Container runtimes tell an OOM kill as an Error now and then (containerd#8180, #12372). A
+		// container that keeps being OOM-killed and is killed again has one problem, not two.
+		return []incident.EventType{incident.OOMKill}
+	}
+	return nil
+}
+
+// endedByProbe says whether the kubelet ended an instance because of its probe. On a busy node the
+// failures of a streak can come so late that they do not seem to be in a row: then one is enough,
+// if the probe has failed before and the instance was killed.
+func (p *problems) endedByProbe(container string, instance uint64, killed bool) bool {
+	for _, kind := range [...]probeKind{liveness, startup} {
+		s := p.streak(probe{container, kind})
+		if s.isNew() || s.instance != instance {
+			continue
+		}
+		if s.reported || killed && p.isOpen(incident.ProbeFailed, container) {
+			return true
+		}
+	}
+	return false
+}

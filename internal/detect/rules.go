@@ -1,0 +1,102 @@
+package detect
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// A rule decides what one look at a Pod means: from what was known and what is seen now to what is
+// known then, and the signals that say so. It is a pure function. It changes neither known nor what
+// that points to, but returns a changed copy, and reads no clock but seen.now: the same look at the same state
+// always means the same.
+type rule func(known state, seen look) (state, []incident.Signal)
+
+// look is what a rule sees besides what is known.
+type look struct {
+	key    podKey
+	now    time.Time
+	timing Timing
+	live   bool // the cluster is being watched: a problem that is still there can be seen
+
+	// pod is the new version, from which known.pod was made; nil if the Pod has not changed.
+	pod    *corev1.Pod
+	before *podState // the version before pod; nil if there was none
+
+	failure *probeFailure // what an Event says of a probe; nil in other looks
+	warning *warning      // what an Event says of a volume or the sandbox; nil in other looks
+
+	// catchUp marks a look at what may be old: the first list after a start, or a Pod's first version.
+	catchUp bool
+}
+
+// The order of the rules is load-bearing in two places; TestTheOrderOfTheRules fails if either is
+// changed.
+//
+//  1. A cause comes before its effect: oomKills before restarts. The ledger explains a restart by an
+//     incident that is open already. In the other order a container that was OOM-killed makes two
+//     incidents, each of which calls an agent.
+//  2. Ends come last: recovered after all rules that find occurrences. It judges what they have just
+//     noted. In the other order a problem whose time to recover is up in the very look that shows it
+//     again ends and opens anew, which calls an agent a second time.
+//
+// The others are in the order in which a Pod lives; nothing depends on it.
+var (
+	// versionRules run for each new version of a Pod.
+	versionRules = []rule{oomKills, restarts, readinessRegained, pending, recovered}
+	// timeRules run when a Pod has been left alone until nextLook.
+	timeRules = []rule{pendingOverdue, startupOverdue, recovered, ongoing}
+	// eventRules run for each Warning about a Pod.
+	eventRules = []rule{probeFailed, volumeWarned}
+)
+
+// apply runs rules one after the other, each on what the former ones know.
+func apply(rules []rule, known state, seen look) (state, []incident.Signal) {
+	var signals []incident.Signal
+	for _, r := range rules {
+		var more []incident.Signal
+		known, more = r(known, seen)
+		signals = append(signals, more...)
+	}
+	return known, signals
+}
+
+// tooOld says whether what happened at a time is beyond what is caught up with after a start.
+func (l look) tooOld(at time.Time) bool {
+	start := l.timing.Start
+	if start.IsZero() {
+		start = l.now
+	}
+	return l.catchUp && at.Before(start.Add(-l.timing.CatchUp))
+}
+
+// occurred completes the signal of an occurrence, and notes that its problem is open since, or still.
+func (s state) occurred(seen look, sig incident.Signal) (state, incident.Signal) {
+	sig.Kind = incident.Observed
+	sig.Resource = s.pod.resource(seen.key)
+	sig.Workload = s.pod.workload.Value()
+	sig.Node = s.pod.node.Value()
+	sig.Labels = s.pod.labelMap()
+	sig.Reason = incident.Clean(sig.Reason, incident.MaxReason)
+	sig.Message = incident.Clean(sig.Message, incident.MaxMessage)
+	sig.CatchUp = seen.catchUp
+	sig.Count = max(1, sig.Count)
+	if sig.At.After(seen.now) {
+		sig.At = seen.now // a node's clock may be ahead
+	}
+	return s.with(func(p *problems) {
+		o, _ := p.find(slot{sig.Type, sig.Container})
+		o.lastSignal = seen.now
+		p.setOpen(o)
+	}), sig
+}
+
+// about is a signal about an open problem that is no occurrence of it.
+func (s state) about(seen look, kind incident.SignalKind, which slot) incident.Signal {
+	return incident.Signal{
+		Kind: kind, Type: which.kind, Container: which.container, At: seen.now,
+		Resource: s.pod.resource(seen.key), Workload: s.pod.workload.Value(), Node: s.pod.node.Value(), Labels: s.pod.labelMap(),
+	}
+}
