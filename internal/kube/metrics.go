@@ -40,15 +40,20 @@ func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
 	}
 }
 
-// register adds a collector, or returns the one that is registered already.
+// register adds a collector, or returns the one that is registered already: a replica that leads for a
+// second time makes a second Source in the same process. Any other error is a mistake in the code.
 func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	err := r.Register(c)
+	if err == nil {
+		return c
+	}
 	var known prometheus.AlreadyRegisteredError
-	if err := r.Register(c); errors.As(err, &known) {
-		if c, ok := known.ExistingCollector.(C); ok {
-			return c
+	if errors.As(err, &known) {
+		if existing, same := known.ExistingCollector.(C); same {
+			return existing
 		}
 	}
-	return c
+	panic(err)
 }
 
 func (m *sourceMetrics) observe(h source.StreamHealth, now time.Time) {

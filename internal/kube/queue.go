@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -79,20 +81,48 @@ func (q *queue) drop(n int) {
 	poke(q.room)
 }
 
-func (q *queue) len() int {
+func (q *queue) depth() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.signals)
 }
 
-func (q *queue) failing(err error) {
+func (q *queue) setFailure(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.err = err
 }
 
-func (q *queue) error() error {
+func (q *queue) failure() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err
+}
+
+// deliver gives the sink what waits, as soon as it waits. What is not settled when ctx ends is not lost:
+// the next start finds it again.
+func (s *Source) deliver(ctx context.Context) {
+	for pause := retryFirst; ; {
+		batch := s.queue.peek(ctx, maxBatch)
+		if batch == nil || ctx.Err() != nil {
+			return
+		}
+		settled, err := s.cfg.Sink(ctx, batch)
+		s.queue.drop(settled)
+		s.queue.setFailure(err)
+		if err == nil || ctx.Err() != nil {
+			pause = retryFirst
+			continue
+		}
+		if settled > 0 {
+			pause = retryFirst
+		}
+		s.metrics.retries.Inc()
+		s.cfg.Log.Error(err, "signals can't be recorded: they are kept, will retry", "signals", len(batch)-settled, "in", pause)
+		select {
+		case <-ctx.Done():
+		case <-s.cfg.Clock.After(wait.Jitter(pause, 0.2)):
+		}
+		pause = min(2*pause, retryMost)
+	}
 }

@@ -1,5 +1,13 @@
 // Package kube is Kubernetes as a source of signals: it watches Pods and Events, gives them in order to
-// a detector, and hands on what that says without losing any of it.
+// a detector, and hands the signals to a sink without losing any.
+//
+// It must not decide what a version of a Pod means, which is internal/detect's, nor write to the cluster.
+//
+//	reflector (one a watch) -> inbox -> detect (one goroutine) -> queue -> deliver -> sink
+//
+// Each arrow is bounded and waits: a sink that is slow or fails makes the watches wait, and the API server
+// keeps what they have not read. What is on its way when khook ends is found again by the next start, under
+// the same keys.
 package kube
 
 import (
@@ -28,12 +36,12 @@ import (
 
 // Bounds of the Source.
 const (
-	maxBatch   = 1000   // signals that the sink is given at once
-	maxQueue   = 20_000 // Config.Queue if it is unset
-	maxInbox   = 1024   // Config.Inbox if it is unset
-	retryFirst = 100 * time.Millisecond
-	retryMost  = 10 * time.Second
-	downAfter  = time.Minute // a watch that is down for longer is a failure
+	maxBatch   = 1000                   // signals that the sink is given at once
+	maxQueue   = 20_000                 // Config.Queue if it is unset
+	maxInbox   = 1024                   // Config.Inbox if it is unset
+	retryFirst = 100 * time.Millisecond // between two attempts to record, at first
+	retryMost  = 10 * time.Second       // and at most
+	downAfter  = time.Minute            // a watch that is down for longer is a failure
 
 	// A watch ends every few minutes and goes on where it was: nothing is missed meanwhile.
 	reopenWithin = 5 * time.Second
@@ -55,14 +63,14 @@ type Config struct {
 	Inbox      int // watch events that wait for the detector; then the watches wait; 1,024
 }
 
-// Source watches a cluster and emits signals.
+// Source watches a cluster and emits signals. It is a source.Source.
 type Source struct {
 	cfg      Config
 	detector *detect.Detector // only its goroutine touches it
 	inbox    chan message
 	queries  chan workloadQuery
 	queue    *queue
-	watches  []*watched
+	watches  []*objectWatch
 	metrics  *sourceMetrics
 	begun    time.Time
 	stop     <-chan struct{} // closed when Run is to end
@@ -72,25 +80,9 @@ type Source struct {
 	since time.Time // since when everything has been watched; zero if it is not
 }
 
-// message is one thing that a watch tells the detector.
-type message struct {
-	watch *watched
-	kind  messageKind
-	sent  time.Time
-	obj   any
-	list  []any
-	done  chan struct{}
-}
+var _ source.Source = (*Source)(nil)
 
-type messageKind uint8
-
-const (
-	msgPut messageKind = iota
-	msgDelete
-	msgReplace
-)
-
-// New returns a source; Run starts it.
+// New returns a source; Run starts it. It fails without a Client or a Sink.
 func New(cfg Config) (*Source, error) {
 	if cfg.Client == nil || cfg.Sink == nil {
 		return nil, errors.New("a Source needs a Client and a Sink")
@@ -107,8 +99,11 @@ func New(cfg Config) (*Source, error) {
 	if cfg.Timing.Start.IsZero() {
 		cfg.Timing.Start = cfg.Clock.Now()
 	}
-	s := &Source{cfg: cfg, detector: detect.New(cfg.Timing), inbox: make(chan message, cfg.Inbox), queries: make(chan workloadQuery), queue: newQueue(cfg.Queue), begun: cfg.Clock.Now(), ended: make(chan struct{})}
-	s.metrics = newSourceMetrics(cfg.Registerer)
+	s := &Source{
+		cfg: cfg, detector: detect.New(cfg.Timing), metrics: newSourceMetrics(cfg.Registerer),
+		inbox: make(chan message, cfg.Inbox), queries: make(chan workloadQuery), queue: newQueue(cfg.Queue),
+		begun: cfg.Clock.Now(), ended: make(chan struct{}),
+	}
 	namespaces := cfg.Namespaces
 	if len(namespaces) == 0 {
 		namespaces = []string{metav1.NamespaceAll}
@@ -136,7 +131,7 @@ func (s *Source) Run(ctx context.Context, open []*incident.Incident) error {
 }
 
 // reflect keeps one watch going. Events are watched once the Pods that they are about are listed.
-func (s *Source) reflect(ctx context.Context, w *watched) {
+func (s *Source) reflect(ctx context.Context, w *objectWatch) {
 	if w.after != nil {
 		select {
 		case <-w.after.listed:
@@ -155,17 +150,17 @@ func reopenPauses() *wait.Backoff {
 	return &wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10, Cap: 5 * time.Second}
 }
 
-func (s *Source) watchPods(namespace string) *watched {
+func (s *Source) watchPods(namespace string) *objectWatch {
 	pods := s.cfg.Client.CoreV1().Pods(namespace)
-	w := s.newWatched("pods", namespace, &corev1.Pod{})
+	w := s.newObjectWatch("pods", namespace, &corev1.Pod{})
 	w.list = func(ctx context.Context, o metav1.ListOptions) (any, error) { return pods.List(ctx, o) }
 	w.watch = pods.Watch
 	return w
 }
 
-func (s *Source) watchEvents(namespace string, pods *watched) *watched {
+func (s *Source) watchEvents(namespace string, pods *objectWatch) *objectWatch {
 	events := s.cfg.Client.EventsV1().Events(namespace)
-	w := s.newWatched("events", namespace, &eventsv1.Event{})
+	w := s.newObjectWatch("events", namespace, &eventsv1.Event{})
 	w.selector = warnings
 	w.list = func(ctx context.Context, o metav1.ListOptions) (any, error) { return events.List(ctx, o) }
 	w.watch = events.Watch
@@ -173,87 +168,12 @@ func (s *Source) watchEvents(namespace string, pods *watched) *watched {
 	return w
 }
 
-// detect is the goroutine that owns the detector.
-func (s *Source) detect(ctx context.Context) {
-	defer close(s.ended)
-	timer := s.cfg.Clock.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		s.rearm(timer)
-		select {
-		case <-ctx.Done():
-			return
-		case m := <-s.inbox:
-			s.put(ctx, s.handle(m))
-			if m.done != nil {
-				close(m.done)
-			}
-		case q := <-s.queries:
-			q.answer <- s.detector.Workload(q.namespace, q.workload)
-		case <-timer.C():
-			_, live := s.WatchedSince()
-			s.detector.SetLive(live)
-			s.put(ctx, s.detector.Tick(s.cfg.Clock.Now()))
-		}
-	}
-}
-
-// rearm sets the timer to the detector's next one.
-func (s *Source) rearm(timer clock.Timer) {
-	if !timer.Stop() {
-		select {
-		case <-timer.C():
-		default:
-		}
-	}
-	wait := time.Hour
-	if next, ok := s.detector.Next(); ok {
-		wait = max(next.Sub(s.cfg.Clock.Now()), 0)
-	}
-	timer.Reset(wait)
-}
-
-func (s *Source) put(ctx context.Context, signals []incident.Signal) {
-	for _, sig := range signals {
-		s.metrics.signals.WithLabelValues(string(sig.Kind)).Inc()
-	}
-	s.queue.put(ctx, signals)
-}
-
-// deliver gives the sink what waits, as soon as it waits. What is not settled when ctx ends is not lost:
-// the next start finds it again.
-func (s *Source) deliver(ctx context.Context) {
-	for pause := retryFirst; ; {
-		batch := s.queue.peek(ctx, maxBatch)
-		if batch == nil || ctx.Err() != nil {
-			return
-		}
-		settled, err := s.cfg.Sink(ctx, batch)
-		s.queue.drop(settled)
-		s.queue.failing(err)
-		if err == nil || ctx.Err() != nil {
-			pause = retryFirst
-			continue
-		}
-		if settled > 0 {
-			pause = retryFirst
-		}
-		s.metrics.retries.Inc()
-		s.cfg.Log.Error(err, "signals can't be recorded: they are kept, will retry", "signals", len(batch)-settled, "in", pause)
-		select {
-		case <-ctx.Done():
-		case <-s.cfg.Clock.After(wait.Jitter(pause, 0.2)):
-		}
-		pause = min(2*pause, retryMost)
-	}
-}
-
 // supervise keeps account of whether everything is watched.
 func (s *Source) supervise(ctx context.Context) {
 	ticker := s.cfg.Clock.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		s.look()
+		s.noteHealth()
 		select {
 		case <-ctx.Done():
 			return
@@ -262,18 +182,20 @@ func (s *Source) supervise(ctx context.Context) {
 	}
 }
 
-func (s *Source) look() {
-	now, all := s.cfg.Clock.Now(), true
+// noteHealth brings up to date since when everything has been watched: a watch that was reopened at once
+// has missed nothing.
+func (s *Source) noteHealth() {
+	now, watching := s.cfg.Clock.Now(), true
 	for _, w := range s.watches {
 		h := w.health()
-		all = all && (h.Up || w.isListed() && now.Sub(h.Since) < reopenWithin)
+		watching = watching && (h.Up || w.isListed() && now.Sub(h.Since) < reopenWithin)
 		s.metrics.observe(h, now)
 	}
-	s.metrics.waiting.Set(float64(s.queue.len()))
+	s.metrics.waiting.Set(float64(s.queue.depth()))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case !all:
+	case !watching:
 		s.since = time.Time{}
 	case s.since.IsZero():
 		s.since = now
@@ -301,13 +223,13 @@ func (s *Source) Synced() bool {
 
 // Health tells how each watch does.
 func (s *Source) Health() []source.StreamHealth {
-	waiting := s.queue.len()
-	all := make([]source.StreamHealth, len(s.watches))
+	waiting := s.queue.depth()
+	streams := make([]source.StreamHealth, len(s.watches))
 	for i, w := range s.watches {
-		all[i] = w.health()
-		all[i].Waiting = waiting
+		streams[i] = w.health()
+		streams[i].Waiting = waiting
 	}
-	return all
+	return streams
 }
 
 // Check returns what keeps khook from seeing the cluster: a watch that is down for more than a
@@ -321,8 +243,8 @@ func (s *Source) Check() error {
 			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", w.name, now.Add(-down).UTC().Format(time.RFC3339), cmp.Or(h.Error, "no answer yet")))
 		}
 	}
-	if err := s.queue.error(); err != nil {
-		errs = append(errs, fmt.Errorf("%d signals wait to be recorded: %w", s.queue.len(), err))
+	if err := s.queue.failure(); err != nil {
+		errs = append(errs, fmt.Errorf("%d signals wait to be recorded: %w", s.queue.depth(), err))
 	}
 	return errors.Join(errs...)
 }

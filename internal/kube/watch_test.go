@@ -88,7 +88,7 @@ func TestAListAfterABreakTellsOnlyTheEventsThatChanged(t *testing.T) {
 func TestAnEventThatIsListedAgainTellsNothingOfAPodThatCameAndWent(t *testing.T) {
 	s := unconnected(t)
 	events := s.watches[1]
-	events.seen = true
+	events.firstListTaken = true
 	_, ev := failingPod()
 	if signals := s.seeAll(noon.Add(time.Hour), message{watch: events, list: []any{ev}}); len(signals) != 0 {
 		t.Errorf("told %+v", signals)
