@@ -210,8 +210,9 @@ func (s *scene) readIncidents(st *store.Store, h *history) error {
 		h.incidents[name] = inc
 	}
 	for name, inc := range h.incidents {
+		pod := inc.Attributes.PodOrZero()
 		h.add("incident %s (%s, %s): %s, caused by %q, %d events, %d repeats, restart %d, exit %s, %s: %s", name, inc.Container, inc.Workload,
-			inc.Resolution, h.nameOf(inc.CausedBy), inc.Events, inc.Duplicates, inc.RestartCount, code(inc.ExitCode), inc.Reason, inc.Message)
+			inc.Resolution, h.nameOf(inc.CausedBy), inc.Events, inc.Duplicates, pod.RestartCount, code(pod.ExitCode), inc.Reason, inc.Message)
 		if err := s.readEvents(st, h, name, inc); err != nil {
 			return err
 		}
@@ -230,8 +231,9 @@ func (s *scene) readEvents(st *store.Store, h *history, name string, inc *incide
 		if err != nil {
 			return err
 		}
-		what := fmt.Sprintf("%s, restart %d", name, e.RestartCount)
-		h.add("event %s: %s, exit %s, %s: %s, %d times", what, e.Status, code(e.ExitCode), e.Reason, e.Message, e.Count)
+		pod := e.Attributes.PodOrZero()
+		what := fmt.Sprintf("%s, restart %d", name, pod.RestartCount)
+		h.add("event %s: %s, exit %s, %s: %s, %d times", what, e.Status, code(pod.ExitCode), e.Reason, e.Message, e.Count)
 		for _, d := range decisions {
 			group := ""
 			if dl, err := st.Delivery(s.t.Context(), d.DeliveryID); err == nil {

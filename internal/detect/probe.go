@@ -122,7 +122,7 @@ func streakSignal(known state, seen look, s streak, id string) incident.Signal {
 	if c == nil {
 		return sig
 	}
-	sig.RestartCount = c.restarts
+	sig.Attributes = podAttributes(c.restarts, nil)
 	p := known.problems
 	if kind == readiness && c.restarts > 0 && (p.isOpen(incident.OOMKill, container) || p.isOpen(incident.PodRestart, container)) {
 		sig.Causes = []incident.EventType{incident.OOMKill, incident.PodRestart}

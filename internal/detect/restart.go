@@ -112,11 +112,12 @@ func restartSignal(seen look, st *corev1.ContainerStatus, at time.Time, count in
 	sig := incident.Signal{
 		Key:  fmt.Sprintf("pod-restart/%s/%s/%016x", seen.pod.UID, st.Name, hash(instance)),
 		Type: incident.PodRestart, At: at, Container: st.Name, Reason: "ContainerRestarted",
-		Message:      fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
-		RestartCount: st.RestartCount, Count: count, Causes: causes,
+		Message: fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
+		Count:   count, Causes: causes,
 	}
+	var code *int32
 	if end := formerEnd(st); end != nil {
-		sig.ExitCode = exitCode(end)
+		code = exitCode(end)
 		sig.Reason = end.Reason
 		sig.Message += fmt.Sprintf(": it had ended with exit code %d", end.ExitCode)
 		if end.Reason != "" {
@@ -126,6 +127,7 @@ func restartSignal(seen look, st *corev1.ContainerStatus, at time.Time, count in
 			sig.Message += ": " + end.Message
 		}
 	}
+	sig.Attributes = podAttributes(st.RestartCount, code)
 	return sig
 }
 

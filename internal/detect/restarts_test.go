@@ -208,7 +208,8 @@ func TestARestartTellsWhatAUserWantsToKnow(t *testing.T) {
 	if want := "Container app restarted (restart 1): it had ended with exit code 3 (Error): no database"; got.Message != want {
 		t.Errorf("message %q, want %q", got.Message, want)
 	}
-	if got.Reason != "Error" || *got.ExitCode != 3 || got.RestartCount != 1 || got.Node != "n1" || got.Labels["tier"] != `"front"` || !got.At.Equal(s.now) {
+	pod := got.Attributes.PodOrZero()
+	if got.Reason != "Error" || *pod.ExitCode != 3 || pod.RestartCount != 1 || got.Node != "n1" || pod.Labels["tier"] != `"front"` || !got.At.Equal(s.now) {
 		t.Errorf("it tells %+v", got)
 	}
 	want := incident.Resource{Kind: "Pod", Namespace: "shop", Name: "web", UID: string(s.pod.UID)}

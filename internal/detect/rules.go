@@ -78,7 +78,9 @@ func (s state) occurred(seen look, sig incident.Signal) (state, incident.Signal)
 	sig.Resource = s.pod.resource(seen.key)
 	sig.Workload = s.pod.workload.Value()
 	sig.Node = s.pod.node.Value()
-	sig.Labels = s.pod.labelMap()
+	pod := sig.Attributes.PodOrZero()
+	pod.Labels = s.pod.labelMap()
+	sig.Attributes.Pod = &pod
 	sig.Reason = incident.Clean(sig.Reason, incident.MaxReason)
 	sig.Message = incident.Clean(sig.Message, incident.MaxMessage)
 	sig.CatchUp = seen.catchUp
@@ -97,6 +99,12 @@ func (s state) occurred(seen look, sig incident.Signal) (state, incident.Signal)
 func (s state) about(seen look, kind incident.SignalKind, which slot) incident.Signal {
 	return incident.Signal{
 		Kind: kind, Type: which.kind, Container: which.container, At: seen.now,
-		Resource: s.pod.resource(seen.key), Workload: s.pod.workload.Value(), Node: s.pod.node.Value(), Labels: s.pod.labelMap(),
+		Resource: s.pod.resource(seen.key), Workload: s.pod.workload.Value(), Node: s.pod.node.Value(),
+		Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: s.pod.labelMap()}},
 	}
+}
+
+// podAttributes are those of an occurrence, without the labels, which occurred adds.
+func podAttributes(restarts int32, code *int32) incident.Attributes {
+	return incident.Attributes{Pod: &incident.PodAttributes{RestartCount: restarts, ExitCode: code}}
 }

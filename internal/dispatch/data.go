@@ -66,10 +66,11 @@ type told struct {
 }
 
 func tell(inc *incident.Incident) told {
+	pod := inc.Attributes.PodOrZero()
 	return told{
 		ID: inc.ID, EventType: inc.Type, Namespace: inc.Resource.Namespace, ResourceName: inc.Resource.Name,
 		Container: inc.Container, Workload: inc.Workload.String(), Node: inc.Node,
-		Reason: inc.Reason, Message: inc.Message, RestartCount: inc.RestartCount, ExitCode: inc.ExitCode,
+		Reason: inc.Reason, Message: inc.Message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
 		Events: inc.Events, FirstSeen: inc.FirstSeen.UTC(), LastSeen: inc.LastSeen.UTC(), Resolution: inc.Resolution,
 	}
 }

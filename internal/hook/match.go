@@ -33,18 +33,18 @@ type celEvent struct {
 }
 
 func celEventOf(f Facts) *celEvent {
-	s := f.Signal
+	s, pod := f.Signal, f.Signal.Attributes.PodOrZero()
 	e := &celEvent{
 		Type: string(s.Type), Reason: s.Reason, Message: s.Message,
 		Namespace: s.Resource.Namespace, Name: s.Resource.Name, Container: s.Container, Node: s.Node,
 		WorkloadKind: s.Workload.Kind, WorkloadName: s.Workload.Name,
-		RestartCount: int64(s.RestartCount), Count: int64(max(1, s.Count)), Labels: maps.Clone(s.Labels),
+		RestartCount: int64(pod.RestartCount), Count: int64(max(1, s.Count)), Labels: maps.Clone(pod.Labels),
 	}
 	if e.Labels == nil {
 		e.Labels = map[string]string{}
 	}
-	if s.ExitCode != nil {
-		e.ExitCode = int64(*s.ExitCode)
+	if pod.ExitCode != nil {
+		e.ExitCode = int64(*pod.ExitCode)
 	}
 	if f.Incident != nil {
 		e.Count = f.Incident.Events

@@ -81,7 +81,7 @@ func (m *Meter) Judge(c *Config, f Facts) Verdict {
 		return m.overrun(c, "the match expressions of all Hooks in the namespace cost too much together for the events that came at once")
 	}
 	m.charge(c, c.selectorCost)
-	if !c.selector.Matches(labels.Set(f.Signal.Labels)) {
+	if !c.selector.Matches(labels.Set(f.Signal.Attributes.PodOrZero().Labels)) {
 		return NoMatch
 	}
 	if c.match == nil {

@@ -44,7 +44,9 @@ func bigEvent() Facts {
 	f := oomFacts()
 	s := *f.Signal
 	s.Message = strings.Repeat("a sentence of the kubelet ", incident.MaxMessage)[:incident.MaxMessage]
-	s.Labels = map[string]string{"app": "cart", "app.kubernetes.io/name": "cart", "pod-template-hash": "7d4b9c", "tier": "web", "team": "shop"}
+	pod := s.Attributes.PodOrZero()
+	pod.Labels = map[string]string{"app": "cart", "app.kubernetes.io/name": "cart", "pod-template-hash": "7d4b9c", "tier": "web", "team": "shop"}
+	s.Attributes.Pod = &pod
 	f.Signal = &s
 	return f
 }

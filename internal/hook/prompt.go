@@ -41,6 +41,7 @@ type Variables struct {
 // variables fills the template variables from an event and its incident.
 func variables(f Facts) Variables {
 	clean := func(s string) string { return incident.Clean(s, maxValue) }
+	pod := f.Signal.Attributes.PodOrZero()
 	v := Variables{
 		EventType:    string(f.Signal.Type),
 		ResourceName: clean(f.Signal.Resource.Name),
@@ -51,13 +52,13 @@ func variables(f Facts) Variables {
 		Container:    clean(f.Signal.Container),
 		Workload:     clean(f.Signal.Workload.String()),
 		Node:         clean(f.Signal.Node),
-		RestartCount: int(f.Signal.RestartCount),
+		RestartCount: int(pod.RestartCount),
 		Count:        int(max(1, f.Signal.Count)),
 		FirstSeen:    f.Signal.At.UTC().Format(time.RFC3339),
 		Cluster:      clean(f.Cluster),
 	}
-	if f.Signal.ExitCode != nil {
-		v.ExitCode = int(*f.Signal.ExitCode)
+	if pod.ExitCode != nil {
+		v.ExitCode = int(*pod.ExitCode)
 	}
 	if f.Incident != nil {
 		v.Count = int(max(1, f.Incident.Events))

@@ -80,7 +80,9 @@ func TestNoPromptMakesMoreTextThanItsBudget(t *testing.T) {
 func exitCode(code int32) Facts {
 	f := oomFacts()
 	s := *f.Signal
-	s.ExitCode = &code
+	pod := s.Attributes.PodOrZero()
+	pod.ExitCode = &code
+	s.Attributes.Pod = &pod
 	f.Signal = &s
 	return f
 }
@@ -120,7 +122,7 @@ func TestAPromptOverItsBudgetOnOneEventIsCutAndGoesOut(t *testing.T) {
 		f := hostile(strings.Repeat("a ", 2_000))
 		f.Signal.Container = "a"
 		code := int32(77)
-		f.Signal.ExitCode = &code
+		f.Signal.Attributes.Pod = &incident.PodAttributes{ExitCode: &code}
 		if got := p.Render(f); got != want {
 			t.Errorf("%.60s: %d bytes, %.60q", prompt, len(got), got)
 		}
@@ -230,9 +232,10 @@ func drawFacts(t *rapid.T) Facts {
 	text := rapid.SampledFrom([]string{"", "a", "OOMKilled", "two words", "⟦a⟧ \"b\"", strings.Repeat("a ", 600), strings.Repeat("\u07f7 ", 600)})
 	f := hostile(text.Draw(t, "text"))
 	f.Signal.Message = text.Draw(t, "message")
-	f.Signal.RestartCount, f.Signal.Count = rapid.Int32().Draw(t, "restarts"), rapid.Int32Range(0, math.MaxInt32).Draw(t, "count")
+	pod := &incident.PodAttributes{RestartCount: rapid.Int32().Draw(t, "restarts")}
+	f.Signal.Attributes.Pod, f.Signal.Count = pod, rapid.Int32Range(0, math.MaxInt32).Draw(t, "count")
 	code := rapid.SampledFrom([]int32{0, 1, 5, 77, 137, -1}).Draw(t, "code")
-	f.Signal.ExitCode = &code
+	pod.ExitCode = &code
 	return f
 }
 

@@ -63,7 +63,7 @@ func (s Signal) Fitted() Signal {
 	if !fits(s.Message, MaxMessage) {
 		s.Message = Clean(s.Message, MaxMessage)
 	}
-	s.Labels = fittedLabels(s.Labels)
+	s.Attributes = s.Attributes.fitted()
 	return s
 }
 

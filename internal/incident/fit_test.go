@@ -33,15 +33,16 @@ func TestASignalThatFitsStaysAsItIs(t *testing.T) {
 	labels := map[string]string{"app": "cart"}
 	s := Signal{
 		Key: "k", Kind: Observed, Type: PodRestart, Resource: Resource{Kind: "Pod", Namespace: "shop", Name: "cart-1", UID: "u"}, Container: "app",
-		Workload: Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Labels: labels, Reason: "Error", Message: "a sentence",
+		Workload: Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Attributes: Attributes{Pod: &PodAttributes{Labels: labels}}, Reason: "Error", Message: "a sentence",
 	}
 	got := s.Fitted()
 	labels["app"] = "changed" // the same map: it was not copied
-	if got.Key != s.Key || got.Resource != s.Resource || got.Workload != s.Workload || got.Message != s.Message || got.Labels["app"] != "changed" {
+	if got.Key != s.Key || got.Resource != s.Resource || got.Workload != s.Workload || got.Message != s.Message || got.Attributes.Pod.Labels["app"] != "changed" {
 		t.Errorf("%+v", got)
 	}
-	s.Labels = map[string]string{"bad\x00": "value\xff", "app": "cart"}
-	if got := s.Fitted(); len(got.Labels) != 2 || got.Labels["app"] != "cart" || got.Labels["bad\x00"] != "" || s.Labels["bad\x00"] == "" {
-		t.Errorf("%q of %q", got.Labels, s.Labels)
+	bad := map[string]string{"bad\x00": "value\xff", "app": "cart"}
+	s.Attributes.Pod = &PodAttributes{Labels: bad}
+	if fitted := s.Fitted().Attributes.Pod.Labels; len(fitted) != 2 || fitted["app"] != "cart" || fitted["bad\x00"] != "" || bad["bad\x00"] == "" {
+		t.Errorf("%q of %q", fitted, bad)
 	}
 }

@@ -32,11 +32,10 @@ type Event struct {
 	Workload  Workload `json:"workload"`
 	Node      string   `json:"node,omitempty"`
 
-	Reason       string `json:"reason"`
-	Message      string `json:"message"`
-	RestartCount int32  `json:"restartCount"`
-	ExitCode     *int32 `json:"exitCode,omitempty"`
-	Count        int32  `json:"count"`
+	Reason     string     `json:"reason"`
+	Message    string     `json:"message"`
+	Attributes Attributes `json:"-"` // without labels
+	Count      int32      `json:"count"`
 }
 
 // Resolution says why an incident ended.
@@ -56,11 +55,10 @@ type Incident struct {
 	Cluster string    `json:"cluster,omitempty"`
 	Type    EventType `json:"eventType"`
 
-	Resource  Resource          `json:"resource"`
-	Container string            `json:"container,omitempty"`
-	Workload  Workload          `json:"workload"`
-	Node      string            `json:"node,omitempty"`
-	Labels    map[string]string `json:"labels,omitempty"` // of the Pod when it opened
+	Resource  Resource `json:"resource"`
+	Container string   `json:"container,omitempty"`
+	Workload  Workload `json:"workload"`
+	Node      string   `json:"node,omitempty"`
 
 	FirstSeen  time.Time  `json:"firstSeen"`
 	LastSeen   time.Time  `json:"lastSeen"` // the newest event, or the newest sign that it goes on
@@ -68,12 +66,11 @@ type Incident struct {
 	Resolution Resolution `json:"resolution,omitempty"`
 	CausedBy   string     `json:"causedBy,omitempty"` // ID of the incident that caused this one
 
-	Events       int64  `json:"events"`     // all of them, the duplicates included
-	Duplicates   int64  `json:"duplicates"` // events that repeated it while it was open
-	Reason       string `json:"reason"`     // of the newest event, as the four below
-	Message      string `json:"message"`
-	RestartCount int32  `json:"restartCount"`
-	ExitCode     *int32 `json:"exitCode,omitempty"`
+	Events     int64      `json:"events"`     // all of them, the duplicates included
+	Duplicates int64      `json:"duplicates"` // events that repeated it while it was open
+	Reason     string     `json:"reason"`     // of the newest event, as the two below
+	Message    string     `json:"message"`
+	Attributes Attributes `json:"-"` // the labels are those of when it opened
 }
 
 // Open says whether the incident has not ended.
@@ -109,16 +106,16 @@ func DeriveID(parts ...string) string {
 // Open returns the incident that s, an Observed signal, opens in cluster.
 func Open(cluster string, s *Signal) *Incident {
 	i := &Incident{
-		ID:        DeriveID("incident", cluster, s.Key),
-		Cluster:   cluster,
-		Type:      s.Type,
-		Resource:  s.Resource,
-		Container: s.Container,
-		Workload:  s.Workload,
-		Node:      s.Node,
-		Labels:    s.Labels,
-		FirstSeen: s.At,
-		LastSeen:  s.At,
+		ID:         DeriveID("incident", cluster, s.Key),
+		Cluster:    cluster,
+		Type:       s.Type,
+		Resource:   s.Resource,
+		Container:  s.Container,
+		Workload:   s.Workload,
+		Node:       s.Node,
+		Attributes: s.Attributes,
+		FirstSeen:  s.At,
+		LastSeen:   s.At,
 	}
 	i.Observe(s)
 	i.Duplicates = 0
@@ -131,7 +128,7 @@ func (i *Incident) Observe(s *Signal) {
 	i.Duplicates++
 	i.Touch(s.At)
 	i.Reason, i.Message = s.Reason, s.Message
-	i.RestartCount, i.ExitCode = s.RestartCount, s.ExitCode
+	i.Attributes = i.Attributes.repeatedBy(s.Attributes)
 	if s.Node != "" {
 		i.Node = s.Node
 	}
@@ -167,7 +164,7 @@ func NewEvent(i *Incident, s *Signal, now time.Time) *Event {
 		At: s.At, RecordedAt: now,
 		Resource: s.Resource, Container: s.Container, Workload: s.Workload, Node: s.Node,
 		Reason: s.Reason, Message: s.Message,
-		RestartCount: s.RestartCount, ExitCode: s.ExitCode, Count: max(1, s.Count),
+		Attributes: s.Attributes.withoutLabels(), Count: max(1, s.Count),
 	}
 }
 

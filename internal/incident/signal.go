@@ -83,14 +83,12 @@ type Signal struct {
 	Resource  Resource
 	Container string // "" if the whole Pod is meant
 	Workload  Workload
-	Node      string            // "" while not scheduled
-	Labels    map[string]string // of the Pod; shared, never modified
-	Reason    string            // one CamelCase word, such as OOMKilled or Unschedulable
-	Message   string            // a sentence for people; untrusted, cleaned and bounded
+	Node      string // "" while not scheduled
+	Reason    string // one CamelCase word, such as OOMKilled or Unschedulable
+	Message   string // a sentence for people; untrusted, cleaned and bounded
 
-	RestartCount int32
-	ExitCode     *int32 // of the container's last termination; nil if there is none
-	Count        int32  // how many occurrences this one observation stands for; at least 1
+	Attributes Attributes // of the resource, by its kind
+	Count      int32      // how many occurrences this one observation stands for; at least 1
 
 	// Causes are the event types whose open incident on the same Pod caused this one, the
 	// most likely first. Where CauseContainer is set, the cause is on that container.

@@ -78,7 +78,7 @@ func TestAReducedPodTellsTheSame(t *testing.T) {
 		d := detect.New(detect.Timing{Start: noon})
 		var told []string
 		for _, s := range d.Pod(noon, "MODIFIED", p, false) {
-			told = append(told, fmt.Sprint(s.Type, s.Key, s.Reason, len(s.Message) <= incident.MaxMessage, s.Workload, s.Labels))
+			told = append(told, fmt.Sprint(s.Type, s.Key, s.Reason, len(s.Message) <= incident.MaxMessage, s.Workload, s.Attributes.Pod.Labels))
 		}
 		if len(told) == 0 {
 			t.Fatal("nothing is told")

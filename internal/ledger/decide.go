@@ -141,7 +141,7 @@ func (b *batch) causeOfEvent(f hook.Facts) *incident.Incident {
 	}
 	// Killed, and the Events that would say why may have been held back.
 	known := b.findID(f.Incident.CausedBy)
-	if code := f.Signal.ExitCode; known != nil && known.Type == incident.ProbeFailed && code != nil && (*code == 137 || *code == 143) {
+	if code := f.Signal.Attributes.PodOrZero().ExitCode; known != nil && known.Type == incident.ProbeFailed && code != nil && (*code == 137 || *code == 143) {
 		return known
 	}
 	return nil
@@ -206,7 +206,7 @@ func (b *batch) configFor(c *hook.Config, inc *incident.Incident) *hook.Config {
 func signalOf(inc *incident.Incident) *incident.Signal {
 	return &incident.Signal{
 		Kind: incident.Observed, Type: inc.Type, At: inc.LastSeen, Resource: inc.Resource, Container: inc.Container,
-		Workload: inc.Workload, Node: inc.Node, Labels: inc.Labels, Reason: inc.Reason, Message: inc.Message,
-		RestartCount: inc.RestartCount, ExitCode: inc.ExitCode,
+		Workload: inc.Workload, Node: inc.Node, Reason: inc.Reason, Message: inc.Message,
+		Attributes: inc.Attributes,
 	}
 }

@@ -256,7 +256,7 @@ func TestAKilledContainerIsExplainedByItsProbeWhenTheEventsWereHeldBack(t *testi
 	b.apply(seen(incident.ProbeFailed, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.ProbeFailed))
 	silent := seen(incident.PodRestart, "cart-1", 2)
 	killed := int32(137)
-	silent.ExitCode = &killed
+	silent.Attributes.Pod = &incident.PodAttributes{ExitCode: &killed}
 	b.after(time.Minute).apply(silent)
 	want(t, b.dispositions(), []string{"cart-1 probe-failed delivered", "cart-1 pod-restart explained", "cart-1 pod-restart explained"})
 }

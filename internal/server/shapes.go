@@ -7,17 +7,18 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-func subject(t incident.EventType, r incident.Resource, container string, w incident.Workload, node, cluster, reason, message string, restarts int32, code *int32) Subject {
+func subject(t incident.EventType, r incident.Resource, container string, w incident.Workload, node, cluster, reason, message string, attributes incident.Attributes) Subject {
+	pod := attributes.PodOrZero()
 	return Subject{
 		EventType: t, Namespace: r.Namespace, ResourceKind: r.Kind, ResourceName: r.Name, ResourceUID: r.UID, Container: container,
-		Workload: Workload(w), Node: node, Cluster: cluster, Reason: reason, Message: message, RestartCount: restarts, ExitCode: code,
+		Workload: Workload(w), Node: node, Cluster: cluster, Reason: reason, Message: message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
 	}
 }
 
 func eventOf(e *incident.Event) Event {
 	return Event{
 		ID: e.ID, IncidentID: e.IncidentID, Status: e.Status, Timestamp: e.At, RecordedAt: e.RecordedAt, Count: e.Count,
-		Subject: subject(e.Type, e.Resource, e.Container, e.Workload, e.Node, e.Cluster, e.Reason, e.Message, e.RestartCount, e.ExitCode),
+		Subject: subject(e.Type, e.Resource, e.Container, e.Workload, e.Node, e.Cluster, e.Reason, e.Message, e.Attributes),
 	}
 }
 
@@ -34,9 +35,9 @@ func incidentOf(i *incident.Incident, now time.Time) Incident {
 		status, end = string(incident.Firing), now
 	}
 	return Incident{
-		ID: i.ID, Status: status, Labels: i.Labels, FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, ResolvedAt: i.ResolvedAt, Resolution: i.Resolution,
+		ID: i.ID, Status: status, Labels: i.Attributes.PodOrZero().Labels, FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, ResolvedAt: i.ResolvedAt, Resolution: i.Resolution,
 		DurationSeconds: max(0, end.Sub(i.FirstSeen).Seconds()), CausedBy: i.CausedBy, Events: i.Events, Duplicates: i.Duplicates,
-		Subject: subject(i.Type, i.Resource, i.Container, i.Workload, i.Node, i.Cluster, i.Reason, i.Message, i.RestartCount, i.ExitCode),
+		Subject: subject(i.Type, i.Resource, i.Container, i.Workload, i.Node, i.Cluster, i.Reason, i.Message, i.Attributes),
 	}
 }
 

@@ -27,7 +27,7 @@ func (l *load) save(ctx context.Context, tx *Tx, events int, at time.Time) error
 		signals[i] = incident.Signal{
 			Key: keys[i], Kind: incident.Observed, Type: incident.PodRestart, At: at, Container: "app", Node: "node-17", Count: 1,
 			Resource: incident.Resource{Kind: "Pod", Namespace: fmt.Sprintf("shop-%d", l.keys%20), Name: pod, UID: pod},
-			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Labels: map[string]string{"app": "cart", "pod-template-hash": "7d9f8b6c5d"},
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: map[string]string{"app": "cart", "pod-template-hash": "7d9f8b6c5d"}}},
 			Reason: "Error", Message: "the container stopped with exit code 1" + strings.Repeat(" and said why", 8),
 		}
 	}

@@ -37,12 +37,21 @@ func (tx *Tx) PutDeadLetter(ctx context.Context, d *incident.DeadLetter) (droppe
 
 // deadSignal is the signal as it is kept: without its labels if they are what makes it large.
 func deadSignal(s incident.Signal) (string, error) {
-	text, err := json.Marshal(s)
-	if err == nil && len(text) > maxDeadLetter {
-		s.Labels = nil
-		text, err = json.Marshal(s)
+	text, err := json.Marshal(storedSignal{Signal: s, PodAttributes: s.Attributes.Pod})
+	if err == nil && len(text) > maxDeadLetter && s.Attributes.Pod != nil {
+		pod := *s.Attributes.Pod // shared
+		pod.Labels = nil
+		text, err = json.Marshal(storedSignal{Signal: s, PodAttributes: &pod})
 	}
 	return string(text), err
+}
+
+// storedSignal is the JSON of a signal: the attributes of Pods stand among its other fields, as they
+// always have.
+type storedSignal struct {
+	incident.Signal
+	*incident.PodAttributes
+	Attributes *struct{} `json:",omitempty"` // hides Signal.Attributes; always nil
 }
 
 // boundDeadLetters drops the oldest letters until the rest is within the bounds.
@@ -126,8 +135,11 @@ func scanDeadLetter(row scanner) (*incident.DeadLetter, error) {
 		return nil, err
 	}
 	d.FirstAt, d.LastAt, d.Recorded, d.Wanted = fromMicros(firstAt), fromMicros(lastAt), recorded != 0, wanted != 0
-	if err := json.Unmarshal([]byte(signal), &d.Signal); err != nil { // it must not hide the others
-		d.Signal, d.Error = incident.Signal{}, "what was put aside can't be read: "+err.Error()
+	stored := storedSignal{}
+	if err := json.Unmarshal([]byte(signal), &stored); err != nil { // it must not hide the others
+		stored, d.Error = storedSignal{}, "what was put aside can't be read: "+err.Error()
 	}
+	d.Signal = stored.Signal
+	d.Signal.Attributes.Pod = stored.PodAttributes
 	return d, nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -116,7 +119,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		dropped := 0
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
 			for i := range n {
-				s := incident.Signal{Key: fmt.Sprint("k", i), Kind: incident.Observed, Labels: labels}
+				s := incident.Signal{Key: fmt.Sprint("k", i), Kind: incident.Observed, Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: labels}}}
 				d := incident.NewDeadLetter("", s, incident.BadSize, errors.New("too large"), long.Add(time.Duration(i)*time.Second))
 				n, err := tx.PutDeadLetter(t.Context(), d)
 				if dropped += n; err != nil {
@@ -155,10 +158,45 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		labels := map[string]string{"large": strings.Repeat("x", 2*maxDeadLetter)}
 		put(t, st, 1, labels)
 		letters, err := st.DeadLetters(t.Context(), 1)
-		if err != nil || len(letters) != 1 || letters[0].Signal.Key != "k0" || letters[0].Signal.Labels != nil {
+		if err != nil || len(letters) != 1 || letters[0].Signal.Key != "k0" || letters[0].Signal.Attributes.PodOrZero().Labels != nil {
 			t.Errorf("%+v, %v", letters, err)
 		}
 	})
+}
+
+// The histories of earlier versions have this, and an earlier version may read the history of this one.
+func TestTheSignalOfADeadLetterIsKeptInItsFirstForm(t *testing.T) {
+	const kept = `{"Key":"k","Kind":"observed","Type":"oom-kill","At":"2026-03-01T12:00:00Z",` +
+		`"Resource":{"kind":"Pod","namespace":"shop","name":"cart","uid":"u"},"Container":"app","Workload":{"kind":"","name":""},"Node":"",` +
+		`"Labels":{"app":"cart"},"Reason":"","Message":"","RestartCount":3,"ExitCode":137,"Count":2,"Causes":null,"CauseContainer":"","CatchUp":false}`
+	st := open(t, path(t))
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: "k"}, incident.BadSize, errors.New("x"), long))
+		must(t, err)
+		_, err = tx.exec(t.Context(), "UPDATE dead_letters SET signal = ?", kept)
+		return err
+	}))
+	letters, err := st.DeadLetters(t.Context(), 10)
+	if err != nil || len(letters) != 1 {
+		t.Fatalf("%d letters, %v", len(letters), err)
+	}
+	code := int32(137)
+	want := incident.Signal{
+		Key: "k", Kind: incident.Observed, Type: incident.OOMKill, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Container: "app", Count: 2,
+		Resource:   incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart", UID: "u"},
+		Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "cart"}}},
+	}
+	if diff := cmp.Diff(want, letters[0].Signal); diff != "" {
+		t.Errorf("it is read as (-want +got)\n%s", diff)
+	}
+	written, err := deadSignal(want)
+	must(t, err)
+	var before, after map[string]any
+	must(t, json.Unmarshal([]byte(kept), &before))
+	must(t, json.Unmarshal([]byte(written), &after))
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("it is written as (-before +after)\n%s", diff)
+	}
 }
 
 func TestADeadLetterThatCannotBeReadHidesNoOther(t *testing.T) {

@@ -57,11 +57,12 @@ func fromExitCode(code sql.NullInt64) *int32 {
 }
 
 func eventRow(e *incident.Event) []any {
+	pod := e.Attributes.PodOrZero()
 	return []any{
 		e.ID, e.Key, e.Cluster, e.IncidentID, string(e.Type), string(e.Status), micros(e.At), micros(e.RecordedAt),
 		e.Resource.Kind, e.Resource.Namespace, e.Resource.Name, e.Resource.UID, e.Container, e.Workload.Kind, e.Workload.Name,
 		e.Node, incident.Truncate(e.Reason, incident.MaxReason), incident.Truncate(e.Message, incident.MaxMessage),
-		int64(e.RestartCount), exitCode(e.ExitCode), int64(e.Count),
+		int64(pod.RestartCount), exitCode(pod.ExitCode), int64(e.Count),
 	}
 }
 
@@ -71,16 +72,19 @@ type scanner interface{ Scan(...any) error }
 func scanEvent(row scanner) (*incident.Event, error) {
 	e := &incident.Event{}
 	var at, recorded int64
+	var pod incident.PodAttributes
 	var code sql.NullInt64
 	err := row.Scan(&e.ID, &e.Key, &e.Cluster, &e.IncidentID, &e.Type, &e.Status, &at, &recorded,
 		&e.Resource.Kind, &e.Resource.Namespace, &e.Resource.Name, &e.Resource.UID, &e.Container, &e.Workload.Kind, &e.Workload.Name,
-		&e.Node, &e.Reason, &e.Message, &e.RestartCount, &code, &e.Count)
-	e.At, e.RecordedAt, e.ExitCode = fromMicros(at), fromMicros(recorded), fromExitCode(code)
+		&e.Node, &e.Reason, &e.Message, &pod.RestartCount, &code, &e.Count)
+	e.At, e.RecordedAt, pod.ExitCode = fromMicros(at), fromMicros(recorded), fromExitCode(code)
+	e.Attributes = attributesOf(e.Resource, pod)
 	return e, err
 }
 
 func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
-	labels, err := json.Marshal(i.Labels)
+	pod := i.Attributes.PodOrZero()
+	labels, err := json.Marshal(pod.Labels)
 	if err != nil {
 		return nil, fmt.Errorf("labels of incident %s: %w", i.ID, err)
 	}
@@ -89,7 +93,7 @@ func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
 		i.Container, i.Workload.Kind, i.Workload.Name, i.Node, string(labels),
 		micros(i.FirstSeen), micros(i.LastSeen), micros(i.ResolvedAt), string(i.Resolution), i.CausedBy, i.Events, i.Duplicates,
 		incident.Truncate(i.Reason, incident.MaxReason), incident.Truncate(i.Message, incident.MaxMessage),
-		int64(i.RestartCount), exitCode(i.ExitCode),
+		int64(pod.RestartCount), exitCode(pod.ExitCode),
 	}, nil
 }
 
@@ -97,21 +101,32 @@ func scanIncident(row scanner) (*incident.Incident, error) {
 	i := &incident.Incident{}
 	var seq, first, last, resolved int64
 	var labels string
+	var pod incident.PodAttributes
 	var code sql.NullInt64
 	err := row.Scan(&i.ID, &seq, &i.Cluster, &i.Type, &i.Resource.Kind, &i.Resource.Namespace, &i.Resource.Name, &i.Resource.UID,
 		&i.Container, &i.Workload.Kind, &i.Workload.Name, &i.Node, &labels,
-		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &i.RestartCount, &code)
+		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &pod.RestartCount, &code)
 	if err != nil {
 		return nil, err
 	}
 	i.FirstSeen, i.LastSeen, i.ResolvedAt = fromMicros(first), fromMicros(last), fromMicros(resolved)
-	i.ExitCode = fromExitCode(code)
+	pod.ExitCode = fromExitCode(code)
 	if labels != "null" {
-		if err := json.Unmarshal([]byte(labels), &i.Labels); err != nil {
+		if err := json.Unmarshal([]byte(labels), &pod.Labels); err != nil {
 			return nil, fmt.Errorf("labels of incident %s: %w", i.ID, err)
 		}
 	}
+	i.Attributes = attributesOf(i.Resource, pod)
 	return i, nil
+}
+
+// attributesOf are what a row says of its resource. The columns are those of Pods; for another resource
+// they have zeros, which say nothing.
+func attributesOf(r incident.Resource, pod incident.PodAttributes) incident.Attributes {
+	if r.Kind != "Pod" {
+		return incident.Attributes{}
+	}
+	return incident.Attributes{Pod: &pod}
 }
 
 func deliveryRow(d *incident.Delivery, seq int64) ([]any, error) {
