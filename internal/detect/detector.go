@@ -185,7 +185,7 @@ func (d *Detector) deleted(known state, seen look) []incident.Signal {
 	if known.problems == nil || len(known.problems.open) == 0 {
 		return nil
 	}
-	return []incident.Signal{{Kind: incident.Gone, At: seen.now, Resource: known.pod.resource(seen.key)}}
+	return []incident.Signal{{Kind: incident.Gone, At: seen.now, Observation: incident.Observation{Resource: known.pod.resource(seen.key)}}}
 }
 
 // keep stores what is known of a Pod after a look, forgets its problems if they are quiet, and sets its
@@ -227,7 +227,7 @@ func (d *Detector) Listed(now time.Time, namespace string, uids map[string]bool)
 			continue
 		}
 		if len(t.problems.open) > 0 {
-			signals = append(signals, incident.Signal{Kind: incident.Gone, At: now, Resource: resource})
+			signals = append(signals, incident.Signal{Kind: incident.Gone, At: now, Observation: incident.Observation{Resource: resource}})
 		}
 		delete(d.troubled, key)
 	}

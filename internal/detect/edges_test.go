@@ -128,7 +128,7 @@ func TestAProblemGoesOnBeingToldWhenTheClusterIsWatchedAgain(t *testing.T) {
 
 func TestIncidentsOfOtherSourcesAreLeftAlone(t *testing.T) {
 	d := New(Timing{Start: noon})
-	d.Seed([]*incident.Incident{{Type: "disk-full", Resource: incident.Resource{Kind: "Host", Namespace: "shop", Name: "db1", UID: "db1"}}})
+	d.Seed([]*incident.Incident{{Type: "disk-full", Observation: incident.Observation{Resource: incident.Resource{Kind: "Host", Namespace: "shop", Name: "db1", UID: "db1"}}}})
 	if signals := d.Listed(noon, "", nil); len(signals) != 0 {
 		t.Errorf("told %+v", signals)
 	}

@@ -59,8 +59,10 @@ func oomSignal(seen look, st *corev1.ContainerStatus, end *corev1.ContainerState
 	}
 	return incident.Signal{
 		Key:  fmt.Sprintf("oom-kill/%s/%s/%016x", seen.pod.UID, st.Name, id),
-		Type: incident.OOMKill, At: at, Container: st.Name, Reason: reasonOOMKilled, Message: message + ")",
-		Attributes: podAttributes(st.RestartCount, exitCode(end)), Count: 1,
+		Type: incident.OOMKill, At: at, Observation: incident.Observation{
+			Container: st.Name, Reason: reasonOOMKilled, Message: message + ")", Attributes: podAttributes(st.RestartCount, exitCode(end)),
+		},
+		Count: 1,
 	}
 }
 

@@ -81,9 +81,10 @@ func pendingOverdue(known state, seen look) (state, []incident.Signal) {
 		key += fmt.Sprintf("/%d", p.since.Unix())
 	}
 	known, sig := known.occurred(seen, incident.Signal{
-		Key: key, Type: incident.PodPending, At: at, Reason: why.reason,
-		Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(seen.timing.PendingAfter), why.message),
-		Causes:  p.causes, CauseContainer: p.heldByContainer,
+		Key: key, Type: incident.PodPending, At: at, Observation: incident.Observation{
+			Reason: why.reason, Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(seen.timing.PendingAfter), why.message),
+		},
+		Causes: p.causes, CauseContainer: p.heldByContainer,
 	})
 	return known, []incident.Signal{sig}
 }

@@ -115,8 +115,8 @@ func streakSignal(known state, seen look, s streak, id string) incident.Signal {
 	container, kind := s.probe.container, s.probe.kind
 	sig := incident.Signal{
 		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", known.pod.resource(seen.key).UID, container, kind, id),
-		Type: incident.ProbeFailed, At: s.lastFailure, Container: container, Count: s.length,
-		Reason: kind.reason(), Message: strings.TrimSpace(s.message),
+		Type: incident.ProbeFailed, At: s.lastFailure, Count: s.length,
+		Observation: incident.Observation{Container: container, Reason: kind.reason(), Message: strings.TrimSpace(s.message)},
 	}
 	c := known.pod.container(container)
 	if c == nil {

@@ -111,9 +111,11 @@ func restartSignal(seen look, st *corev1.ContainerStatus, at time.Time, count in
 	}
 	sig := incident.Signal{
 		Key:  fmt.Sprintf("pod-restart/%s/%s/%016x", seen.pod.UID, st.Name, hash(instance)),
-		Type: incident.PodRestart, At: at, Container: st.Name, Reason: "ContainerRestarted",
-		Message: fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
-		Count:   count, Causes: causes,
+		Type: incident.PodRestart, At: at, Observation: incident.Observation{
+			Container: st.Name,
+			Reason:    "ContainerRestarted", Message: fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
+		},
+		Count: count, Causes: causes,
 	}
 	var code *int32
 	if end := formerEnd(st); end != nil {

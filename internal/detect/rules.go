@@ -98,9 +98,10 @@ func (s state) occurred(seen look, sig incident.Signal) (state, incident.Signal)
 // about is a signal about an open problem that is no occurrence of it.
 func (s state) about(seen look, kind incident.SignalKind, which slot) incident.Signal {
 	return incident.Signal{
-		Kind: kind, Type: which.kind, Container: which.container, At: seen.now,
-		Resource: s.pod.resource(seen.key), Workload: s.pod.workload.Value(), Node: s.pod.node.Value(),
-		Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: s.pod.labelMap()}},
+		Kind: kind, Type: which.kind, At: seen.now, Observation: incident.Observation{
+			Resource: s.pod.resource(seen.key), Container: which.container, Workload: s.pod.workload.Value(), Node: s.pod.node.Value(),
+			Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: s.pod.labelMap()}},
+		},
 	}
 }
 

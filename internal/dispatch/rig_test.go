@@ -111,9 +111,11 @@ func (r *rig) dueOf(workload string, change ...func(*incident.Delivery)) *incide
 	r.n++
 	now := time.Now()
 	s := incident.Signal{
-		Key: fmt.Sprintf("k%d", r.n), Kind: incident.Observed, Type: incident.OOMKill, At: now, Container: "app", Count: 1,
-		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("cart-%d", r.n), UID: fmt.Sprintf("u%d", r.n)},
-		Workload: incident.Workload{Kind: "Deployment", Name: workload}, Reason: "OOMKilled", Message: "it was OOM-killed",
+		Key: fmt.Sprintf("k%d", r.n), Kind: incident.Observed, Type: incident.OOMKill, At: now, Observation: incident.Observation{
+			Container: "app", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprintf("cart-%d", r.n), UID: fmt.Sprintf("u%d", r.n)},
+			Workload: incident.Workload{Kind: "Deployment", Name: workload},
+			Reason:   "OOMKilled", Message: "it was OOM-killed",
+		}, Count: 1,
 	}
 	inc := incident.Open("", &s)
 	hook := incident.HookRef{Namespace: "shop", Name: "h"}

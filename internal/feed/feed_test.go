@@ -59,8 +59,10 @@ func (w *world) fail(namespace string, over bool) {
 	w.t.Helper()
 	w.n++
 	s := &incident.Signal{
-		Key: fmt.Sprint("k", w.n, "-", rand.Int()), Kind: incident.Observed, Type: incident.EventTypes()[w.n%4], At: time.Now(), Count: 1, Reason: "Error",
-		Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)}, Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		Key: fmt.Sprint("k", w.n, "-", rand.Int()), Kind: incident.Observed, Type: incident.EventTypes()[w.n%4], At: time.Now(), Count: 1, Observation: incident.Observation{
+			Reason: "Error", Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		},
 	}
 	inc := incident.Open("", s)
 	err := w.store.WriteSoon(w.t.Context(), func(tx *store.Tx) error {

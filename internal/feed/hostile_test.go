@@ -35,7 +35,9 @@ func (w *world) crowd(namespace string, events int) {
 			w.n++
 			s := &incident.Signal{
 				Key: fmt.Sprint("crowd-", w.n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1,
-				Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+				Observation: incident.Observation{
+					Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+				},
 			}
 			inc := incident.Open("", s)
 			e := incident.NewEvent(inc, s, time.Now())

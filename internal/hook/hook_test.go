@@ -15,11 +15,14 @@ func oomFacts() Facts {
 	code := int32(137)
 	return Facts{Cluster: "prod", Signal: &incident.Signal{
 		Key: "k", Kind: incident.Observed, Type: incident.OOMKill,
-		At:        time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
-		Resource:  incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart-5d9-x", UID: "u1"},
-		Container: "app", Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
-		Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "cart", "tier": "front"}}},
-		Reason:     "OOMKilled", Message: "container app was OOM-killed", Count: 1,
+		At: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
+		Observation: incident.Observation{
+			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart-5d9-x", UID: "u1"}, Container: "app",
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
+			Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "cart", "tier": "front"}}},
+			Reason:     "OOMKilled", Message: "container app was OOM-killed",
+		},
+		Count: 1,
 	}}
 }
 

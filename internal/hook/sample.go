@@ -11,10 +11,11 @@ import (
 func SampleFacts(t incident.EventType, namespace, cluster string) Facts {
 	s := &incident.Signal{
 		Kind: incident.Observed, Type: t, Count: 1,
-		At:        time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
-		Resource:  incident.Resource{Kind: "Pod", Namespace: namespace, Name: "cart-5d9f7c6b8-x2x7k", UID: "5e7c1d1e-0c5b-4b0e-9d55-3f2f6a1f0c11"},
-		Workload:  incident.Workload{Kind: "Deployment", Name: "cart"},
-		Container: "app", Node: "node-1",
+		At: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
+		Observation: incident.Observation{
+			Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: "cart-5d9f7c6b8-x2x7k", UID: "5e7c1d1e-0c5b-4b0e-9d55-3f2f6a1f0c11"},
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Container: "app", Node: "node-1",
+		},
 	}
 	pod := &incident.PodAttributes{Labels: map[string]string{"app": "cart"}}
 	s.Attributes.Pod = pod

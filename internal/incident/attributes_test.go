@@ -9,8 +9,9 @@ import (
 
 func podSignal(restarts int32, labels map[string]string) *Signal {
 	return &Signal{
-		Key: "k", Kind: Observed, Type: PodRestart, Resource: Resource{Kind: "Pod", UID: "u"}, At: time.Unix(1, 0),
-		Attributes: Attributes{Pod: &PodAttributes{RestartCount: restarts, Labels: labels}},
+		Key: "k", Kind: Observed, Type: PodRestart, Observation: Observation{
+			Resource: Resource{Kind: "Pod", UID: "u"}, Attributes: Attributes{Pod: &PodAttributes{RestartCount: restarts, Labels: labels}},
+		}, At: time.Unix(1, 0),
 	}
 }
 
@@ -29,7 +30,7 @@ func TestAnIncidentHasTheNewestRestartCountAndItsFirstLabels(t *testing.T) {
 }
 
 func TestASignalOfAnotherSourceIsNoPod(t *testing.T) {
-	s := Signal{Key: "k", Kind: Observed, Type: "disk-full", Resource: Resource{Kind: "Host", Name: "db1", UID: "db1"}}.Fitted()
+	s := Signal{Key: "k", Kind: Observed, Type: "disk-full", Observation: Observation{Resource: Resource{Kind: "Host", Name: "db1", UID: "db1"}}}.Fitted()
 	i := Open("", &s)
 	if ev := NewEvent(i, &s, time.Unix(2, 0)); s.Attributes.Pod != nil || i.Attributes.Pod != nil || ev.Attributes.Pod != nil {
 		t.Errorf("signal %+v, incident %+v, event %+v", s.Attributes, i.Attributes, ev.Attributes)

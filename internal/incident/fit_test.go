@@ -32,8 +32,12 @@ func TestWhatNamesThingsIsFitAndStaysDistinct(t *testing.T) {
 func TestASignalThatFitsStaysAsItIs(t *testing.T) {
 	labels := map[string]string{"app": "cart"}
 	s := Signal{
-		Key: "k", Kind: Observed, Type: PodRestart, Resource: Resource{Kind: "Pod", Namespace: "shop", Name: "cart-1", UID: "u"}, Container: "app",
-		Workload: Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Attributes: Attributes{Pod: &PodAttributes{Labels: labels}}, Reason: "Error", Message: "a sentence",
+		Key: "k", Kind: Observed, Type: PodRestart, Observation: Observation{
+			Resource: Resource{Kind: "Pod", Namespace: "shop", Name: "cart-1", UID: "u"}, Container: "app",
+			Workload: Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
+			Attributes: Attributes{Pod: &PodAttributes{Labels: labels}},
+			Reason:     "Error", Message: "a sentence",
+		},
 	}
 	got := s.Fitted()
 	labels["app"] = "changed" // the same map: it was not copied

@@ -27,15 +27,8 @@ type Event struct {
 	At         time.Time `json:"timestamp"`
 	RecordedAt time.Time `json:"recordedAt"`
 
-	Resource  Resource `json:"resource"`
-	Container string   `json:"container,omitempty"`
-	Workload  Workload `json:"workload"`
-	Node      string   `json:"node,omitempty"`
-
-	Reason     string     `json:"reason"`
-	Message    string     `json:"message"`
-	Attributes Attributes `json:"-"` // without labels
-	Count      int32      `json:"count"`
+	Observation       // without labels, which its incident has
+	Count       int32 `json:"count"`
 }
 
 // Resolution says why an incident ended.
@@ -55,10 +48,8 @@ type Incident struct {
 	Cluster string    `json:"cluster,omitempty"`
 	Type    EventType `json:"eventType"`
 
-	Resource  Resource `json:"resource"`
-	Container string   `json:"container,omitempty"`
-	Workload  Workload `json:"workload"`
-	Node      string   `json:"node,omitempty"`
+	// Observation is that of the newest event, but for the labels: they are those of when it opened.
+	Observation
 
 	FirstSeen  time.Time  `json:"firstSeen"`
 	LastSeen   time.Time  `json:"lastSeen"` // the newest event, or the newest sign that it goes on
@@ -66,11 +57,8 @@ type Incident struct {
 	Resolution Resolution `json:"resolution,omitempty"`
 	CausedBy   string     `json:"causedBy,omitempty"` // ID of the incident that caused this one
 
-	Events     int64      `json:"events"`     // all of them, the duplicates included
-	Duplicates int64      `json:"duplicates"` // events that repeated it while it was open
-	Reason     string     `json:"reason"`     // of the newest event, as the two below
-	Message    string     `json:"message"`
-	Attributes Attributes `json:"-"` // the labels are those of when it opened
+	Events     int64 `json:"events"`     // all of them, the duplicates included
+	Duplicates int64 `json:"duplicates"` // events that repeated it while it was open
 }
 
 // Open says whether the incident has not ended.
@@ -106,16 +94,8 @@ func DeriveID(parts ...string) string {
 // Open returns the incident that s, an Observed signal, opens in cluster.
 func Open(cluster string, s *Signal) *Incident {
 	i := &Incident{
-		ID:         DeriveID("incident", cluster, s.Key),
-		Cluster:    cluster,
-		Type:       s.Type,
-		Resource:   s.Resource,
-		Container:  s.Container,
-		Workload:   s.Workload,
-		Node:       s.Node,
-		Attributes: s.Attributes,
-		FirstSeen:  s.At,
-		LastSeen:   s.At,
+		ID: DeriveID("incident", cluster, s.Key), Cluster: cluster, Type: s.Type,
+		Observation: s.Observation, FirstSeen: s.At, LastSeen: s.At,
 	}
 	i.Observe(s)
 	i.Duplicates = 0
@@ -159,13 +139,12 @@ func NewEvent(i *Incident, s *Signal, now time.Time) *Event {
 	if i.Events <= 1 {
 		status = Firing
 	}
-	return &Event{
+	ev := &Event{
 		Key: s.Key, Cluster: i.Cluster, IncidentID: i.ID, Type: s.Type, Status: status,
-		At: s.At, RecordedAt: now,
-		Resource: s.Resource, Container: s.Container, Workload: s.Workload, Node: s.Node,
-		Reason: s.Reason, Message: s.Message,
-		Attributes: s.Attributes.withoutLabels(), Count: max(1, s.Count),
+		At: s.At, RecordedAt: now, Observation: s.Observation, Count: max(1, s.Count),
 	}
+	ev.Attributes = s.Attributes.withoutLabels()
+	return ev
 }
 
 // Shared says what else in the cluster fails for the same reason: many workloads that fail at

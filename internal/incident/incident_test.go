@@ -37,8 +37,10 @@ func FuzzClean(f *testing.F) {
 }
 
 func signal(key string, at time.Time) *Signal {
-	return &Signal{Key: key, Kind: Observed, Type: PodRestart, At: at, Container: "app",
-		Resource: Resource{Kind: "Pod", Namespace: "shop", Name: "cart-1", UID: "u1"}, Reason: "Error"}
+	return &Signal{Key: key, Kind: Observed, Type: PodRestart, At: at, Observation: Observation{
+		Container: "app", Resource: Resource{Kind: "Pod", Namespace: "shop", Name: "cart-1", UID: "u1"}, Reason: "Error",
+	},
+	}
 }
 
 func TestAnIncidentGoesFromItsFirstEventToItsEnd(t *testing.T) {

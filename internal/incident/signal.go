@@ -70,6 +70,17 @@ const (
 	MaxReason  = 128  // bytes of Signal.Reason
 )
 
+// Observation is what was seen of a resource. Signals, events and incidents have it in common.
+type Observation struct {
+	Resource   Resource
+	Container  string // "" if the whole resource is meant
+	Workload   Workload
+	Node       string     // "" while not scheduled
+	Reason     string     // one CamelCase word, such as OOMKilled or Unschedulable
+	Message    string     // a sentence for people; untrusted, cleaned and bounded
+	Attributes Attributes // of the resource, by its kind
+}
+
 // Signal is one observation from a source.
 type Signal struct {
 	// Key identifies what was observed. It is deterministic: the same occurrence seen twice
@@ -79,16 +90,9 @@ type Signal struct {
 	Kind SignalKind
 	Type EventType
 	// At is when it happened, as the cluster tells it; when it was seen, if it does not.
-	At        time.Time
-	Resource  Resource
-	Container string // "" if the whole Pod is meant
-	Workload  Workload
-	Node      string // "" while not scheduled
-	Reason    string // one CamelCase word, such as OOMKilled or Unschedulable
-	Message   string // a sentence for people; untrusted, cleaned and bounded
-
-	Attributes Attributes // of the resource, by its kind
-	Count      int32      // how many occurrences this one observation stands for; at least 1
+	At time.Time
+	Observation
+	Count int32 // how many occurrences this one observation stands for; at least 1
 
 	// Causes are the event types whose open incident on the same Pod caused this one, the
 	// most likely first. Where CauseContainer is set, the cause is on that container.

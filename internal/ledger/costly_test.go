@@ -120,7 +120,7 @@ func TestDecisionsDoNotDependOnHowSignalsAreBatched(t *testing.T) {
 		}
 		for _, b := range []*bench{together, apart} { // the next round begins with nothing
 			for _, pod := range pods {
-				b.apply(incident.Signal{Kind: incident.Gone, Resource: resource(pod)})
+				b.apply(incident.Signal{Kind: incident.Gone, Observation: incident.Observation{Resource: resource(pod)}})
 			}
 			b.end(incident.OutcomeRecovered)
 			b.after(25 * time.Hour)

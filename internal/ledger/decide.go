@@ -205,8 +205,6 @@ func (b *batch) configFor(c *hook.Config, inc *incident.Incident) *hook.Config {
 // signalOf is what an incident was last told by, as far as hooks ask about it.
 func signalOf(inc *incident.Incident) *incident.Signal {
 	return &incident.Signal{
-		Kind: incident.Observed, Type: inc.Type, At: inc.LastSeen, Resource: inc.Resource, Container: inc.Container,
-		Workload: inc.Workload, Node: inc.Node, Reason: inc.Reason, Message: inc.Message,
-		Attributes: inc.Attributes,
+		Kind: incident.Observed, Type: inc.Type, At: inc.LastSeen, Observation: inc.Observation,
 	}
 }

@@ -178,9 +178,12 @@ func seen(t incident.EventType, pod string, n int, causes ...incident.EventType)
 		container = ""
 	}
 	return incident.Signal{
-		Key: fmt.Sprintf("%s/%s/%d", t, pod, n), Kind: incident.Observed, Type: t, Container: container, Node: "n1",
-		Resource: resource(pod), Workload: incident.Workload{Kind: "Deployment", Name: strings.Split(pod, "-")[0]},
-		Reason: "Because", Causes: causes,
+		Key: fmt.Sprintf("%s/%s/%d", t, pod, n), Kind: incident.Observed, Type: t, Observation: incident.Observation{
+			Container: container, Node: "n1", Resource: resource(pod),
+			Workload: incident.Workload{Kind: "Deployment", Name: strings.Split(pod, "-")[0]},
+			Reason:   "Because",
+		},
+		Causes: causes,
 	}
 }
 

@@ -16,9 +16,11 @@ func storm(groups int) []incident.Signal {
 	for i := range signals {
 		name := fmt.Sprintf("w%05d", i)
 		signals[i] = incident.Signal{
-			Key: "storm/" + name, Kind: incident.Observed, Type: incident.PodRestart, At: start, Container: "app", Count: 1, Reason: "Error",
-			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: name + "-x", UID: name}, Workload: incident.Workload{Kind: "Deployment", Name: name},
-			Node: fmt.Sprintf("node-%d", i%20),
+			Key: "storm/" + name, Kind: incident.Observed, Type: incident.PodRestart, At: start, Observation: incident.Observation{
+				Container: "app",
+				Reason:    "Error", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: name + "-x", UID: name},
+				Workload: incident.Workload{Kind: "Deployment", Name: name}, Node: fmt.Sprintf("node-%d", i%20),
+			}, Count: 1,
 		}
 	}
 	return signals
@@ -58,7 +60,7 @@ func TestAGroupsOpenIncidentsAreFoundHoweverTheyCameIntoIt(t *testing.T) {
 			b.apply(pod("a", "cart", "n1"), pod("b", "cart", ""), pod("c", "till", "n1"), pod("gone", "cart", "n1"))
 			moved := pod("b", "cart", "n1") // its node is known by now
 			moved.Key += "/2"
-			b.apply(moved, incident.Signal{Kind: incident.Gone, Resource: pod("gone", "cart", "n1").Resource})
+			b.apply(moved, incident.Signal{Kind: incident.Gone, Observation: incident.Observation{Resource: pod("gone", "cart", "n1").Resource}})
 			// With the Hook there, the next occurrence calls for all of its group that is open.
 			if errs := b.hooks.Put(newHook("h", on(incident.PodRestart, func(e *v1alpha2.EventConfiguration) { e.GroupBy = by }))); len(errs) > 0 {
 				t.Fatal(errs)

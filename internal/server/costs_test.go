@@ -250,10 +250,10 @@ func (f *fixture) record(t testing.TB, n int) {
 			c = store.Changes{}
 			for i := range 500 {
 				s := &incident.Signal{
-					Key: fmt.Sprint("large ", done+i), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Reason: strings.Repeat("r", incident.MaxReason),
-					Message:  strings.Repeat("m", incident.MaxMessage),
-					Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: strings.Repeat("p", 253), UID: fmt.Sprint("uid-", done+i)}, Container: strings.Repeat("c", 63),
-					Workload: incident.Workload{Kind: "Deployment", Name: strings.Repeat("w", 253)}, Node: strings.Repeat("n", 253),
+					Key: fmt.Sprint("large ", done+i), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Observation: incident.Observation{
+						Reason: strings.Repeat("r", incident.MaxReason), Message: strings.Repeat("m", incident.MaxMessage), Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: strings.Repeat("p", 253), UID: fmt.Sprint("uid-", done+i)}, Container: strings.Repeat("c", 63),
+						Workload: incident.Workload{Kind: "Deployment", Name: strings.Repeat("w", 253)}, Node: strings.Repeat("n", 253),
+					},
 				}
 				e := incident.NewEvent(incident.Open("", s), s, time.Now())
 				e.ID = tx.Next()

@@ -242,9 +242,10 @@ func (waitInput) Read([]byte) (int, error) {
 
 func fanoutEvent(n int) *incident.Event {
 	s := &incident.Signal{
-		Key: fmt.Sprint("fan ", n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Reason: "Error",
-		Message:  "Container app restarted (restart 3): it had ended with exit code 1 (Error)",
-		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprint("cart-", n), UID: fmt.Sprint("uid-", n)}, Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		Key: fmt.Sprint("fan ", n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Observation: incident.Observation{
+			Reason: "Error", Message: "Container app restarted (restart 3): it had ended with exit code 1 (Error)", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprint("cart-", n), UID: fmt.Sprint("uid-", n)},
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		},
 	}
 	return incident.NewEvent(incident.Open("", s), s, time.Now())
 }

@@ -166,8 +166,11 @@ func record(b *testing.B, st *store.Store, book *ledger.Ledger, name string, d t
 			id := fmt.Sprintf("%s-%d-%d", name, before, n)
 			pod := fmt.Sprint("load-", n%loadPods)
 			signals[i] = incident.Signal{
-				Key: id, Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Container: "app", Reason: "Error", Message: "it ended",
-				Resource: incident.Resource{Kind: "Pod", Namespace: "load", Name: pod, UID: pod}, Workload: incident.Workload{Kind: "Deployment", Name: "load"},
+				Key: id, Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1, Observation: incident.Observation{
+					Container: "app",
+					Reason:    "Error", Message: "it ended", Resource: incident.Resource{Kind: "Pod", Namespace: "load", Name: pod, UID: pod},
+					Workload: incident.Workload{Kind: "Deployment", Name: "load"},
+				},
 			}
 		}
 		start := time.Now()

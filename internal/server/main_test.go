@@ -183,11 +183,14 @@ func (f *fixture) fail(t testing.TB, book *ledger.Ledger) {
 		name := fmt.Sprintf("cart-%d", i%8)
 		signals = append(signals, incident.Signal{
 			Key: fmt.Sprint("k", i), Kind: incident.Observed, Type: incident.EventTypes()[i%4], At: time.Now().Add(-time.Duration(i) * time.Hour), Count: 1,
-			Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: name, UID: "uid-" + name}, Container: "app",
-			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Reason: "OOMKilled", Message: "it was killed",
+			Observation: incident.Observation{
+				Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: name, UID: "uid-" + name}, Container: "app",
+				Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
+				Reason: "OOMKilled", Message: "it was killed",
+			},
 		})
 	}
-	signals = append(signals, incident.Signal{Kind: incident.Gone, Resource: signals[0].Resource, At: time.Now()})
+	signals = append(signals, incident.Signal{Kind: incident.Gone, Observation: incident.Observation{Resource: signals[0].Resource}, At: time.Now()})
 	if err := book.Apply(t.Context(), signals); err != nil {
 		t.Fatal(err)
 	}

@@ -7,18 +7,19 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-func subject(t incident.EventType, r incident.Resource, container string, w incident.Workload, node, cluster, reason, message string, attributes incident.Attributes) Subject {
-	pod := attributes.PodOrZero()
+func subject(t incident.EventType, cluster string, o incident.Observation) Subject {
+	pod := o.Attributes.PodOrZero()
 	return Subject{
-		EventType: t, Namespace: r.Namespace, ResourceKind: r.Kind, ResourceName: r.Name, ResourceUID: r.UID, Container: container,
-		Workload: Workload(w), Node: node, Cluster: cluster, Reason: reason, Message: message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
+		EventType: t, Namespace: o.Resource.Namespace, ResourceKind: o.Resource.Kind, ResourceName: o.Resource.Name, ResourceUID: o.Resource.UID,
+		Container: o.Container, Workload: Workload(o.Workload), Node: o.Node, Cluster: cluster,
+		Reason: o.Reason, Message: o.Message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
 	}
 }
 
 func eventOf(e *incident.Event) Event {
 	return Event{
 		ID: e.ID, IncidentID: e.IncidentID, Status: e.Status, Timestamp: e.At, RecordedAt: e.RecordedAt, Count: e.Count,
-		Subject: subject(e.Type, e.Resource, e.Container, e.Workload, e.Node, e.Cluster, e.Reason, e.Message, e.Attributes),
+		Subject: subject(e.Type, e.Cluster, e.Observation),
 	}
 }
 
@@ -37,7 +38,7 @@ func incidentOf(i *incident.Incident, now time.Time) Incident {
 	return Incident{
 		ID: i.ID, Status: status, Labels: i.Attributes.PodOrZero().Labels, FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, ResolvedAt: i.ResolvedAt, Resolution: i.Resolution,
 		DurationSeconds: max(0, end.Sub(i.FirstSeen).Seconds()), CausedBy: i.CausedBy, Events: i.Events, Duplicates: i.Duplicates,
-		Subject: subject(i.Type, i.Resource, i.Container, i.Workload, i.Node, i.Cluster, i.Reason, i.Message, i.Attributes),
+		Subject: subject(i.Type, i.Cluster, i.Observation),
 	}
 }
 

@@ -52,8 +52,10 @@ func (l *live) happen(namespace string) *incident.Event {
 	l.t.Helper()
 	l.n++
 	s := &incident.Signal{
-		Key: fmt.Sprint("live ", l.n), Kind: incident.Observed, Type: incident.OOMKill, At: time.Now(), Count: 1, Reason: "OOMKilled", Message: "it was killed",
-		Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", l.n), UID: fmt.Sprint("live-uid-", l.n)}, Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		Key: fmt.Sprint("live ", l.n), Kind: incident.Observed, Type: incident.OOMKill, At: time.Now(), Count: 1, Observation: incident.Observation{
+			Reason: "OOMKilled", Message: "it was killed", Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", l.n), UID: fmt.Sprint("live-uid-", l.n)},
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		},
 	}
 	inc := incident.Open("", s)
 	e := incident.NewEvent(inc, s, time.Now())

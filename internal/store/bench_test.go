@@ -25,10 +25,12 @@ func (l *load) save(ctx context.Context, tx *Tx, events int, at time.Time) error
 		keys[i] = fmt.Sprintf("pod-restart/3f0c8f8e-6a53-4a8f-9d0e-%012d/app/%d", l.keys/4, l.keys%4)
 		l.keys++
 		signals[i] = incident.Signal{
-			Key: keys[i], Kind: incident.Observed, Type: incident.PodRestart, At: at, Container: "app", Node: "node-17", Count: 1,
-			Resource: incident.Resource{Kind: "Pod", Namespace: fmt.Sprintf("shop-%d", l.keys%20), Name: pod, UID: pod},
-			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: map[string]string{"app": "cart", "pod-template-hash": "7d9f8b6c5d"}}},
-			Reason: "Error", Message: "the container stopped with exit code 1" + strings.Repeat(" and said why", 8),
+			Key: keys[i], Kind: incident.Observed, Type: incident.PodRestart, At: at, Observation: incident.Observation{
+				Container: "app", Node: "node-17", Resource: incident.Resource{Kind: "Pod", Namespace: fmt.Sprintf("shop-%d", l.keys%20), Name: pod, UID: pod},
+				Workload:   incident.Workload{Kind: "Deployment", Name: "cart"},
+				Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: map[string]string{"app": "cart", "pod-template-hash": "7d9f8b6c5d"}}},
+				Reason:     "Error", Message: "the container stopped with exit code 1" + strings.Repeat(" and said why", 8),
+			}, Count: 1,
 		}
 	}
 	if known, err := tx.KnownKeys(ctx, keys); err != nil || len(known) > 0 {

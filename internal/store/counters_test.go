@@ -84,7 +84,9 @@ func (l *life) occur(tx *Tx, c *Changes) {
 	l.events++
 	s := &incident.Signal{
 		Key: fmt.Sprintf("key %d", l.events), Kind: incident.Observed, At: l.now, Type: rapid.SampledFrom(incident.EventTypes()).Draw(l.T, "type"),
-		Resource: incident.Resource{Kind: "Pod", Namespace: rapid.SampledFrom([]string{"shop", "bank"}).Draw(l.T, "namespace"), Name: "p", UID: "u"},
+		Observation: incident.Observation{
+			Resource: incident.Resource{Kind: "Pod", Namespace: rapid.SampledFrom([]string{"shop", "bank"}).Draw(l.T, "namespace"), Name: "p", UID: "u"},
+		},
 	}
 	inc, found := pick(l, l.open)
 	if found && rapid.Bool().Draw(l.T, "again") {

@@ -50,8 +50,10 @@ var errProbed = errors.New("the probe is taken back")
 func (s *Store) Probe(ctx context.Context) error {
 	now := s.cfg.Clock.Now()
 	signal := &incident.Signal{
-		Key: "khook probe " + now.Format(time.RFC3339Nano), Kind: incident.Observed, Type: incident.PodRestart, At: now, Count: 1, Reason: "Probe",
-		Resource: incident.Resource{Kind: "Pod", Namespace: "khook-probe", Name: "probe", UID: "probe"}, Workload: incident.Workload{Kind: "Pod", Name: "probe"},
+		Key: "khook probe " + now.Format(time.RFC3339Nano), Kind: incident.Observed, Type: incident.PodRestart, At: now, Count: 1, Observation: incident.Observation{
+			Reason: "Probe", Resource: incident.Resource{Kind: "Pod", Namespace: "khook-probe", Name: "probe", UID: "probe"},
+			Workload: incident.Workload{Kind: "Pod", Name: "probe"},
+		},
 	}
 	err := s.WriteSoon(ctx, func(tx *Tx) error {
 		inc := incident.Open(s.cfg.Cluster, signal)

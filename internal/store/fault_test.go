@@ -119,7 +119,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		dropped := 0
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
 			for i := range n {
-				s := incident.Signal{Key: fmt.Sprint("k", i), Kind: incident.Observed, Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: labels}}}
+				s := incident.Signal{Key: fmt.Sprint("k", i), Kind: incident.Observed, Observation: incident.Observation{Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: labels}}}}
 				d := incident.NewDeadLetter("", s, incident.BadSize, errors.New("too large"), long.Add(time.Duration(i)*time.Second))
 				n, err := tx.PutDeadLetter(t.Context(), d)
 				if dropped += n; err != nil {
@@ -182,9 +182,10 @@ func TestTheSignalOfADeadLetterIsKeptInItsFirstForm(t *testing.T) {
 	}
 	code := int32(137)
 	want := incident.Signal{
-		Key: "k", Kind: incident.Observed, Type: incident.OOMKill, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Container: "app", Count: 2,
-		Resource:   incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart", UID: "u"},
-		Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "cart"}}},
+		Key: "k", Kind: incident.Observed, Type: incident.OOMKill, At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Observation: incident.Observation{
+			Container: "app", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart", UID: "u"},
+			Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "cart"}}},
+		}, Count: 2,
 	}
 	if diff := cmp.Diff(want, letters[0].Signal); diff != "" {
 		t.Errorf("it is read as (-want +got)\n%s", diff)
@@ -220,7 +221,9 @@ func TestNoTextWithWhatPostgreSQLRefusesIsWritten(t *testing.T) {
 	st := open(t, path(t))
 	s := incident.Signal{
 		Key: "k\x00\xff", Kind: incident.Observed, Type: incident.PodRestart, At: long, Count: 1,
-		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "a\x00b", UID: "\xff\xfe"}, Message: "says \x00",
+		Observation: incident.Observation{
+			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "a\x00b", UID: "\xff\xfe"}, Message: "says \x00",
+		},
 	}
 	inc := incident.Open("", &s)
 	must(t, st.Write(t.Context(), func(tx *Tx) error {

@@ -62,9 +62,10 @@ func crowd(t testing.TB, st *Store, prefix string, n int) []*incident.Event {
 
 func observed(key string, at time.Time) *incident.Signal {
 	return &incident.Signal{
-		Key: key, Kind: incident.Observed, Type: incident.PodRestart, At: at, Count: 1, Reason: "Error", Message: "it ended",
-		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: "uid-" + key},
-		Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		Key: key, Kind: incident.Observed, Type: incident.PodRestart, At: at, Count: 1, Observation: incident.Observation{
+			Reason: "Error", Message: "it ended", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: "uid-" + key},
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
+		},
 	}
 }
 

@@ -26,7 +26,7 @@ func told(tx *Tx, key string, from time.Time, events int) (*incident.Incident, *
 	for n := range events {
 		s := &incident.Signal{
 			Key: fmt.Sprintf("%s %d", key, n), Kind: incident.Observed, Type: incident.PodRestart, At: from.Add(time.Duration(n) * time.Minute),
-			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key},
+			Observation: incident.Observation{Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key}},
 		}
 		if inc == nil {
 			inc = incident.Open("", s)

@@ -99,13 +99,22 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 	code := int32(137)
 	at := long.Add(123 * time.Microsecond)
 	inc := &incident.Incident{
-		ID: "i", Cluster: "prod", Type: incident.OOMKill, Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart", UID: "u"},
-		Container: "app", Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1", Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "ca\"rt"}}},
-		FirstSeen: at, LastSeen: at.Add(time.Hour), CausedBy: "c", Events: 7, Duplicates: 6, Reason: "OOMKilled", Message: "größer\n",
+		ID: "i", Cluster: "prod", Type: incident.OOMKill, Observation: incident.Observation{
+			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart", UID: "u"}, Container: "app",
+			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
+			Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "ca\"rt"}}},
+			Reason:     "OOMKilled", Message: "größer\n",
+		},
+		FirstSeen: at, LastSeen: at.Add(time.Hour), CausedBy: "c", Events: 7, Duplicates: 6,
 	}
 	ev := &incident.Event{
-		Key: "k", Cluster: "prod", IncidentID: "i", Type: incident.OOMKill, Status: incident.Firing, At: at, RecordedAt: at, Resource: inc.Resource,
-		Container: "app", Workload: inc.Workload, Node: "n1", Reason: "OOMKilled", Message: "m", Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code}}, Count: 2,
+		Key: "k", Cluster: "prod", IncidentID: "i", Type: incident.OOMKill, Status: incident.Firing, At: at, RecordedAt: at, Observation: incident.Observation{
+			Resource: inc.Resource, Container: "app",
+			Workload: inc.Workload, Node: "n1",
+			Reason: "OOMKilled", Message: "m",
+			Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code}},
+		},
+		Count: 2,
 	}
 	d := &incident.Delivery{
 		ID: "d", Cluster: "prod", State: incident.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart",

@@ -41,8 +41,9 @@ func open(t testing.TB, path string) *Store {
 func save(ctx context.Context, st *Store, key string) error {
 	now := time.Now()
 	s := incident.Signal{
-		Key: key, Kind: incident.Observed, Type: incident.PodRestart, At: now, Container: "app", Count: 1,
-		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key}, Message: strings.Repeat("x", 500),
+		Key: key, Kind: incident.Observed, Type: incident.PodRestart, At: now, Observation: incident.Observation{
+			Container: "app", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key}, Message: strings.Repeat("x", 500),
+		}, Count: 1,
 	}
 	inc := incident.Open("", &s)
 	return st.Write(ctx, func(tx *Tx) error {

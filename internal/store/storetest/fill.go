@@ -55,9 +55,11 @@ func one(tx *store.Tx, c *store.Changes, rnd *rand.Rand, i int, at time.Time, fi
 	workload := fmt.Sprintf("workload-%d-%d", ns, w)
 	s := &incident.Signal{
 		Key: fmt.Sprint("filled ", i), Kind: incident.Observed, Type: incident.EventTypes()[rnd.IntN(4)], At: at, Count: 1,
-		Resource: incident.Resource{Kind: "Pod", Namespace: fmt.Sprint("ns-", ns), Name: fmt.Sprintf("%s-%d", workload, i/20), UID: fmt.Sprint("uid-", i)},
-		Workload: incident.Workload{Kind: "Deployment", Name: workload}, Container: "app", Node: fmt.Sprint("node-", rnd.IntN(30)),
-		Reason: "Error", Message: "Container app restarted (restart 3): it had ended with exit code 1 (Error)",
+		Observation: incident.Observation{
+			Resource: incident.Resource{Kind: "Pod", Namespace: fmt.Sprint("ns-", ns), Name: fmt.Sprintf("%s-%d", workload, i/20), UID: fmt.Sprint("uid-", i)},
+			Workload: incident.Workload{Kind: "Deployment", Name: workload}, Container: "app", Node: fmt.Sprint("node-", rnd.IntN(30)),
+			Reason: "Error", Message: "Container app restarted (restart 3): it had ended with exit code 1 (Error)",
+		},
 	}
 	inc := incident.Open("", s)
 	e := incident.NewEvent(inc, s, at)
