@@ -44,12 +44,16 @@ func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 	return p
 }
 
+// gated says whether the Pod is held by scheduling gates: the API server writes the condition
+// (pkg/registry/core/pod/strategy.go, applySchedulingGatedCondition).
 func gated(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonSchedulingGated
 	})
 }
 
+// compactContainer keeps of a container what detection needs. What is known of an instance is taken over
+// only while its ID stays the same: a new instance has not been ready, whatever the former one was.
 func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1.ContainerStatus, before *podState, now time.Time) containerState {
 	s := containerState{spec: unique.Make(specOf(c, kind))}
 	var was *containerState
@@ -84,19 +88,21 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 			s.readyAt = was.readyAt
 		}
 	}
-	if w := st.State.Waiting; w != nil && w.Reason == "CrashLoopBackOff" {
+	if w := st.State.Waiting; w != nil && w.Reason == reasonCrashLoop {
 		s.flags |= containerCrashLoop
 	}
 	return s
 }
 
+// specOf reads what detection needs of a specification, with the defaults that the API server writes
+// (pkg/apis/core/v1/defaults.go, SetDefaults_Probe): an object from elsewhere may lack them.
 func specOf(c *corev1.Container, kind containerKind) containerSpec {
 	spec := containerSpec{name: c.Name, kind: kind}
-	for kind, p := range [...]*corev1.Probe{liveness: c.LivenessProbe, readiness: c.ReadinessProbe, startup: c.StartupProbe} {
+	for ofKind, p := range [...]*corev1.Probe{liveness: c.LivenessProbe, readiness: c.ReadinessProbe, startup: c.StartupProbe} {
 		if p == nil {
 			continue
 		}
-		spec.probes[kind] = probeSpec{
+		spec.probes[ofKind] = probeSpec{
 			threshold: orDefault(p.FailureThreshold, 3), initialDelay: p.InitialDelaySeconds,
 			period: orDefault(p.PeriodSeconds, 10), timeout: orDefault(p.TimeoutSeconds, 1),
 		}
@@ -113,6 +119,10 @@ func orDefault(v, unset int32) int32 {
 	}
 	return v
 }
+
+// reasonCrashLoop is written while the next instance is held back
+// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, doBackOff).
+const reasonCrashLoop = "CrashLoopBackOff"
 
 // statusOf returns the status of a container, or nil.
 func statusOf(statuses []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
@@ -149,8 +159,7 @@ func healthy(pod *corev1.Pod) bool {
 	return true
 }
 
-// nodeLost says whether the Pod's node is not heard of: the statuses of its containers are then
-// those of before.
+// nodeLost says whether nothing is heard of the Pod's node: the statuses of its containers are then old.
 func nodeLost(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && (c.Status == corev1.ConditionUnknown || c.Status == corev1.ConditionFalse && c.Reason == "NodeNotReady")

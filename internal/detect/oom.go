@@ -8,8 +8,8 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// reasonOOMKilled is written by the container runtimes (containerd: internal/cri/server/events.go,
-// on a TaskOOM event; CRI-O: internal/oci/runtime_oci.go, updateContainerStatus) and passed on by the kubelet
+// reasonOOMKilled is written by the container runtimes (containerd: internal/cri/server/events.go, on a
+// TaskOOM event; CRI-O: server/container_status.go) and passed on by the kubelet
 // (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
 const reasonOOMKilled = "OOMKilled"
 
@@ -17,8 +17,8 @@ const reasonOOMKilled = "OOMKilled"
 // makes no Event; it is only in the status, as the current state or the last one. Exit code 137 alone
 // is none.
 //
-// Before and after: an instance is told if and only if its ID is not among the container's ooms, and
-// is among them then. Without that the same end, which moves from state to lastState, is told twice.
+// Invariant: an instance is told if and only if its ID is not yet among the container's ooms, and it is
+// among them afterwards. Without that the same end, which moves from state to lastState, is told twice.
 func oomKills(known state, seen look) (state, []incident.Signal) {
 	var signals []incident.Signal
 	for st := range containerStatuses(seen.pod) {

@@ -58,7 +58,8 @@ func containerStatuses(pod *corev1.Pod) iter.Seq[*corev1.ContainerStatus] {
 }
 
 // reasonStatusUnknown is written by the kubelet for a container that its runtime does not know any more
-// (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
+// (pkg/kubelet/container/runtime.go, ContainerReasonStatusUnknown; set in pkg/kubelet/kubelet_pods.go,
+// convertToAPIContainerStatuses, and pkg/kubelet/status/status_manager.go, TerminatePod).
 const reasonStatusUnknown = "ContainerStatusUnknown"
 
 // lostSight says that the count grew because the kubelet lost sight of the container, as after the

@@ -34,9 +34,13 @@ func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
 		contact:  gauge("khook_watch_last_contact_timestamp_seconds", "When the API server last said something on a watch; bookmarks count."),
 		reopened: gauge("khook_watch_reopened", "How often a watch had to be opened again since khook became the leader."),
 		lag:      gauge("khook_watch_lag_seconds", "How long the newest change on a watch had waited to be looked at."),
-		signals:  register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "khook_signals_total", Help: "Signals from the cluster."}, []string{"kind"})),
-		retries:  register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_signal_retries_total", Help: "Failed attempts to record signals; they are kept and tried again."})),
-		waiting:  register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_signals_waiting", Help: "Signals that wait to be recorded."})),
+		signals: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "khook_signals_total", Help: "Signals from the cluster.",
+		}, []string{"kind"})),
+		retries: register(r, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "khook_signal_retries_total", Help: "Failed attempts to record signals; they are kept and tried again.",
+		})),
+		waiting: register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_signals_waiting", Help: "Signals that wait to be recorded."})),
 	}
 }
 
@@ -56,6 +60,7 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	panic(err)
 }
 
+// observe shows how one watch does.
 func (m *sourceMetrics) observe(h source.StreamHealth, now time.Time) {
 	up, down := 1.0, 0.0
 	if !h.Up {

@@ -9,7 +9,10 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// queue is the signals that wait for the sink. It is bounded: put waits when it is full.
+// queue is the signals that wait for the sink, in order. It is bounded: put waits when it is full.
+//
+// Invariant: a signal leaves the queue only when the sink has said that it is settled. So one that is lost
+// is lost with the process only, and the next start finds it again.
 type queue struct {
 	limit int
 
@@ -24,6 +27,7 @@ func newQueue(limit int) *queue {
 	return &queue{limit: limit, more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
+// poke leaves a value in a channel with room for one: who waits for it looks again.
 func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -81,18 +85,21 @@ func (q *queue) drop(n int) {
 	poke(q.room)
 }
 
+// depth is how many signals wait.
 func (q *queue) depth() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.signals)
 }
 
+// setFailure notes how the newest attempt to record went; nil if it went well.
 func (q *queue) setFailure(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.err = err
 }
 
+// failure is the error of the newest attempt to record; nil if it went well.
 func (q *queue) failure() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

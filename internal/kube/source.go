@@ -140,7 +140,9 @@ func (s *Source) reflect(ctx context.Context, w *objectWatch) {
 		}
 	}
 	log := s.cfg.Log.WithValues("watch", w.name)
-	reflector := cache.NewReflectorWithOptions(w.listerWatcher(), w.object, w, cache.ReflectorOptions{Name: w.name, Logger: &log, Backoff: reopenPauses()})
+	reflector := cache.NewReflectorWithOptions(w.listerWatcher(), w.object, w, cache.ReflectorOptions{
+		Name: w.name, Logger: &log, Backoff: reopenPauses(),
+	})
 	reflector.RunWithContext(ctx)
 }
 
@@ -240,7 +242,8 @@ func (s *Source) Check() error {
 	for _, w := range s.watches {
 		h := w.health()
 		if down := downFor(h, now); down > downAfter && now.Sub(s.begun) > downAfter {
-			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", w.name, now.Add(-down).UTC().Format(time.RFC3339), cmp.Or(h.Error, "no answer yet")))
+			since := now.Add(-down).UTC().Format(time.RFC3339)
+			errs = append(errs, fmt.Errorf("the watch of %s is down since %s: %s", w.name, since, cmp.Or(h.Error, "no answer yet")))
 		}
 	}
 	if err := s.queue.failure(); err != nil {
