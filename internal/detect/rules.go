@@ -106,6 +106,6 @@ func (s state) about(seen look, kind incident.SignalKind, which slot) incident.S
 }
 
 // podAttributes are those of an occurrence, without the labels, which occurred adds.
-func podAttributes(restarts int32, code *int32) incident.Attributes {
-	return incident.Attributes{Pod: &incident.PodAttributes{RestartCount: restarts, ExitCode: code}}
+func podAttributes(count int32, code *int32) incident.Attributes {
+	return incident.Attributes{Pod: &incident.PodAttributes{RestartCount: count, ExitCode: code}}
 }

@@ -38,11 +38,11 @@ func workloadOf(pod *corev1.Pod) incident.Workload {
 }
 
 // cutHash takes the template's hash off a ReplicaSet's name.
-func cutHash(name, hash string) (string, bool) {
-	if hash == "" {
+func cutHash(name, templateHash string) (string, bool) {
+	if templateHash == "" {
 		return "", false
 	}
-	return strings.CutSuffix(name, "-"+hash)
+	return strings.CutSuffix(name, "-"+templateHash)
 }
 
 var schedule = regexp.MustCompile(`^(.+)-(\d{8})$`)
