@@ -24,6 +24,8 @@ HELM           := $(BIN)/helm-$(call tool_version,helm,helm.sh/helm/v4)
 PROMTOOL       := $(BIN)/promtool-$(call tool_version,promtool,github.com/prometheus/prometheus)
 GOLANGCI_LINT  := $(BIN)/golangci-lint-$(call tool_version,golangci-lint,github.com/golangci/golangci-lint/v2)
 KUBE_SCORE     := $(BIN)/kube-score-$(call tool_version,kube-score,github.com/zegl/kube-score)
+ACTIONLINT     := $(BIN)/actionlint-$(call tool_version,actionlint,github.com/rhysd/actionlint)
+BENCHSTAT      := $(BIN)/benchstat-$(call tool_version,benchstat,golang.org/x/perf)
 # From npm: the lock file has the version and the hash of each package.
 SPECTRAL       := $(BIN)/spectral-$(shell cksum <tools/spectral/package-lock.json | cut -d' ' -f1)/node_modules/.bin/spectral
 
@@ -71,7 +73,7 @@ bin/demo:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint lint-api score vulncheck test-alerts test-go ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests
+test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-go ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests
 
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
@@ -166,9 +168,12 @@ manifests: $(HELM) ## Render the chart to dist/install.yaml, for kubectl apply
 	@mkdir -p dist
 	$(HELM) template khook charts/khook --namespace kagent --set namespace.create=true,image.tag=$(VERSION) >dist/install.yaml
 
+# What make sign signs: dist, or the folder of a release.
+SIGN_DIR ?= $(CURDIR)/dist
+
 .PHONY: sign
-sign: ## Sign what lies in dist by the key in COSIGN_PRIVATE_KEY, in cosign's form; see docs/install.md
-	go run -C tools/image . sign --out $(CURDIR)/dist
+sign: ## Sign what lies in dist (or SIGN_DIR) by the key in COSIGN_PRIVATE_KEY, in cosign's form; see docs/install.md
+	go run -C tools/image . sign --out $(abspath $(SIGN_DIR))
 
 ##@ Develop
 
@@ -184,6 +189,11 @@ lint-api: ## Judge docs/openapi.yaml by spectral, which needs Node.js
 		test -z "$${KHOOK_NEEDS_NODE:-}"; exit; fi; \
 	$(MAKE) --no-print-directory $(SPECTRAL) && \
 	$(SPECTRAL) lint --ruleset tools/spectral/ruleset.yaml --fail-severity warn docs/openapi.yaml
+
+# Without shellcheck and pyflakes, which would judge by whichever version is installed.
+.PHONY: lint-workflows
+lint-workflows: $(ACTIONLINT) ## Check the workflows in .github by actionlint
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI document
@@ -220,6 +230,14 @@ $(GOLANGCI_LINT):
 $(KUBE_SCORE):
 	@echo "building kube-score, once"
 	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/kube-score -trimpath -ldflags '-s -w' -o $@ github.com/zegl/kube-score/cmd/kube-score
+
+$(ACTIONLINT):
+	@echo "building actionlint, once"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/actionlint -trimpath -ldflags '-s -w' -o $@ github.com/rhysd/actionlint/cmd/actionlint
+
+$(BENCHSTAT):
+	@echo "building benchstat, once"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/benchstat -trimpath -ldflags '-s -w' -o $@ golang.org/x/perf/cmd/benchstat
 
 # Installed beside, and moved when it is whole.
 $(SPECTRAL): home = $(BIN)/spectral-$(shell cksum <tools/spectral/package-lock.json | cut -d' ' -f1)
