@@ -80,7 +80,7 @@ test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API ser
 	@test -n "$(RACE)" || echo 'no C compiler found: the tests run WITHOUT the race detector (install gcc to have it)' >&2
 	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m ./...
 	go test -C test/cluster ./...
-	go test -C tools/image ./...
+	HELM=$(HELM) go test -C tools/image ./...
 	go test -C tools/govulncheck ./...
 
 .PHONY: test-alerts
@@ -133,6 +133,31 @@ attack: bin/khook cluster-assets ## Attack khook as its users' enemies would, in
 attack-short: bin/khook cluster-assets ## The same attacks with smaller numbers, as CI makes them
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_ATTACK=short go test -tags attack -count=1 -timeout 30m -v ./test/attack
 
+# Go keeps what fuzzing finds in its build cache, which "go clean" empties; here it lies in a folder of its own.
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s), one after another; FUZZ selects, such as FUZZ=Token
+	@failed=; packages=$$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | sort); \
+	while read -r package dir; do \
+		for target in $$(grep -hso '^func Fuzz[A-Za-z0-9_]*' "$$dir"/*_test.go | sed 's/^func //' | grep -E '$(or $(FUZZ),.)' || true); do \
+			echo "== $$package $$target"; mkdir -p "$(CACHE)/fuzz/$$package"; \
+			go test "$$package" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -test.fuzzcachedir="$(CACHE)/fuzz/$$package" </dev/null || failed="$$failed $$target"; \
+		done; \
+	done <<<"$$packages"; \
+	if [ -n "$$failed" ]; then echo "make fuzz: failed:$$failed; the inputs lie in testdata/fuzz of the package: commit them with the fix" >&2; exit 1; fi
+
+.PHONY: cover
+cover: cluster-assets $(HELM) ## Test coverage: per package and in total, and each line in dist/coverage.html
+	@mkdir -p dist
+	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" \
+		go test -timeout 40m -coverpkg=./api/...,./cmd/...,./internal/... -coverprofile=dist/coverage.out ./... >dist/coverage.log || { cat dist/coverage.log >&2; exit 1; }
+	go tool cover -html=dist/coverage.out -o dist/coverage.html
+	@awk -F '[: ]' 'NR > 1 {size[$$1 ":" $$2] = $$3; if ($$4 > 0) hit[$$1 ":" $$2] = 1} \
+		END {for (b in size) {p = b; sub("/[^/]*$$", "", p); all[p] += size[b]; total += size[b]; if (b in hit) {got[p] += size[b]; sum += size[b]}; } \
+		for (p in all) printf "%5.1f %%  %s\n", 100 * got[p] / all[p], p | "sort -k 3"; close("sort -k 3"); \
+		printf "%5.1f %%  in total; each line is in dist/coverage.html\n", 100 * sum / total}' dist/coverage.out
+
 .PHONY: bench
 bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...
@@ -167,6 +192,10 @@ chart: $(HELM) ## Package the Helm chart for VERSION in dist/
 manifests: $(HELM) ## Render the chart to dist/install.yaml, for kubectl apply
 	@mkdir -p dist
 	$(HELM) template khook charts/khook --namespace kagent --set namespace.create=true,image.tag=$(VERSION) >dist/install.yaml
+
+.PHONY: release
+release: $(HELM) ## Build all of a version, such as VERSION=v0.1.0, in dist/release, and publish nothing; see RELEASE.md
+	go run -C tools/image . release --repository $(IMAGE_REPOSITORY) --helm $(HELM) --version '$(VERSION)'
 
 # What make sign signs: dist, or the folder of a release.
 SIGN_DIR ?= $(CURDIR)/dist
