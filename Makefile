@@ -73,7 +73,7 @@ bin/demo:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-go ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests
+test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-go bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
 
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
@@ -158,13 +158,51 @@ cover: cluster-assets $(HELM) ## Test coverage: per package and in total, and ea
 		for (p in all) printf "%5.1f %%  %s\n", 100 * got[p] / all[p], p | "sort -k 3"; close("sort -k 3"); \
 		printf "%5.1f %%  in total; each line is in dist/coverage.html\n", 100 * sum / total}' dist/coverage.out
 
+# The packages with benchmarks, and how they are run: without tests, and without the race detector.
+BENCH_PACKAGES = $$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+	if grep -qs '^func Benchmark' "$$dir"/*_test.go; then echo "$$package"; fi; done)
+GO_BENCH = KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -timeout 90m
+
 .PHONY: bench
 bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
-	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...
+	$(GO_BENCH) -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) $(BENCH_PACKAGES)
+
+.PHONY: bench-short
+bench-short: cluster-assets ## Each benchmark once, in its small form: they all still work
+	$(GO_BENCH) -short -bench . -benchtime 1x $(BENCH_PACKAGES)
+
+# The latency's p99 needs many signals; all else runs as long as Go finds right.
+.PHONY: bench-report
+bench-report: cluster-assets ## Run all benchmarks (half an hour), and write their figures into docs/performance.md
+	@mkdir -p dist
+	$(GO_BENCH) -bench '^BenchmarkSignalToAgent$$' -benchtime 500x $(BENCH_PACKAGES) | tee dist/bench.txt
+	$(GO_BENCH) -benchmem -bench . -skip '^BenchmarkSignalToAgent$$' $(BENCH_PACKAGES) | tee -a dist/bench.txt
+	KHOOK_BENCH_REPORT=$(CURDIR)/docs/performance.md go run ./test/bench report --version '$(VERSION)' dist/bench.txt
+
+# Counts and sizes do not depend on how fast or how busy a machine is; times do, and are not compared. These
+# benchmarks do the same work in each run.
+BENCH_COUNTED  := ^Benchmark(Apply|Groups|HostileHook|PodMemory|Save|Workload)$$
+BENCH_BASELINE := test/bench/baseline.txt
+# By how many percent a count or a size may be worse than the baseline's.
+BENCH_LIMIT    ?= 10
+bench_counts = $(GO_BENCH) -short -cpu 1 -benchmem -benchtime 20x -count 3 -bench '$(BENCH_COUNTED)' $(BENCH_PACKAGES) | \
+	grep -E '^(Benchmark|pkg:)|FAIL' | sed -E 's/[[:space:]]+[0-9.e+-]+ (ns\/op|[^[:space:]]*\/(cpu-)?s|µs\/group)//g'
+
+.PHONY: bench-baseline
+bench-baseline: cluster-assets ## Write the counts and sizes that make bench-compare goes by; commit them
+	@mkdir -p dist
+	$(bench_counts) >dist/baseline.txt
+	mv dist/baseline.txt $(BENCH_BASELINE)
+
+.PHONY: bench-compare
+bench-compare: cluster-assets $(BENCHSTAT) ## Fail if allocations or sizes are worse than the committed baseline by more than BENCH_LIMIT percent (10)
+	@mkdir -p dist
+	$(bench_counts) >dist/counts.txt
+	$(BENCHSTAT) -ignore pkg -format csv $(BENCH_BASELINE) dist/counts.txt | go run ./test/bench compare --limit $(BENCH_LIMIT)
 
 .PHONY: storm
 storm: cluster-assets ## 10,000 Pods of 200 workloads fail at once, on a real API server
-	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '^BenchmarkStorm$$' -benchtime 1x -timeout 30m ./cmd/khook
+	$(GO_BENCH) -bench '^BenchmarkStorm$$' -benchtime 1x $(BENCH_PACKAGES)
 
 .PHONY: cluster-assets
 cluster-assets: ## Build etcd, kube-apiserver and so on, once
