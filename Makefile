@@ -24,6 +24,8 @@ HELM           := $(BIN)/helm-$(call tool_version,helm,helm.sh/helm/v4)
 PROMTOOL       := $(BIN)/promtool-$(call tool_version,promtool,github.com/prometheus/prometheus)
 GOLANGCI_LINT  := $(BIN)/golangci-lint-$(call tool_version,golangci-lint,github.com/golangci/golangci-lint/v2)
 KUBE_SCORE     := $(BIN)/kube-score-$(call tool_version,kube-score,github.com/zegl/kube-score)
+ACTIONLINT     := $(BIN)/actionlint-$(call tool_version,actionlint,github.com/rhysd/actionlint)
+BENCHSTAT      := $(BIN)/benchstat-$(call tool_version,benchstat,golang.org/x/perf)
 # From npm: the lock file has the version and the hash of each package.
 SPECTRAL       := $(BIN)/spectral-$(shell cksum <tools/spectral/package-lock.json | cut -d' ' -f1)/node_modules/.bin/spectral
 
@@ -71,14 +73,14 @@ bin/demo:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint lint-api score vulncheck test-alerts test-go ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests
+test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-go bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
 
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
 	@test -n "$(RACE)" || echo 'no C compiler found: the tests run WITHOUT the race detector (install gcc to have it)' >&2
 	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m ./...
 	go test -C test/cluster ./...
-	go test -C tools/image ./...
+	HELM=$(HELM) go test -C tools/image ./...
 	go test -C tools/govulncheck ./...
 
 .PHONY: test-alerts
@@ -131,13 +133,78 @@ attack: bin/khook cluster-assets ## Attack khook as its users' enemies would, in
 attack-short: bin/khook cluster-assets ## The same attacks with smaller numbers, as CI makes them
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_ATTACK=short go test -tags attack -count=1 -timeout 30m -v ./test/attack
 
+# Go keeps what fuzzing finds in its build cache, which "go clean" empties; here it lies in a folder of its own.
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (30s), one after another; FUZZ selects, such as FUZZ=Token
+	@failed=; packages=$$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | sort); \
+	while read -r package dir; do \
+		for target in $$(grep -hso '^func Fuzz[A-Za-z0-9_]*' "$$dir"/*_test.go | sed 's/^func //' | grep -E '$(or $(FUZZ),.)' || true); do \
+			echo "== $$package $$target"; mkdir -p "$(CACHE)/fuzz/$$package"; \
+			go test "$$package" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -test.fuzzcachedir="$(CACHE)/fuzz/$$package" </dev/null || failed="$$failed $$target"; \
+		done; \
+	done <<<"$$packages"; \
+	if [ -n "$$failed" ]; then echo "make fuzz: failed:$$failed; the inputs lie in testdata/fuzz of the package: commit them with the fix" >&2; exit 1; fi
+
+.PHONY: cover
+cover: cluster-assets $(HELM) ## Test coverage: per package and in total, and each line in dist/coverage.html
+	@mkdir -p dist
+	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" \
+		go test -timeout 40m -coverpkg=./api/...,./cmd/...,./internal/... -coverprofile=dist/coverage.out ./... >dist/coverage.log || { cat dist/coverage.log >&2; exit 1; }
+	go tool cover -html=dist/coverage.out -o dist/coverage.html
+	@awk -F '[: ]' 'NR > 1 {size[$$1 ":" $$2] = $$3; if ($$4 > 0) hit[$$1 ":" $$2] = 1} \
+		END {for (b in size) {p = b; sub("/[^/]*$$", "", p); all[p] += size[b]; total += size[b]; if (b in hit) {got[p] += size[b]; sum += size[b]}; } \
+		for (p in all) printf "%5.1f %%  %s\n", 100 * got[p] / all[p], p | "sort -k 3"; close("sort -k 3"); \
+		printf "%5.1f %%  in total; each line is in dist/coverage.html\n", 100 * sum / total}' dist/coverage.out
+
+# The packages with benchmarks, and how they are run: without tests, and without the race detector.
+BENCH_PACKAGES = $$(go list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r package dir; do \
+	if grep -qs '^func Benchmark' "$$dir"/*_test.go; then echo "$$package"; fi; done)
+GO_BENCH = KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -timeout 90m
+
 .PHONY: bench
 bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent BENCHTIME=500x
-	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) -timeout 30m ./internal/... ./cmd/...
+	$(GO_BENCH) -bench '$(or $(BENCH),.)' -benchtime $(or $(BENCHTIME),1s) $(BENCH_PACKAGES)
+
+.PHONY: bench-short
+bench-short: cluster-assets ## Each benchmark once, in its small form: they all still work
+	$(GO_BENCH) -short -bench . -benchtime 1x $(BENCH_PACKAGES)
+
+# The latency's p99 needs many signals; all else runs as long as Go finds right.
+.PHONY: bench-report
+bench-report: cluster-assets ## Run all benchmarks (half an hour), and write their figures into docs/performance.md
+	@mkdir -p dist
+	$(GO_BENCH) -bench '^BenchmarkSignalToAgent$$' -benchtime 500x $(BENCH_PACKAGES) | tee dist/bench.txt
+	$(GO_BENCH) -benchmem -bench . -skip '^BenchmarkSignalToAgent$$' $(BENCH_PACKAGES) | tee -a dist/bench.txt
+	KHOOK_BENCH_REPORT=$(CURDIR)/docs/performance.md go run ./test/bench report --version '$(VERSION)' dist/bench.txt
+
+# Counts and sizes do not depend on how fast or how busy a machine is; times do, and are not compared. These
+# benchmarks do the same work in each run.
+BENCH_COUNTED  := ^Benchmark(Apply|Groups|HostileHook|Save|Workload)$$
+BENCH_BASELINE := test/bench/baseline.txt
+# By how many percent a count or a size may be worse than the baseline's.
+BENCH_LIMIT    ?= 10
+GO_COUNT = $(GO_BENCH) -short -cpu 1 -benchmem
+bench_counts = { $(GO_COUNT) -benchtime 20x -bench '$(BENCH_COUNTED)' $(BENCH_PACKAGES); \
+	$(GO_COUNT) -benchtime 1x -bench '^BenchmarkPodMemory$$' $(BENCH_PACKAGES); } | \
+	grep -E '^(Benchmark|pkg:)|FAIL' | sed -E 's/[[:space:]]+[0-9.e+-]+ (ns\/op|[^[:space:]]*\/(cpu-)?s|µs\/group)//g'
+
+.PHONY: bench-baseline
+bench-baseline: cluster-assets ## Write the counts and sizes that make bench-compare goes by; commit them
+	@mkdir -p dist
+	$(bench_counts) >dist/baseline.txt
+	mv dist/baseline.txt $(BENCH_BASELINE)
+
+.PHONY: bench-compare
+bench-compare: cluster-assets $(BENCHSTAT) ## Fail if allocations or sizes are worse than the committed baseline by more than BENCH_LIMIT percent (10)
+	@mkdir -p dist
+	$(bench_counts) >dist/counts.txt
+	$(BENCHSTAT) -ignore pkg -format csv $(BENCH_BASELINE) dist/counts.txt | go run ./test/bench compare --limit $(BENCH_LIMIT)
 
 .PHONY: storm
 storm: cluster-assets ## 10,000 Pods of 200 workloads fail at once, on a real API server
-	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -run '^$$' -bench '^BenchmarkStorm$$' -benchtime 1x -timeout 30m ./cmd/khook
+	$(GO_BENCH) -bench '^BenchmarkStorm$$' -benchtime 1x $(BENCH_PACKAGES)
 
 .PHONY: cluster-assets
 cluster-assets: ## Build etcd, kube-apiserver and so on, once
@@ -166,9 +233,16 @@ manifests: $(HELM) ## Render the chart to dist/install.yaml, for kubectl apply
 	@mkdir -p dist
 	$(HELM) template khook charts/khook --namespace kagent --set namespace.create=true,image.tag=$(VERSION) >dist/install.yaml
 
+.PHONY: release
+release: $(HELM) ## Build all of a version, such as VERSION=v0.1.0, in dist/release, and publish nothing; see RELEASE.md
+	go run -C tools/image . release --repository $(IMAGE_REPOSITORY) --helm $(HELM) --version '$(VERSION)'
+
+# What make sign signs: dist, or the folder of a release.
+SIGN_DIR ?= $(CURDIR)/dist
+
 .PHONY: sign
-sign: ## Sign what lies in dist by the key in COSIGN_PRIVATE_KEY, in cosign's form; see docs/install.md
-	go run -C tools/image . sign --out $(CURDIR)/dist
+sign: ## Sign what lies in dist (or SIGN_DIR) by the key in COSIGN_PRIVATE_KEY, in cosign's form; see docs/install.md
+	go run -C tools/image . sign --out $(abspath $(SIGN_DIR))
 
 ##@ Develop
 
@@ -184,6 +258,11 @@ lint-api: ## Judge docs/openapi.yaml by spectral, which needs Node.js
 		test -z "$${KHOOK_NEEDS_NODE:-}"; exit; fi; \
 	$(MAKE) --no-print-directory $(SPECTRAL) && \
 	$(SPECTRAL) lint --ruleset tools/spectral/ruleset.yaml --fail-severity warn docs/openapi.yaml
+
+# Without shellcheck and pyflakes, which would judge by whichever version is installed.
+.PHONY: lint-workflows
+lint-workflows: $(ACTIONLINT) ## Check the workflows in .github by actionlint
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI document
@@ -220,6 +299,14 @@ $(GOLANGCI_LINT):
 $(KUBE_SCORE):
 	@echo "building kube-score, once"
 	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/kube-score -trimpath -ldflags '-s -w' -o $@ github.com/zegl/kube-score/cmd/kube-score
+
+$(ACTIONLINT):
+	@echo "building actionlint, once"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/actionlint -trimpath -ldflags '-s -w' -o $@ github.com/rhysd/actionlint/cmd/actionlint
+
+$(BENCHSTAT):
+	@echo "building benchstat, once"
+	@mkdir -p $(BIN) && CGO_ENABLED=0 go build -C tools/benchstat -trimpath -ldflags '-s -w' -o $@ golang.org/x/perf/cmd/benchstat
 
 # Installed beside, and moved when it is whole.
 $(SPECTRAL): home = $(BIN)/spectral-$(shell cksum <tools/spectral/package-lock.json | cut -d' ' -f1)

@@ -19,16 +19,13 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// The storm: so many Pods of so many workloads fail as fast as a real API server takes it.
-const (
-	stormPods      = 10_000
-	stormWorkloads = 200
-	stormClients   = 4 // that ask the HTTP API meanwhile
-)
+// stormClients ask the HTTP API during the storm.
+const stormClients = 4
 
 // BenchmarkStorm lets 10,000 Pods of 200 workloads be OOM-killed, with three Hooks: one for kills and
 // restarts, one for kills only, and one that lets each group gather. It checks that nothing is lost
-// and that each Hook calls once for each workload, and reports what it took.
+// and that each Hook calls once for each workload, and reports what it took. With -short there are 200
+// Pods of 20 workloads.
 func BenchmarkStorm(b *testing.B) {
 	for range b.N {
 		newTempest(b).blow()
@@ -41,23 +38,28 @@ type tempest struct {
 	ns     string
 	file   string
 	pods   []*corev1.Pod
+	groups int // workloads, each with as many of the Pods
 	khook  *process
 	caller
 }
 
 func newTempest(b *testing.B) *tempest {
 	b.Helper()
-	s := &tempest{B: b, ns: namespace(b), pods: make([]*corev1.Pod, stormPods)}
+	pods, workloads, wait := 10_000, 200, 2*time.Minute
+	if testing.Short() {
+		pods, workloads, wait = 200, 20, 20*time.Second
+	}
+	s := &tempest{B: b, ns: namespace(b), pods: make([]*corev1.Pod, pods), groups: workloads}
 	s.kagent = kagenttest.New(b, kagenttest.Options{MaxRecords: 100_000})
 	applyHook(b, s.ns, "both", incident.OOMKill, incident.PodRestart)
 	applyHook(b, s.ns, "kills", incident.OOMKill)
 	gathers := applyHook(b, s.ns, "gathers", incident.OOMKill)
-	gathers.Spec.EventConfigurations[0].GroupWait = &metav1.Duration{Duration: 2 * time.Minute}
+	gathers.Spec.EventConfigurations[0].GroupWait = &metav1.Duration{Duration: wait}
 	if err := world.client.Update(b.Context(), gathers); err != nil {
 		b.Fatal(err)
 	}
-	parallel(stormPods, func(i int) {
-		w := fmt.Sprintf("w%d", i%stormWorkloads)
+	parallel(len(s.pods), func(i int) {
+		w := fmt.Sprintf("w%d", i%s.groups)
 		s.pods[i] = pod(b, s.ns, w, fmt.Sprintf("%s-abc-%d", w, i))
 	})
 	dir := b.TempDir()
@@ -72,13 +74,13 @@ func (s *tempest) blow() {
 	ctx, cancel := context.WithCancel(s.Context())
 	took := s.ask(ctx)
 	began := time.Now()
-	parallel(stormPods, func(i int) { crashLoops(s, s.pods[i], 1, "OOMKilled") })
+	parallel(len(s.pods), func(i int) { crashLoops(s, s.pods[i], 1, "OOMKilled") })
 	written := time.Now()
-	eventually(s, "all is recorded", func() error { return want(s.recorded(), 2*stormPods, "incidents") })
+	eventually(s, "all is recorded", func() error { return want(s.recorded(), 2*len(s.pods), "incidents") })
 	recorded := time.Now()
 	cancel()
 	latencies := took()
-	err := poll(5*time.Minute, time.Second, func() error { return want(len(s.kagent.Messages()), 3*stormWorkloads, "calls") })
+	err := poll(5*time.Minute, time.Second, func() error { return want(len(s.kagent.Messages()), 3*s.groups, "calls") })
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func (s *tempest) ask(ctx context.Context) func() []time.Duration {
 // judge holds what was recorded and told against what was done.
 func (s *tempest) judge() {
 	s.khook.stop()
-	checkHistory(s, s.file, s.ns, map[incident.EventType]int{incident.OOMKill: stormPods, incident.PodRestart: stormPods})
+	checkHistory(s, s.file, s.ns, map[incident.EventType]int{incident.OOMKill: len(s.pods), incident.PodRestart: len(s.pods)})
 	calls := map[string]int{}
 	for _, m := range s.kagent.Messages() {
 		var data struct {
@@ -148,7 +150,7 @@ func (s *tempest) judge() {
 			s.Fatal(err)
 		}
 		calls[data.Hook+" "+data.Group]++
-		if data.Hook == s.ns+"/gathers" && data.Total != stormPods/stormWorkloads {
+		if data.Hook == s.ns+"/gathers" && data.Total != len(s.pods)/s.groups {
 			s.Errorf("the agent is told of %d Pods of %s", data.Total, data.Group)
 		}
 	}
@@ -157,7 +159,7 @@ func (s *tempest) judge() {
 			s.Errorf("%d calls for %s", n, group)
 		}
 	}
-	if len(calls) != 3*stormWorkloads {
+	if len(calls) != 3*s.groups {
 		s.Errorf("%d groups were called for", len(calls))
 	}
 }

@@ -31,14 +31,18 @@ const asFanout = "KHOOK_BENCH_FANOUT"
 
 const (
 	fanoutRate = 100 // changes a second
-	fanoutTime = 10 * time.Second
 	samples    = 20 // clients whose delivery times are measured
 )
 
 // BenchmarkFanout follows the stream with 1,000 and 10,000 clients at 100 changes a second, served by
-// khook and by a bare handler that writes as many bytes, one after the other.
+// khook and by a bare handler that writes as many bytes, one after the other. With -short there are
+// 50 and 200 clients.
 func BenchmarkFanout(b *testing.B) {
-	for _, clients := range []int{1000, 10_000} {
+	sizes := []int{1000, 10_000}
+	if testing.Short() {
+		sizes = []int{50, 200}
+	}
+	for _, clients := range sizes {
 		b.Run(strconv.Itoa(clients), func(b *testing.B) {
 			for b.Loop() {
 				bare := fanout(b, "bare", clients)
@@ -54,6 +58,14 @@ func BenchmarkFanout(b *testing.B) {
 			}
 		})
 	}
+}
+
+// fanoutTime is how long the messages are counted.
+func fanoutTime() time.Duration {
+	if testing.Short() {
+		return time.Second
+	}
+	return 10 * time.Second
 }
 
 // fannedOut is what was measured.
@@ -104,7 +116,7 @@ func fanout(b *testing.B, kind string, clients int) fannedOut {
 	grown := resident(b, pid) - empty
 	fmt.Fprintln(in, "go")
 	before, began, busy := all.messages.Load(), time.Now(), cpuSeconds(b, pid)
-	time.Sleep(fanoutTime) // the measured time
+	time.Sleep(fanoutTime()) // the measured time
 	result := fannedOut{
 		perSecond: float64(all.messages.Load()-before) / time.Since(began).Seconds(), memory: grown, cpu: cpuSeconds(b, pid) - busy,
 	}

@@ -25,14 +25,12 @@ import (
 	"github.com/kagent-dev/khook/internal/store/storetest"
 )
 
-// The load: so many clients that ask one query after the other without a pause, over so large a
-// history, while so many signals a second are recorded.
+// The load: so many clients ask one query after the other without a pause, while so many signals a
+// second are recorded.
 const (
 	loadClients = 200
-	loadHistory = 1_000_000
 	loadSignals = 500
 	loadPods    = 200 // that the signals are about
-	loadTime    = 15 * time.Second
 )
 
 // mixed are the queries of the load.
@@ -46,15 +44,19 @@ func mixed() []string {
 	}
 }
 
-// BenchmarkLoad reports how long queries take under load, and how long the recording of signals
-// takes with and without it.
+// BenchmarkLoad reports how long queries take under load, over a history of a million events, and how
+// long the recording of signals takes with and without it. With -short the history has 10,000.
 func BenchmarkLoad(b *testing.B) {
+	events, loadTime := 1_000_000, 15*time.Second
+	if testing.Short() {
+		events, loadTime = 10_000, 3*time.Second
+	}
 	st, err := store.Open(b.Context(), store.Config{Path: filepath.Join(b.TempDir(), "khook.db")})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer st.Close()
-	if err := storetest.Fill(b.Context(), st, loadHistory, time.Now()); err != nil {
+	if err := storetest.Fill(b.Context(), st, events, time.Now()); err != nil {
 		b.Fatal(err)
 	}
 	base, stop := listen(b, st)

@@ -13,11 +13,13 @@ import (
 	"github.com/kagent-dev/khook/internal/store/storetest"
 )
 
-// Sizes of the histories that the benchmarks compare, in events.
-const (
-	smallHistory = 10_000
-	largeHistory = 1_000_000
-)
+// historySizes are those of the histories that the benchmarks compare, in events.
+func historySizes() (small, large int) {
+	if testing.Short() {
+		return 1000, 5000
+	}
+	return 10_000, 1_000_000
+}
 
 // now is the end of both histories.
 var now = time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
@@ -60,9 +62,10 @@ func beside(b *testing.B, small, large *store.Store, op func(context.Context, *s
 }
 
 // BenchmarkHistory compares what queries and statistics cost on a history of a million events with
-// what they cost on one of ten thousand.
+// what they cost on one of ten thousand. With -short both are smaller.
 func BenchmarkHistory(b *testing.B) {
-	small, large := history(b, smallHistory), history(b, largeHistory)
+	few, many := historySizes()
+	small, large := history(b, few), history(b, many)
 	day, hour := now.Add(-24*time.Hour).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
 	const ns, workload = storetest.Namespace, storetest.Workload
 	hook := incident.HookRef{Namespace: ns, Name: storetest.Hook}

@@ -155,3 +155,17 @@ func TestPackagesOfNpmAreLockedByHashAndNameNoRegistry(t *testing.T) {
 		}
 	}
 }
+
+// TestEachGoModuleGetsUpdates: what Kubernetes is built from has versions that belong together, and is raised by hand.
+func TestEachGoModuleGetsUpdates(t *testing.T) {
+	list := read(t, ".github/dependabot.yml")
+	for _, name := range files(t, func(name string) bool { return filepath.Base(name) == "go.mod" }) {
+		dir := "/" + strings.TrimPrefix(filepath.ToSlash(filepath.Dir(name)), ".")
+		if strings.HasPrefix(dir, "/test/cluster/build/") {
+			continue
+		}
+		if !strings.Contains(list, "\n      - "+dir+"\n") {
+			t.Errorf(".github/dependabot.yml does not list %s", dir)
+		}
+	}
+}

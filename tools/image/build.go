@@ -21,11 +21,12 @@ import (
 // nonroot is the user that khook runs as, by number, so that Kubernetes can tell that it is not root.
 const nonroot = "65532:65532"
 
-// built is the image of one platform, and what it is made of.
+// built is the program and the image of one platform, and what they are made of.
 type built struct {
 	platform v1.Platform
-	image    v1.Image
+	image    v1.Image // of Linux only
 	sbom     []byte
+	program  []byte
 }
 
 func (o options) images(ctx context.Context) ([]built, error) {
@@ -58,8 +59,11 @@ func (o options) build(ctx context.Context, p v1.Platform) (built, error) {
 	if err != nil {
 		return built{}, err
 	}
+	if p.OS != "linux" {
+		return built{p, nil, sbom, body}, nil
+	}
 	image, err := o.image(p, body)
-	return built{p, image, sbom}, err
+	return built{p, image, sbom, body}, err
 }
 
 // compile builds khook by exactly the Go that its go.mod names, whichever is installed. Neither paths

@@ -6,6 +6,7 @@
 // exactly the Go that khook's go.mod names.
 //
 // "image sign" signs what was built, in cosign's form, and "image verify" checks that.
+// "image release" builds all that a version consists of.
 package main
 
 import (
@@ -51,6 +52,8 @@ func run(ctx context.Context, args []string) error {
 			return signAll(args[1:])
 		case "verify":
 			return verifyAll(args[1:])
+		case "release":
+			return release(ctx, args[1:])
 		}
 	}
 	o, err := parse(args)

@@ -40,11 +40,11 @@ func signAll(args []string) error {
 	return nil
 }
 
-// releaseFiles are the files in a folder that users fetch: archives of the image, charts, SBOMs,
-// manifests.
+// releaseFiles are the files in a folder that users fetch: archives of the image and of the program,
+// charts, SBOMs, manifests, checksums.
 func releaseFiles(dir string) ([]string, error) {
 	var files []string
-	for _, pattern := range []string{"khook-*.oci.tar", "khook-*.tgz", "khook-*.cdx.json", "install.yaml"} {
+	for _, pattern := range []string{"khook-*.oci.tar", "khook-*.tar.gz", "khook-*.tgz", "khook-*.cdx.json", "install.yaml", sums} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return nil, err

@@ -51,7 +51,7 @@ func made(t *testing.T) string {
 		t.Fatal(err)
 	}
 	o.out = t.TempDir()
-	if _, err := o.write([]built{{platform, image, []byte("{}")}}); err != nil {
+	if _, err := o.write([]built{{platform: platform, image: image, sbom: []byte("{}")}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(o.out, "khook-1.2.3.tgz"), []byte("chart"), 0o600); err != nil {
