@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
-	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
@@ -13,7 +13,7 @@ import (
 type actions struct{ *pipeline }
 
 // Reply implements server.Actions.
-func (a actions) Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error) {
+func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
 	w := a.working.Load()
 	if w == nil {
 		return nil, server.ErrStandby
@@ -22,7 +22,7 @@ func (a actions) Reply(ctx context.Context, id, by string, r incident.Reply) (*i
 }
 
 // Cancel implements server.Actions.
-func (a actions) Cancel(ctx context.Context, id, by string) (*incident.Delivery, error) {
+func (a actions) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	w := a.working.Load()
 	if w == nil {
 		return nil, server.ErrStandby
@@ -31,7 +31,7 @@ func (a actions) Cancel(ctx context.Context, id, by string) (*incident.Delivery,
 }
 
 // Retry implements server.Actions.
-func (a actions) Retry(ctx context.Context, id, by string) (*incident.Delivery, error) {
+func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	w := a.working.Load()
 	if w == nil {
 		return nil, server.ErrStandby
@@ -45,7 +45,7 @@ func (a actions) Retry(ctx context.Context, id, by string) (*incident.Delivery, 
 }
 
 // Resume implements server.Actions.
-func (a actions) Resume(ctx context.Context, id, by string) (*incident.Delivery, error) {
+func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	w := a.working.Load()
 	if w == nil {
 		return nil, server.ErrStandby
@@ -54,7 +54,7 @@ func (a actions) Resume(ctx context.Context, id, by string) (*incident.Delivery,
 	if err != nil {
 		return nil, err
 	}
-	told := incident.Entry{DeliveryID: d.ID, Kind: incident.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
+	told := delivery.Entry{DeliveryID: d.ID, Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
 	if err := w.book.Resume(ctx, d.Key(), by, told); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -76,7 +77,7 @@ func (s *staffed) account(name string, rules ...rbacv1.PolicyRule) string {
 }
 
 // fail lets the Pod of a workload fail, and returns its delivery once that is in a state.
-func (s *staffed) fail(workload string, state incident.DeliveryState) server.DeliveryDetail {
+func (s *staffed) fail(workload string, state delivery.State) server.DeliveryDetail {
 	s.Helper()
 	crashLoops(s, pod(s, s.ns, workload, workload+"-1"), 1, "OOMKilled")
 	var id string
@@ -97,7 +98,7 @@ func (s *staffed) now(id string) server.DeliveryDetail {
 	return read[server.DeliveryDetail](s.responder, "/deliveries/"+id)
 }
 
-func (s *staffed) until(id string, state incident.DeliveryState) (d server.DeliveryDetail) {
+func (s *staffed) until(id string, state delivery.State) (d server.DeliveryDetail) {
 	s.Helper()
 	eventually(s, "the delivery is "+string(state), func() error {
 		if d = s.now(id); d.State != state {
@@ -135,17 +136,17 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 	ann := "system:serviceaccount:" + s.ns + ":ann"
 	var asked string
 	t.Run("a question is answered over the API", func(t *testing.T) {
-		d := s.fail("ask", incident.InputRequired)
+		d := s.fail("ask", delivery.InputRequired)
 		asked = d.ID
 		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": "a", "questionId": "another"}`, "Content-Type: application/json").
 			problem(t, http.StatusConflict, "asks something else by now")
 		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": " "}`, "Content-Type: application/json").problem(t, http.StatusBadRequest, "the reply is empty")
 		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `text=yes`, "Content-Type: text/plain").problem(t, http.StatusUnsupportedMediaType)
-		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": "`+strings.Repeat("x", incident.MaxReply+1)+`"}`, "Content-Type: application/json").problem(t, http.StatusBadRequest)
+		s.responder.do(http.MethodPost, "/deliveries/"+d.ID+"/reply", `{"text": "`+strings.Repeat("x", delivery.MaxReply+1)+`"}`, "Content-Type: application/json").problem(t, http.StatusBadRequest)
 		s.responder.post("/deliveries/"+d.ID+"/reply", `{"text": "yes", "questionId": "`+d.QuestionID+`"}`, http.StatusAccepted)
 		s.khook.kill() // nothing of it is lost
 		s.start()
-		d = s.until(d.ID, incident.Succeeded)
+		d = s.until(d.ID, delivery.Succeeded)
 		if d.Answer != "told: yes" || d.Replies != 1 {
 			t.Errorf("answer %q, %d replies", d.Answer, d.Replies)
 		}
@@ -155,7 +156,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		wantParts(t, shown, ann+" replies: yes", "agent kagent/medic finished its task", "told: yes") // which may be known before that it has the reply
 	})
 	t.Run("an approval is decided over the CLI", func(t *testing.T) {
-		d := s.fail("approve", incident.InputRequired)
+		d := s.fail("approve", delivery.InputRequired)
 		shown := s.cli(0, "deliveries", d.ID)
 		command := regexp.MustCompile(`khook (deliveries reply \S+ --question \S+ --approve)`).FindStringSubmatch(shown)
 		if command == nil {
@@ -165,7 +166,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "--approve"), "The agent asks:", "delete_pod", "must name the question that you read", command[1])
 		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "--approve", "--question", "another"), "asks something else by now")
 		s.cli(0, strings.Fields(strings.ReplaceAll(command[1], "'", ""))...)
-		if d = s.until(d.ID, incident.Succeeded); !strings.Contains(d.Answer, `"decision_type":"approve"`) {
+		if d = s.until(d.ID, delivery.Succeeded); !strings.Contains(d.Answer, `"decision_type":"approve"`) {
 			t.Errorf("answer %q", d.Answer)
 		}
 		wantParts(t, s.cli(1, "deliveries", "reply", d.ID, "too late"), "the agent does not ask anything: the delivery is succeeded")
@@ -179,20 +180,20 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		wantParts(t, out, "State:", "succeeded", ann+" replies", "The texts of delivery "+asked+" are withheld:", "the verb get on hooks/deliveries")
 	})
 	t.Run("a call is canceled", func(t *testing.T) {
-		d := s.fail("work", incident.Working)
+		d := s.fail("work", delivery.Working)
 		wantParts(t, s.cli(1, "deliveries", "retry", d.ID), "the delivery is working: cancel it first")
 		s.cli(0, "deliveries", "cancel", d.ID)
-		s.until(d.ID, incident.Canceled)
+		s.until(d.ID, delivery.Canceled)
 		if n := len(s.kagent.Requests(kagenttest.Cancel)); n != 1 {
 			t.Errorf("the agent was told %d times to stop", n)
 		}
 		wantParts(t, s.cli(0, "deliveries", "list", "--state", "canceled", "-n", s.ns), "Deployment/work")
 	})
 	t.Run("a call is made again", func(t *testing.T) {
-		d := s.fail("done", incident.Succeeded)
+		d := s.fail("done", delivery.Succeeded)
 		r := s.responder.post("/deliveries/"+d.ID+"/retry", "", http.StatusCreated)
 		location := strings.TrimPrefix(r.header.Get("Location"), server.Base)
-		again := s.until(strings.TrimPrefix(location, "/deliveries/"), incident.Succeeded)
+		again := s.until(strings.TrimPrefix(location, "/deliveries/"), delivery.Succeeded)
 		if again.Answer != "once more" || again.RetryOf != d.ID || again.RequestedBy != ann {
 			t.Errorf("answer %q, repeats %q, wanted by %q", again.Answer, again.RetryOf, again.RequestedBy)
 		}
@@ -200,7 +201,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		wantParts(t, s.cli(0, "deliveries", "resume", d.ID), "calls about Deployment/done for the Hook "+s.ns+"/shop go through again")
 	})
 	t.Run("only by who may", func(t *testing.T) {
-		d := s.fail("any", incident.Succeeded)
+		d := s.fail("any", delivery.Succeeded)
 		const id, decide = "/deliveries/", `{"decision": "approve", "questionId": "q"}`
 		list := grant("hooks", []string{"list"})
 		on := func(verb string, hooks ...string) rbacv1.PolicyRule {

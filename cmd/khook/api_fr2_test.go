@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -48,7 +49,7 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 	t.Run("GET /api/v1/hooks/{namespace}/{name}/events", func(t *testing.T) {
 		says(t, "/hooks/"+s.pay+"/till/events", till)
 		for _, e := range page(t, "/hooks/"+s.shop+"/memory/events").Items {
-			why := map[string]incident.Disposition{oom: incident.Delivered, oomAgain: incident.DupOfOpen, restart: incident.Explained, restartAgain: incident.Explained, crash: incident.Delivered}
+			why := map[string]delivery.Disposition{oom: delivery.Delivered, oomAgain: delivery.Duplicate, restart: delivery.Explained, restartAgain: delivery.Explained, crash: delivery.Delivered}
 			line := fmt.Sprintf("%s %s %s", e.EventType, e.ResourceName, e.Status)
 			if len(e.Dispositions) != 1 || e.Dispositions[0].Disposition != why[line] {
 				t.Errorf("%s: %+v, want %s", line, e.Dispositions, why[line])
@@ -141,14 +142,14 @@ func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 	tells(t, story.Timeline, "OOMKilled: Container app was OOM-killed", "Hook "+s.shop+"/memory (oom-kill): delivered", "agent kagent/medic was called (attempt 1)",
 		"agent kagent/medic finished its task", "again: OOMKilled", "duplicate, its agent was called for this incident")
 
-	delivery := read[server.DeliveryDetail](s.caller, "/deliveries/"+story.Deliveries[0].ID)
-	if delivery.State != incident.Succeeded || delivery.Answer == "" || delivery.Data == nil || len(delivery.Incidents) == 0 {
-		t.Errorf("delivery %+v", delivery)
+	dl := read[server.DeliveryDetail](s.caller, "/deliveries/"+story.Deliveries[0].ID)
+	if dl.State != delivery.Succeeded || dl.Answer == "" || dl.Data == nil || len(dl.Incidents) == 0 {
+		t.Errorf("delivery %+v", dl)
 	}
-	tells(t, delivery.Timeline, "was first seen", "makes a call to agent kagent/medic due, about Deployment/cart", "was called", "finished its task")
+	tells(t, dl.Timeline, "was first seen", "makes a call to agent kagent/medic due, about Deployment/cart", "was called", "finished its task")
 
 	list := read[server.Page[server.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop, "hook", "memory", "agent", "kagent/medic", "eventType", "oom-kill"))
-	if len(list.Items) != 1 || list.Items[0].ID != delivery.ID || list.Items[0].Prompt != "" {
+	if len(list.Items) != 1 || list.Items[0].ID != dl.ID || list.Items[0].Prompt != "" {
 		t.Errorf("deliveries %+v", list.Items)
 	}
 	ended := read[server.Page[server.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "status", "resolved"))

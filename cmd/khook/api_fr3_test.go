@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -62,10 +63,10 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 	})
 	t.Run("GET /api/v1/stats/hooks/{namespace}/{name}/metrics", func(t *testing.T) {
 		m := read[server.HookMetrics](s.caller, "/stats/hooks/"+s.shop+"/memory/metrics")
-		if m.Events.Total != 5 || m.Events.ByDisposition[incident.Delivered] != 2 || m.Events.ByDisposition[incident.DupOfOpen] != 1 || m.Events.ByDisposition[incident.Explained] != 2 {
+		if m.Events.Total != 5 || m.Events.ByDisposition[delivery.Delivered] != 2 || m.Events.ByDisposition[delivery.Duplicate] != 1 || m.Events.ByDisposition[delivery.Explained] != 2 {
 			t.Errorf("events %+v", m.Events)
 		}
-		if m.Deliveries.Created != 2 || m.Deliveries.Ended != 2 || m.Deliveries.ByState[incident.Succeeded] != 2 || m.Deliveries.SuccessRate == nil || *m.Deliveries.SuccessRate != 100 {
+		if m.Deliveries.Created != 2 || m.Deliveries.Ended != 2 || m.Deliveries.ByState[delivery.Succeeded] != 2 || m.Deliveries.SuccessRate == nil || *m.Deliveries.SuccessRate != 100 {
 			t.Errorf("deliveries %+v", m.Deliveries)
 		}
 		if m.Calls.Samples != 2 || m.Calls.P50 == nil || *m.Calls.P50 > *m.Calls.P95 || m.LastFired.Before(s.began.Truncate(time.Second)) || m.ActiveIncidents != 2 {

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -187,7 +188,7 @@ func (s *served) as(token string) caller { return caller{s.process.t, s.base, to
 func serve(t *testing.T, args ...string) *served {
 	t.Helper()
 	s := &served{shop: namespace(t), pay: namespace(t), began: time.Now()}
-	s.kagent = kagenttest.New(t, kagenttest.Options{Agents: []incident.AgentRef{{Namespace: "kagent", Name: "medic"}}, Script: func(kagenttest.Message) kagenttest.Act {
+	s.kagent = kagenttest.New(t, kagenttest.Options{Agents: []delivery.AgentRef{{Namespace: "kagent", Name: "medic"}}, Script: func(kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Answer: "raise the memory limit"}
 	}})
 	applyHook(t, s.shop, "memory", incident.OOMKill, incident.PodRestart)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -16,7 +17,7 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*v1alpha2.Hook) bool // whether there is still a Hook
 		args   []string                  // of the khook that goes on
-		want   incident.Skip
+		want   delivery.Skip
 	}{
 		"another prompt and agent": {func(h *v1alpha2.Hook) bool {
 			h.Spec.EventConfigurations[0].Prompt, h.Spec.EventConfigurations[0].AgentId = "something else", &other
@@ -26,9 +27,9 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 			h.Spec.EventConfigurations[0].EventType = string(incident.PodPending)
 			return true
 		}, nil, ""},
-		"suspended":            {func(h *v1alpha2.Hook) bool { h.Spec.Suspend = true; return true }, nil, incident.SkipSuspended},
-		"deleted":              {func(*v1alpha2.Hook) bool { return false }, nil, incident.SkipDeleted},
-		"the agent is refused": {func(*v1alpha2.Hook) bool { return true }, []string{"--agent-namespaces=others"}, incident.SkipForbidden},
+		"suspended":            {func(h *v1alpha2.Hook) bool { h.Spec.Suspend = true; return true }, nil, delivery.SkipSuspended},
+		"deleted":              {func(*v1alpha2.Hook) bool { return false }, nil, delivery.SkipDeleted},
+		"the agent is refused": {func(*v1alpha2.Hook) bool { return true }, []string{"--agent-namespaces=others"}, delivery.SkipForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kagent := kagenttest.New(t, kagenttest.Options{})
@@ -38,7 +39,7 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 			args := append(settings(kagent, dir), "--stabilization=1h")
 			khook := controller(t, args...).ready()
 			crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
-			state := func(ok func(*incident.Delivery) bool) (d *incident.Delivery) {
+			state := func(ok func(*delivery.Delivery) bool) (d *delivery.Delivery) {
 				t.Helper()
 				eventually(t, "the delivery is as far as it comes", func() error {
 					all := readDeliveries(t, filepath.Join(dir, "khook.db"))
@@ -50,7 +51,7 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 				})
 				return d
 			}
-			prompt := state(func(d *incident.Delivery) bool { return d.State == incident.Pending && d.Attempt > 0 }).Prompt
+			prompt := state(func(d *delivery.Delivery) bool { return d.State == delivery.Pending && d.Attempt > 0 }).Prompt
 			khook.kill() // so that what changes is what it finds
 			if now := hookNow(t, h); tc.change(now) {
 				if err := world.client.Update(t.Context(), now); err != nil {
@@ -61,7 +62,7 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 			}
 			kagent.Heal()
 			controller(t, append(args, tc.args...)...).ready()
-			d := state(func(d *incident.Delivery) bool { return d.State.Ended() })
+			d := state(func(d *delivery.Delivery) bool { return d.State.Ended() })
 			if d.Skipped != tc.want {
 				t.Errorf("it is %s, skipped %q: %s", d.State, d.Skipped, d.Error)
 			}
@@ -72,7 +73,7 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 				}
 				return
 			}
-			if len(messages) != 1 || messages[0].Text != prompt || messages[0].Agent != (incident.AgentRef{Namespace: "kagent", Name: "medic"}) {
+			if len(messages) != 1 || messages[0].Text != prompt || messages[0].Agent != (delivery.AgentRef{Namespace: "kagent", Name: "medic"}) {
 				t.Errorf("the agent got %+v", messages)
 			}
 		})

@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
@@ -50,24 +50,24 @@ func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
 	})
 }
 
-func (c *deliveriesReplyCmd) decision() incident.Verdict {
+func (c *deliveriesReplyCmd) decision() delivery.Verdict {
 	switch {
 	case c.Approve:
-		return incident.Approve
+		return delivery.Approve
 	case c.Reject:
-		return incident.Reject
+		return delivery.Reject
 	}
 	return ""
 }
 
 // ask shows what the agent asks now, and returns the question's ID: what is answered is what was shown. A
 // decision is not sent along: who makes it must have read the question before.
-func (c *deliveriesReplyCmd) ask(ctx context.Context, client *apiClient, io streams, decision incident.Verdict) (id string, err error) {
+func (c *deliveriesReplyCmd) ask(ctx context.Context, client *apiClient, io streams, decision delivery.Verdict) (id string, err error) {
 	d, _, err := fetch[server.DeliveryDetail](ctx, client, "/deliveries/"+url.PathEscape(c.ID), nil)
 	switch {
 	case err != nil:
 		return "", err
-	case d.State != incident.InputRequired:
+	case d.State != delivery.InputRequired:
 		return "", fmt.Errorf("the agent does not ask anything: the delivery is %s", d.State)
 	}
 	p := newDisplay(streams{io.err, io.err}, "table")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -166,7 +167,7 @@ func printHookMetrics(p *display, m *server.HookMetrics) error {
 	p.field("Recovery", percentile(m.Recovery)+share(m.Outcomes.Effectiveness, " of the calls were followed by it"))
 	fmt.Fprintln(p.out)
 	var rows [][]string
-	for _, d := range incident.Dispositions() {
+	for _, d := range delivery.Dispositions() {
 		if n := m.Events.ByDisposition[d]; n > 0 {
 			rows = append(rows, []string{string(d), fmt.Sprint(n)})
 		}

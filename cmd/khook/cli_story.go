@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -219,7 +220,7 @@ func shellWord(text string) string {
 
 // question prints what the agent waits for, and how to answer.
 func (p *display) question(d *server.DeliveryDetail) {
-	if d.State != incident.InputRequired {
+	if d.State != delivery.InputRequired {
 		return
 	}
 	p.block("The agent asks:", d.Question)

@@ -16,6 +16,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -155,7 +156,7 @@ func TestControllerTellsOfItsWork(t *testing.T) {
 }
 
 func TestABadHookIsToldAndTheOthersGoOn(t *testing.T) {
-	kagent := kagenttest.New(t, kagenttest.Options{Agents: []incident.AgentRef{{Namespace: "kagent", Name: "medic"}}})
+	kagent := kagenttest.New(t, kagenttest.Options{Agents: []delivery.AgentRef{{Namespace: "kagent", Name: "medic"}}})
 	ns := namespace(t)
 	good := applyHook(t, ns, "good", incident.PodRestart)
 	change := func(name string, do func(*v1alpha2.EventConfiguration)) *v1alpha2.Hook {

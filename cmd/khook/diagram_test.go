@@ -14,6 +14,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -32,12 +33,12 @@ func TestTheDiagramOfDeliveriesIsWhatHappens(t *testing.T) {
 	p := pod(t, ns, "cart", "cart-abc-1")
 	o.add(time.Now(), "C->>K: a container was OOM-killed")
 	crashLoops(t, p, 1, "OOMKilled")
-	o.until("the agent works", func(d *incident.Delivery) bool { return d.State == incident.Working })
+	o.until("the agent works", func(d *delivery.Delivery) bool { return d.State == delivery.Working })
 	close(free)
-	o.until("the agent has finished", func(d *incident.Delivery) bool { return d.State == incident.Succeeded })
+	o.until("the agent has finished", func(d *delivery.Delivery) bool { return d.State == delivery.Succeeded })
 	o.add(time.Now(), "C->>K: the container is healthy")
 	becomes(t, p, 1, "OOMKilled") // its last end stays what it was
-	d := o.until("the outcome is known", func(d *incident.Delivery) bool { return d.Outcome != "" })
+	d := o.until("the outcome is known", func(d *delivery.Delivery) bool { return d.Outcome != "" })
 	khook.stop()
 	o.addHistory(d)
 	o.addRequests(kagent, d)
@@ -82,7 +83,7 @@ func (o *observed) arrows() []string {
 }
 
 // until waits for the delivery to be as ok says.
-func (o *observed) until(what string, ok func(*incident.Delivery) bool) (found *incident.Delivery) {
+func (o *observed) until(what string, ok func(*delivery.Delivery) bool) (found *delivery.Delivery) {
 	o.t.Helper()
 	eventually(o.t, what, func() error {
 		all := readDeliveries(o.t, o.file)
@@ -97,7 +98,7 @@ func (o *observed) until(what string, ok func(*incident.Delivery) bool) (found *
 
 // addHistory adds what was written of the delivery, its incident and that one's event: an arrow for
 // each transaction.
-func (o *observed) addHistory(d *incident.Delivery) {
+func (o *observed) addHistory(d *delivery.Delivery) {
 	o.t.Helper()
 	st := openHistory(o.t, o.file)
 	defer st.Close()
@@ -125,7 +126,7 @@ func (o *observed) addHistory(d *incident.Delivery) {
 }
 
 // addRequests adds what was asked of the agent, without the looks at its task that told nothing new.
-func (o *observed) addRequests(kagent *kagenttest.Server, d *incident.Delivery) {
+func (o *observed) addRequests(kagent *kagenttest.Server, d *delivery.Delivery) {
 	sends, looks := kagent.Requests(kagenttest.Send), kagent.Requests(kagenttest.Get)
 	if len(sends) != 1 || len(looks) == 0 {
 		o.t.Fatalf("%d sends, %d looks", len(sends), len(looks))

@@ -27,6 +27,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -208,7 +209,7 @@ func awaitQuestion(c caller) {
 		if d.State.Ended() {
 			c.post("/deliveries/"+d.ID+"/retry", "", http.StatusCreated)
 		}
-		if d.State != incident.InputRequired || d.Replies > 0 { // else it is on its way to go on
+		if d.State != delivery.InputRequired || d.Replies > 0 { // else it is on its way to go on
 			return fmt.Errorf("the newest delivery is %s", d.State)
 		}
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -111,11 +112,11 @@ func (s *storm) stopOnce() {
 // judge waits until all is over and holds the history against what was done to the Pods.
 func (s *storm) judge() result {
 	t := s.t
-	var deliveries []*incident.Delivery
+	var deliveries []*delivery.Delivery
 	err := poll(6*time.Minute, 200*time.Millisecond, func() error {
 		deliveries = readDeliveries(t, s.file)
 		for _, d := range deliveries {
-			if d.State != incident.Succeeded || d.Outcome != incident.OutcomeRecovered {
+			if d.State != delivery.Succeeded || d.Outcome != delivery.OutcomeRecovered {
 				return fmt.Errorf("delivery of %s is %s %s: %s", d.Group, d.State, d.Outcome, d.Error)
 			}
 		}
@@ -151,7 +152,7 @@ func openHistory(t testing.TB, path string) *store.Store {
 	return st
 }
 
-func readDeliveries(t testing.TB, path string) []*incident.Delivery {
+func readDeliveries(t testing.TB, path string) []*delivery.Delivery {
 	t.Helper()
 	st := openHistory(t, path)
 	defer st.Close()

@@ -69,7 +69,9 @@ func BenchmarkSignalToAgent(b *testing.B) {
 // aboutPod is the name of the first Pod that a message tells of.
 func aboutPod(b *testing.B, m kagenttest.Message) string {
 	b.Helper()
-	var data struct{ Incidents []struct{ ResourceName string } }
+	var data struct {
+		Incidents []struct{ ResourceName string }
+	}
 	if err := json.Unmarshal(m.Data, &data); err != nil || len(data.Incidents) == 0 {
 		b.Errorf("a message without an incident: %s (%v)", m.Data, err)
 		return ""

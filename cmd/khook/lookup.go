@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
-	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/limit"
 	"github.com/kagent-dev/khook/internal/review"
 	"github.com/kagent-dev/khook/internal/server"
@@ -93,7 +93,7 @@ func (l *lookup) Namespace(ctx context.Context, name string) error {
 }
 
 // Agent implements hook.Lookup.
-func (l *lookup) Agent(ctx context.Context, ref incident.AgentRef) error {
+func (l *lookup) Agent(ctx context.Context, ref delivery.AgentRef) error {
 	if err := l.asked.spend(ctx, fmt.Sprintf("whether there is an agent %s", ref)); err != nil {
 		return err
 	}

@@ -6,8 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
-	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/source"
 )
@@ -68,7 +68,7 @@ func (p *pipeline) prune(ctx context.Context) error {
 
 // checkAgents looks whether the agents that Hooks name can be found.
 func (p *pipeline) checkAgents(ctx context.Context) error {
-	known := map[incident.AgentRef]bool{}
+	known := map[delivery.AgentRef]bool{}
 	return every(ctx, min(p.cmd.AgentCheckEvery, 2*time.Second), func(ctx context.Context) {
 		due := time.Since(p.checked) >= p.cmd.AgentCheckEvery
 		if due {
@@ -112,7 +112,7 @@ func (p *pipeline) measureStore(ctx context.Context) {
 		m.diskFree.WithLabelValues().Set(float64(free))
 	}
 	if counts, err := p.store.Unfinished(ctx); err == nil {
-		for _, state := range incident.DeliveryStates() {
+		for _, state := range delivery.States() {
 			if !state.Ended() {
 				m.unfinished.WithLabelValues(string(state)).Set(float64(counts[state]))
 			}
@@ -133,7 +133,7 @@ func (p *pipeline) deadLetters(ctx context.Context) (int, error) {
 const maxHoldsMeasured = 10_000
 
 func (p *pipeline) measureHolds(ctx context.Context) error {
-	held, err := p.store.HeldGroups(ctx, incident.HookRef{}, time.Now(), maxHoldsMeasured)
+	held, err := p.store.HeldGroups(ctx, delivery.HookRef{}, time.Now(), maxHoldsMeasured)
 	if err != nil {
 		return err
 	}

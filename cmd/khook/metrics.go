@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -92,7 +93,7 @@ func (m *meters) begin() {
 		m.active.WithLabelValues(string(t)).Set(0)
 		m.events.WithLabelValues(string(t), string(incident.Firing))
 		m.events.WithLabelValues(string(t), string(incident.Duplicate))
-		for _, d := range incident.Dispositions() {
+		for _, d := range delivery.Dispositions() {
 			m.dispositions.WithLabelValues(string(t), string(d))
 		}
 		for _, r := range []incident.Resolution{incident.Recovered, incident.Quiet, incident.WasGone} {
@@ -103,7 +104,7 @@ func (m *meters) begin() {
 		m.calls.WithLabelValues(result)
 		m.callSeconds.WithLabelValues(result)
 	}
-	for _, state := range incident.DeliveryStates() {
+	for _, state := range delivery.States() {
 		m.deliveries.WithLabelValues(string(state))
 	}
 	for _, fault := range incident.Faults() {
@@ -112,7 +113,7 @@ func (m *meters) begin() {
 	for _, reason := range hook.Reasons() {
 		m.droppedEvents.WithLabelValues(reason)
 	}
-	for _, o := range []incident.Outcome{incident.OutcomeRecovered, incident.OutcomePersisting, incident.OutcomeUnknown} {
+	for _, o := range []delivery.Outcome{delivery.OutcomeRecovered, delivery.OutcomePersisting, delivery.OutcomeUnknown} {
 		m.outcomes.WithLabelValues(string(o))
 	}
 }
@@ -151,7 +152,7 @@ func (m *meters) applied(a ledger.Applied) {
 	}
 	m.droppedDeadly.Add(float64(a.Dropped))
 	if n := len(a.Deliveries); n > 0 {
-		m.deliveries.WithLabelValues(string(incident.Pending)).Add(float64(n))
+		m.deliveries.WithLabelValues(string(delivery.Pending)).Add(float64(n))
 	}
 }
 

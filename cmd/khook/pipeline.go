@@ -21,6 +21,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
@@ -202,7 +203,7 @@ func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 }
 
 // refusal tells why a delivery must not be sent any more.
-func (p *pipeline) refusal(d *incident.Delivery) (incident.Skip, string) {
+func (p *pipeline) refusal(d *delivery.Delivery) (delivery.Skip, string) {
 	return p.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
 }
 
@@ -214,8 +215,8 @@ func workloadHealth(cluster *kube.Source) func(context.Context, string, incident
 	}
 }
 
-func refOf(h *v1alpha2.Hook) incident.HookRef {
-	return incident.HookRef{Namespace: h.Namespace, Name: h.Name}
+func refOf(h *v1alpha2.Hook) delivery.HookRef {
+	return delivery.HookRef{Namespace: h.Namespace, Name: h.Name}
 }
 
 func (p *pipeline) historyReady(r *http.Request) error { return p.store.Check(r.Context()) }

@@ -20,6 +20,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -213,7 +214,7 @@ type replay struct {
 	clock  *clocktesting.FakePassiveClock
 	store  *store.Store
 	ledger *ledger.Ledger
-	due    []*incident.Delivery
+	due    []*delivery.Delivery
 	ended  []*incident.Incident
 }
 
@@ -261,7 +262,7 @@ func (r *replay) step(now time.Time, signals []incident.Signal) error {
 // answer plays the agents: each finishes at once, and what recovers then counts as its work.
 func (r *replay) answer(now time.Time) error {
 	for _, d := range r.due {
-		d.State, d.CalledAt, d.EndedAt = incident.Succeeded, now, now
+		d.State, d.CalledAt, d.EndedAt = delivery.Succeeded, now, now
 	}
 	changed := r.due
 	var recovered []string
@@ -277,7 +278,7 @@ func (r *replay) answer(now time.Time) error {
 			return err
 		}
 		for _, d := range waiting {
-			d.Outcome, d.OutcomeAt = incident.OutcomeRecovered, now
+			d.Outcome, d.OutcomeAt = delivery.OutcomeRecovered, now
 			changed = append(changed, d)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -153,7 +154,7 @@ type history struct {
 	lines      []string
 	events     int
 	incidents  map[string]*incident.Incident // by type and Pod
-	deliveries []*incident.Delivery
+	deliveries []*delivery.Delivery
 }
 
 // final says what is not over yet.
@@ -164,7 +165,7 @@ func (h *history) final() error {
 		}
 	}
 	for _, d := range h.deliveries {
-		if !d.State.Ended() || d.State == incident.Succeeded && d.Outcome == "" {
+		if !d.State.Ended() || d.State == delivery.Succeeded && d.Outcome == "" {
 			return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -57,11 +58,11 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 	for name := range ends {
 		crashLoops(t, pod(t, ns, name, name+"-1"), 1, "OOMKilled")
 	}
-	var deliveries []*incident.Delivery
+	var deliveries []*delivery.Delivery
 	eventually(t, "all deliveries are as far as they come", func() error {
 		deliveries = readDeliveries(t, filepath.Join(dir, "khook.db"))
 		for _, d := range deliveries {
-			if !d.State.Ended() && d.State != incident.InputRequired {
+			if !d.State.Ended() && d.State != delivery.InputRequired {
 				return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
 			}
 		}
@@ -104,16 +105,16 @@ func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
 		t.Errorf("the condition Ready says %q", why)
 	}
 	for want, c := range map[string]dispatch.Change{
-		"AgentCallSuccess agent kagent/medic finished its task":                   {Delivery: &incident.Delivery{State: incident.Succeeded}},
-		"AgentCallFailure agent kagent/medic ended as failed":                     {Delivery: &incident.Delivery{State: incident.Failed}},
-		"AgentCallFailure agent kagent/medic, attempt 2: bad-answer":              {Delivery: &incident.Delivery{State: incident.Calling, Attempt: 2}, Err: lost},
-		"EventProcessingError agent kagent/medic waits for a person":              {Delivery: &incident.Delivery{State: incident.InputRequired}},
-		"EventProcessingError agent kagent/medic was not called (hook-suspended)": {Delivery: &incident.Delivery{State: incident.Canceled, Skipped: incident.SkipSuspended}},
-		"EventResolved agent kagent/medic was not called, all had ended before":   {Delivery: &incident.Delivery{State: incident.Canceled, Skipped: incident.SkipRecovered}},
-		" ": {Delivery: &incident.Delivery{State: incident.Working}, From: incident.Calling},
+		"AgentCallSuccess agent kagent/medic finished its task":                   {Delivery: &delivery.Delivery{State: delivery.Succeeded}},
+		"AgentCallFailure agent kagent/medic ended as failed":                     {Delivery: &delivery.Delivery{State: delivery.Failed}},
+		"AgentCallFailure agent kagent/medic, attempt 2: bad-answer":              {Delivery: &delivery.Delivery{State: delivery.Calling, Attempt: 2}, Err: lost},
+		"EventProcessingError agent kagent/medic waits for a person":              {Delivery: &delivery.Delivery{State: delivery.InputRequired}},
+		"EventProcessingError agent kagent/medic was not called (hook-suspended)": {Delivery: &delivery.Delivery{State: delivery.Canceled, Skipped: delivery.SkipSuspended}},
+		"EventResolved agent kagent/medic was not called, all had ended before":   {Delivery: &delivery.Delivery{State: delivery.Canceled, Skipped: delivery.SkipRecovered}},
+		" ": {Delivery: &delivery.Delivery{State: delivery.Working}, From: delivery.Calling},
 	} {
 		d := c.Delivery
-		d.Agent = incident.AgentRef{Namespace: "kagent", Name: "medic"}
+		d.Agent = delivery.AgentRef{Namespace: "kagent", Name: "medic"}
 		d.Answer, d.Error, d.Question, d.Prompt = "CANARY", "CANARY", "CANARY", "CANARY"
 		if reason, what := newsOf(c); reason+" "+what != want {
 			t.Errorf("%s %s, want %s", reason, what, want)

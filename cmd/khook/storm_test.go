@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -42,7 +43,7 @@ func TestStormOfManyPodsIsOneCallForEachWorkloadAndCause(t *testing.T) {
 			return fmt.Errorf("%d deliveries", len(deliveries))
 		}
 		for _, d := range deliveries {
-			if d.State != incident.Succeeded || d.EventType != incident.OOMKill {
+			if d.State != delivery.Succeeded || d.EventType != incident.OOMKill {
 				return fmt.Errorf("delivery %s of %s is %s", d.EventType, d.Group, d.State)
 			}
 		}

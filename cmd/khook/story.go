@@ -11,6 +11,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -47,7 +48,7 @@ func (s *story) applied(a ledger.Applied) {
 		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
 			fmt.Sprintf("%s in %s: calling agent %s (delivery %s)", d.EventType, d.Group, d.Agent, d.ID))
 	}
-	hooks := map[incident.HookRef]bool{}
+	hooks := map[delivery.HookRef]bool{}
 	for _, d := range a.Decisions {
 		hooks[d.Hook] = true
 	}
@@ -83,12 +84,12 @@ func (s *story) putAside(a ledger.Applied) {
 }
 
 // tellHolds tells, as Kubernetes Events, that calls are held back, and that they no longer are.
-func tellHolds(teller *hook.Teller) func(incident.HookRef, string, metav1.Condition) {
+func tellHolds(teller *hook.Teller) func(delivery.HookRef, string, metav1.Condition) {
 	reasons := map[string]string{
 		v1alpha2.ConditionOverBudget: hook.ReasonOverBudget, v1alpha2.ConditionLoopGuard: hook.ReasonLoopGuard,
 		v1alpha2.ConditionMatchTooCostly: hook.ReasonEventProcessingError,
 	}
-	return func(ref incident.HookRef, uid string, c metav1.Condition) {
+	return func(ref delivery.HookRef, uid string, c metav1.Condition) {
 		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
 			teller.Tell(ref, uid, reason, c.Message)
 		}
@@ -156,13 +157,13 @@ func (s *story) dispatched(c dispatch.Change) {
 func newsOf(c dispatch.Change) (reason, what string) {
 	d := c.Delivery
 	switch {
-	case d.Skipped == incident.SkipRecovered:
+	case d.Skipped == delivery.SkipRecovered:
 		return hook.ReasonEventResolved, fmt.Sprintf("agent %s was not called, all had ended before", d.Agent)
 	case d.Skipped != "":
 		return hook.ReasonEventProcessingError, fmt.Sprintf("agent %s was not called (%s)", d.Agent, d.Skipped)
-	case d.State == incident.Succeeded:
+	case d.State == delivery.Succeeded:
 		return hook.ReasonAgentCallSuccess, fmt.Sprintf("agent %s finished its task", d.Agent)
-	case d.State == incident.InputRequired:
+	case d.State == delivery.InputRequired:
 		return hook.ReasonEventProcessingError, fmt.Sprintf("agent %s waits for a person", d.Agent)
 	case c.Err != nil:
 		return hook.ReasonAgentCallFailure, fmt.Sprintf("agent %s, attempt %d: %s", d.Agent, d.Attempt, agent.Brief(c.Err))

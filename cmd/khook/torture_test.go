@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // torture is full when KHOOK_TORTURE says so: every point and 500 random moments; else a few of them.
@@ -201,7 +201,7 @@ func try(t *testing.T, tr trial, base *undisturbed) result {
 // many, and how many that nobody could keep from leaving a halted process.
 func checkCalls(t testing.TB, s *scene, k *keeper, h *history) (doubled, inHand int) {
 	t.Helper()
-	byID := map[string]*incident.Delivery{}
+	byID := map[string]*delivery.Delivery{}
 	for _, d := range h.deliveries {
 		byID[d.MessageID()] = d
 	}

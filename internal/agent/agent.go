@@ -13,7 +13,7 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Client calls agents. It is safe for concurrent use.
@@ -57,7 +57,7 @@ func (c *Client) Health(ctx context.Context) error {
 
 // Exists returns nil if kagent has the agent, ErrNoAgent if it has not, or the error that kept it
 // from being known. It looks each time, and takes note of an upgrade of kagent.
-func (c *Client) Exists(ctx context.Context, ref incident.AgentRef) error {
+func (c *Client) Exists(ctx context.Context, ref delivery.AgentRef) error {
 	if !validRef(ref) {
 		return &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
@@ -70,7 +70,7 @@ func (c *Client) Exists(ctx context.Context, ref incident.AgentRef) error {
 // with makes a call in the dialect of the agent. When the answer suggests that kagent was
 // upgraded, and the call certainly had no effect, it finds out the dialect again and makes the
 // call once more.
-func (c *Client) with(ctx context.Context, ref incident.AgentRef, call func(context.Context, peer) (Task, error)) (Task, error) {
+func (c *Client) with(ctx context.Context, ref delivery.AgentRef, call func(context.Context, peer) (Task, error)) (Task, error) {
 	if !validRef(ref) {
 		return Task{}, &Error{Kind: KindRefused, NoEffect: true, Op: "call agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
@@ -99,7 +99,7 @@ func (c *Client) with(ctx context.Context, ref incident.AgentRef, call func(cont
 }
 
 // peer returns what is known of the agent; fresh if it was found out just now.
-func (c *Client) peer(ctx context.Context, ref incident.AgentRef) (p peer, fresh bool, err error) {
+func (c *Client) peer(ctx context.Context, ref delivery.AgentRef) (p peer, fresh bool, err error) {
 	if p, ok := c.known.get(ref); ok {
 		return p, false, nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -177,8 +178,8 @@ func TestALongAnswerIsCutWithAMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := until(t, c, task.ID, agent.Completed).Answer
-	if len(got) > incident.MaxAnswer || !strings.HasSuffix(got, incident.Ellipsis) {
-		t.Errorf("an answer of %d bytes, at most %d are allowed, ending in %q", len(got), incident.MaxAnswer, got[len(got)-10:])
+	if len(got) > delivery.MaxAnswer || !strings.HasSuffix(got, incident.Ellipsis) {
+		t.Errorf("an answer of %d bytes, at most %d are allowed, ending in %q", len(got), delivery.MaxAnswer, got[len(got)-10:])
 	}
 }
 

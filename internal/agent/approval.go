@@ -7,6 +7,7 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -182,7 +183,7 @@ func question(m *a2a.Message) string {
 			all.add("\n", line)
 		}
 	}
-	return incident.Truncate(strings.TrimSpace(all.String()), incident.MaxAnswer)
+	return incident.Truncate(strings.TrimSpace(all.String()), delivery.MaxAnswer)
 }
 
 // decision is the key under which kagent up to 0.10 wants a decision in a data part.

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -25,7 +26,7 @@ func explain(op string, err error, read bool) error {
 		e.Op = op
 	}
 	e.NoEffect = e.NoEffect || read
-	e.Reason = incident.Clean(e.Reason, incident.MaxError)
+	e.Reason = incident.Clean(e.Reason, delivery.MaxError)
 	return &e
 }
 

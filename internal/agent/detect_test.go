@@ -9,7 +9,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func TestDetectionHasNoSideEffectsAndIsRemembered(t *testing.T) {
@@ -88,7 +88,7 @@ func TestASendIsTheFirstToNoticeAnUpgrade(t *testing.T) {
 }
 
 func TestAMissingAgentIsNoAgent(t *testing.T) {
-	opts := kagenttest.Options{Agents: []incident.AgentRef{helper}}
+	opts := kagenttest.Options{Agents: []delivery.AgentRef{helper}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		r := request("shop")

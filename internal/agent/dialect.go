@@ -9,7 +9,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // The dialects of kagent, named after the first version that speaks them.
@@ -43,7 +43,7 @@ var dialects = map[string]dialect{
 
 // peer is what is known of one agent.
 type peer struct {
-	ref       incident.AgentRef
+	ref       delivery.AgentRef
 	dialect   dialect
 	streaming bool
 	carded    bool // streaming was read from its card
@@ -72,7 +72,7 @@ func (c card) speaks(major string) bool {
 
 // detect finds out which dialect the agent is to be called in, by reads that have no effect, and
 // remembers it. An agent that does not exist is ErrNoAgent.
-func (c *Client) detect(ctx context.Context, ref incident.AgentRef) (peer, error) {
+func (c *Client) detect(ctx context.Context, ref delivery.AgentRef) (peer, error) {
 	p, err := c.findOut(ctx, ref)
 	if err != nil {
 		if isKind(err, KindNoAgent) {
@@ -84,7 +84,7 @@ func (c *Client) detect(ctx context.Context, ref incident.AgentRef) (peer, error
 	return p, nil
 }
 
-func (c *Client) findOut(ctx context.Context, ref incident.AgentRef) (peer, error) {
+func (c *Client) findOut(ctx context.Context, ref delivery.AgentRef) (peer, error) {
 	if name := c.cfg.Dialect; name != "" {
 		d := dialects[name]
 		found, err := c.card(ctx, d, ref)
@@ -114,13 +114,13 @@ func (c *Client) findOut(ctx context.Context, ref incident.AgentRef) (peer, erro
 	}
 }
 
-func newPeer(ref incident.AgentRef, d dialect, c card) peer {
+func newPeer(ref delivery.AgentRef, d dialect, c card) peer {
 	return peer{ref: ref, dialect: d, streaming: c.Capabilities.Streaming, carded: true}
 }
 
 // card reads the agent card at the dialect's path. What is no card counts as absent: a proxy or
 // a web page may answer any path with 200.
-func (c *Client) card(ctx context.Context, d dialect, ref incident.AgentRef) (card, error) {
+func (c *Client) card(ctx context.Context, d dialect, ref delivery.AgentRef) (card, error) {
 	body, err := c.get(ctx, d.path, ref.Namespace, ref.Name, ".well-known", "agent-card.json")
 	if err != nil {
 		if absent(err) {
@@ -173,22 +173,22 @@ const maxKnown = 1000
 type known struct {
 	mu    sync.Mutex
 	max   int
-	peers map[incident.AgentRef]peer
-	order []incident.AgentRef
+	peers map[delivery.AgentRef]peer
+	order []delivery.AgentRef
 }
 
 func newKnown(limit int) *known {
-	return &known{max: limit, peers: map[incident.AgentRef]peer{}}
+	return &known{max: limit, peers: map[delivery.AgentRef]peer{}}
 }
 
-func (k *known) get(ref incident.AgentRef) (peer, bool) {
+func (k *known) get(ref delivery.AgentRef) (peer, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p, ok := k.peers[ref]
 	return p, ok
 }
 
-func (k *known) put(ref incident.AgentRef, p peer) {
+func (k *known) put(ref delivery.AgentRef, p peer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.peers[ref]; !ok {
@@ -201,11 +201,11 @@ func (k *known) put(ref incident.AgentRef, p peer) {
 	k.peers[ref] = p
 }
 
-func (k *known) forget(ref incident.AgentRef) {
+func (k *known) forget(ref delivery.AgentRef) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.peers[ref]; ok {
 		delete(k.peers, ref)
-		k.order = slices.DeleteFunc(k.order, func(r incident.AgentRef) bool { return r == ref })
+		k.order = slices.DeleteFunc(k.order, func(r delivery.AgentRef) bool { return r == ref })
 	}
 }

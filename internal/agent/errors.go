@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -69,7 +70,7 @@ func (e *Error) Error() string {
 	if !e.NoEffect {
 		text += " (the message may have arrived)"
 	}
-	return incident.Clean(text, incident.MaxError)
+	return incident.Clean(text, delivery.MaxError)
 }
 
 // Unwrap returns the cause.
@@ -146,7 +147,7 @@ func Explain(err error) string {
 	if e := as(err); e != nil {
 		return e.Error()
 	}
-	return incident.Clean(err.Error(), incident.MaxError)
+	return incident.Clean(err.Error(), delivery.MaxError)
 }
 
 // Brief says what sort of failure it was, without a word of what kagent or an agent answered: for logs
@@ -165,7 +166,7 @@ func Brief(err error) string {
 	case errors.As(err, &rpc):
 		return fmt.Sprintf("the agent answered with error %d", rpc.code)
 	case errors.As(err, &broken):
-		return incident.Clean(broken.reason(), incident.MaxError)
+		return incident.Clean(broken.reason(), delivery.MaxError)
 	case errors.As(err, &token):
 		return token.Error()
 	case e != nil:

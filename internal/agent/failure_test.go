@@ -15,7 +15,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // failures are bad answers to a Send, and what must be known of each.
@@ -99,7 +99,7 @@ func TestEachBadAnswerToASendIsToldApart(t *testing.T) {
 			if told := strings.Contains(err.Error(), "may have arrived"); told == f.noEffect {
 				t.Errorf("%s: %s", name, err)
 			}
-			if len(agent.Explain(err)) > incident.MaxError || !strings.HasPrefix(err.Error(), "call agent kagent/k8s-agent: ") {
+			if len(agent.Explain(err)) > delivery.MaxError || !strings.HasPrefix(err.Error(), "call agent kagent/k8s-agent: ") {
 				t.Errorf("%s: %s", name, err)
 			}
 		}

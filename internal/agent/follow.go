@@ -7,11 +7,11 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Task looks at a task.
-func (c *Client) Task(ctx context.Context, ref incident.AgentRef, taskID string) (Task, error) {
+func (c *Client) Task(ctx context.Context, ref delivery.AgentRef, taskID string) (Task, error) {
 	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		task, err := c.task(ctx, p, taskID)
 		return task, explain("look at task "+taskID+" of agent "+ref.String(), err, true)
@@ -55,7 +55,7 @@ func (c *Client) taskWith(ctx context.Context, p peer, taskID string, history in
 }
 
 // Cancel asks the agent to stop. A task that has ended meanwhile is returned as it ended.
-func (c *Client) Cancel(ctx context.Context, ref incident.AgentRef, taskID string) (Task, error) {
+func (c *Client) Cancel(ctx context.Context, ref delivery.AgentRef, taskID string) (Task, error) {
 	op := "cancel task " + taskID + " of agent " + ref.String()
 	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		transport, params := c.transport(p)
@@ -82,7 +82,7 @@ func (c *Client) Cancel(ctx context.Context, ref incident.AgentRef, taskID strin
 // wants it newer asks Task, which costs less than to put pieces together and gets no piece wrong. It returns the whole task when it has ended or waits for a person, and an
 // error when the stream breaks, or ErrNoStream: then the caller goes back to polling. It takes as
 // long as the task does; ctx ends it.
-func (c *Client) Follow(ctx context.Context, ref incident.AgentRef, taskID string, update func(Task)) (Task, error) {
+func (c *Client) Follow(ctx context.Context, ref delivery.AgentRef, taskID string, update func(Task)) (Task, error) {
 	op := "follow task " + taskID + " of agent " + ref.String()
 	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		p, err := c.withCard(ctx, p)

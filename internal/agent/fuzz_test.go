@@ -14,7 +14,7 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // answers is a transport that gives one answer to everything.
@@ -46,12 +46,12 @@ func sane(t *testing.T, task Task, err error) {
 	t.Helper()
 	if err != nil {
 		text := Explain(err)
-		if text == "" || len(text) > incident.MaxError || strings.ContainsAny(text, "\n\x00\x1b") || !utf8.ValidString(text) {
+		if text == "" || len(text) > delivery.MaxError || strings.ContainsAny(text, "\n\x00\x1b") || !utf8.ValidString(text) {
 			t.Errorf("a bad sentence: %q", text)
 		}
 		return
 	}
-	if len(task.Answer) > incident.MaxAnswer || len(task.Question) > incident.MaxAnswer || len(task.ID) > maxID || len(task.ContextID) > maxID {
+	if len(task.Answer) > delivery.MaxAnswer || len(task.Question) > delivery.MaxAnswer || len(task.ID) > maxID || len(task.ContextID) > maxID {
 		t.Errorf("unbounded: %d %d %d %d", len(task.Answer), len(task.Question), len(task.ID), len(task.ContextID))
 	}
 	for _, s := range []string{task.Answer, task.Question, task.ID, task.ContextID} {
@@ -94,7 +94,7 @@ func FuzzEveryAnswerIsBoundedAndExplained(f *testing.F) {
 		f.Add(seed, 500, 0)
 		f.Add(seed, 404, 1)
 	}
-	ref := incident.AgentRef{Namespace: "a", Name: "b"}
+	ref := delivery.AgentRef{Namespace: "a", Name: "b"}
 	f.Fuzz(func(t *testing.T, body string, status, dialect int) {
 		if status < 200 || status > 599 {
 			status = 200
@@ -125,7 +125,7 @@ func FuzzEveryStreamEndsBounded(f *testing.F) {
 		}
 		c := facing(t, answers{200, eventStream, body}, name)
 		start := Task{ID: "t", State: Working, Dialect: name}
-		err := c.stream(t.Context(), peer{ref: incident.AgentRef{Namespace: "a", Name: "b"}, dialect: dialects[name]}, start, func(task Task) { sane(t, task, nil) })
+		err := c.stream(t.Context(), peer{ref: delivery.AgentRef{Namespace: "a", Name: "b"}, dialect: dialects[name]}, start, func(task Task) { sane(t, task, nil) })
 		if err != nil {
 			sane(t, Task{}, explain("follow", err, true))
 		}
@@ -168,15 +168,15 @@ func TestATokenNeverShowsInAnError(t *testing.T) {
 func TestTheMemoryOfAgentsIsBounded(t *testing.T) {
 	k := newKnown(3)
 	for i := range 10 {
-		ref := incident.AgentRef{Namespace: "n", Name: fmt.Sprint(i)}
+		ref := delivery.AgentRef{Namespace: "n", Name: fmt.Sprint(i)}
 		k.put(ref, peer{ref: ref})
 		k.put(ref, peer{ref: ref})
 	}
 	if len(k.peers) != 3 || len(k.order) != 3 {
 		t.Errorf("%d agents are remembered, at most 3 are allowed", len(k.peers))
 	}
-	k.forget(incident.AgentRef{Namespace: "n", Name: "8"})
-	if _, ok := k.get(incident.AgentRef{Namespace: "n", Name: "8"}); ok || len(k.order) != 2 {
+	k.forget(delivery.AgentRef{Namespace: "n", Name: "8"})
+	if _, ok := k.get(delivery.AgentRef{Namespace: "n", Name: "8"}); ok || len(k.order) != 2 {
 		t.Error("an agent can't be forgotten")
 	}
 }
@@ -228,7 +228,7 @@ func TestUsageIsReadInTheWordsOfEachVersion(t *testing.T) {
 func TestAPathIsJoinedBelowTheBase(t *testing.T) {
 	base, _ := url.Parse("https://gate/kagent/")
 	c := &Client{base: base}
-	p := peer{ref: incident.AgentRef{Namespace: "a", Name: "b"}, dialect: dialects[Kagent097]}
+	p := peer{ref: delivery.AgentRef{Namespace: "a", Name: "b"}, dialect: dialects[Kagent097]}
 	if got, want := c.endpoint(p), "https://gate/kagent/api/a2a/a/b/"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}

@@ -9,12 +9,13 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var helper = incident.AgentRef{Namespace: "kagent", Name: "k8s-agent"}
+var helper = delivery.AgentRef{Namespace: "kagent", Name: "k8s-agent"}
 
 // dial returns a client of the server, with short limits where tests would wait for them.
 func dial(t *testing.T, s *kagenttest.Server, change ...func(*agent.Config)) *agent.Client {

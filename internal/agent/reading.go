@@ -8,7 +8,7 @@ import (
 	"sync"
 
 	"github.com/kagent-dev/khook/internal/capacity"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // reading bounds the memory of answers. A short text can become much memory: of a megabyte of "{},"
@@ -118,7 +118,7 @@ type holdKey struct{}
 
 // holding returns a context for a call to an agent, and what ends it. What the call returns is bounded
 // by itself, see Task; so once it is done the answers that it was made of are gone.
-func holding(ctx context.Context, ref incident.AgentRef) (context.Context, func()) {
+func holding(ctx context.Context, ref delivery.AgentRef) (context.Context, func()) {
 	h := &hold{agent: ref.String()}
 	return context.WithValue(ctx, holdKey{}, h), func() { h.keep(nil) }
 }

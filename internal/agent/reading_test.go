@@ -17,10 +17,10 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/capacity"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
-var hostile = incident.AgentRef{Namespace: "kagent", Name: "hostile"}
+var hostile = delivery.AgentRef{Namespace: "kagent", Name: "hostile"}
 
 // answering is a kagent whose agents answer all with the same text.
 type answering func(*http.Request) io.Reader
@@ -127,7 +127,7 @@ func TestManyHostileAnswersAtOnceTakeNoMoreMemoryThanThereIs(t *testing.T) {
 	cost := peakOf(func() {
 		var all sync.WaitGroup
 		for i := range 16 {
-			ref := incident.AgentRef{Namespace: "kagent", Name: fmt.Sprint("hostile-", i%6)}
+			ref := delivery.AgentRef{Namespace: "kagent", Name: fmt.Sprint("hostile-", i%6)}
 			all.Go(func() {
 				if _, err := c.Task(t.Context(), ref, "t"); err != nil {
 					t.Errorf("%s: %v", ref, err)
@@ -196,7 +196,7 @@ func TestAgentsThatStopInTheMiddleOfTheirAnswersKeepNoOtherFromBeingHeard(t *tes
 	}
 	<-reached
 	<-reached // as many as one agent gets of the room
-	got, err := c.Task(t.Context(), incident.AgentRef{Namespace: "kagent", Name: "good"}, "t")
+	got, err := c.Task(t.Context(), delivery.AgentRef{Namespace: "kagent", Name: "good"}, "t")
 	if err != nil || !strings.HasPrefix(got.Answer, "all is well.") {
 		t.Errorf("%q, %v", got.Answer, err)
 	}

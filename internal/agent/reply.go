@@ -6,7 +6,7 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Reply answers what an interrupted task asks: with a text, with data, or with both. Of task it
@@ -19,7 +19,7 @@ import (
 // KindRefused, because a decision must never meet a question that nobody saw. So after a lost
 // answer it may be called again, once the request can't be under way any more; until then see
 // Task.Heard.
-func (c *Client) Reply(ctx context.Context, ref incident.AgentRef, task Task, text string, data json.RawMessage, messageID string) (Task, error) {
+func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, text string, data json.RawMessage, messageID string) (Task, error) {
 	op := "answer agent " + ref.String() + " in task " + task.ID
 	if _, err := message(messageID, text, data); err != nil {
 		return Task{}, explain(op, err, true)

@@ -18,13 +18,14 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2a"
 	"github.com/a2aproject/a2a-go/v2/a2acompat/a2av0"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 var refName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
 
 // validRef keeps out what would be another path of kagent's.
-func validRef(ref incident.AgentRef) bool {
+func validRef(ref delivery.AgentRef) bool {
 	return refName.MatchString(ref.Namespace) && refName.MatchString(ref.Name)
 }
 
@@ -196,7 +197,7 @@ func (c *Client) name(ctx context.Context, p peer, session, title string) {
 	})
 }
 
-func (c *Client) postSession(ctx context.Context, ref incident.AgentRef, session, title string) error {
+func (c *Client) postSession(ctx context.Context, ref delivery.AgentRef, session, title string) error {
 	body, err := json.Marshal(map[string]string{
 		"agent_ref": ref.String(), "id": session, "name": incident.Clean(title, 200), "user_id": c.cfg.UserID,
 	})

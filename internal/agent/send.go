@@ -12,12 +12,12 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2aclient"
 	"github.com/a2aproject/a2a-go/v2/a2acompat/a2av0"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Request is a message that begins a task.
 type Request struct {
-	Agent incident.AgentRef
+	Agent delivery.AgentRef
 	// MessageID and ContextID are derived from the delivery: the same at each attempt.
 	MessageID, ContextID string
 	Title                string          // readable name of the session; optional
@@ -34,7 +34,7 @@ type Request struct {
 }
 
 // Dialect returns the name of the dialect that the agent's kagent speaks, as far as was found out.
-func (c *Client) Dialect(ctx context.Context, ref incident.AgentRef) (string, error) {
+func (c *Client) Dialect(ctx context.Context, ref delivery.AgentRef) (string, error) {
 	if !validRef(ref) {
 		return "", &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
 	}

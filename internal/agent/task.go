@@ -6,6 +6,7 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -154,7 +155,7 @@ func answer(t *a2a.Task) string {
 		}
 	}
 	if all.Len() > 0 {
-		return incident.Truncate(all.String(), incident.MaxAnswer)
+		return incident.Truncate(all.String(), delivery.MaxAnswer)
 	}
 	if m := t.Status.Message; m != nil && m.Role != a2a.MessageRoleUser {
 		if s := text(m.Parts); s != "" {

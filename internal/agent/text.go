@@ -8,6 +8,7 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -23,7 +24,7 @@ func text(parts a2a.ContentParts) string {
 			all.add("\n", other(p))
 		}
 	}
-	return incident.Truncate(all.String(), incident.MaxAnswer)
+	return incident.Truncate(all.String(), delivery.MaxAnswer)
 }
 
 // plain joins the texts of parts, without what the agent only thought. A new line goes between
@@ -41,7 +42,7 @@ func plain(parts a2a.ContentParts) string {
 		}
 		all.add(sep, s)
 	}
-	return incident.Truncate(strings.TrimSpace(all.String()), incident.MaxAnswer)
+	return incident.Truncate(strings.TrimSpace(all.String()), delivery.MaxAnswer)
 }
 
 func thought(metadata map[string]any) bool {
@@ -65,8 +66,8 @@ func other(p *a2a.Part) string {
 
 // clean keeps the lines of a text, and drops what is invisible or no UTF-8.
 func clean(s string) string {
-	if len(s) > 2*incident.MaxAnswer {
-		s = s[:2*incident.MaxAnswer] + incident.Ellipsis
+	if len(s) > 2*delivery.MaxAnswer {
+		s = s[:2*delivery.MaxAnswer] + incident.Ellipsis
 	}
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -83,7 +84,7 @@ func clean(s string) string {
 type joined struct{ strings.Builder }
 
 func (j *joined) add(sep, s string) {
-	if s == "" || j.Len() > incident.MaxAnswer {
+	if s == "" || j.Len() > delivery.MaxAnswer {
 		return
 	}
 	if j.Len() > 0 {

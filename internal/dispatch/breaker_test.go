@@ -7,19 +7,19 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func TestKagentThatIsDownIsNotStormed(t *testing.T) {
 	r := newRig(t, kagenttest.Options{}, func(c *Config) { c.Workers, c.BreakerDelay = 2, time.Hour })
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
-	attempts := func(ds []*incident.Delivery) (n int) {
+	attempts := func(ds []*delivery.Delivery) (n int) {
 		for _, d := range ds {
 			n += r.now(d).Attempt
 		}
 		return n
 	}
-	var ds []*incident.Delivery
+	var ds []*delivery.Delivery
 	for range 20 {
 		ds = append(ds, r.due())
 	}
@@ -31,7 +31,7 @@ func TestKagentThatIsDownIsNotStormed(t *testing.T) {
 	r.kagent.Heal()
 	r.start() // knows nothing of the failures
 	for _, d := range ds {
-		r.untilState(d, incident.Succeeded)
+		r.untilState(d, delivery.Succeeded)
 	}
 	r.once(ds...)
 	r.nothingLeft()
@@ -40,7 +40,7 @@ func TestKagentThatIsDownIsNotStormed(t *testing.T) {
 func TestKagentIsTriedNowAndThenAndNothingIsLost(t *testing.T) {
 	r := newRig(t, kagenttest.Options{}, func(c *Config) { c.RetryMax, c.BreakerDelay = 20*time.Millisecond, 10*time.Millisecond })
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Status: http.StatusServiceUnavailable})
-	var ds []*incident.Delivery
+	var ds []*delivery.Delivery
 	for range 20 {
 		ds = append(ds, r.due())
 	}
@@ -49,7 +49,7 @@ func TestKagentIsTriedNowAndThenAndNothingIsLost(t *testing.T) {
 	r.eventually("kagent is tried again", func() bool { return len(r.kagent.Requests()) > seen+2 }, func() string { return "not yet" })
 	r.kagent.Heal()
 	for _, d := range ds {
-		r.untilState(d, incident.Succeeded)
+		r.untilState(d, delivery.Succeeded)
 	}
 	r.once(ds...)
 	if r.d.BreakerOpen() {

@@ -9,13 +9,13 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
 // call sends the delivery's message to its agent, when the agent has time and kagent is not
 // known to be down.
-func (d *Dispatcher) call(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if skip, why := d.refusal(dl); skip != "" {
 		return d.skip(ctx, dl, skip, why)
 	}
@@ -43,7 +43,7 @@ func (d *Dispatcher) call(ctx context.Context, dl *incident.Delivery) (time.Dura
 
 // send makes the call that was announced. When ctx ends meanwhile the agent has a last moment to
 // answer: after that the delivery stays "calling", and the next run finds out what became of it.
-func (d *Dispatcher) send(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+func (d *Dispatcher) send(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	sending, cancel := d.graced(ctx)
 	defer cancel()
 	start := d.cfg.Clock.Now()
@@ -80,7 +80,7 @@ func (d *Dispatcher) graced(ctx context.Context) (context.Context, context.Cance
 
 // refusal tells why the delivery must not be sent. One whose message may have arrived is followed
 // to its end whatever the Hook says now.
-func (d *Dispatcher) refusal(dl *incident.Delivery) (incident.Skip, string) {
+func (d *Dispatcher) refusal(dl *delivery.Delivery) (delivery.Skip, string) {
 	if d.cfg.Refusal == nil || dl.MayHaveArrived() {
 		return "", ""
 	}
@@ -88,14 +88,14 @@ func (d *Dispatcher) refusal(dl *incident.Delivery) (incident.Skip, string) {
 }
 
 // skip ends a delivery whose agent is not called after all.
-func (d *Dispatcher) skip(ctx context.Context, dl *incident.Delivery, why incident.Skip, told string) (time.Duration, error) {
+func (d *Dispatcher) skip(ctx context.Context, dl *delivery.Delivery, why delivery.Skip, told string) (time.Duration, error) {
 	dl.Skipped = why
-	return d.end(ctx, dl, incident.Canceled, told, told)
+	return d.end(ctx, dl, delivery.Canceled, told, told)
 }
 
 // recovered skips a delivery whose incidents have all ended before its agent was called. Whether they
 // have is looked up in the transaction that says so: an incident that joins it meanwhile is not lost.
-func (d *Dispatcher) recovered(ctx context.Context, dl *incident.Delivery) (bool, error) {
+func (d *Dispatcher) recovered(ctx context.Context, dl *delivery.Delivery) (bool, error) {
 	if dl.EvenIfRecovered || dl.MayHaveArrived() {
 		return false, nil
 	}
@@ -110,7 +110,7 @@ func (d *Dispatcher) recovered(ctx context.Context, dl *incident.Delivery) (bool
 		return err
 	}
 	was := *dl
-	dl.Skipped, dl.State = incident.SkipRecovered, incident.Canceled
+	dl.Skipped, dl.State = delivery.SkipRecovered, delivery.Canceled
 	dl.Failure, dl.Error = because("everything that the call is about had ended before the agent was called", "")
 	err := d.save(ctx, dl, Change{From: was.State, only: open})
 	if errors.Is(err, errStillOpen) {
@@ -127,7 +127,7 @@ var errStillOpen = errors.New("an incident of the delivery is open")
 
 // announce records that the message is about to be sent, and what is sent: what is known now, unless
 // an earlier attempt may have arrived.
-func (d *Dispatcher) announce(ctx context.Context, dl *incident.Delivery) error {
+func (d *Dispatcher) announce(ctx context.Context, dl *delivery.Delivery) error {
 	if dl.Data == "" || !dl.MayHaveArrived() {
 		data, err := d.data(ctx, dl)
 		if err != nil {
@@ -142,13 +142,13 @@ func (d *Dispatcher) announce(ctx context.Context, dl *incident.Delivery) error 
 			dl.Dialect = name
 		}
 	}
-	dl.CatchUp = dl.CatchUp || from == incident.Calling // an earlier attempt may have arrived: look first, from now on
-	dl.State, dl.CalledAt, dl.NextAt = incident.Calling, d.cfg.Clock.Now(), time.Time{}
+	dl.CatchUp = dl.CatchUp || from == delivery.Calling // an earlier attempt may have arrived: look first, from now on
+	dl.State, dl.CalledAt, dl.NextAt = delivery.Calling, d.cfg.Clock.Now(), time.Time{}
 	dl.Attempt++
 	return d.save(ctx, dl, Change{From: from})
 }
 
-func (d *Dispatcher) request(dl *incident.Delivery) agent.Request {
+func (d *Dispatcher) request(dl *delivery.Delivery) agent.Request {
 	version := dl.Version
 	return agent.Request{
 		Agent:     dl.Agent,
@@ -192,12 +192,12 @@ func (d *Dispatcher) noVerdict() {
 }
 
 // accepted records what the agent made of the message.
-func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, n note) (time.Duration, error) {
+func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n note) (time.Duration, error) {
 	from, task := dl.State, n.sent
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Failure, dl.Error = task.Dialect, task.ContextID, task.ID, "", ""
 	keep(dl, *task)
-	entry := incident.Entry{Kind: incident.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
-	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]incident.Entry{entry}, d.said(dl, *task)...)...); err != nil {
+	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
+	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
 	}
 	d.notes.put(dl.ID, note{})
@@ -207,13 +207,13 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *incident.Delivery, n note
 }
 
 // after says what comes next for a delivery that was just recorded.
-func (d *Dispatcher) after(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+func (d *Dispatcher) after(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	switch {
 	case dl.State.Ended():
 		return d.verify(ctx, dl)
-	case dl.CancelBy != "":
+	case dl.CancelRequestedBy != "":
 		return time.Millisecond, nil
-	case dl.State == incident.Working && d.cfg.Follow:
+	case dl.State == delivery.Working && d.cfg.Follow:
 		d.stream(ctx, *dl)
 	}
 	return d.pollPause(dl), nil
@@ -225,16 +225,16 @@ const maxBadAnswers = 5
 
 // callFailed decides between another attempt and the end. Only what certainly had no effect is
 // simply tried again; after a lost answer the next attempt asks first what became of the message.
-func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err error, took time.Duration) (time.Duration, error) {
+func (d *Dispatcher) callFailed(ctx context.Context, dl *delivery.Delivery, err error, took time.Duration) (time.Duration, error) {
 	from := dl.State
 	dl.Failure, dl.Error = "the call failed: "+agent.Brief(err), agent.Explain(err)
 	switch {
 	case agent.Final(err), d.hopeless(dl.ID, err):
-		dl.State = incident.Failed
+		dl.State = delivery.Failed
 	default:
 		dl.NextAt = d.cfg.Clock.Now().Add(d.callPause(dl.Attempt, err))
 		if agent.NoEffect(err) {
-			dl.State = incident.Pending
+			dl.State = delivery.Pending
 		} else if sent := agent.SentIn(err); sent != "" {
 			dl.Dialect = sent
 		}
@@ -257,8 +257,8 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *incident.Delivery, err 
 // them share one, which tells the newest.
 const maxAttemptsTold = 20
 
-func failed(dl *incident.Delivery) incident.Entry {
-	e := incident.Entry{Kind: incident.EntryCall, Text: fmt.Sprintf("attempt %d failed: %s", dl.Attempt, dl.Error)}
+func failed(dl *delivery.Delivery) delivery.Entry {
+	e := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d failed: %s", dl.Attempt, dl.Error)}
 	if dl.Attempt > maxAttemptsTold {
 		e.Source = "later attempts"
 	}

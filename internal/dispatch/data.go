@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -34,16 +35,16 @@ type payload struct {
 	Effects   []told             `json:"effects,omitempty"`
 	Cause     *told              `json:"cause,omitempty"`
 	Shared    *incident.Shared   `json:"sharedCause,omitempty"`
-	HeldBack  *incident.HeldBack `json:"heldBack,omitempty"` // what was not told before
+	HeldBack  *delivery.HeldBack `json:"heldBack,omitempty"` // what was not told before
 	Again     *again             `json:"retryOf,omitempty"`
 }
 
 // again says that a person wants an earlier delivery once more.
 type again struct {
-	Delivery string                 `json:"deliveryId"`
-	State    incident.DeliveryState `json:"state"`
-	Outcome  incident.Outcome       `json:"outcome,omitempty"`
-	EndedAt  time.Time              `json:"endedAt"`
+	Delivery string           `json:"deliveryId"`
+	State    delivery.State   `json:"state"`
+	Outcome  delivery.Outcome `json:"outcome,omitempty"`
+	EndedAt  time.Time        `json:"endedAt"`
 }
 
 // told is one incident as the agent sees it.
@@ -77,7 +78,7 @@ func tell(inc *incident.Incident) told {
 
 // data builds the structured part of a delivery: its incidents, what they caused, what caused
 // them, and what else fails for the same reason.
-func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, error) {
+func (d *Dispatcher) data(ctx context.Context, dl *delivery.Delivery) (string, error) {
 	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents+1)
 	if err != nil {
 		return "", fmt.Errorf("read the incidents of delivery %s: %w", dl.ID, err)
@@ -128,7 +129,7 @@ func (d *Dispatcher) data(ctx context.Context, dl *incident.Delivery) (string, e
 }
 
 // again tells of the delivery that this one repeats; nil if it repeats none.
-func (d *Dispatcher) again(ctx context.Context, dl *incident.Delivery) (*again, error) {
+func (d *Dispatcher) again(ctx context.Context, dl *delivery.Delivery) (*again, error) {
 	if dl.RetryOf == "" {
 		return nil, nil //nolint:nilnil // it repeats none
 	}
@@ -150,7 +151,7 @@ func encode(p payload) (string, error) {
 		switch {
 		case err != nil:
 			return "", fmt.Errorf("encode the data part: %w", err)
-		case len(out) <= incident.MaxData:
+		case len(out) <= delivery.MaxData:
 			return string(out), nil
 		case len(p.Incidents) > 1, len(p.Effects) > 0:
 			p.Incidents, p.Effects = p.Incidents[:(len(p.Incidents)+1)/2], p.Effects[:len(p.Effects)/2]

@@ -20,18 +20,19 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
 // Agent is the side of the A2A client that a delivery needs.
 type Agent interface {
-	Dialect(ctx context.Context, a incident.AgentRef) (string, error)
+	Dialect(ctx context.Context, a delivery.AgentRef) (string, error)
 	Send(context.Context, agent.Request) (agent.Task, error)
-	Task(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
-	Follow(ctx context.Context, a incident.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
-	Cancel(ctx context.Context, a incident.AgentRef, taskID string) (agent.Task, error)
-	Reply(ctx context.Context, a incident.AgentRef, t agent.Task, text string, data json.RawMessage, messageID string) (agent.Task, error)
+	Task(ctx context.Context, a delivery.AgentRef, taskID string) (agent.Task, error)
+	Follow(ctx context.Context, a delivery.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
+	Cancel(ctx context.Context, a delivery.AgentRef, taskID string) (agent.Task, error)
+	Reply(ctx context.Context, a delivery.AgentRef, t agent.Task, text string, data json.RawMessage, messageID string) (agent.Task, error)
 }
 
 // Config holds the dispatcher's settings; zero values take the defaults.
@@ -54,7 +55,7 @@ type Config struct {
 	Shared func(*incident.Incident) *incident.Shared
 	// Refusal tells why a delivery whose message was never sent must not be sent any more, and in a
 	// sentence for people; "" if it may. May be nil.
-	Refusal func(*incident.Delivery) (incident.Skip, string)
+	Refusal func(*delivery.Delivery) (delivery.Skip, string)
 	// Workload tells how many Pods a workload has now, and how many of them are healthy; known is
 	// false where that can't be said. May be nil.
 	Workload func(ctx context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool)
@@ -65,8 +66,8 @@ type Config struct {
 
 // Change is one committed change of a delivery.
 type Change struct {
-	Delivery *incident.Delivery
-	From     incident.DeliveryState
+	Delivery *delivery.Delivery
+	From     delivery.State
 	Err      error         // of a call that failed; nil otherwise
 	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -20,15 +21,15 @@ func TestEachEndOfATaskIsTheEndOfItsDelivery(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		for name, tc := range map[string]struct {
 			act           kagenttest.Act
-			state         incident.DeliveryState
+			state         delivery.State
 			answer, error string
 		}{
-			"completed": {kagenttest.Act{Work: 20 * time.Millisecond, Answer: "fixed it"}, incident.Succeeded, "fixed it", ""},
-			"at once":   {kagenttest.Act{Answer: "fixed it"}, incident.Succeeded, "fixed it", ""},
-			"no task":   {kagenttest.Act{Direct: "fixed it"}, incident.Succeeded, "fixed it", ""},
-			"failed":    {kagenttest.Act{End: a2a.TaskStateFailed, Answer: "no rights"}, incident.Failed, "no rights", "the agent's task failed: no rights"},
-			"rejected":  {kagenttest.Act{End: a2a.TaskStateRejected, Answer: "not mine"}, incident.Rejected, "not mine", "the agent rejected the task: not mine"},
-			"canceled":  {kagenttest.Act{End: a2a.TaskStateCanceled}, incident.Canceled, "", "the agent's task was canceled"},
+			"completed": {kagenttest.Act{Work: 20 * time.Millisecond, Answer: "fixed it"}, delivery.Succeeded, "fixed it", ""},
+			"at once":   {kagenttest.Act{Answer: "fixed it"}, delivery.Succeeded, "fixed it", ""},
+			"no task":   {kagenttest.Act{Direct: "fixed it"}, delivery.Succeeded, "fixed it", ""},
+			"failed":    {kagenttest.Act{End: a2a.TaskStateFailed, Answer: "no rights"}, delivery.Failed, "no rights", "the agent's task failed: no rights"},
+			"rejected":  {kagenttest.Act{End: a2a.TaskStateRejected, Answer: "not mine"}, delivery.Rejected, "not mine", "the agent rejected the task: not mine"},
+			"canceled":  {kagenttest.Act{End: a2a.TaskStateCanceled}, delivery.Canceled, "", "the agent's task was canceled"},
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(tc.act)})
@@ -59,19 +60,19 @@ func TestTheOutcomeIsWatched(t *testing.T) {
 			return 0, 0, false
 		}
 	})
-	known := func(d *incident.Delivery) bool { return d.Outcome != "" }
+	known := func(d *delivery.Delivery) bool { return d.Outcome != "" }
 	recovers, stays := r.due(), r.due()
 	well, ill, none, nobodyKnows := r.dueOf("well"), r.dueOf("ill"), r.dueOf("scaled-down"), r.dueOf("other")
-	for _, d := range []*incident.Delivery{recovers, stays, well, ill, none, nobodyKnows} {
-		r.untilState(d, incident.Succeeded)
+	for _, d := range []*delivery.Delivery{recovers, stays, well, ill, none, nobodyKnows} {
+		r.untilState(d, delivery.Succeeded)
 	}
 	r.resolve(recovers, incident.Recovered)
-	for _, d := range []*incident.Delivery{well, ill, none, nobodyKnows} {
+	for _, d := range []*delivery.Delivery{well, ill, none, nobodyKnows} {
 		r.resolve(d, incident.WasGone)
 	}
-	for d, want := range map[*incident.Delivery]incident.Outcome{
-		recovers: incident.OutcomeRecovered, stays: incident.OutcomePersisting, well: incident.OutcomeRecovered,
-		ill: incident.OutcomePersisting, none: incident.OutcomeUnknown, nobodyKnows: incident.OutcomeUnknown,
+	for d, want := range map[*delivery.Delivery]delivery.Outcome{
+		recovers: delivery.OutcomeRecovered, stays: delivery.OutcomePersisting, well: delivery.OutcomeRecovered,
+		ill: delivery.OutcomePersisting, none: delivery.OutcomeUnknown, nobodyKnows: delivery.OutcomeUnknown,
 	} {
 		if got := r.until(d, "its outcome is known", known); got.Outcome != want {
 			t.Errorf("outcome %s, want %s", got.Outcome, want)
@@ -90,16 +91,16 @@ func TestWhateverEndsTheAgentTheOutcomeIsWatched(t *testing.T) {
 		}
 		return kagenttest.Act{Never: true}
 	}})
-	prompt := func(text string) func(*incident.Delivery) {
-		return func(d *incident.Delivery) { d.Prompt = text }
+	prompt := func(text string) func(*delivery.Delivery) {
+		return func(d *delivery.Delivery) { d.Prompt = text }
 	}
-	for d, want := range map[*incident.Delivery]incident.DeliveryState{
-		r.due(prompt("fail")): incident.Failed, r.due(prompt("reject")): incident.Rejected,
-		r.due(func(d *incident.Delivery) { d.Timeout = 50 * time.Millisecond }): incident.Expired,
+	for d, want := range map[*delivery.Delivery]delivery.State{
+		r.due(prompt("fail")): delivery.Failed, r.due(prompt("reject")): delivery.Rejected,
+		r.due(func(d *delivery.Delivery) { d.Timeout = 50 * time.Millisecond }): delivery.Expired,
 	} {
 		r.untilState(d, want)
-		d = r.until(d, "its outcome is known", func(d *incident.Delivery) bool { return d.Outcome != "" })
-		if d.Outcome != incident.OutcomePersisting {
+		d = r.until(d, "its outcome is known", func(d *delivery.Delivery) bool { return d.Outcome != "" })
+		if d.Outcome != delivery.OutcomePersisting {
 			t.Errorf("%s: outcome %s", want, d.Outcome)
 		}
 	}
@@ -117,20 +118,20 @@ func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 		incidents []*incident.Incident
 		now       time.Time
 		workloads health
-		want      incident.Outcome
+		want      delivery.Outcome
 	}{
 		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), healthy, ""},
-		"open at the window's end": {[]*incident.Incident{early, open}, until, healthy, incident.OutcomePersisting},
-		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, incident.OutcomeRecovered},
-		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, incident.OutcomeRecovered},
-		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, incident.OutcomePersisting},
-		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), healthy, incident.OutcomeRecovered},
+		"open at the window's end": {[]*incident.Incident{early, open}, until, healthy, delivery.OutcomePersisting},
+		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, delivery.OutcomeRecovered},
+		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, delivery.OutcomeRecovered},
+		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, delivery.OutcomePersisting},
+		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), healthy, delivery.OutcomeRecovered},
 		"gone, workload not yet":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), unhealthy, ""},
-		"gone, workload ill":       {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unhealthy, incident.OutcomePersisting},
-		"gone, no workload":        {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unknown, incident.OutcomeUnknown},
-		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, healthy, incident.OutcomePersisting},
-		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, healthy, incident.OutcomeUnknown},
-		"all were pruned":          {nil, until, healthy, incident.OutcomeUnknown},
+		"gone, workload ill":       {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unhealthy, delivery.OutcomePersisting},
+		"gone, no workload":        {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unknown, delivery.OutcomeUnknown},
+		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, healthy, delivery.OutcomePersisting},
+		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, healthy, delivery.OutcomeUnknown},
+		"all were pruned":          {nil, until, healthy, delivery.OutcomeUnknown},
 	} {
 		if got, _ := outcomeOf(tc.incidents, until, tc.now, func() health { return tc.workloads }); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // lateLook is for how long after a delivery's deadline its task is looked for when kagent does not
@@ -15,7 +15,7 @@ const lateLook = 10 * time.Minute
 
 // expire ends a delivery whose time is up, and tells the agent to stop. What the agent finished
 // meanwhile counts.
-func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if dl.TaskID != "" {
 		task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
 		if err != nil && !agent.TaskGone(err) && d.cfg.Clock.Now().Before(dl.Deadline().Add(lateLook)) {
@@ -35,10 +35,10 @@ func (d *Dispatcher) expire(ctx context.Context, dl *incident.Delivery) (time.Du
 		}
 	}
 	own, full := overdue(dl)
-	return d.end(ctx, dl, incident.Expired, own, full)
+	return d.end(ctx, dl, delivery.Expired, own, full)
 }
 
-func (d *Dispatcher) cancel(ctx context.Context, dl *incident.Delivery) (agent.Task, error) {
+func (d *Dispatcher) cancel(ctx context.Context, dl *delivery.Delivery) (agent.Task, error) {
 	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
 	if err != nil {
 		d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Brief(err))
@@ -48,16 +48,16 @@ func (d *Dispatcher) cancel(ctx context.Context, dl *incident.Delivery) (agent.T
 
 // overdue says what did not happen in time, and claims no more than is known: in khook's own words,
 // and with the last error.
-func overdue(dl *incident.Delivery) (own, full string) {
+func overdue(dl *delivery.Delivery) (own, full string) {
 	switch {
-	case dl.State == incident.InputRequired:
+	case dl.State == delivery.InputRequired:
 		return because(fmt.Sprintf("nobody answered the agent within %s (spec.eventConfigurations[].timeout)", dl.Timeout), dl.Error)
 	case dl.TaskID != "":
 		own = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
-	case dl.State == incident.Calling, dl.CatchUp && dl.Attempt > 0:
-		own = fmt.Sprintf("the agent gave no answer within %s: it is not known whether it got the message", incident.MaxWait)
+	case dl.State == delivery.Calling, dl.CatchUp && dl.Attempt > 0:
+		own = fmt.Sprintf("the agent gave no answer within %s: it is not known whether it got the message", delivery.MaxWait)
 	default:
-		own = fmt.Sprintf("the agent was not reached within %s", incident.MaxWait)
+		own = fmt.Sprintf("the agent was not reached within %s", delivery.MaxWait)
 	}
 	if dl.Error == "" {
 		return own, own

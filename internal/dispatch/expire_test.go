@@ -8,15 +8,15 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func TestATaskThatNeverEndsExpiresAndIsCanceled(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		t.Run(dialect, func(t *testing.T) {
 			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Never: true})})
-			d := r.due(func(d *incident.Delivery) { d.Timeout = 200 * time.Millisecond })
-			if d = r.untilState(d, incident.Expired); d.Error != "the agent did not finish within 200ms (spec.eventConfigurations[].timeout)" {
+			d := r.due(func(d *delivery.Delivery) { d.Timeout = 200 * time.Millisecond })
+			if d = r.untilState(d, delivery.Expired); d.Error != "the agent did not finish within 200ms (spec.eventConfigurations[].timeout)" {
 				t.Errorf("%q", d.Error)
 			}
 			if len(r.kagent.Requests(kagenttest.Cancel)) != 1 {
@@ -34,14 +34,14 @@ func TestWhatEndedWhileKhookWasDownCounts(t *testing.T) {
 		t.Run(dialect, func(t *testing.T) {
 			free := make(chan struct{})
 			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
-			d := r.untilState(r.due(), incident.Working)
+			d := r.untilState(r.due(), delivery.Working)
 			r.halt()
 			close(free)
 			d.CalledAt = d.CalledAt.Add(-d.Timeout)
-			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*incident.Delivery{d}} })
+			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
 			r.kagent.Inject(kagenttest.Fault{Times: 3, Status: http.StatusBadGateway}) // it was down too
 			r.start()
-			if d = r.untilState(d, incident.Succeeded); d.Answer != "done" || d.Error != "" {
+			if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" || d.Error != "" {
 				t.Errorf("answer %q, error %q", d.Answer, d.Error)
 			}
 			if len(r.kagent.Requests(kagenttest.Cancel)) != 0 {
@@ -54,38 +54,38 @@ func TestWhatEndedWhileKhookWasDownCounts(t *testing.T) {
 
 func TestATaskThatNobodyCanLookAtExpiresInTheEnd(t *testing.T) {
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Never: true})})
-	d := r.untilState(r.due(), incident.Working)
+	d := r.untilState(r.due(), delivery.Working)
 	r.halt()
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Status: http.StatusBadGateway})
 	d.CalledAt = d.CalledAt.Add(-d.Timeout - lateLook)
-	r.write(func(*storeTx) *changes { return &changes{Deliveries: []*incident.Delivery{d}} })
+	r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
 	r.start()
-	if d = r.untilState(d, incident.Expired); !strings.HasPrefix(d.Error, "the agent did not finish within 1h0m0s") {
+	if d = r.untilState(d, delivery.Expired); !strings.HasPrefix(d.Error, "the agent did not finish within 1h0m0s") {
 		t.Errorf("%q", d.Error)
 	}
 }
 
 func TestWhatWasNotReachedInADayExpiresAndSaysWhatIsKnown(t *testing.T) {
-	old := func(change func(*incident.Delivery)) func(*incident.Delivery) {
-		return func(d *incident.Delivery) {
-			d.CreatedAt = d.CreatedAt.Add(-incident.MaxWait - time.Minute)
+	old := func(change func(*delivery.Delivery)) func(*delivery.Delivery) {
+		return func(d *delivery.Delivery) {
+			d.CreatedAt = d.CreatedAt.Add(-delivery.MaxWait - time.Minute)
 			change(d)
 		}
 	}
 	for name, tc := range map[string]struct {
-		change func(*incident.Delivery)
+		change func(*delivery.Delivery)
 		want   string
 	}{
-		"never called":  {func(*incident.Delivery) {}, "the agent was not reached within 24h0m0s"},
-		"after refusal": {func(d *incident.Delivery) { d.Attempt, d.Error = 9, "no connection" }, "the agent was not reached within 24h0m0s; last error: no connection"},
-		"called": {func(d *incident.Delivery) { d.State, d.Attempt, d.CalledAt = incident.Calling, 1, d.CreatedAt },
+		"never called":  {func(*delivery.Delivery) {}, "the agent was not reached within 24h0m0s"},
+		"after refusal": {func(d *delivery.Delivery) { d.Attempt, d.Error = 9, "no connection" }, "the agent was not reached within 24h0m0s; last error: no connection"},
+		"called": {func(d *delivery.Delivery) { d.State, d.Attempt, d.CalledAt = delivery.Calling, 1, d.CreatedAt },
 			"the agent gave no answer within 24h0m0s: it is not known whether it got the message"},
-		"lost, then refused": {func(d *incident.Delivery) { d.Attempt, d.CatchUp, d.Error = 2, true, "no connection" },
+		"lost, then refused": {func(d *delivery.Delivery) { d.Attempt, d.CatchUp, d.Error = 2, true, "no connection" },
 			"the agent gave no answer within 24h0m0s: it is not known whether it got the message; last error: no connection"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, kagenttest.Options{})
-			if d := r.untilState(r.due(old(tc.change)), incident.Expired); d.Error != tc.want {
+			if d := r.untilState(r.due(old(tc.change)), delivery.Expired); d.Error != tc.want {
 				t.Errorf("%q", d.Error)
 			}
 			r.nothingLeft()
@@ -100,9 +100,9 @@ func TestATaskThatVanishesEndsInASentence(t *testing.T) {
 			r.halt()
 			r.vanishAfter = 50 * time.Millisecond
 			r.start()
-			d := r.untilState(r.due(), incident.Working)
+			d := r.untilState(r.due(), delivery.Working)
 			r.kagent.Vanish(d.TaskID)
-			d = r.untilState(d, incident.Failed)
+			d = r.untilState(d, delivery.Failed)
 			if want := "kagent no longer knows the task " + d.TaskID + ": its answer is lost"; d.Error != want {
 				t.Errorf("%q, want %q", d.Error, want)
 			}
@@ -114,14 +114,14 @@ func TestATaskThatVanishesEndsInASentence(t *testing.T) {
 func TestATaskThatIsBackInTimeIsFollowed(t *testing.T) {
 	free := make(chan struct{})
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free, Answer: "done"})}, func(c *Config) { c.Follow = false })
-	d := r.untilState(r.due(), incident.Working)
+	d := r.untilState(r.due(), delivery.Working)
 	d.CalledAt = d.CalledAt.Add(-10 * time.Minute) // it has run for a while
-	r.write(func(*storeTx) *changes { return &changes{Deliveries: []*incident.Delivery{d}} })
+	r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
 	gone := `{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"task not found"}}`
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Get, Times: 3, Header: map[string]string{"Content-Type": "application/json"}, Body: gone})
-	r.until(d, "the task is missed", func(d *incident.Delivery) bool { return strings.Contains(d.Error, "task not found") })
+	r.until(d, "the task is missed", func(d *delivery.Delivery) bool { return strings.Contains(d.Error, "task not found") })
 	close(free)
-	if d = r.untilState(d, incident.Succeeded); d.Answer != "done" || d.Error != "" {
+	if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" || d.Error != "" {
 		t.Errorf("answer %q, error %q", d.Answer, d.Error)
 	}
 }

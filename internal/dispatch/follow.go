@@ -7,34 +7,35 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // keep takes over what the task says.
-func keep(dl *incident.Delivery, t agent.Task) {
+func keep(dl *delivery.Delivery, t agent.Task) {
 	dl.TaskState = string(t.State)
 	// A question is no answer, and the end's answer replaces what was said on the way.
 	if t.Answer != "" && t.Answer != t.Question || t.State == agent.Completed {
-		dl.Answer = incident.Truncate(t.Answer, incident.MaxAnswer)
+		dl.Answer = incident.Truncate(t.Answer, delivery.MaxAnswer)
 	}
 	switch t.State {
 	case agent.Completed:
-		dl.State = incident.Succeeded
+		dl.State = delivery.Succeeded
 	case agent.Failed:
-		dl.State = incident.Failed
+		dl.State = delivery.Failed
 		dl.Failure, dl.Error = because("the agent's task failed", t.Answer)
 	case agent.Rejected:
-		dl.State = incident.Rejected
+		dl.State = delivery.Rejected
 		dl.Failure, dl.Error = because("the agent rejected the task", t.Answer)
 	case agent.Canceled:
-		dl.State = incident.Canceled
+		dl.State = delivery.Canceled
 		dl.Failure, dl.Error = because("the agent's task was canceled", t.Answer)
 	case agent.InputRequired, agent.AuthRequired:
-		dl.State = incident.InputRequired
+		dl.State = delivery.InputRequired
 		dl.Failure, dl.Error = because("the agent waits for a person", t.Question)
-		dl.Question, dl.QuestionID, dl.Approval = incident.Truncate(t.Question, incident.MaxQuestion), t.QuestionID, t.Approval
+		dl.Question, dl.QuestionID, dl.Approval = incident.Truncate(t.Question, delivery.MaxQuestion), t.QuestionID, t.Approval
 	default:
-		dl.State = incident.Working
+		dl.State = delivery.Working
 	}
 }
 
@@ -48,7 +49,7 @@ func because(own, said string) (failure, full string) {
 }
 
 // follow looks at the task once, and leaves the waiting to the agent's stream or to the next look.
-func (d *Dispatcher) follow(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+func (d *Dispatcher) follow(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
 	if err != nil {
 		return d.lookFailed(ctx, dl, err)
@@ -64,15 +65,15 @@ func (d *Dispatcher) follow(ctx context.Context, dl *incident.Delivery) (time.Du
 }
 
 // progress records what the task says, if it says something new, with what else the log gets.
-func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task agent.Task, log ...incident.Entry) error {
+func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task agent.Task, log ...delivery.Entry) error {
 	was := *dl
 	dl.Failure, dl.Error = "", ""
 	keep(dl, task)
 	log = append(log, d.said(dl, task)...)
 	if was.TaskState != dl.TaskState {
-		log = append(log, incident.Entry{Kind: incident.EntryState, State: dl.TaskState, Who: "agent"})
+		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, Who: "agent"})
 	}
-	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, incident.MaxError) {
+	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) {
 		return nil
 	}
 	if err := d.save(ctx, dl, Change{From: was.State}, log...); err != nil {
@@ -85,15 +86,15 @@ func (d *Dispatcher) progress(ctx context.Context, dl *incident.Delivery, task a
 }
 
 // lookFailed keeps looking, unless kagent says for a while that there is no such task.
-func (d *Dispatcher) lookFailed(ctx context.Context, dl *incident.Delivery, err error) (time.Duration, error) {
+func (d *Dispatcher) lookFailed(ctx context.Context, dl *delivery.Delivery, err error) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
 	if agent.TaskGone(err) && d.goneFor(dl.ID) >= d.vanishAfter {
-		return d.end(ctx, dl, incident.Failed, "kagent no longer knows the task: its answer is lost",
+		return d.end(ctx, dl, delivery.Failed, "kagent no longer knows the task: its answer is lost",
 			fmt.Sprintf("kagent no longer knows the task %s: its answer is lost", dl.TaskID))
 	}
-	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), incident.MaxError); why != dl.Error {
+	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), delivery.MaxError); why != dl.Error {
 		dl.Failure, dl.Error = "cannot look at the task: "+agent.Brief(err), why
 		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
 			return 0, err
@@ -116,7 +117,7 @@ func (d *Dispatcher) goneFor(id string) time.Duration {
 
 // pollPause is how long to wait before the next look: longer the longer the task takes, and never
 // past its deadline.
-func (d *Dispatcher) pollPause(dl *incident.Delivery) time.Duration {
+func (d *Dispatcher) pollPause(dl *delivery.Delivery) time.Duration {
 	now := d.cfg.Clock.Now()
 	pause := min(max(now.Sub(dl.CalledAt)/4, d.cfg.PollMin), d.cfg.PollMax)
 	if left := dl.Deadline().Sub(now); left > 0 {
@@ -127,7 +128,7 @@ func (d *Dispatcher) pollPause(dl *incident.Delivery) time.Duration {
 
 // stream reads the task's stream in the background and wakes the delivery at each news. Polling
 // goes on beside it, so a stream that breaks costs time only.
-func (d *Dispatcher) stream(ctx context.Context, dl incident.Delivery) {
+func (d *Dispatcher) stream(ctx context.Context, dl delivery.Delivery) {
 	if _, busy := d.following.LoadOrStore(dl.ID, true); busy {
 		return
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func seldom(c *Config) { c.PollMin, c.PollMax = time.Hour, time.Hour }
@@ -24,10 +24,10 @@ func TestTheStreamTellsTheEndBeforeTheNextLook(t *testing.T) {
 		t.Run(dialect, func(t *testing.T) {
 			free := make(chan struct{})
 			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Until: free, Answer: "done"})}, seldom)
-			d := r.untilState(r.due(), incident.Working)
+			d := r.untilState(r.due(), delivery.Working)
 			r.reading(1)
 			close(free)
-			if d = r.untilState(d, incident.Succeeded); d.Answer != "done" {
+			if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
 				t.Errorf("answer %q", d.Answer)
 			}
 			r.once(d)
@@ -39,13 +39,13 @@ func TestTheStreamTellsTheEndBeforeTheNextLook(t *testing.T) {
 func TestAfterARestartTheStreamIsReadAgain(t *testing.T) {
 	free := make(chan struct{})
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free})}, seldom)
-	d := r.untilState(r.due(), incident.Working)
+	d := r.untilState(r.due(), delivery.Working)
 	r.reading(1)
 	r.halt()
 	r.start()
 	r.reading(2)
 	close(free)
-	r.untilState(d, incident.Succeeded)
+	r.untilState(d, delivery.Succeeded)
 	r.once(d)
 }
 
@@ -58,12 +58,12 @@ func TestABrokenStreamGoesBackToPolling(t *testing.T) {
 			r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
 			fault.On = kagenttest.Stream
 			r.kagent.Inject(fault)
-			d := r.untilState(r.due(), incident.Working)
+			d := r.untilState(r.due(), delivery.Working)
 			r.reading(1)
 			seen := len(r.kagent.Requests(kagenttest.Get))
 			r.eventually("it is polled", func() bool { return len(r.kagent.Requests(kagenttest.Get)) > seen+3 }, func() string { return "not yet" })
 			close(free)
-			if d = r.untilState(d, incident.Succeeded); d.Answer != "done" {
+			if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
 				t.Errorf("answer %q", d.Answer)
 			}
 			r.reading(1) // and not again
@@ -81,7 +81,7 @@ func TestWithoutAStreamTheTaskIsPolled(t *testing.T) {
 			if !opts.NoStream {
 				r.d.streams.Store(r.d.cfg.Followers)
 			}
-			d := r.untilState(r.due(), incident.Succeeded)
+			d := r.untilState(r.due(), delivery.Succeeded)
 			if d.Answer != "done" || len(r.kagent.Requests(kagenttest.Stream)) != 0 {
 				t.Errorf("answer %q, %d streams", d.Answer, len(r.kagent.Requests(kagenttest.Stream)))
 			}
@@ -91,10 +91,10 @@ func TestWithoutAStreamTheTaskIsPolled(t *testing.T) {
 
 func TestRunEndsWhileTasksAreFollowedAndCallsHang(t *testing.T) {
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Never: true})}, seldom, func(c *Config) { c.Grace = time.Millisecond })
-	r.untilState(r.due(), incident.Working)
+	r.untilState(r.due(), delivery.Working)
 	r.reading(1)
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Hang: true, Times: -1})
-	hung := r.untilState(r.due(), incident.Calling)
+	hung := r.untilState(r.due(), delivery.Calling)
 	r.eventually("the call hangs", func() bool { return len(r.kagent.Requests(kagenttest.Send)) == 2 }, func() string { return "not yet" })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -104,7 +104,7 @@ func TestRunEndsWhileTasksAreFollowedAndCallsHang(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("Run goes on after its context has ended")
 	}
-	if hung = r.now(hung); hung.State != incident.Calling {
+	if hung = r.now(hung); hung.State != delivery.Calling {
 		t.Errorf("what nobody knows is taken to be %s", hung.State)
 	}
 }
@@ -121,7 +121,7 @@ func TestAMessageUnderWayIsStillAnsweredAtTheEnd(t *testing.T) {
 	r.stop()
 	close(free)
 	<-r.ended
-	if d = r.now(d); d.State != incident.Working || d.TaskID == "" {
+	if d = r.now(d); d.State != delivery.Working || d.TaskID == "" {
 		t.Errorf("%s, task %q", d.State, d.TaskID)
 	}
 }

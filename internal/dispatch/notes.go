@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // note is what a run remembers of one delivery beside its row. It may be lost: then a step is
@@ -46,7 +46,7 @@ func (n *notes) put(id string, what note) {
 }
 
 // recorded notes which entries of a delivery's log are in the history.
-func (n *notes) recorded(id string, log []incident.Entry) {
+func (n *notes) recorded(id string, log []delivery.Entry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, e := range log {
@@ -61,7 +61,7 @@ func (n *notes) recorded(id string, log []incident.Entry) {
 }
 
 // isRecorded says whether the entry is in the history, as far as is known.
-func (n *notes) isRecorded(id string, e *incident.Entry) bool {
+func (n *notes) isRecorded(id string, e *delivery.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was, ok := n.said[id][e.Source]

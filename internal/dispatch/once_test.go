@@ -10,7 +10,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -30,7 +30,7 @@ func TestALostAnswerIsNoSecondCall(t *testing.T) {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 10 * time.Millisecond, Answer: "done"})})
 				r.kagent.Inject(fault)
-				d := r.untilState(r.due(), incident.Succeeded)
+				d := r.untilState(r.due(), delivery.Succeeded)
 				if d.Answer != "done" {
 					t.Errorf("answer %q", d.Answer)
 				}
@@ -44,20 +44,20 @@ func TestALostAnswerIsNoSecondCall(t *testing.T) {
 // anew.
 func TestARestartAtEachStepIsNoSecondCall(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
-		for name, forget := range map[string]func(*incident.Delivery){
-			"before the task was recorded": func(d *incident.Delivery) {
-				d.State, d.TaskID, d.ContextID, d.Answer, d.EndedAt = incident.Calling, "", "", "", time.Time{}
+		for name, forget := range map[string]func(*delivery.Delivery){
+			"before the task was recorded": func(d *delivery.Delivery) {
+				d.State, d.TaskID, d.ContextID, d.Answer, d.EndedAt = delivery.Calling, "", "", "", time.Time{}
 			},
-			"after the task was recorded": func(d *incident.Delivery) { d.State, d.Answer, d.EndedAt = incident.Working, "", time.Time{} },
+			"after the task was recorded": func(d *delivery.Delivery) { d.State, d.Answer, d.EndedAt = delivery.Working, "", time.Time{} },
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 10 * time.Millisecond, Answer: "done"})})
-				d := r.untilState(r.due(), incident.Succeeded)
+				d := r.untilState(r.due(), delivery.Succeeded)
 				r.halt()
 				forget(d)
-				r.write(func(*storeTx) *changes { return &changes{Deliveries: []*incident.Delivery{d}} })
+				r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
 				r.start()
-				if d = r.untilState(d, incident.Succeeded); d.Answer != "done" {
+				if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
 					t.Errorf("answer %q", d.Answer)
 				}
 				r.once(d)
@@ -71,11 +71,11 @@ func TestAnnouncedButNotSentIsSent(t *testing.T) {
 		t.Run(dialect, func(t *testing.T) {
 			r := newRig(t, kagenttest.Options{Dialect: dialect})
 			r.halt()
-			d := r.due(func(d *incident.Delivery) {
-				d.State, d.Attempt, d.CalledAt, d.Data = incident.Calling, 1, time.Now(), `{"warning":"x"}`
+			d := r.due(func(d *delivery.Delivery) {
+				d.State, d.Attempt, d.CalledAt, d.Data = delivery.Calling, 1, time.Now(), `{"warning":"x"}`
 			})
 			r.start()
-			r.untilState(d, incident.Succeeded)
+			r.untilState(d, delivery.Succeeded)
 			r.once(d)
 		})
 	}
@@ -88,10 +88,10 @@ func TestAnUpgradeOfKagentWhileATaskRunsIsSurvived(t *testing.T) {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				free := make(chan struct{})
 				r := newRig(t, kagenttest.Options{Dialect: from, Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
-				d := r.untilState(r.due(), incident.Working)
+				d := r.untilState(r.due(), delivery.Working)
 				r.kagent.SetDialect(to)
 				close(free)
-				if d = r.untilState(d, incident.Succeeded); d.Answer != "done" {
+				if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
 					t.Errorf("answer %q", d.Answer)
 				}
 				r.once(d)
@@ -114,7 +114,7 @@ func TestServerErrorsThatHealAreSurvived(t *testing.T) {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 20 * time.Millisecond, Answer: "done"})})
 				r.kagent.Inject(fault)
-				d := r.untilState(r.due(), incident.Succeeded)
+				d := r.untilState(r.due(), delivery.Succeeded)
 				if d.Answer != "done" || d.Error != "" {
 					t.Errorf("answer %q, error %q", d.Answer, d.Error)
 				}
@@ -130,14 +130,14 @@ func TestKagentThatComesLaterIsCalledOnce(t *testing.T) {
 	if err := r.kagent.Close(); err != nil {
 		t.Fatal(err)
 	}
-	d := r.until(r.due(), "it says that kagent is not there", func(d *incident.Delivery) bool {
-		return strings.Contains(d.Error, "refuses connections") && d.Attempt > 2 && d.State == incident.Pending
+	d := r.until(r.due(), "it says that kagent is not there", func(d *delivery.Delivery) bool {
+		return strings.Contains(d.Error, "refuses connections") && d.Attempt > 2 && d.State == delivery.Pending
 	})
 	if d.CatchUp {
 		t.Error("a message that was certainly not sent is looked for")
 	}
 	r.kagent = kagenttest.New(t, kagenttest.Options{Addr: strings.TrimPrefix(r.kagent.URL, "http://")})
-	r.untilState(d, incident.Succeeded)
+	r.untilState(d, delivery.Succeeded)
 	r.once(d)
 }
 
@@ -151,14 +151,14 @@ func TestALostAnswerIsRememberedAcrossCallsWithoutEffect(t *testing.T) {
 			for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 				r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: http.StatusTooManyRequests})
 			}
-			d := r.until(r.due(), "it waits again", func(d *incident.Delivery) bool { return d.State == incident.Pending && d.Attempt > 2 })
+			d := r.until(r.due(), "it waits again", func(d *delivery.Delivery) bool { return d.State == delivery.Pending && d.Attempt > 2 })
 			if !d.CatchUp {
 				t.Error("it is forgotten that the message may have arrived")
 			}
 			r.halt()
 			r.kagent.Heal()
 			r.start()
-			r.untilState(d, incident.Succeeded)
+			r.untilState(d, delivery.Succeeded)
 			r.once(d)
 		})
 	}
@@ -175,7 +175,7 @@ func TestStoppedAtRandomMomentsEachMessageRunsOnce(t *testing.T) {
 			r.halt()
 			r.settle = 2 * time.Second
 			r.start()
-			var ds []*incident.Delivery
+			var ds []*delivery.Delivery
 			for range 15 {
 				for range 3 {
 					ds = append(ds, r.due())
@@ -186,7 +186,7 @@ func TestStoppedAtRandomMomentsEachMessageRunsOnce(t *testing.T) {
 				r.start()
 			}
 			for _, d := range ds {
-				r.untilState(d, incident.Succeeded)
+				r.untilState(d, delivery.Succeeded)
 			}
 			r.once(ds...)
 		})

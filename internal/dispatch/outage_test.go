@@ -10,7 +10,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -19,7 +19,7 @@ import (
 type outage struct {
 	*rig
 	network *network
-	ds      []*incident.Delivery
+	ds      []*delivery.Delivery
 	begun   time.Time
 }
 
@@ -53,8 +53,8 @@ func newOutage(t *testing.T, opts kagenttest.Options) *outage {
 // begin makes the deliveries due, and lets some time pass.
 func (o *outage) begin(lasts time.Duration) {
 	for i := range outageDeliveries {
-		o.ds = append(o.ds, o.due(func(d *incident.Delivery) {
-			d.Agent = incident.AgentRef{Namespace: "kagent", Name: fmt.Sprintf("medic-%d", i%outageAgents)}
+		o.ds = append(o.ds, o.due(func(d *delivery.Delivery) {
+			d.Agent = delivery.AgentRef{Namespace: "kagent", Name: fmt.Sprintf("medic-%d", i%outageAgents)}
 		}))
 	}
 	time.Sleep(lasts)
@@ -77,7 +77,7 @@ func (o *outage) arrives() {
 	o.kagent.Heal()
 	time.Sleep(20 * time.Minute)
 	for _, d := range o.ds {
-		if now := o.now(d); now.State != incident.Succeeded {
+		if now := o.now(d); now.State != delivery.Succeeded {
 			o.Errorf("delivery of %s is %s: %s", d.Group, now.State, now.Error)
 		}
 	}
@@ -184,7 +184,7 @@ func TestTheCallsOfOneAgentKeepTheirOrderAfterAnOutage(t *testing.T) {
 		o.cfg.Concurrency = 1
 		o.start()
 		time.Sleep(time.Second) // it has begun
-		var ds []*incident.Delivery
+		var ds []*delivery.Delivery
 		for range 20 {
 			ds = append(ds, o.due())
 			time.Sleep(time.Millisecond)

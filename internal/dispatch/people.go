@@ -8,56 +8,57 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
 func refused(format string, args ...any) error {
-	return &incident.RefusedError{Reason: fmt.Sprintf(format, args...)}
+	return &delivery.RefusedError{Reason: fmt.Sprintf(format, args...)}
 }
 
 // Reply records a person's answer to the question of a delivery's agent, and sees to it that the agent
 // gets it, once. Of r the Text, the Decision and the QuestionID count; for a text the latter may be "",
 // which is the question that is open. An *incident.RefusedError says why it can't be given.
-func (d *Dispatcher) Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error) {
-	return d.change(ctx, id, func(dl *incident.Delivery) (incident.Entry, error) {
+func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
+	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
-		case dl.State != incident.InputRequired:
-			return incident.Entry{}, refused("the agent does not ask anything: the delivery is %s", dl.State)
+		case dl.State != delivery.InputRequired:
+			return delivery.Entry{}, refused("the agent does not ask anything: the delivery is %s", dl.State)
 		case dl.Reply != nil:
-			return incident.Entry{}, refused("%s has answered this question already, and the answer is on its way", dl.Reply.By)
-		case dl.CancelBy != "":
-			return incident.Entry{}, refused("%s has canceled the delivery", dl.CancelBy)
+			return delivery.Entry{}, refused("%s has answered this question already, and the answer is on its way", dl.Reply.By)
+		case dl.CancelRequestedBy != "":
+			return delivery.Entry{}, refused("%s has canceled the delivery", dl.CancelRequestedBy)
 		// The row that is compared is the one that is written: if the agent asks something else meanwhile, the
 		// write finds another Version, and all of this is looked at again. Else a decision could meet a question
 		// that nobody has read.
 		case r.QuestionID != "" && r.QuestionID != dl.QuestionID:
-			return incident.Entry{}, refused("the agent asks something else by now: read its question again")
+			return delivery.Entry{}, refused("the agent asks something else by now: read its question again")
 		case r.Decision != "" && !dl.Approval:
-			return incident.Entry{}, refused("the agent does not ask for an approval: answer with a text")
+			return delivery.Entry{}, refused("the agent does not ask for an approval: answer with a text")
 		case dl.Approval && r.Decision == "":
-			return incident.Entry{}, refused("the agent asks for an approval: decide approve or reject")
+			return delivery.Entry{}, refused("the agent asks for an approval: decide approve or reject")
 		case r.Decision != "" && r.QuestionID == "":
-			return incident.Entry{}, refused("a decision must name the question that it is about")
+			return delivery.Entry{}, refused("a decision must name the question that it is about")
 		}
 		dl.Replies++
-		dl.Reply = &incident.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}
-		return incident.Entry{Kind: incident.EntryReply, Who: by, State: string(r.Decision), Text: r.Text}, nil
+		dl.Reply = &delivery.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}
+		return delivery.Entry{Kind: delivery.EntryReply, Who: by, State: string(r.Decision), Text: r.Text}, nil
 	})
 }
 
 // Cancel records that a person wants a delivery to end: one whose agent was not called is not sent any
 // more, and of another the agent is asked to stop. An *incident.RefusedError says why that can't be.
-func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*incident.Delivery, error) {
-	return d.change(ctx, id, func(dl *incident.Delivery) (incident.Entry, error) {
+func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
+	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
 		case dl.State.Ended():
-			return incident.Entry{}, refused("the delivery has ended as %s", dl.State)
-		case dl.CancelBy != "":
-			return incident.Entry{}, refused("%s has canceled it already", dl.CancelBy)
+			return delivery.Entry{}, refused("the delivery has ended as %s", dl.State)
+		case dl.CancelRequestedBy != "":
+			return delivery.Entry{}, refused("%s has canceled it already", dl.CancelRequestedBy)
 		}
-		dl.CancelBy = by
-		return incident.Entry{Kind: incident.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
+		dl.CancelRequestedBy = by
+		return delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
 	})
 }
 
@@ -65,7 +66,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*incident.Deliv
 const changeTries = 10
 
 // change makes a person's change of a delivery, with an entry in its log, and takes its next step.
-func (d *Dispatcher) change(ctx context.Context, id string, do func(*incident.Delivery) (incident.Entry, error)) (*incident.Delivery, error) {
+func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.Delivery) (delivery.Entry, error)) (*delivery.Delivery, error) {
 	for range changeTries {
 		dl, err := d.store.Delivery(ctx, id)
 		if err != nil {
@@ -90,8 +91,8 @@ func (d *Dispatcher) change(ctx context.Context, id string, do func(*incident.De
 
 // Retry makes a new delivery due that asks the same again, about the same incidents, and says so. Each
 // delivery can be tried again once; then its repetition can. An *incident.RefusedError says why it can't.
-func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*incident.Delivery, error) {
-	var again *incident.Delivery
+func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
+	var again *delivery.Delivery
 	err := d.store.Write(ctx, func(tx *store.Tx) error {
 		old, err := tx.Delivery(ctx, id)
 		if err != nil {
@@ -102,11 +103,11 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*incident.Delive
 		if err := d.mayRetry(ctx, tx, old, again); err != nil {
 			return err
 		}
-		told := []incident.Entry{
-			{DeliveryID: old.ID, At: now, Kind: incident.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
-			{DeliveryID: again.ID, At: now, Kind: incident.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
+		told := []delivery.Entry{
+			{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
+			{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
 		}
-		if err := tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{again}, Entries: told}); err != nil {
+		if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Entries: told}); err != nil {
 			return err
 		}
 		return tx.CopyCovers(ctx, old.ID, again.ID)
@@ -121,17 +122,17 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*incident.Delive
 }
 
 // repetition is the delivery that asks the same as old again.
-func repetition(old *incident.Delivery, by string, now time.Time) *incident.Delivery {
-	return &incident.Delivery{
-		ID: incident.DeriveID("retry", old.ID), Cluster: old.Cluster, State: incident.Pending,
+func repetition(old *delivery.Delivery, by string, now time.Time) *delivery.Delivery {
+	return &delivery.Delivery{
+		ID: incident.DeriveID("retry", old.ID), Cluster: old.Cluster, State: delivery.Pending,
 		Hook: old.Hook, HookUID: old.HookUID, Config: old.Config, EventType: old.EventType, Group: old.Group, Agent: old.Agent,
 		IncidentID: old.IncidentID, Prompt: old.Prompt, Timeout: old.Timeout, VerifyWindow: old.VerifyWindow,
-		EvenIfRecovered: true, RetryOf: old.ID, By: by, CreatedAt: now, NextAt: now,
+		EvenIfRecovered: true, RetryOf: old.ID, RequestedBy: by, CreatedAt: now, NextAt: now,
 	}
 }
 
 // mayRetry refuses what would put two agents to work on the same group.
-func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *incident.Delivery) error {
+func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *delivery.Delivery) error {
 	if !old.State.Ended() {
 		return refused("the delivery is %s: cancel it first, or wait for its end", old.State)
 	}
@@ -156,27 +157,27 @@ func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *inc
 }
 
 // takeBack ends a delivery because a person wants it so.
-func (d *Dispatcher) takeBack(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
+func (d *Dispatcher) takeBack(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if !dl.MayHaveArrived() {
-		return d.skip(ctx, dl, incident.SkipCanceled, "canceled by "+dl.CancelBy+" before the agent was called")
+		return d.skip(ctx, dl, delivery.SkipCanceled, "canceled by "+dl.CancelRequestedBy+" before the agent was called")
 	}
 	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
 	switch {
 	case err != nil && (agent.TaskGone(err) || !agent.Final(err)):
 		return d.lookFailed(ctx, dl, err)
 	case err != nil:
-		told := incident.Entry{Kind: incident.EntryPerson, Text: "the agent does not take back its task: " + agent.Explain(err)}
+		told := delivery.Entry{Kind: delivery.EntryPerson, Text: "the agent does not take back its task: " + agent.Explain(err)}
 		if task, err = d.agent.Task(ctx, dl.Agent, dl.TaskID); err != nil {
 			return d.lookFailed(ctx, dl, err)
 		}
 		return d.canceled(ctx, dl, task, told)
 	}
-	return d.canceled(ctx, dl, task, incident.Entry{Kind: incident.EntryPerson, Text: "the agent was told to stop"})
+	return d.canceled(ctx, dl, task, delivery.Entry{Kind: delivery.EntryPerson, Text: "the agent was told to stop"})
 }
 
 // canceled records what became of the task that a person wanted to end. The agent is told once.
-func (d *Dispatcher) canceled(ctx context.Context, dl *incident.Delivery, task agent.Task, told incident.Entry) (time.Duration, error) {
-	told.Who, dl.CancelBy = dl.CancelBy, ""
+func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task agent.Task, told delivery.Entry) (time.Duration, error) {
+	told.Who, dl.CancelRequestedBy = dl.CancelRequestedBy, ""
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
 		return 0, err
 	}
@@ -185,7 +186,7 @@ func (d *Dispatcher) canceled(ctx context.Context, dl *incident.Delivery, task a
 
 // answer gives the agent a person's reply. Whether an earlier attempt arrived is told by the task: it
 // has the message, or it does not ask the same any more.
-func (d *Dispatcher) answer(ctx context.Context, dl *incident.Delivery, task agent.Task) (time.Duration, error) {
+func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task agent.Task) (time.Duration, error) {
 	r := dl.Reply
 	asks := task.State.Interrupted() && task.QuestionID == r.QuestionID
 	switch {
@@ -213,7 +214,7 @@ func (d *Dispatcher) answer(ctx context.Context, dl *incident.Delivery, task age
 	case agent.Final(err):
 		by := dl.Reply.By
 		dl.Reply = nil
-		told := incident.Entry{Kind: incident.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
+		told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
 		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, told)
 	case err != nil:
 		pause, err := d.lookFailed(ctx, dl, err)
@@ -227,10 +228,10 @@ func (d *Dispatcher) answer(ctx context.Context, dl *incident.Delivery, task age
 const replyPause = 5
 
 // answered records that a reply is no longer on its way.
-func (d *Dispatcher) answered(ctx context.Context, dl *incident.Delivery, task agent.Task, what string) (time.Duration, error) {
+func (d *Dispatcher) answered(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
 	by := dl.Reply.By
 	dl.Reply = nil
-	told := incident.Entry{Kind: incident.EntryPerson, Who: by, Text: what}
+	told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: what}
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
 		return 0, err
 	}
@@ -238,9 +239,9 @@ func (d *Dispatcher) answered(ctx context.Context, dl *incident.Delivery, task a
 }
 
 // decision is how kagent is told a verdict.
-func decision(v incident.Verdict) (json.RawMessage, error) {
+func decision(v delivery.Verdict) (json.RawMessage, error) {
 	if v == "" {
 		return nil, nil
 	}
-	return json.Marshal(map[string]incident.Verdict{"decision_type": v})
+	return json.Marshal(map[string]delivery.Verdict{"decision_type": v})
 }

@@ -11,20 +11,21 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // refuses checks that what a person wants is refused, for a reason.
 func refuses(t *testing.T, err error, reason string) {
 	t.Helper()
-	var refused *incident.RefusedError
+	var refused *delivery.RefusedError
 	if !errors.As(err, &refused) || !strings.Contains(refused.Reason, reason) {
 		t.Errorf("%v, want a refusal: %s", err, reason)
 	}
 }
 
 // log is the delivery's log, as "kind state who: text".
-func (r *rig) log(d *incident.Delivery) []string {
+func (r *rig) log(d *delivery.Delivery) []string {
 	r.Helper()
 	entries, err := r.store.DeliveryEntries(r.Context(), d.ID)
 	if err != nil {
@@ -37,7 +38,7 @@ func (r *rig) log(d *incident.Delivery) []string {
 	return log
 }
 
-func (r *rig) logs(d *incident.Delivery, want ...string) {
+func (r *rig) logs(d *delivery.Delivery, want ...string) {
 	r.Helper()
 	log := strings.Join(r.log(d), "\n")
 	for _, line := range want {
@@ -68,18 +69,18 @@ func TestAPersonsReplyReachesTheAgentOnce(t *testing.T) {
 		for name, faults := range faults {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: answers(kagenttest.Act{Ask: "may I delete the Pod?"})})
-				d := r.untilState(r.due(), incident.InputRequired)
+				d := r.untilState(r.due(), delivery.InputRequired)
 				if d.Question != "may I delete the Pod?" || d.QuestionID == "" || d.Approval {
 					t.Errorf("asks %q, ID %q, approval %t", d.Question, d.QuestionID, d.Approval)
 				}
 				for _, f := range faults {
 					r.kagent.Inject(f)
 				}
-				now, err := r.d.Reply(t.Context(), d.ID, "ann", incident.Reply{Text: "yes", QuestionID: d.QuestionID})
+				now, err := r.d.Reply(t.Context(), d.ID, "ann", delivery.Reply{Text: "yes", QuestionID: d.QuestionID})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if d = r.untilState(d, incident.Succeeded); d.Answer != "I was told: yes" || d.Replies != 1 || d.Reply != nil || d.Question != "" {
+				if d = r.untilState(d, delivery.Succeeded); d.Answer != "I was told: yes" || d.Replies != 1 || d.Reply != nil || d.Question != "" {
 					t.Errorf("answer %q, %d replies, open %v, question %q", d.Answer, d.Replies, d.Reply, d.Question)
 				}
 				if n := r.kagent.Executions(now.ReplyID()); n != 1 {
@@ -96,16 +97,16 @@ func TestAReplyThatIsRecordedSurvivesTheEndOfKhook(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		t.Run(dialect, func(t *testing.T) {
 			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: answers(kagenttest.Act{Approve: "delete_pod"})})
-			d := r.untilState(r.due(), incident.InputRequired)
+			d := r.untilState(r.due(), delivery.InputRequired)
 			r.kagent.Inject(kagenttest.Fault{Times: -1, Drop: true})
-			now, err := r.d.Reply(t.Context(), d.ID, "ann", incident.Reply{Decision: incident.Approve, QuestionID: d.QuestionID})
+			now, err := r.d.Reply(t.Context(), d.ID, "ann", delivery.Reply{Decision: delivery.Approve, QuestionID: d.QuestionID})
 			if err != nil {
 				t.Fatal(err)
 			}
 			r.halt()
 			r.kagent.Heal()
 			r.start()
-			if d = r.untilState(d, incident.Succeeded); !strings.Contains(d.Answer, `"decision_type":"approve"`) {
+			if d = r.untilState(d, delivery.Succeeded); !strings.Contains(d.Answer, `"decision_type":"approve"`) {
 				t.Errorf("answer %q", d.Answer)
 			}
 			if n := r.kagent.Executions(now.ReplyID()); n != 1 {
@@ -122,26 +123,26 @@ func TestAReplyThatDoesNotFitIsRefused(t *testing.T) {
 		}
 		return kagenttest.Act{Ask: "which?"}
 	}})
-	text := r.untilState(r.due(), incident.InputRequired)
-	approval := r.untilState(r.due(func(d *incident.Delivery) { d.Prompt = "approval" }), incident.InputRequired)
-	reply := func(d *incident.Delivery, re incident.Reply) error {
+	text := r.untilState(r.due(), delivery.InputRequired)
+	approval := r.untilState(r.due(func(d *delivery.Delivery) { d.Prompt = "approval" }), delivery.InputRequired)
+	reply := func(d *delivery.Delivery, re delivery.Reply) error {
 		_, err := r.d.Reply(t.Context(), d.ID, "ann", re)
 		return err
 	}
-	refuses(t, reply(text, incident.Reply{Text: "a", QuestionID: "another"}), "asks something else by now")
-	refuses(t, reply(text, incident.Reply{Decision: incident.Approve}), "does not ask for an approval")
-	refuses(t, reply(approval, incident.Reply{Text: "yes"}), "decide approve or reject")
-	refuses(t, reply(approval, incident.Reply{Decision: incident.Approve}), "must name the question")
-	refuses(t, reply(approval, incident.Reply{Decision: incident.Approve, QuestionID: text.QuestionID}), "asks something else by now")
+	refuses(t, reply(text, delivery.Reply{Text: "a", QuestionID: "another"}), "asks something else by now")
+	refuses(t, reply(text, delivery.Reply{Decision: delivery.Approve}), "does not ask for an approval")
+	refuses(t, reply(approval, delivery.Reply{Text: "yes"}), "decide approve or reject")
+	refuses(t, reply(approval, delivery.Reply{Decision: delivery.Approve}), "must name the question")
+	refuses(t, reply(approval, delivery.Reply{Decision: delivery.Approve, QuestionID: text.QuestionID}), "asks something else by now")
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Drop: true})
-	if err := reply(text, incident.Reply{Text: "a"}); err != nil {
+	if err := reply(text, delivery.Reply{Text: "a"}); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, reply(text, incident.Reply{Text: "b"}), "ann has answered this question already")
+	refuses(t, reply(text, delivery.Reply{Text: "b"}), "ann has answered this question already")
 	r.halt()
 	done := newRig(t, kagenttest.Options{})
-	d := done.untilState(done.due(), incident.Succeeded)
-	_, err := done.d.Reply(t.Context(), d.ID, "ann", incident.Reply{Text: "a"})
+	d := done.untilState(done.due(), delivery.Succeeded)
+	_, err := done.d.Reply(t.Context(), d.ID, "ann", delivery.Reply{Text: "a"})
 	refuses(t, err, "does not ask anything: the delivery is succeeded")
 }
 
@@ -154,16 +155,16 @@ func TestAPersonCancels(t *testing.T) {
 				}
 				return kagenttest.Act{Never: true}
 			}})
-			works := r.untilState(r.due(), incident.Working)
-			asks := r.untilState(r.due(func(d *incident.Delivery) { d.Prompt = "ask" }), incident.InputRequired)
-			for _, d := range []*incident.Delivery{works, asks} {
+			works := r.untilState(r.due(), delivery.Working)
+			asks := r.untilState(r.due(func(d *delivery.Delivery) { d.Prompt = "ask" }), delivery.InputRequired)
+			for _, d := range []*delivery.Delivery{works, asks} {
 				if _, err := r.d.Cancel(t.Context(), d.ID, "ann"); err != nil {
 					t.Fatal(err)
 				}
-				d = r.untilState(d, incident.Canceled)
+				d = r.untilState(d, delivery.Canceled)
 				r.logs(d, "person ann: canceled the delivery", "person ann: the agent was told to stop", "state canceled agent")
-				if d.Skipped != "" || d.CancelBy != "" {
-					t.Errorf("skipped %q, still to be canceled by %q", d.Skipped, d.CancelBy)
+				if d.Skipped != "" || d.CancelRequestedBy != "" {
+					t.Errorf("skipped %q, still to be canceled by %q", d.Skipped, d.CancelRequestedBy)
 				}
 				_, err := r.d.Cancel(t.Context(), d.ID, "ann")
 				refuses(t, err, "has ended as canceled")
@@ -174,12 +175,12 @@ func TestAPersonCancels(t *testing.T) {
 
 func TestACallThatWasCanceledBeforeIsNotMade(t *testing.T) {
 	r := newRig(t, kagenttest.Options{})
-	d := r.due(func(d *incident.Delivery) { d.NextAt = time.Now().Add(time.Hour) })
+	d := r.due(func(d *delivery.Delivery) { d.NextAt = time.Now().Add(time.Hour) })
 	if _, err := r.d.Cancel(t.Context(), d.ID, "ann"); err != nil {
 		t.Fatal(err)
 	}
-	d = r.untilState(d, incident.Canceled)
-	if d.Skipped != incident.SkipCanceled || d.Error != "canceled by ann before the agent was called" || len(r.kagent.Messages()) != 0 {
+	d = r.untilState(d, delivery.Canceled)
+	if d.Skipped != delivery.SkipCanceled || d.Error != "canceled by ann before the agent was called" || len(r.kagent.Messages()) != 0 {
 		t.Errorf("skipped %q, error %q, %d messages", d.Skipped, d.Error, len(r.kagent.Messages()))
 	}
 }
@@ -194,12 +195,12 @@ func TestACallWhoseAnswerWasLostIsCanceledOnceItIsFound(t *testing.T) {
 			for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 				r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: 503})
 			}
-			d := r.until(r.due(), "its answer is lost", func(d *incident.Delivery) bool { return d.Attempt > 1 })
+			d := r.until(r.due(), "its answer is lost", func(d *delivery.Delivery) bool { return d.Attempt > 1 })
 			if _, err := r.d.Cancel(t.Context(), d.ID, "ann"); err != nil {
 				t.Fatal(err)
 			}
 			r.kagent.Heal()
-			d = r.untilState(d, incident.Canceled)
+			d = r.untilState(d, delivery.Canceled)
 			r.once(d)
 			if len(r.kagent.Requests(kagenttest.Cancel)) != 1 {
 				t.Error("the agent works on")
@@ -215,13 +216,13 @@ func TestARetryIsANewCallThatSaysSo(t *testing.T) {
 		}
 		return kagenttest.Act{End: "TASK_STATE_FAILED", Answer: "it did not work"}
 	}})
-	old := r.untilState(r.due(), incident.Failed)
+	old := r.untilState(r.due(), delivery.Failed)
 	again, err := r.d.Retry(t.Context(), old.ID, "ann")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := r.untilState(again, incident.Succeeded)
-	if d.RetryOf != old.ID || d.By != "ann" || d.Answer != "this time it worked" || d.ID == old.ID {
+	d := r.untilState(again, delivery.Succeeded)
+	if d.RetryOf != old.ID || d.RequestedBy != "ann" || d.Answer != "this time it worked" || d.ID == old.ID {
 		t.Errorf("%+v", d)
 	}
 	got := r.kagent.Messages()[1]
@@ -249,16 +250,16 @@ func TestARetryNeverPutsTwoAgentsToWork(t *testing.T) {
 	r := newRig(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Never: strings.Contains(m.Text, "never")}
 	}}, func(c *Config) {
-		c.Refusal = func(*incident.Delivery) (incident.Skip, string) {
+		c.Refusal = func(*delivery.Delivery) (delivery.Skip, string) {
 			if deny {
-				return incident.SkipSuspended, "the Hook was suspended before its agent was called"
+				return delivery.SkipSuspended, "the Hook was suspended before its agent was called"
 			}
 			return "", ""
 		}
 	})
-	group := func(d *incident.Delivery) { d.Group = "Deployment/same" }
-	done := r.untilState(r.due(group), incident.Succeeded)
-	works := r.untilState(r.due(group, func(d *incident.Delivery) { d.Prompt = "never" }), incident.Working)
+	group := func(d *delivery.Delivery) { d.Group = "Deployment/same" }
+	done := r.untilState(r.due(group), delivery.Succeeded)
+	works := r.untilState(r.due(group, func(d *delivery.Delivery) { d.Prompt = "never" }), delivery.Working)
 	_, err := r.d.Retry(t.Context(), works.ID, "ann")
 	refuses(t, err, "cancel it first")
 	_, err = r.d.Retry(t.Context(), done.ID, "ann")
@@ -266,7 +267,7 @@ func TestARetryNeverPutsTwoAgentsToWork(t *testing.T) {
 	if _, err := r.d.Cancel(t.Context(), works.ID, "ann"); err != nil {
 		t.Fatal(err)
 	}
-	r.untilState(works, incident.Canceled)
+	r.untilState(works, delivery.Canceled)
 	r.halt()
 	deny = true
 	r.start()
@@ -277,22 +278,22 @@ func TestARetryNeverPutsTwoAgentsToWork(t *testing.T) {
 func TestWhatEndedBeforeTheCallIsNotDelivered(t *testing.T) {
 	r := newRig(t, kagenttest.Options{})
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Status: 429})
-	waits := func(d *incident.Delivery) bool { return d.State == incident.Pending && d.Attempt > 1 }
-	all, one, even := r.due(), r.due(), r.due(func(d *incident.Delivery) { d.EvenIfRecovered = true })
-	for _, d := range []*incident.Delivery{all, one, even} {
+	waits := func(d *delivery.Delivery) bool { return d.State == delivery.Pending && d.Attempt > 1 }
+	all, one, even := r.due(), r.due(), r.due(func(d *delivery.Delivery) { d.EvenIfRecovered = true })
+	for _, d := range []*delivery.Delivery{all, one, even} {
 		r.until(d, "it waits for kagent", waits)
 	}
-	joined := r.due(func(d *incident.Delivery) { d.NextAt = time.Now().Add(time.Hour) })
+	joined := r.due(func(d *delivery.Delivery) { d.NextAt = time.Now().Add(time.Hour) })
 	r.cover(one, joined.IncidentID)
-	for _, d := range []*incident.Delivery{all, one, even} {
+	for _, d := range []*delivery.Delivery{all, one, even} {
 		r.resolve(d, incident.Recovered)
 	}
-	if d := r.untilState(all, incident.Canceled); d.Skipped != incident.SkipRecovered {
+	if d := r.untilState(all, delivery.Canceled); d.Skipped != delivery.SkipRecovered {
 		t.Errorf("skipped %q: %s", d.Skipped, d.Error)
 	}
 	r.kagent.Heal()
-	r.untilState(one, incident.Succeeded)
-	r.untilState(even, incident.Succeeded)
+	r.untilState(one, delivery.Succeeded)
+	r.untilState(even, delivery.Succeeded)
 	r.once(one, even)
 	if n := r.kagent.Executions(all.MessageID()); n != 0 {
 		t.Errorf("the agent was called %d times for what had ended", n)
@@ -316,14 +317,14 @@ func TestADeposedLeaderNeitherCallsNorOverwrites(t *testing.T) {
 			cfg.Follow = false
 			held := &slowAgent{Agent: client, before: func() {
 				r.start() // the successor
-				r.untilState(d, incident.Succeeded)
+				r.untilState(d, delivery.Succeeded)
 			}}
 			deposed := New(cfg, r.store, held)
 			defer deposed.queue.ShutDown()
 			if _, err := deposed.Reconcile(t.Context(), d.ID); err == nil {
 				t.Error("the deposed leader does not notice")
 			}
-			if now := r.now(d); now.State != incident.Succeeded {
+			if now := r.now(d); now.State != delivery.Succeeded {
 				t.Errorf("the deposed leader made it %s", now.State)
 			}
 			r.once(d)

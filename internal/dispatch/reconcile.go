@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -45,7 +46,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 	if !dl.State.Ended() && !now.Before(dl.Deadline()) {
 		return d.expire(ctx, dl)
 	}
-	if dl.CancelBy != "" && !dl.State.Ended() && (dl.TaskID != "" || !dl.MayHaveArrived()) {
+	if dl.CancelRequestedBy != "" && !dl.State.Ended() && (dl.TaskID != "" || !dl.MayHaveArrived()) {
 		return d.takeBack(ctx, dl)
 	}
 	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
@@ -55,9 +56,9 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 		return dl.NextAt.Sub(now), nil
 	}
 	switch dl.State {
-	case incident.Pending, incident.Calling:
+	case delivery.Pending, delivery.Calling:
 		return d.call(ctx, dl)
-	case incident.Working, incident.InputRequired:
+	case delivery.Working, delivery.InputRequired:
 		return d.follow(ctx, dl)
 	default:
 		return d.verify(ctx, dl)
@@ -65,12 +66,12 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 }
 
 // save commits the delivery with what its log gets, and tells of it.
-func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change, log ...incident.Entry) error {
-	dl.Failure, dl.Error = incident.Clean(dl.Failure, incident.MaxError), incident.Clean(dl.Error, incident.MaxError)
+func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, log ...delivery.Entry) error {
+	dl.Failure, dl.Error = incident.Clean(dl.Failure, delivery.MaxError), incident.Clean(dl.Error, delivery.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
-		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
+		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
 	}
-	if dl.State != incident.InputRequired {
+	if dl.State != delivery.InputRequired {
 		dl.Question, dl.QuestionID, dl.Approval = "", "", false
 	}
 	version := dl.Version
@@ -95,7 +96,7 @@ func (d *Dispatcher) save(ctx context.Context, dl *incident.Delivery, c Change, 
 }
 
 // write commits the delivery, if its row is still the one that was read, with what its log gets.
-func (d *Dispatcher) write(ctx context.Context, dl *incident.Delivery, only func(*store.Tx) error, log ...incident.Entry) error {
+func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, only func(*store.Tx) error, log ...delivery.Entry) error {
 	for i := range log {
 		log[i].DeliveryID = dl.ID
 		if log[i].At.IsZero() {
@@ -108,7 +109,7 @@ func (d *Dispatcher) write(ctx context.Context, dl *incident.Delivery, only func
 				return err
 			}
 		}
-		return tx.Save(ctx, &store.Changes{Deliveries: []*incident.Delivery{dl}, Entries: log})
+		return tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{dl}, Entries: log})
 	})
 }
 
@@ -123,18 +124,18 @@ func (d *Dispatcher) queueAll(ids []string) {
 const maxHeld = 5
 
 // busy says whether the delivery takes up its agent, as far as is known.
-func busy(dl *incident.Delivery) bool {
+func busy(dl *delivery.Delivery) bool {
 	switch dl.State {
-	case incident.Working:
+	case delivery.Working:
 		return true
-	case incident.Calling:
+	case delivery.Calling:
 		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld
 	}
 	return false
 }
 
 // end brings the delivery to a final state other than success, for a reason in khook's own words, and in full.
-func (d *Dispatcher) end(ctx context.Context, dl *incident.Delivery, to incident.DeliveryState, own, full string) (time.Duration, error) {
+func (d *Dispatcher) end(ctx context.Context, dl *delivery.Delivery, to delivery.State, own, full string) (time.Duration, error) {
 	from := dl.State
 	dl.State, dl.Failure, dl.Error = to, own, full
 	if err := d.save(ctx, dl, Change{From: from}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -23,11 +24,11 @@ func TestPausesGrowUpToTheirBound(t *testing.T) {
 func TestKagentSaysWhenToComeBack(t *testing.T) {
 	r := newRig(t, kagenttest.Options{})
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "1"}})
-	d := r.until(r.due(), "it was told to wait", func(d *incident.Delivery) bool { return d.Error != "" })
-	if pause := d.NextAt.Sub(d.CalledAt); d.State != incident.Pending || pause < time.Second || pause > 10*time.Second {
+	d := r.until(r.due(), "it was told to wait", func(d *delivery.Delivery) bool { return d.Error != "" })
+	if pause := d.NextAt.Sub(d.CalledAt); d.State != delivery.Pending || pause < time.Second || pause > 10*time.Second {
 		t.Errorf("%s, again after %s", d.State, pause)
 	}
-	d = r.untilState(d, incident.Succeeded)
+	d = r.untilState(d, delivery.Succeeded)
 	if d.Attempt != 2 {
 		t.Errorf("%d attempts", d.Attempt)
 	}
@@ -35,12 +36,12 @@ func TestKagentSaysWhenToComeBack(t *testing.T) {
 }
 
 // hurry takes away the pauses that an absent agent makes, so that the test is quick.
-func (r *rig) hurry(d *incident.Delivery, what string, ok func(*incident.Delivery) bool) *incident.Delivery {
+func (r *rig) hurry(d *delivery.Delivery, what string, ok func(*delivery.Delivery) bool) *delivery.Delivery {
 	r.Helper()
-	return r.until(d, what, func(now *incident.Delivery) bool {
-		if now.State == incident.Pending && time.Until(now.NextAt) > time.Second {
+	return r.until(d, what, func(now *delivery.Delivery) bool {
+		if now.State == delivery.Pending && time.Until(now.NextAt) > time.Second {
 			now.NextAt = time.Now()
-			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*incident.Delivery{now}} })
+			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{now}} })
 			r.d.Wake(d.ID)
 		}
 		return ok(now)
@@ -50,12 +51,12 @@ func (r *rig) hurry(d *incident.Delivery, what string, ok func(*incident.Deliver
 func TestAnswersThatAreNoneEndInASentence(t *testing.T) {
 	json := map[string]string{"Content-Type": "application/json"}
 	for name, tc := range map[string]struct {
-		agents   []incident.AgentRef
+		agents   []delivery.AgentRef
 		fault    kagenttest.Fault
 		attempts int
 		want     string
 	}{
-		"no such agent": {[]incident.AgentRef{{Namespace: "kagent", Name: "other"}}, kagenttest.Fault{}, maxBadAnswers, "kagent has no such agent"},
+		"no such agent": {[]delivery.AgentRef{{Namespace: "kagent", Name: "other"}}, kagenttest.Fault{}, maxBadAnswers, "kagent has no such agent"},
 		"refused":       {nil, kagenttest.Fault{Status: 422, Body: "bad request"}, 1, "kagent answered 422"},
 		"a redirect":    {nil, kagenttest.Fault{Status: 302, Header: map[string]string{"Location": "/login"}}, 1, "302 Found to /login"},
 		"a web page":    {nil, kagenttest.Fault{Body: "<html>\x00\x1b[31mlogin</html>"}, maxBadAnswers, "login"},
@@ -68,11 +69,11 @@ func TestAnswersThatAreNoneEndInASentence(t *testing.T) {
 			if tc.agents == nil {
 				r.kagent.Inject(tc.fault)
 			}
-			d := r.hurry(r.due(), "it has ended", func(d *incident.Delivery) bool { return d.State.Ended() })
-			if d.State != incident.Failed || d.Attempt != tc.attempts || !strings.Contains(d.Error, tc.want) {
+			d := r.hurry(r.due(), "it has ended", func(d *delivery.Delivery) bool { return d.State.Ended() })
+			if d.State != delivery.Failed || d.Attempt != tc.attempts || !strings.Contains(d.Error, tc.want) {
 				t.Errorf("%s after %d attempts: %q", d.State, d.Attempt, d.Error)
 			}
-			if d.Error != incident.Clean(d.Error, incident.MaxError) || d.EndedAt.IsZero() {
+			if d.Error != incident.Clean(d.Error, delivery.MaxError) || d.EndedAt.IsZero() {
 				t.Errorf("%+v", d)
 			}
 			r.nothingLeft()
@@ -86,8 +87,8 @@ func TestAnAgentMayComeLaterThanKagent(t *testing.T) {
 	r := newRig(t, kagenttest.Options{})
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: 2 * maxBadAnswers, Status: http.StatusTooManyRequests})
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: maxBadAnswers - 1, Status: http.StatusNotFound})
-	d := r.hurry(r.due(), "it has ended", func(d *incident.Delivery) bool { return d.State.Ended() })
-	if d.State != incident.Succeeded {
+	d := r.hurry(r.due(), "it has ended", func(d *delivery.Delivery) bool { return d.State.Ended() })
+	if d.State != delivery.Succeeded {
 		t.Errorf("%s: %q", d.State, d.Error)
 	}
 	r.once(d)
@@ -95,16 +96,16 @@ func TestAnAgentMayComeLaterThanKagent(t *testing.T) {
 
 func TestAHugeAnswerIsKeptCut(t *testing.T) {
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Answer: strings.Repeat("äpfel ", 100_000)})})
-	d := r.untilState(r.due(), incident.Succeeded)
-	if len(d.Answer) > incident.MaxAnswer || !strings.HasSuffix(d.Answer, incident.Ellipsis) {
+	d := r.untilState(r.due(), delivery.Succeeded)
+	if len(d.Answer) > delivery.MaxAnswer || !strings.HasSuffix(d.Answer, incident.Ellipsis) {
 		t.Errorf("%d bytes, ending with %q", len(d.Answer), d.Answer[max(0, len(d.Answer)-10):])
 	}
 }
 
 func TestALongReasonIsKeptReadable(t *testing.T) {
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{End: "TASK_STATE_FAILED", Answer: "first line\nsecond \x1b[31mline " + strings.Repeat("x", 5000)})})
-	d := r.untilState(r.due(), incident.Failed)
-	if len(d.Error) > incident.MaxError || strings.ContainsAny(d.Error, "\n\x1b") || !strings.HasPrefix(d.Error, "the agent's task failed: first line second") {
+	d := r.untilState(r.due(), delivery.Failed)
+	if len(d.Error) > delivery.MaxError || strings.ContainsAny(d.Error, "\n\x1b") || !strings.HasPrefix(d.Error, "the agent's task failed: first line second") {
 		t.Errorf("%q", d.Error)
 	}
 }

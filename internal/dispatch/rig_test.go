@@ -15,6 +15,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -100,13 +101,13 @@ func (r *rig) halt() {
 }
 
 // due makes a delivery due, as the ledger does.
-func (r *rig) due(change ...func(*incident.Delivery)) *incident.Delivery {
+func (r *rig) due(change ...func(*delivery.Delivery)) *delivery.Delivery {
 	r.Helper()
 	return r.dueOf("cart", change...)
 }
 
 // dueOf makes a delivery due about a Pod of a workload.
-func (r *rig) dueOf(workload string, change ...func(*incident.Delivery)) *incident.Delivery {
+func (r *rig) dueOf(workload string, change ...func(*delivery.Delivery)) *delivery.Delivery {
 	r.Helper()
 	r.n++
 	now := time.Now()
@@ -118,10 +119,10 @@ func (r *rig) dueOf(workload string, change ...func(*incident.Delivery)) *incide
 		}, Count: 1,
 	}
 	inc := incident.Open("", &s)
-	hook := incident.HookRef{Namespace: "shop", Name: "h"}
-	d := &incident.Delivery{
-		ID: incident.DeriveID("test", r.Name(), s.Key), State: incident.Pending, Hook: hook, HookUID: "uid", Config: "oom-kill", EventType: incident.OOMKill,
-		Group: fmt.Sprintf("Deployment/cart-%d", r.n), Agent: incident.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: inc.ID,
+	hook := delivery.HookRef{Namespace: "shop", Name: "h"}
+	d := &delivery.Delivery{
+		ID: incident.DeriveID("test", r.Name(), s.Key), State: delivery.Pending, Hook: hook, HookUID: "uid", Config: "oom-kill", EventType: incident.OOMKill,
+		Group: fmt.Sprintf("Deployment/cart-%d", r.n), Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: inc.ID,
 		Prompt: "look at it", Timeout: time.Hour, CreatedAt: now, NextAt: now,
 	}
 	for _, c := range change {
@@ -131,8 +132,8 @@ func (r *rig) dueOf(workload string, change ...func(*incident.Delivery)) *incide
 		ev := incident.NewEvent(inc, &s, now)
 		ev.ID = tx.Next()
 		return &store.Changes{
-			Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}, Deliveries: []*incident.Delivery{d},
-			Decisions: []incident.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: hook, Config: "oom-kill", Disposition: incident.Delivered, DeliveryID: d.ID, At: now}},
+			Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}, Deliveries: []*delivery.Delivery{d},
+			Decisions: []delivery.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: hook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: d.ID, At: now}},
 		}
 	})
 	r.d.Wake(d.ID)
@@ -147,7 +148,7 @@ func (r *rig) write(changes func(*store.Tx) *store.Changes) {
 }
 
 // resolve ends the delivery's incident.
-func (r *rig) resolve(d *incident.Delivery, as incident.Resolution) {
+func (r *rig) resolve(d *delivery.Delivery, as incident.Resolution) {
 	r.Helper()
 	inc, err := r.store.Incident(r.Context(), d.IncidentID)
 	if err != nil {
@@ -158,7 +159,7 @@ func (r *rig) resolve(d *incident.Delivery, as incident.Resolution) {
 	r.d.Wake(d.ID)
 }
 
-func (r *rig) now(d *incident.Delivery) *incident.Delivery {
+func (r *rig) now(d *delivery.Delivery) *delivery.Delivery {
 	r.Helper()
 	now, err := r.store.Delivery(context.Background(), d.ID)
 	if err != nil {
@@ -168,9 +169,9 @@ func (r *rig) now(d *incident.Delivery) *incident.Delivery {
 }
 
 // until waits for a condition of a delivery, and returns the delivery.
-func (r *rig) until(d *incident.Delivery, what string, ok func(*incident.Delivery) bool) *incident.Delivery {
+func (r *rig) until(d *delivery.Delivery, what string, ok func(*delivery.Delivery) bool) *delivery.Delivery {
 	r.Helper()
-	var now *incident.Delivery
+	var now *delivery.Delivery
 	r.eventually(what, func() bool {
 		now = r.now(d)
 		return ok(now)
@@ -187,13 +188,13 @@ func (r *rig) eventually(what string, ok func() bool, is func() string) {
 	}
 }
 
-func (r *rig) untilState(d *incident.Delivery, s incident.DeliveryState) *incident.Delivery {
+func (r *rig) untilState(d *delivery.Delivery, s delivery.State) *delivery.Delivery {
 	r.Helper()
-	return r.until(d, "it is "+string(s), func(d *incident.Delivery) bool { return d.State == s })
+	return r.until(d, "it is "+string(s), func(d *delivery.Delivery) bool { return d.State == s })
 }
 
 // once checks that the agent ran the delivery's message exactly once.
-func (r *rig) once(ds ...*incident.Delivery) {
+func (r *rig) once(ds ...*delivery.Delivery) {
 	r.Helper()
 	for _, d := range ds {
 		if n := r.kagent.Executions(d.MessageID()); n != 1 {
@@ -224,7 +225,7 @@ func failing(n *atomic.Int32) logr.Logger {
 }
 
 // cover makes a delivery be about one more incident.
-func (r *rig) cover(d *incident.Delivery, incidentID string) {
+func (r *rig) cover(d *delivery.Delivery, incidentID string) {
 	r.Helper()
 	r.write(func(*store.Tx) *store.Changes {
 		return &store.Changes{Covers: []store.Cover{{DeliveryID: d.ID, IncidentID: incidentID}}}

@@ -9,12 +9,12 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func TestFirstComeFirstServed(t *testing.T) {
 	s := newSlots(1)
-	a := incident.AgentRef{Name: "a"}
+	a := delivery.AgentRef{Name: "a"}
 	if !s.acquire(a, "1") || s.acquire(a, "2") || s.acquire(a, "3") {
 		t.Fatal("the limit is not kept")
 	}
@@ -38,7 +38,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 
 func TestThoseUnderWayAtTheStartCountToTheLimit(t *testing.T) {
 	s := newSlots(1)
-	a := incident.AgentRef{Name: "a"}
+	a := delivery.AgentRef{Name: "a"}
 	s.hold(a, "1")
 	s.hold(a, "2")
 	s.acquire(a, "3")
@@ -53,20 +53,20 @@ func TestThoseUnderWayAtTheStartCountToTheLimit(t *testing.T) {
 func TestDeliveriesOfAnAgentAreServedInTheirOrder(t *testing.T) {
 	free := make(chan struct{})
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free})}, func(c *Config) { c.Concurrency = 1 })
-	var ds []*incident.Delivery
+	var ds []*delivery.Delivery
 	var want []string
 	for i := range 6 {
 		ds = append(ds, r.due())
 		want = append(want, ds[i].MessageID())
 		if i == 0 {
-			r.untilState(ds[0], incident.Working)
+			r.untilState(ds[0], delivery.Working)
 		}
 		r.eventually("it is in the line", func() bool { return r.d.Waiting() == i }, func() string { return fmt.Sprint(r.d.Waiting()) })
 	}
 	close(free)
 	var got []string
 	for _, d := range ds {
-		r.untilState(d, incident.Succeeded)
+		r.untilState(d, delivery.Succeeded)
 	}
 	for _, m := range r.kagent.Messages() {
 		got = append(got, m.ID)
@@ -89,14 +89,14 @@ func TestAnAgentHasNoMoreTasksThanItMay(t *testing.T) {
 		}
 		return kagenttest.Act{Until: free}
 	}}, func(c *Config) { c.Concurrency = 3 })
-	var ds []*incident.Delivery
+	var ds []*delivery.Delivery
 	for range 10 {
 		ds = append(ds, r.due())
 	}
 	full := func() bool { return running.Load() == 3 && r.d.Waiting() == 7 }
 	r.eventually("three are at work, seven wait", full, func() string { return "not yet" })
-	quick := r.due(func(d *incident.Delivery) { d.Agent.Name = "quick" })
-	r.untilState(quick, incident.Succeeded) // another agent is not held up
+	quick := r.due(func(d *delivery.Delivery) { d.Agent.Name = "quick" })
+	r.untilState(quick, delivery.Succeeded) // another agent is not held up
 	r.halt()
 	r.start()
 	r.eventually("seven wait after a restart too", full, func() string { return fmt.Sprint(r.d.Waiting()) })
@@ -105,7 +105,7 @@ func TestAnAgentHasNoMoreTasksThanItMay(t *testing.T) {
 	}
 	close(free)
 	for _, d := range ds {
-		r.untilState(d, incident.Succeeded)
+		r.untilState(d, delivery.Succeeded)
 	}
 	r.once(ds...)
 	r.nothingLeft()
@@ -116,24 +116,24 @@ func TestAnAgentHasNoMoreTasksThanItMay(t *testing.T) {
 func TestADeliveryWhoseAnswersGetLostLetsOthersTry(t *testing.T) {
 	r := newRig(t, kagenttest.Options{}, func(c *Config) { c.Concurrency, c.RetryMax = 1, 10*time.Millisecond })
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: -1, Status: http.StatusInternalServerError})
-	first := r.until(r.due(), "it was tried", func(d *incident.Delivery) bool { return d.Attempt > 0 })
-	second := r.until(r.due(), "it is tried too", func(d *incident.Delivery) bool { return d.Attempt > 0 })
-	if first = r.now(first); first.State != incident.Calling || first.Attempt <= maxHeld {
+	first := r.until(r.due(), "it was tried", func(d *delivery.Delivery) bool { return d.Attempt > 0 })
+	second := r.until(r.due(), "it is tried too", func(d *delivery.Delivery) bool { return d.Attempt > 0 })
+	if first = r.now(first); first.State != delivery.Calling || first.Attempt <= maxHeld {
 		t.Errorf("the first is %s after %d attempts", first.State, first.Attempt)
 	}
 	r.kagent.Heal()
-	r.untilState(first, incident.Succeeded)
-	r.untilState(second, incident.Succeeded)
+	r.untilState(first, delivery.Succeeded)
+	r.untilState(second, delivery.Succeeded)
 	r.once(first, second)
 	r.nothingLeft()
 }
 
 func TestADeliveryThatIsPrunedGivesItsPlaceBack(t *testing.T) {
 	r := newRig(t, kagenttest.Options{}, func(c *Config) { c.Concurrency = 1 })
-	ref := incident.AgentRef{Namespace: "kagent", Name: "medic"}
+	ref := delivery.AgentRef{Namespace: "kagent", Name: "medic"}
 	r.d.slots.hold(ref, "pruned")
 	d := r.due()
 	r.eventually("it waits", func() bool { return r.d.Waiting() == 1 }, func() string { return "not yet" })
 	r.d.Wake("pruned")
-	r.untilState(d, incident.Succeeded)
+	r.untilState(d, delivery.Succeeded)
 }

@@ -10,11 +10,11 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // denied makes the real store refuse to write deliveries in a state, until allow is called.
-func denied(t *testing.T, path string, state incident.DeliveryState) (allow func()) {
+func denied(t *testing.T, path string, state delivery.State) (allow func()) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -41,14 +41,14 @@ func TestAStoreThatFailsForAWhileLosesNoStep(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		for name, tc := range map[string]struct {
 			act    kagenttest.Act
-			denied incident.DeliveryState
+			denied delivery.State
 			calls  int // that must have been made before the store is well again
 		}{
-			"before the call":   {task, incident.Calling, 0},
-			"after the call":    {task, incident.Working, 1},
-			"at the end":        {task, incident.Succeeded, 1},
-			"a direct answer":   {direct, incident.Succeeded, 1},
-			"a task that fails": {kagenttest.Act{End: "TASK_STATE_FAILED"}, incident.Failed, 1},
+			"before the call":   {task, delivery.Calling, 0},
+			"after the call":    {task, delivery.Working, 1},
+			"at the end":        {task, delivery.Succeeded, 1},
+			"a direct answer":   {direct, delivery.Succeeded, 1},
+			"a task that fails": {kagenttest.Act{End: "TASK_STATE_FAILED"}, delivery.Failed, 1},
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "khook.db")
@@ -63,9 +63,9 @@ func TestAStoreThatFailsForAWhileLosesNoStep(t *testing.T) {
 					t.Errorf("%d calls while the store fails, want %d", n, tc.calls)
 				}
 				allow()
-				want := incident.Succeeded
-				if tc.denied == incident.Failed {
-					want = incident.Failed
+				want := delivery.Succeeded
+				if tc.denied == delivery.Failed {
+					want = delivery.Failed
 				}
 				if d = r.untilState(d, want); d.Answer != tc.act.Answer+tc.act.Direct || d.Attempt != 1 {
 					t.Errorf("answer %q after %d attempts", d.Answer, d.Attempt)

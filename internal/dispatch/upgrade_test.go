@@ -6,7 +6,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // TestAnUpgradeAfterALostAnswerIsNoSecondCall: kagent 1.0 does not know the messages that an older one
@@ -22,7 +22,7 @@ func TestAnUpgradeAfterALostAnswerIsNoSecondCall(t *testing.T) {
 					for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 						r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: 503})
 					}
-					d := r.until(r.due(), "its answer is lost", func(d *incident.Delivery) bool { return d.Attempt > 1 })
+					d := r.until(r.due(), "its answer is lost", func(d *delivery.Delivery) bool { return d.Attempt > 1 })
 					if d.Dialect != from {
 						t.Errorf("the dialect of the lost call is %q", d.Dialect)
 					}
@@ -34,9 +34,9 @@ func TestAnUpgradeAfterALostAnswerIsNoSecondCall(t *testing.T) {
 					if restart {
 						r.start()
 					}
-					d = r.until(d, "it has ended", func(d *incident.Delivery) bool { return d.State.Ended() })
+					d = r.until(d, "it has ended", func(d *delivery.Delivery) bool { return d.State.Ended() })
 					r.once(d)
-					if to == agent.Kagent10 && (d.State != incident.Failed || !strings.Contains(d.Error, "kagent was upgraded since")) {
+					if to == agent.Kagent10 && (d.State != delivery.Failed || !strings.Contains(d.Error, "kagent was upgraded since")) {
 						t.Errorf("it is %s: %s", d.State, d.Error)
 					}
 				})

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -15,8 +16,8 @@ const lookAgain = 5 * time.Second
 
 // verify watches the incidents after the agent's end. A delivery that never reached its agent has no
 // outcome.
-func (d *Dispatcher) verify(ctx context.Context, dl *incident.Delivery) (time.Duration, error) {
-	if dl.Outcome != "" || dl.Skipped != "" || dl.TaskID == "" && dl.State != incident.Succeeded {
+func (d *Dispatcher) verify(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
+	if dl.Outcome != "" || dl.Skipped != "" || dl.TaskID == "" && dl.State != delivery.Succeeded {
 		return 0, nil
 	}
 	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents)
@@ -33,7 +34,7 @@ func (d *Dispatcher) verify(ctx context.Context, dl *incident.Delivery) (time.Du
 		return max(at.Sub(now), time.Millisecond), nil
 	}
 	dl.Outcome, dl.OutcomeAt = outcome, at
-	if err := d.save(ctx, dl, Change{From: dl.State}, incident.Entry{Kind: incident.EntryOutcome, State: string(outcome)}); err != nil {
+	if err := d.save(ctx, dl, Change{From: dl.State}, delivery.Entry{Kind: delivery.EntryOutcome, State: string(outcome)}); err != nil {
 		return 0, err
 	}
 	d.cfg.Log.Info("outcome known", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "outcome", outcome)
@@ -52,7 +53,7 @@ const (
 // outcomeOf judges the incidents of a delivery at now: "" while that is too early, with the time at
 // which to judge again. What ended later than the window, while nobody watched, was open at its end. A
 // resource that was deleted is no proof of recovery: its workload must be healthy.
-func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads func() health) (incident.Outcome, time.Time) {
+func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads func() health) (delivery.Outcome, time.Time) {
 	last, open := time.Time{}, false
 	ended := map[incident.Resolution]bool{}
 	for _, inc := range incidents {
@@ -66,21 +67,21 @@ func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads f
 	case open && now.Before(until):
 		return "", until
 	case open, last.After(until):
-		return incident.OutcomePersisting, now
+		return delivery.OutcomePersisting, now
 	case ended[incident.Quiet], len(incidents) == 0:
-		return incident.OutcomeUnknown, now
+		return delivery.OutcomeUnknown, now
 	case !ended[incident.WasGone]:
-		return incident.OutcomeRecovered, last
+		return delivery.OutcomeRecovered, last
 	}
 	switch is := workloads(); {
 	case is == healthy:
-		return incident.OutcomeRecovered, now
+		return delivery.OutcomeRecovered, now
 	case now.Before(until):
 		return "", earlier(until, now.Add(wait.Jitter(lookAgain, 0.2)))
 	case is == unhealthy:
-		return incident.OutcomePersisting, now
+		return delivery.OutcomePersisting, now
 	}
-	return incident.OutcomeUnknown, now
+	return delivery.OutcomeUnknown, now
 }
 
 func earlier(a, b time.Time) time.Time {

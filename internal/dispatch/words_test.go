@@ -11,7 +11,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -41,7 +41,7 @@ func TestListsSayWhyADeliveryFailedWithoutTheWordsOfItsAgent(t *testing.T) {
 			if c.fault != nil {
 				r.kagent.Inject(*c.fault)
 			}
-			d := r.until(r.due(), "it tells why", func(d *incident.Delivery) bool { return d.Failure != "" })
+			d := r.until(r.due(), "it tells why", func(d *delivery.Delivery) bool { return d.Failure != "" })
 			if !strings.Contains(d.Error, canary) {
 				t.Errorf("whoever may read the texts does not see what was said: %q", d.Error)
 			}
@@ -72,15 +72,15 @@ func (c *interrupting) Now() time.Time {
 // TestADecisionNeverMeetsAQuestionThatChangedWhileItWasRecorded lets the agent ask something else after the
 // decision was held against the question, and before it is written.
 func TestADecisionNeverMeetsAQuestionThatChangedWhileItWasRecorded(t *testing.T) {
-	for name, reply := range map[string]incident.Reply{
-		"an approval": {Decision: incident.Approve, QuestionID: "read the log?"}, "a rejection": {Decision: incident.Reject, QuestionID: "read the log?"},
+	for name, reply := range map[string]delivery.Reply{
+		"an approval": {Decision: delivery.Approve, QuestionID: "read the log?"}, "a rejection": {Decision: delivery.Reject, QuestionID: "read the log?"},
 		"a text": {Text: "yes", QuestionID: "read the log?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, kagenttest.Options{})
 			r.halt()
-			d := r.due(func(d *incident.Delivery) {
-				d.State, d.TaskID, d.Question, d.QuestionID, d.Approval = incident.InputRequired, "t", "read the log?", "read the log?", reply.Decision != ""
+			d := r.due(func(d *delivery.Delivery) {
+				d.State, d.TaskID, d.Question, d.QuestionID, d.Approval = delivery.InputRequired, "t", "read the log?", "read the log?", reply.Decision != ""
 			})
 			c := &interrupting{WithTicker: clock.RealClock{}}
 			idle := New(Config{Log: logr.Discard()}, r.store, nil)
@@ -89,7 +89,7 @@ func TestADecisionNeverMeetsAQuestionThatChangedWhileItWasRecorded(t *testing.T)
 			change := func() {
 				now := r.now(d)
 				now.Question, now.QuestionID = "delete the volume?", "delete the volume?"
-				r.write(func(*store.Tx) *store.Changes { return &store.Changes{Deliveries: []*incident.Delivery{now}} })
+				r.write(func(*store.Tx) *store.Changes { return &store.Changes{Deliveries: []*delivery.Delivery{now}} })
 			}
 			c.next.Store(&change)
 			_, err := idle.Reply(t.Context(), d.ID, "ann", reply)

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -16,7 +17,7 @@ import (
 // cut (quote, and %q of printf, of characters that can't be printed).
 const (
 	maxMade   = 64 << 10           // of all texts that functions make
-	maxResult = incident.MaxPrompt // of one of them: a longer one fits in no prompt
+	maxResult = delivery.MaxPrompt // of one of them: a longer one fits in no prompt
 	maxSeen   = 1 << 20            // that functions look at
 )
 
@@ -67,14 +68,14 @@ func (r *rendering) text() string {
 		text += incident.Ellipsis
 	}
 	if r.plain {
-		return incident.Truncate(text, incident.MaxPrompt)
+		return incident.Truncate(text, delivery.MaxPrompt)
 	}
 	return finished(text)
 }
 
 // write adds to the prompt. One byte more than may be in it shows that something is missing.
 func (r *rendering) write(text string) {
-	if left := incident.MaxPrompt + 1 - r.out.Len(); len(text) >= left {
+	if left := delivery.MaxPrompt + 1 - r.out.Len(); len(text) >= left {
 		text, r.full = text[:left], true
 	}
 	r.out.WriteString(text)

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -18,7 +19,7 @@ const showCostly = 10 * time.Minute
 // tells a new leader.
 type overruns struct {
 	mu     sync.Mutex
-	newest map[incident.HookRef]overrunAt
+	newest map[delivery.HookRef]overrunAt
 }
 
 type overrunAt struct {
@@ -30,7 +31,7 @@ func (o *overruns) note(all []Overrun, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.newest == nil {
-		o.newest = map[incident.HookRef]overrunAt{}
+		o.newest = map[delivery.HookRef]overrunAt{}
 	}
 	for _, over := range all {
 		o.newest[over.Hook] = overrunAt{over, now}
@@ -38,7 +39,7 @@ func (o *overruns) note(all []Overrun, now time.Time) {
 }
 
 // of returns the Hook's newest overrun that is not too old to be told.
-func (o *overruns) of(ref incident.HookRef, now time.Time) (Overrun, bool) {
+func (o *overruns) of(ref delivery.HookRef, now time.Time) (Overrun, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	over, ok := o.newest[ref]
@@ -49,7 +50,7 @@ func (o *overruns) of(ref incident.HookRef, now time.Time) (Overrun, bool) {
 	return over.Overrun, ok
 }
 
-func (o *overruns) forget(ref incident.HookRef) {
+func (o *overruns) forget(ref delivery.HookRef) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.newest, ref)
@@ -67,7 +68,7 @@ func (w *StatusWriter) MatchTooCostly(all []Overrun) {
 }
 
 // matchTooCostly computes the condition MatchTooCostly.
-func (w *StatusWriter) matchTooCostly(ref incident.HookRef) metav1.Condition {
+func (w *StatusWriter) matchTooCostly(ref delivery.HookRef) metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha2.ConditionMatchTooCostly, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonWithinMatchBudget,
 		Message: "All match expressions could be evaluated",

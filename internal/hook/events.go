@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -62,7 +63,7 @@ type Teller struct {
 	queue   chan *eventsv1.Event
 
 	mu   sync.Mutex
-	hook map[incident.HookRef]*rate.Limiter
+	hook map[delivery.HookRef]*rate.Limiter
 }
 
 // NewTeller returns a teller; Run writes what it is told. dropped is called for each Event that a
@@ -72,7 +73,7 @@ func NewTeller(client kubernetes.Interface, dropped func(reason string), log log
 		client: client, dropped: dropped, log: log,
 		all:   rate.NewLimiter(eventsInAll, eventBurstAll),
 		queue: make(chan *eventsv1.Event, eventQueue),
-		hook:  map[incident.HookRef]*rate.Limiter{},
+		hook:  map[delivery.HookRef]*rate.Limiter{},
 	}
 }
 
@@ -84,7 +85,7 @@ var (
 )
 
 // Tell queues one Event on the Hook.
-func (t *Teller) Tell(ref incident.HookRef, uid, reason, note string) {
+func (t *Teller) Tell(ref delivery.HookRef, uid, reason, note string) {
 	if !slices.Contains(rareReasons, reason) && (!t.limiter(ref).Allow() || !t.all.Allow()) {
 		t.dropped(reason)
 		return
@@ -151,7 +152,7 @@ var actions = map[string]string{
 	ReasonLoopGuard:            "HoldCallsBack",
 }
 
-func (t *Teller) limiter(ref incident.HookRef) *rate.Limiter {
+func (t *Teller) limiter(ref delivery.HookRef) *rate.Limiter {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := t.hook[ref]

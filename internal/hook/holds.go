@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -17,16 +18,16 @@ const (
 )
 
 // holds computes the conditions OverBudget and LoopGuard.
-func (w *StatusWriter) holds(ctx context.Context, ref incident.HookRef) ([]metav1.Condition, error) {
+func (w *StatusWriter) holds(ctx context.Context, ref delivery.HookRef) ([]metav1.Condition, error) {
 	groups, err := w.cfg.History.HeldGroups(ctx, ref, w.cfg.Clock.Now(), maxHolds)
 	if err != nil {
 		return nil, fmt.Errorf("read what is held back of hook %s: %w", ref, err)
 	}
-	return []metav1.Condition{overBudget(heldBy(groups, incident.OverBudget)), loopGuard(heldBy(groups, incident.LoopGuard))}, nil
+	return []metav1.Condition{overBudget(heldBy(groups, delivery.OverBudget)), loopGuard(heldBy(groups, delivery.LoopGuard))}, nil
 }
 
-func heldBy(groups []*incident.GroupState, d incident.Disposition) []*incident.GroupState {
-	var held []*incident.GroupState
+func heldBy(groups []*delivery.GroupState, d delivery.Disposition) []*delivery.GroupState {
+	var held []*delivery.GroupState
 	for _, g := range groups {
 		if g.Hold == d {
 			held = append(held, g)
@@ -35,7 +36,7 @@ func heldBy(groups []*incident.GroupState, d incident.Disposition) []*incident.G
 	return held
 }
 
-func overBudget(held []*incident.GroupState) metav1.Condition {
+func overBudget(held []*delivery.GroupState) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha2.ConditionOverBudget, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonWithinBudget, Message: "No call is held back"}
 	if len(held) == 0 {
 		return c
@@ -45,7 +46,7 @@ func overBudget(held []*incident.GroupState) metav1.Condition {
 	return c
 }
 
-func loopGuard(held []*incident.GroupState) metav1.Condition {
+func loopGuard(held []*delivery.GroupState) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha2.ConditionLoopGuard, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonNoLoop, Message: "No failure comes back after each call"}
 	if len(held) == 0 {
 		return c
@@ -65,7 +66,7 @@ func loopGuard(held []*incident.GroupState) metav1.Condition {
 
 // describe says what is held back, by the example of one group. Its numbers are left out where they
 // would change with each event.
-func describe(held []*incident.GroupState, shown *incident.GroupState, what string) string {
+func describe(held []*delivery.GroupState, shown *delivery.GroupState, what string) string {
 	text := fmt.Sprintf("%s (%s): %s.", shown.Group, shown.Config, shown.Why)
 	if n := len(held) - 1; n > 0 {
 		text += " More groups are held back as well."

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -51,7 +52,7 @@ type Policy struct {
 	PlainValues bool
 }
 
-func (p Policy) allows(hookNamespace string, agent incident.AgentRef) bool {
+func (p Policy) allows(hookNamespace string, agent delivery.AgentRef) bool {
 	return agent.Namespace == hookNamespace ||
 		slices.Contains(p.AgentNamespaces, agent.Namespace) || slices.Contains(p.AgentNamespaces, "*")
 }
@@ -75,11 +76,11 @@ func (p Policy) stillMarked(h *v1alpha2.Hook) []string {
 
 // Config is one compiled event configuration of a Hook.
 type Config struct {
-	Hook        incident.HookRef
+	Hook        delivery.HookRef
 	HookUID     string
 	Key         string // the event type, with "#2" and so on for further ones of that type
 	EventType   incident.EventType
-	Agent       incident.AgentRef
+	Agent       delivery.AgentRef
 	Window      time.Duration
 	Timeout     time.Duration
 	GroupBy     v1alpha2.GroupBy
@@ -182,7 +183,7 @@ func guarded(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	}()
 	if fault != nil {
 		c = &Config{
-			Hook: incident.HookRef{Namespace: h.Namespace, Name: h.Name}, HookUID: string(h.UID),
+			Hook: delivery.HookRef{Namespace: h.Namespace, Name: h.Name}, HookUID: string(h.UID),
 			Key: ec.EventType, EventType: incident.EventType(ec.EventType), Suspended: h.Spec.Suspend,
 		}
 		errs = field.ErrorList{field.InternalError(path, fault)}
@@ -202,7 +203,7 @@ const maxFault = 256
 
 func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Config, field.ErrorList) {
 	c := &Config{
-		Hook:    incident.HookRef{Namespace: h.Namespace, Name: h.Name},
+		Hook:    delivery.HookRef{Namespace: h.Namespace, Name: h.Name},
 		HookUID: string(h.UID), Key: ec.EventType, EventType: incident.EventType(ec.EventType),
 		GroupBy: ec.GroupBy, Suspended: h.Spec.Suspend,
 		OnePerCause: h.Spec.OnePerCause == nil || *h.Spec.OnePerCause,
@@ -273,15 +274,15 @@ func resumedAt(h *v1alpha2.Hook) time.Time {
 
 // AgentOf is the agent that a configuration names, in either of its two forms; without a name if it
 // names none.
-func AgentOf(namespace string, ec *v1alpha2.EventConfiguration) incident.AgentRef {
-	agent := incident.AgentRef{Namespace: namespace}
+func AgentOf(namespace string, ec *v1alpha2.EventConfiguration) delivery.AgentRef {
+	agent := delivery.AgentRef{Namespace: namespace}
 	switch {
 	case ec.AgentId != nil:
 		ns, name, qualified := strings.Cut(*ec.AgentId, "/")
 		if !qualified {
 			ns, name = namespace, ns
 		}
-		agent = incident.AgentRef{Namespace: ns, Name: name}
+		agent = delivery.AgentRef{Namespace: ns, Name: name}
 	case ec.AgentRef != nil:
 		agent.Name = ec.AgentRef.Name
 		if ns := ec.AgentRef.Namespace; ns != nil && *ns != "" {
@@ -292,7 +293,7 @@ func AgentOf(namespace string, ec *v1alpha2.EventConfiguration) incident.AgentRe
 }
 
 // agentOf reads the agent and holds it against the policy.
-func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (incident.AgentRef, *field.Error) {
+func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (delivery.AgentRef, *field.Error) {
 	agent := AgentOf(namespace, ec)
 	id := path.Child("agentId")
 	switch {

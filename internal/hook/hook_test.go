@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -211,7 +212,7 @@ func TestTwoConfigurationsOfOneTypeBothMatch(t *testing.T) {
 	if len(got) != 2 || got[0].Key != "oom-kill" || got[1].Key != "oom-kill#2" {
 		t.Errorf("got %v", got)
 	}
-	set.Delete(incident.HookRef{Namespace: "shop", Name: "h"})
+	set.Delete(delivery.HookRef{Namespace: "shop", Name: "h"})
 	if len(set.Matching(oomFacts())) != 0 {
 		t.Error("a deleted hook matched")
 	}

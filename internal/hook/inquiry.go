@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // ErrUnknown is wrapped by the errors of a Lookup that could not find out, because what it asks
@@ -20,7 +20,7 @@ type Lookup interface {
 	// Namespace returns why Hooks can't be in the namespace; nil if they can.
 	Namespace(ctx context.Context, name string) error
 	// Agent returns why the agent can't be called; nil if it was found.
-	Agent(ctx context.Context, a incident.AgentRef) error
+	Agent(ctx context.Context, a delivery.AgentRef) error
 }
 
 // maxLookups bounds how often one text makes the cluster be asked.
@@ -31,11 +31,11 @@ type inquiry struct {
 	lookup     Lookup
 	rights     map[string]error
 	namespaces map[string]error
-	agents     map[incident.AgentRef]error
+	agents     map[delivery.AgentRef]error
 }
 
 func newInquiry(l Lookup) *inquiry {
-	return &inquiry{l, map[string]error{}, map[string]error{}, map[incident.AgentRef]error{}}
+	return &inquiry{l, map[string]error{}, map[string]error{}, map[delivery.AgentRef]error{}}
 }
 
 var errLookups = fmt.Errorf("%w: the text names too many namespaces and agents, check it in parts", ErrUnknown)

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -40,9 +41,9 @@ func marked(text string) string {
 // mean if there are any.
 func finished(text string) string {
 	if !strings.Contains(text, markOpen) {
-		return incident.Truncate(text, incident.MaxPrompt)
+		return incident.Truncate(text, delivery.MaxPrompt)
 	}
-	text = incident.Truncate(text, incident.MaxPrompt-len(notice)-len(markClose))
+	text = incident.Truncate(text, delivery.MaxPrompt-len(notice)-len(markClose))
 	if strings.LastIndex(text, markOpen) > strings.LastIndex(text, markClose) {
 		text += markClose
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/test/injections"
 )
@@ -52,7 +53,7 @@ func TestNoAttemptGetsOutOfItsPlaceInAPrompt(t *testing.T) {
 		}
 		for _, attempt := range injections.All() {
 			got := p.Render(hostile(attempt))
-			if strings.ContainsFunc(got, func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Cf, r) }) || len(got) > incident.MaxPrompt {
+			if strings.ContainsFunc(got, func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Cf, r) }) || len(got) > delivery.MaxPrompt {
 				t.Errorf("%s of %.80q: %d bytes, or invisible characters: %.300q", text, attempt, len(got), got)
 			}
 			if seen := incident.Clean(attempt, maxValue); seen == "" || plainWord.MatchString(seen) {
@@ -89,7 +90,7 @@ func TestAPromptThatIsCutLeavesNoPlaceOpen(t *testing.T) {
 	}
 	for n := range 40 { // the cut is somewhere else each time
 		got := p.Render(hostile(strings.Repeat("A ", 400+n)))
-		if len(got) > incident.MaxPrompt || instructions(got) != "" || !strings.HasSuffix(got, incident.Ellipsis+markClose+notice) {
+		if len(got) > delivery.MaxPrompt || instructions(got) != "" || !strings.HasSuffix(got, incident.Ellipsis+markClose+notice) {
 			t.Errorf("%d: %d bytes, left %.80q, ends in %q", n, len(got), instructions(got), got[len(got)-200:])
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"github.com/google/cel-go/interpreter"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // What evaluating match expressions and selectors may cost, in the units of CEL's cost model: about
@@ -33,7 +33,7 @@ const (
 
 // Overrun is a Hook whose expressions could not all be evaluated.
 type Overrun struct {
-	Hook   incident.HookRef
+	Hook   delivery.HookRef
 	Config string // key of the first configuration that was not evaluated
 	Why    string // a sentence for people, without a full stop
 }
@@ -42,11 +42,11 @@ type Overrun struct {
 // spent its budget is not evaluated any more in this batch, and the next batch's meter begins anew. So
 // what one Hook's author writes never holds up the recording of the cluster. It is for one goroutine.
 type Meter struct {
-	hooks      map[incident.HookRef]uint64
+	hooks      map[delivery.HookRef]uint64
 	namespaces map[string]uint64
 	spent      uint64
 	overruns   []Overrun
-	over       map[incident.HookRef]bool
+	over       map[delivery.HookRef]bool
 
 	event *celEvent // of the newest facts
 	of    Facts
@@ -55,7 +55,7 @@ type Meter struct {
 
 // NewMeter returns the meter of a batch.
 func NewMeter() *Meter {
-	return &Meter{hooks: map[incident.HookRef]uint64{}, namespaces: map[string]uint64{}, over: map[incident.HookRef]bool{}}
+	return &Meter{hooks: map[delivery.HookRef]uint64{}, namespaces: map[string]uint64{}, over: map[delivery.HookRef]bool{}}
 }
 
 // Spent is what all evaluations have cost.

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // plainHook asks for plain values in its first configuration, and not in its second.
@@ -43,7 +43,7 @@ func TestAHookThatAsksForPlainValuesInVainIsCalledForAndTold(t *testing.T) {
 		set := NewSet(Policy{AgentNamespaces: []string{"kagent"}, PlainValues: allowed})
 		w := NewStatusWriter(StatusConfig{Set: set})
 		h := plainHook()
-		c := w.ready(incident.HookRef{Namespace: h.Namespace, Name: h.Name}, h)
+		c := w.ready(delivery.HookRef{Namespace: h.Namespace, Name: h.Name}, h)
 		told := strings.Contains(c.Message, ". spec.eventConfigurations[0].plainValues: the operator does not allow plain values, so what the cluster says stays marked")
 		if c.Status != "True" || told == allowed {
 			t.Errorf("allowed %v: %s %s", allowed, c.Status, c.Message)

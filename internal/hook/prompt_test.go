@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -274,7 +275,7 @@ func checkBounds(t interface {
 	if took > maxAllocated {
 		t.Errorf("%d bytes allocated for %.200q", took, text)
 	}
-	if len(got) > incident.MaxPrompt {
+	if len(got) > delivery.MaxPrompt {
 		t.Errorf("%d bytes of %.200q", len(got), text)
 	}
 	if err != nil {

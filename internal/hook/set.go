@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Set is the live set of hooks. It is safe for concurrent use.
@@ -19,7 +19,7 @@ type Set struct {
 	policy Policy
 
 	mu          sync.RWMutex
-	hooks       map[incident.HookRef]*entry
+	hooks       map[delivery.HookRef]*entry
 	byNamespace map[string][]*Config // all configurations of a namespace, in a stable order
 }
 
@@ -34,13 +34,13 @@ type entry struct {
 
 // NewSet returns an empty set under a policy.
 func NewSet(policy Policy) *Set {
-	return &Set{policy: policy, hooks: map[incident.HookRef]*entry{}, byNamespace: map[string][]*Config{}}
+	return &Set{policy: policy, hooks: map[delivery.HookRef]*entry{}, byNamespace: map[string][]*Config{}}
 }
 
 // Put adds the hook, or replaces what the set knows of it, and returns what is wrong with it. A
 // hook whose generation is known is not compiled again.
 func (s *Set) Put(h *v1alpha2.Hook) field.ErrorList {
-	ref := incident.HookRef{Namespace: h.Namespace, Name: h.Name}
+	ref := delivery.HookRef{Namespace: h.Namespace, Name: h.Name}
 	s.mu.RLock()
 	old := s.hooks[ref]
 	s.mu.RUnlock()
@@ -56,7 +56,7 @@ func (s *Set) Put(h *v1alpha2.Hook) field.ErrorList {
 }
 
 // Delete forgets the hook.
-func (s *Set) Delete(ref incident.HookRef) {
+func (s *Set) Delete(ref delivery.HookRef) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.hooks, ref)
@@ -99,7 +99,7 @@ func (s *Set) In(namespace string) []*Config {
 }
 
 // Config returns a configuration of a hook by its key, or nil.
-func (s *Set) Config(ref incident.HookRef, key string) *Config {
+func (s *Set) Config(ref delivery.HookRef, key string) *Config {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if e := s.hooks[ref]; e != nil {
@@ -113,7 +113,7 @@ func (s *Set) Config(ref incident.HookRef, key string) *Config {
 }
 
 // Has says whether the set holds the hook.
-func (s *Set) Has(ref incident.HookRef) bool {
+func (s *Set) Has(ref delivery.HookRef) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	_, ok := s.hooks[ref]
@@ -128,10 +128,10 @@ func (s *Set) Len() int {
 }
 
 // Agents returns the agents that the hook names, without repeats.
-func (s *Set) Agents(ref incident.HookRef) []incident.AgentRef {
+func (s *Set) Agents(ref delivery.HookRef) []delivery.AgentRef {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var agents []incident.AgentRef
+	var agents []delivery.AgentRef
 	if e := s.hooks[ref]; e != nil {
 		for _, c := range e.configs {
 			if c.Invalid == "" && !slices.Contains(agents, c.Agent) {
@@ -143,10 +143,10 @@ func (s *Set) Agents(ref incident.HookRef) []incident.AgentRef {
 }
 
 // HooksOf returns the hooks that name the agent.
-func (s *Set) HooksOf(agent incident.AgentRef) []incident.HookRef {
+func (s *Set) HooksOf(agent delivery.AgentRef) []delivery.HookRef {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var refs []incident.HookRef
+	var refs []delivery.HookRef
 	for ref, e := range s.hooks {
 		if slices.ContainsFunc(e.configs, func(c *Config) bool { return c.Agent == agent }) {
 			refs = append(refs, ref)
@@ -156,10 +156,10 @@ func (s *Set) HooksOf(agent incident.AgentRef) []incident.HookRef {
 }
 
 // AllAgents returns the agents that hooks may call, without repeats, in order.
-func (s *Set) AllAgents() []incident.AgentRef {
+func (s *Set) AllAgents() []delivery.AgentRef {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	seen := map[incident.AgentRef]bool{}
+	seen := map[delivery.AgentRef]bool{}
 	for _, e := range s.hooks {
 		for _, c := range e.configs {
 			if c.Invalid == "" {
@@ -168,23 +168,23 @@ func (s *Set) AllAgents() []incident.AgentRef {
 		}
 	}
 	agents := slices.Collect(maps.Keys(seen))
-	slices.SortFunc(agents, func(a, b incident.AgentRef) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(agents, func(a, b delivery.AgentRef) int { return strings.Compare(a.String(), b.String()) })
 	return agents
 }
 
 // Refusal says why a delivery that was made due for a hook must not be sent any more: the hook is
 // gone, suspended, or may not call the agent. The Skip is "" if the delivery may be sent.
-func (s *Set) Refusal(ref incident.HookRef, uid string, agent incident.AgentRef) (incident.Skip, string) {
+func (s *Set) Refusal(ref delivery.HookRef, uid string, agent delivery.AgentRef) (delivery.Skip, string) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	e := s.hooks[ref]
 	switch {
 	case e == nil || e.uid != uid:
-		return incident.SkipDeleted, "the Hook was deleted before its agent was called"
+		return delivery.SkipDeleted, "the Hook was deleted before its agent was called"
 	case e.suspended:
-		return incident.SkipSuspended, "the Hook was suspended before its agent was called"
+		return delivery.SkipSuspended, "the Hook was suspended before its agent was called"
 	case !s.policy.allows(ref.Namespace, agent):
-		return incident.SkipForbidden, fmt.Sprintf("agent %s is in a namespace that hooks may not call any more", agent)
+		return delivery.SkipForbidden, fmt.Sprintf("agent %s is in a namespace that hooks may not call any more", agent)
 	}
 	return "", ""
 }

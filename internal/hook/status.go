@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -33,12 +34,12 @@ const (
 type History interface {
 	// HookIncidents returns the hook's open incidents and those resolved after a time, the
 	// newest first.
-	HookIncidents(ctx context.Context, hook incident.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error)
+	HookIncidents(ctx context.Context, hook delivery.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error)
 	// HookSummary returns how many of the hook's incidents are open, and when it last made a
 	// delivery due (zero if never).
-	HookSummary(ctx context.Context, hook incident.HookRef) (open int, lastFired time.Time, err error)
+	HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error)
 	// HeldGroups returns the groups of the hook whose calls are held back until after a time.
-	HeldGroups(ctx context.Context, hook incident.HookRef, after time.Time, limit int) ([]*incident.GroupState, error)
+	HeldGroups(ctx context.Context, hook delivery.HookRef, after time.Time, limit int) ([]*delivery.GroupState, error)
 }
 
 // StatusConfig holds the settings of a StatusWriter.
@@ -50,7 +51,7 @@ type StatusConfig struct {
 	Every time.Duration
 	// Changed is told of a condition that came to another status or reason, once that is written; may
 	// be nil. It must not block.
-	Changed func(hook incident.HookRef, uid string, c metav1.Condition)
+	Changed func(hook delivery.HookRef, uid string, c metav1.Condition)
 	Clock   clock.WithTicker
 	Log     logr.Logger
 }
@@ -59,11 +60,11 @@ type StatusConfig struct {
 // once in a few seconds for each Hook.
 type StatusWriter struct {
 	cfg   StatusConfig
-	queue workqueue.TypedDelayingInterface[incident.HookRef]
+	queue workqueue.TypedDelayingInterface[delivery.HookRef]
 
 	mu     sync.Mutex
-	wrote  map[incident.HookRef]time.Time
-	agents map[incident.AgentRef]string // why an agent can't be called
+	wrote  map[delivery.HookRef]time.Time
+	agents map[delivery.AgentRef]string // why an agent can't be called
 
 	overruns overruns
 }
@@ -78,21 +79,21 @@ func NewStatusWriter(cfg StatusConfig) *StatusWriter {
 	}
 	return &StatusWriter{
 		cfg:    cfg,
-		queue:  workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[incident.HookRef]{Clock: cfg.Clock}),
-		wrote:  map[incident.HookRef]time.Time{},
-		agents: map[incident.AgentRef]string{},
+		queue:  workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[delivery.HookRef]{Clock: cfg.Clock}),
+		wrote:  map[delivery.HookRef]time.Time{},
+		agents: map[delivery.AgentRef]string{},
 	}
 }
 
 // Touch says that something about the Hook may have changed.
-func (w *StatusWriter) Touch(hooks ...incident.HookRef) {
+func (w *StatusWriter) Touch(hooks ...delivery.HookRef) {
 	for _, h := range hooks {
 		w.queue.Add(h)
 	}
 }
 
 // AgentHealth notes whether an agent can be called; err is nil if it can.
-func (w *StatusWriter) AgentHealth(agent incident.AgentRef, err error) {
+func (w *StatusWriter) AgentHealth(agent delivery.AgentRef, err error) {
 	why := ""
 	if err != nil {
 		why = incident.Clean(err.Error(), maxCondition/2)
@@ -127,7 +128,7 @@ func (w *StatusWriter) Run(ctx context.Context) error {
 }
 
 // step writes the status of one Hook if that is due, and says when to look again.
-func (w *StatusWriter) step(ctx context.Context, ref incident.HookRef) time.Duration {
+func (w *StatusWriter) step(ctx context.Context, ref delivery.HookRef) time.Duration {
 	w.mu.Lock()
 	since := w.cfg.Clock.Since(w.wrote[ref])
 	w.mu.Unlock()
@@ -144,7 +145,7 @@ func (w *StatusWriter) step(ctx context.Context, ref incident.HookRef) time.Dura
 	return again
 }
 
-func (w *StatusWriter) write(ctx context.Context, ref incident.HookRef) (time.Duration, error) {
+func (w *StatusWriter) write(ctx context.Context, ref delivery.HookRef) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	var h v1alpha2.Hook
@@ -177,7 +178,7 @@ func (w *StatusWriter) write(ctx context.Context, ref incident.HookRef) (time.Du
 	return again, nil
 }
 
-func (w *StatusWriter) forget(ref incident.HookRef) {
+func (w *StatusWriter) forget(ref delivery.HookRef) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.wrote, ref)
@@ -192,7 +193,7 @@ func same(a, b *v1alpha2.HookStatus) bool {
 }
 
 // status computes what the Hook's status should be, and in how long it changes by itself.
-func (w *StatusWriter) status(ctx context.Context, ref incident.HookRef, h *v1alpha2.Hook) (*v1alpha2.HookStatus, time.Duration, error) {
+func (w *StatusWriter) status(ctx context.Context, ref delivery.HookRef, h *v1alpha2.Hook) (*v1alpha2.HookStatus, time.Duration, error) {
 	now := w.cfg.Clock.Now()
 	incidents, err := w.cfg.History.HookIncidents(ctx, ref, now.Add(-showResolved), maxActiveEvents)
 	if err != nil {
@@ -229,7 +230,7 @@ func (w *StatusWriter) status(ctx context.Context, ref incident.HookRef, h *v1al
 }
 
 // tellChanges passes on the conditions that came to another status or reason.
-func (w *StatusWriter) tellChanges(ref incident.HookRef, uid string, was, now []metav1.Condition) {
+func (w *StatusWriter) tellChanges(ref delivery.HookRef, uid string, was, now []metav1.Condition) {
 	if w.cfg.Changed == nil {
 		return
 	}
@@ -272,7 +273,7 @@ func activeEvents(incidents []*incident.Incident) []v1alpha2.ActiveEventStatus {
 }
 
 // ready computes the condition Ready with the contract's three reasons.
-func (w *StatusWriter) ready(ref incident.HookRef, h *v1alpha2.Hook) metav1.Condition {
+func (w *StatusWriter) ready(ref delivery.HookRef, h *v1alpha2.Hook) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha2.ConditionReady, Status: metav1.ConditionFalse}
 	if errs := w.cfg.Set.Put(h); len(errs) > 0 {
 		c.Reason = v1alpha2.ReasonInvalidConfiguration
@@ -294,7 +295,7 @@ func (w *StatusWriter) ready(ref incident.HookRef, h *v1alpha2.Hook) metav1.Cond
 	return c
 }
 
-func (w *StatusWriter) agentErrors(ref incident.HookRef) error {
+func (w *StatusWriter) agentErrors(ref delivery.HookRef) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var errs []error

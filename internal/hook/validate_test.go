@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -241,7 +242,7 @@ func (c *cluster) Namespace(_ context.Context, name string) error {
 	return c.namespaces[name]
 }
 
-func (c *cluster) Agent(_ context.Context, a incident.AgentRef) error {
+func (c *cluster) Agent(_ context.Context, a delivery.AgentRef) error {
 	c.asked++
 	return c.agents[a.String()]
 }
@@ -383,7 +384,7 @@ func bounded(t *testing.T, text []byte, r Report) {
 		}
 	}
 	for _, p := range r.Prompts {
-		if len(p.Prompt) > incident.MaxPrompt {
+		if len(p.Prompt) > delivery.MaxPrompt {
 			t.Errorf("a prompt of %d bytes", len(p.Prompt))
 		}
 	}

@@ -18,17 +18,17 @@ const (
 
 // Event is khook's record of one Observed signal.
 type Event struct {
-	ID         int64     `json:"id"` // given by the store; grows with time
-	Key        string    `json:"key"`
-	Cluster    string    `json:"cluster,omitempty"`
-	IncidentID string    `json:"incidentId"`
-	Type       EventType `json:"eventType"`
-	Status     Status    `json:"status"`
-	At         time.Time `json:"timestamp"`
-	RecordedAt time.Time `json:"recordedAt"`
+	ID         int64 // given by the store; grows with time
+	Key        string
+	Cluster    string
+	IncidentID string
+	Type       EventType
+	Status     Status
+	At         time.Time
+	RecordedAt time.Time
 
-	Observation       // without labels, which its incident has
-	Count       int32 `json:"count"`
+	Observation // without labels, which its incident has
+	Count       int32
 }
 
 // Resolution says why an incident ended.
@@ -44,21 +44,21 @@ const (
 // Incident is one problem on one resource (and container), from its first event to its
 // resolution.
 type Incident struct {
-	ID      string    `json:"id"` // a UUID derived from the first event's key
-	Cluster string    `json:"cluster,omitempty"`
-	Type    EventType `json:"eventType"`
+	ID      string // a UUID derived from the first event's key
+	Cluster string
+	Type    EventType
 
 	// Observation is that of the newest event, but for the labels: they are those of when it opened.
 	Observation
 
-	FirstSeen  time.Time  `json:"firstSeen"`
-	LastSeen   time.Time  `json:"lastSeen"` // the newest event, or the newest sign that it goes on
-	ResolvedAt time.Time  `json:"resolvedAt,omitzero"`
-	Resolution Resolution `json:"resolution,omitempty"`
-	CausedBy   string     `json:"causedBy,omitempty"` // ID of the incident that caused this one
+	FirstSeen  time.Time
+	LastSeen   time.Time // the newest event, or the newest sign that it goes on
+	ResolvedAt time.Time
+	Resolution Resolution
+	CausedBy   string // ID of the incident that caused this one
 
-	Events     int64 `json:"events"`     // all of them, the duplicates included
-	Duplicates int64 `json:"duplicates"` // events that repeated it while it was open
+	Events     int64 // all of them, the duplicates included
+	Duplicates int64 // events that repeated it while it was open
 }
 
 // Open says whether the incident has not ended.

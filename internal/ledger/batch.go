@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -22,7 +23,7 @@ type batch struct {
 	changed []*incident.Incident                 // in the order in which they were first touched
 	slots   map[string]map[incident.Slot]bool    // slots that this batch opened, by resource
 	inGroup map[groupName]map[incident.Slot]bool // slots that came into a group in this batch
-	groups  map[incident.GroupKey]*group
+	groups  map[delivery.GroupKey]*group
 	calls   map[budget]int       // deliveries within the last hour
 	oldest  map[budget]time.Time // of those that a budget counts, if it was asked for
 	noCalls bool                 // no delivery can be recorded: what would be one is invalid
@@ -38,7 +39,7 @@ func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 		work:   map[incident.Slot]*incident.Incident{},
 		byID:   map[string]*incident.Incident{},
 		slots:  map[string]map[incident.Slot]bool{},
-		groups: map[incident.GroupKey]*group{},
+		groups: map[delivery.GroupKey]*group{},
 		calls:  map[budget]int{},
 		oldest: map[budget]time.Time{},
 

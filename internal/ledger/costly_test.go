@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -47,7 +48,7 @@ func TestACostlyHookIsInvalidForTheRestOfTheBatchAndHoldsUpNobody(t *testing.T) 
 			switch {
 			case d.Hook.Name == "decent":
 				decent += string(d.Disposition)
-			case d.Disposition == incident.InvalidConfig:
+			case d.Disposition == delivery.Invalid:
 				invalid++
 			default:
 				t.Errorf("the costly Hook has the disposition %s", d.Disposition)
@@ -122,7 +123,7 @@ func TestDecisionsDoNotDependOnHowSignalsAreBatched(t *testing.T) {
 			for _, pod := range pods {
 				b.apply(incident.Signal{Kind: incident.Gone, Observation: incident.Observation{Resource: resource(pod)}})
 			}
-			b.end(incident.OutcomeRecovered)
+			b.end(delivery.OutcomeRecovered)
 			b.after(25 * time.Hour)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -24,7 +25,7 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 		if ev == nil {
 			continue
 		}
-		b.changes.Decisions = append(b.changes.Decisions, incident.Decision{
+		b.changes.Decisions = append(b.changes.Decisions, delivery.Decision{
 			EventID: ev.ID, IncidentID: inc.ID, Hook: c.Hook, HookUID: c.HookUID, Config: c.Key,
 			Disposition: disposition, DeliveryID: deliveryID, At: b.now,
 		})
@@ -34,20 +35,20 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 
 // dispose decides about one event for one configuration, in the order in which a user would look
 // for the reason.
-func (b *batch) dispose(ctx context.Context, m match, f hook.Facts, ev *incident.Event) (incident.Disposition, string, error) {
+func (b *batch) dispose(ctx context.Context, m match, f hook.Facts, ev *incident.Event) (delivery.Disposition, string, error) {
 	c := m.Config
 	if c.Invalid != "" || m.tooCostly || b.noCalls {
-		return incident.InvalidConfig, "", nil
+		return delivery.Invalid, "", nil
 	}
 	if c.Suspended {
-		return incident.Suspended, "", nil
+		return delivery.Suspended, "", nil
 	}
 	if c.OnePerCause {
 		if id, explained, err := b.explained(ctx, c, f); err != nil || explained {
-			return incident.Explained, id, err
+			return delivery.Explained, id, err
 		}
 	}
-	g, err := b.group(ctx, incident.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(f.Signal)})
+	g, err := b.group(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(f.Signal)})
 	if err != nil {
 		return "", "", err
 	}
@@ -55,55 +56,55 @@ func (b *batch) dispose(ctx context.Context, m match, f hook.Facts, ev *incident
 		return d, g.past[0].ID, nil
 	}
 	if hold, held := b.guard(c, g); held {
-		return b.hold(g, c, incident.LoopGuard, hold, ev)
+		return b.hold(g, c, delivery.LoopGuard, hold, ev)
 	}
 	hold, over, err := b.overBudget(ctx, c)
 	if err != nil {
 		return "", "", err
 	}
 	if over {
-		return b.hold(g, c, incident.OverBudget, hold, ev)
+		return b.hold(g, c, delivery.OverBudget, hold, ev)
 	}
 	return b.deliver(c, g, f)
 }
 
 // covered says whether the group's newest delivery stands for the event too.
-func (b *batch) covered(c *hook.Config, past []*incident.Delivery, ev *incident.Event) (incident.Disposition, bool) {
+func (b *batch) covered(c *hook.Config, past []*delivery.Delivery, ev *incident.Event) (delivery.Disposition, bool) {
 	if len(past) == 0 || past[0].State.Ended() && b.now.Sub(past[0].CreatedAt) >= c.Window {
 		return "", false
 	}
 	if ev != nil && ev.Status == incident.Firing {
-		return incident.Grouped, true
+		return delivery.Grouped, true
 	}
-	return incident.DupOfOpen, true
+	return delivery.Duplicate, true
 }
 
 // deliver makes a delivery due, which tells of all incidents of the group that are open.
-func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (incident.Disposition, string, error) {
+func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (delivery.Disposition, string, error) {
 	prompt, err := c.Render(f)
 	if err != nil {
-		return incident.InvalidConfig, "", nil //nolint:nilerr // the configuration is at fault, not the batch
+		return delivery.Invalid, "", nil //nolint:nilerr // the configuration is at fault, not the batch
 	}
 	trigger := f.Signal.Key
 	if f.Signal.Kind == incident.Ongoing {
 		trigger = fmt.Sprintf("%s@%d", f.Incident.ID, b.now.UnixMilli())
 	}
-	d := &incident.Delivery{
+	d := &delivery.Delivery{
 		ID:      incident.DeriveID("delivery", b.cfg.Cluster, c.HookUID, c.Key, g.Group, trigger),
-		Cluster: b.cfg.Cluster, State: incident.Pending,
+		Cluster: b.cfg.Cluster, State: delivery.Pending,
 		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: g.Group, Agent: c.Agent,
 		IncidentID: f.Incident.ID, CatchUp: f.Signal.CatchUp,
 		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, EvenIfRecovered: c.EvenIfEnded, HeldBack: b.release(g),
 		CreatedAt: b.now, NextAt: b.now.Add(c.GroupWait),
 	}
-	g.past = append([]*incident.Delivery{d}, g.past...)
+	g.past = append([]*delivery.Delivery{d}, g.past...)
 	b.called(c)
 	b.changes.Deliveries = append(b.changes.Deliveries, d)
 	open, _ := b.openOf(c, g.Group)
 	for _, inc := range open {
 		b.changes.Covers = append(b.changes.Covers, store.Cover{DeliveryID: d.ID, IncidentID: inc.ID})
 	}
-	return incident.Delivered, d.ID, nil
+	return delivery.Delivered, d.ID, nil
 }
 
 // explained says whether the hook has already been asked about the same cause: it names the
@@ -149,7 +150,7 @@ func (b *batch) causeOfEvent(f hook.Facts) *incident.Incident {
 
 // newest finds the newest delivery of the group that the incident belongs to, if there is one.
 func (b *batch) newest(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
-	past, err := b.past(ctx, incident.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(signalOf(inc))})
+	past, err := b.past(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(signalOf(inc))})
 	if err != nil || len(past) == 0 {
 		return "", err == nil, err
 	}
@@ -181,7 +182,7 @@ func (b *batch) effects(c *hook.Config, inc *incident.Incident) []effect {
 func (b *batch) calledForEffect(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
 	for _, e := range b.effects(c, inc) {
 		other := e.config
-		past, err := b.past(ctx, incident.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(signalOf(e.Incident))})
+		past, err := b.past(ctx, delivery.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(signalOf(e.Incident))})
 		if err != nil {
 			return "", false, err
 		}

@@ -4,18 +4,19 @@ import (
 	"context"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // group is the batch's view of a group of a configuration's resources.
 type group struct {
-	*incident.GroupState
-	past  []*incident.Delivery // the newest ones, newest first; those of this batch included
+	*delivery.GroupState
+	past  []*delivery.Delivery // the newest ones, newest first; those of this batch included
 	dirty bool                 // its state is to be saved
 }
 
-func (b *batch) group(ctx context.Context, key incident.GroupKey) (*group, error) {
+func (b *batch) group(ctx context.Context, key delivery.GroupKey) (*group, error) {
 	if g, ok := b.groups[key]; ok {
 		return g, nil
 	}
@@ -33,7 +34,7 @@ func (b *batch) group(ctx context.Context, key incident.GroupKey) (*group, error
 }
 
 // past returns the newest deliveries of a group, newest first, those of this batch included.
-func (b *batch) past(ctx context.Context, key incident.GroupKey) ([]*incident.Delivery, error) {
+func (b *batch) past(ctx context.Context, key delivery.GroupKey) ([]*delivery.Delivery, error) {
 	g, err := b.group(ctx, key)
 	if err != nil {
 		return nil, err
@@ -95,7 +96,7 @@ type hold struct {
 }
 
 // hold notes that a call is held back: its events are summed up for the agent, and the Hook says so.
-func (b *batch) hold(g *group, c *hook.Config, d incident.Disposition, h hold, ev *incident.Event) (incident.Disposition, string, error) {
+func (b *batch) hold(g *group, c *hook.Config, d delivery.Disposition, h hold, ev *incident.Event) (delivery.Disposition, string, error) {
 	if ev != nil {
 		g.Held.Add(d, ev)
 		g.dirty = true
@@ -111,12 +112,12 @@ func (b *batch) hold(g *group, c *hook.Config, d incident.Disposition, h hold, e
 }
 
 // release ends the holding back of a group, and returns what was held back; nil if that is nothing.
-func (b *batch) release(g *group) *incident.HeldBack {
+func (b *batch) release(g *group) *delivery.HeldBack {
 	if g.Hold == "" && g.Held.Events() == 0 {
 		return nil
 	}
 	held := g.Held
-	g.Held, g.Hold, g.Why, g.NeedsPerson, g.dirty = incident.HeldBack{}, "", "", false, true
+	g.Held, g.Hold, g.Why, g.NeedsPerson, g.dirty = delivery.HeldBack{}, "", "", false, true
 	if held.Events() == 0 {
 		return nil
 	}

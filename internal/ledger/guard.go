@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
-	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // The loop guard: the calls of a group within a day are counted, whatever became of them, because a
@@ -66,7 +66,7 @@ func pause(window time.Duration, n int) time.Duration {
 
 // budget names what calls are counted of: a configuration, a Hook, or everything.
 type budget struct {
-	hook   incident.HookRef
+	hook   delivery.HookRef
 	config string
 }
 

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -24,22 +25,22 @@ func (b *bench) fixedAndBroken(times int) (called int) {
 			called++
 		}
 		b.apply(sign(incident.Healthy, incident.PodRestart, "cart-1"))
-		b.end(incident.OutcomeRecovered)
+		b.end(delivery.OutcomeRecovered)
 		b.after(2 * time.Hour)
 	}
 	return called
 }
 
-func (b *bench) held() []*incident.GroupState {
+func (b *bench) held() []*delivery.GroupState {
 	b.Helper()
-	held, err := b.store.HeldGroups(b.Context(), incident.HookRef{}, b.clock.Now(), 1000)
+	held, err := b.store.HeldGroups(b.Context(), delivery.HookRef{}, b.clock.Now(), 1000)
 	if err != nil {
 		b.Fatal(err)
 	}
 	return held
 }
 
-func (b *bench) newest() *incident.Delivery {
+func (b *bench) newest() *delivery.Delivery {
 	b.Helper()
 	all, err := b.store.AllDeliveries(b.Context(), 100_000)
 	if err != nil || len(all) == 0 {
@@ -48,7 +49,7 @@ func (b *bench) newest() *incident.Delivery {
 	return all[len(all)-1]
 }
 
-var cart = incident.GroupKey{Hook: incident.HookRef{Namespace: "shop", Name: "h"}, Config: "pod-restart", Group: "Deployment/cart"}
+var cart = delivery.GroupKey{Hook: delivery.HookRef{Namespace: "shop", Name: "h"}, Config: "pod-restart", Group: "Deployment/cart"}
 
 func TestAFailureThatComesBackAfterEachFixNeedsAPersonAtItsSixthRepetition(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.PodRestart)))
@@ -56,15 +57,15 @@ func TestAFailureThatComesBackAfterEachFixNeedsAPersonAtItsSixthRepetition(t *te
 		t.Fatalf("the agent was called %d times", n)
 	}
 	held := b.held()
-	if len(held) != 1 || !held[0].NeedsPerson || held[0].Hold != incident.LoopGuard || held[0].Held.LoopGuard != 4 {
+	if len(held) != 1 || !held[0].NeedsPerson || held[0].Hold != delivery.LoopGuard || held[0].Held.LoopGuard != 4 {
 		t.Fatalf("held back: %+v", held)
 	}
 	b.apply(seen(incident.PodRestart, "cart-1", 100)) // fails when the person comes
-	if err := b.ledger.Resume(t.Context(), cart, "ann", incident.Entry{DeliveryID: "d", Kind: incident.EntryPerson, Who: "ann", Text: "let calls through"}); err != nil {
+	if err := b.ledger.Resume(t.Context(), cart, "ann", delivery.Entry{DeliveryID: "d", Kind: delivery.EntryPerson, Who: "ann", Text: "let calls through"}); err != nil {
 		t.Fatal(err)
 	}
 	d := b.newest()
-	if b.deliveries() != 7 || d.State != incident.Pending {
+	if b.deliveries() != 7 || d.State != delivery.Pending {
 		t.Errorf("the call is not made at once: %d deliveries", b.deliveries())
 	}
 	if h := d.HeldBack; h == nil || h.LoopGuard != 5 || len(h.Resources) != 1 || h.Resources[0] != "cart-1" {
@@ -135,7 +136,7 @@ func TestEachBudgetHoldsBackAndTellsOfItWithTheNextCall(t *testing.T) {
 			b.after(29 * time.Minute) // an hour after the first call
 			b.reconsider(3)
 			d := b.newest()
-			want := &incident.HeldBack{OverBudget: 3, Since: start.Add(11 * time.Minute), Until: start.Add(12 * time.Minute), Resources: []string{"mail-1", "mail-2"}}
+			want := &delivery.HeldBack{OverBudget: 3, Since: start.Add(11 * time.Minute), Until: start.Add(12 * time.Minute), Resources: []string{"mail-1", "mail-2"}}
 			if diff := cmp.Diff(want, d.HeldBack); diff != "" || d.Group != "Deployment/mail" {
 				t.Errorf("the next call is about %s; %s", d.Group, diff)
 			}
@@ -156,7 +157,7 @@ func (b *bench) reconsider(want int) {
 }
 
 // covers checks which Pods a delivery is about.
-func (b *bench) covers(d *incident.Delivery, want ...string) {
+func (b *bench) covers(d *delivery.Delivery, want ...string) {
 	b.Helper()
 	all, err := b.store.DeliveryIncidents(b.Context(), d.ID, 1000)
 	if err != nil {
@@ -207,7 +208,7 @@ func TestACallWaitsForItsGroupToGather(t *testing.T) {
 func TestANewCallTellsOfAllThatFailsInItsGroup(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.PodRestart)))
 	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "cart-2", 1), seen(incident.PodRestart, "cart-3", 1), seen(incident.PodRestart, "pay-1", 1))
-	b.end(incident.OutcomePersisting)
+	b.end(delivery.OutcomePersisting)
 	b.after(11*time.Minute).apply(sign(incident.Healthy, incident.PodRestart, "cart-3"), seen(incident.PodRestart, "cart-2", 2))
 	b.covers(b.newest(), "cart-1", "cart-2")
 }
@@ -222,14 +223,14 @@ func TestACallThatWasNotMadeStandsForNothing(t *testing.T) {
 		}
 		b.apply(sign(incident.Healthy, incident.PodRestart, "cart-1"))
 		d := b.newest()
-		d.State, d.Skipped, d.EndedAt = incident.Canceled, incident.SkipRecovered, b.clock.Now()
-		b.save(&store.Changes{Deliveries: []*incident.Delivery{d}})
+		d.State, d.Skipped, d.EndedAt = delivery.Canceled, delivery.SkipRecovered, b.clock.Now()
+		b.save(&store.Changes{Deliveries: []*delivery.Delivery{d}})
 		events, err := b.store.IncidentEvents(t.Context(), d.IncidentID, 10)
 		if err != nil || len(events) != 1 {
 			t.Fatalf("%d events, %v", len(events), err)
 		}
 		decisions, err := b.store.EventDecisions(t.Context(), events[0].ID)
-		if err != nil || len(decisions) != 1 || decisions[0].Disposition != incident.RecoveredBefore {
+		if err != nil || len(decisions) != 1 || decisions[0].Disposition != delivery.RecoveredBefore {
 			t.Errorf("event %d: %+v, %v", n, decisions, err)
 		}
 		b.after(time.Minute)

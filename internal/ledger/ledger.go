@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 	"k8s.io/utils/clock"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -36,10 +37,10 @@ type Config struct {
 // Applied is what one commit changed.
 type Applied struct {
 	Events     []*incident.Event
-	Decisions  []incident.Decision
-	Deliveries []*incident.Delivery // newly due
+	Decisions  []delivery.Decision
+	Deliveries []*delivery.Delivery // newly due
 	Resolved   []*incident.Incident
-	Held       []incident.HookRef // hooks whose calls are held back, or are no more
+	Held       []delivery.HookRef // hooks whose calls are held back, or are no more
 	Open       int                // incidents that are open now
 	OpenByType map[incident.EventType]int
 	MatchCost  uint64         // of evaluating match expressions, in CEL's units

@@ -14,6 +14,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -80,7 +81,7 @@ func (b *bench) apply(signals ...incident.Signal) {
 }
 
 // end brings all deliveries to a final state, as an agent that answers at once would.
-func (b *bench) end(outcome incident.Outcome) {
+func (b *bench) end(outcome delivery.Outcome) {
 	b.Helper()
 	all, err := b.store.AllDeliveries(b.Context(), 1000)
 	if err != nil {
@@ -88,7 +89,7 @@ func (b *bench) end(outcome incident.Outcome) {
 	}
 	for _, d := range all {
 		if !d.State.Ended() {
-			d.State, d.EndedAt, d.Outcome = incident.Succeeded, b.clock.Now(), outcome
+			d.State, d.EndedAt, d.Outcome = delivery.Succeeded, b.clock.Now(), outcome
 		}
 	}
 	if err := b.store.Write(b.Context(), func(tx *store.Tx) error {
@@ -336,7 +337,7 @@ func TestAnIncidentThatStillFiresIsDeliveredAgainAndThenLessAndLessAndAtMostSixT
 	for n := range 2000 {
 		if b.apply(seen(incident.PodRestart, "cart-1", n)); slices.ContainsFunc(b.dispositions(), func(s string) bool { return strings.HasSuffix(s, "delivered") }) {
 			called = append(called, b.clock.Now().Sub(start))
-			b.end(incident.OutcomePersisting)
+			b.end(delivery.OutcomePersisting)
 		}
 		b.after(time.Minute)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -38,7 +39,7 @@ func (m *matcher) matching(of subject, f hook.Facts) []match {
 		return found
 	}
 	var found []match
-	told := map[incident.HookRef]bool{}
+	told := map[delivery.HookRef]bool{}
 	for _, c := range m.hooks.In(f.Signal.Resource.Namespace) {
 		switch m.meter.Judge(c, f) {
 		case hook.Match:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -16,7 +17,7 @@ const maxReconsidered = 200
 // Reconsider makes the calls due that were held back and may be made now, for groups that still have
 // an open incident. What is held back for longer than a day is left to new events.
 func (l *Ledger) Reconsider(ctx context.Context) error {
-	held, err := l.store.HeldGroups(ctx, incident.HookRef{}, l.cfg.Clock.Now().Add(-guardDay), maxReconsidered)
+	held, err := l.store.HeldGroups(ctx, delivery.HookRef{}, l.cfg.Clock.Now().Add(-guardDay), maxReconsidered)
 	if err != nil || len(held) == 0 {
 		return err
 	}
@@ -25,7 +26,7 @@ func (l *Ledger) Reconsider(ctx context.Context) error {
 
 // reconsider looks at the groups in one transaction; in one each where a row of one can't be saved, so
 // that it keeps back no other's calls.
-func (l *Ledger) reconsider(ctx context.Context, held []*incident.GroupState) error {
+func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) error {
 	err := l.transact(ctx, func(b *batch) error {
 		for _, g := range held {
 			if err := b.reconsider(ctx, g.GroupKey); err != nil {
@@ -47,13 +48,13 @@ func (l *Ledger) reconsider(ctx context.Context, held []*incident.GroupState) er
 
 // Resume lets the calls of a group through again that the loop guard held back, because a person
 // wants it so, and makes one due if the group still has an open incident.
-func (l *Ledger) Resume(ctx context.Context, key incident.GroupKey, by string, entry incident.Entry) error {
+func (l *Ledger) Resume(ctx context.Context, key delivery.GroupKey, by string, entry delivery.Entry) error {
 	return l.transact(ctx, func(b *batch) error {
 		g, err := b.group(ctx, key)
 		if err != nil {
 			return err
 		}
-		g.ResumedAt, g.ResumedBy, g.dirty = b.now, incident.Clean(by, incident.MaxPerson), true
+		g.ResumedAt, g.ResumedBy, g.dirty = b.now, incident.Clean(by, delivery.MaxPerson), true
 		g.Hold, g.Why, g.NeedsPerson = "", "", false
 		entry.At = b.now
 		b.changes.Entries = append(b.changes.Entries, entry)
@@ -63,7 +64,7 @@ func (l *Ledger) Resume(ctx context.Context, key incident.GroupKey, by string, e
 
 // reconsider decides about a group's open incidents anew, as if there were news of one. A group
 // without any is no longer held back once its time is over.
-func (b *batch) reconsider(ctx context.Context, key incident.GroupKey) error {
+func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
 	g, err := b.group(ctx, key)
 	if err != nil {
 		return err

@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // eachAccess runs a test with each way of asking Kubernetes.
@@ -112,11 +112,11 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 			here, err1 := a.May(t.Context(), caller, ReadHooks(shop))
 			there, err2 := a.May(t.Context(), caller, ReadHooks("elsewhere"))
 			all, err3 := a.May(t.Context(), caller, ReadHooks(""))
-			change, err4 := a.May(t.Context(), caller, ActOn(incident.HookRef{Namespace: shop, Name: "x"}))
+			change, err4 := a.May(t.Context(), caller, ActOn(delivery.HookRef{Namespace: shop, Name: "x"}))
 			path, err5 := a.May(t.Context(), caller, GetPath("/diagnostics"))
 			open, err6 := a.May(t.Context(), caller, GetPath("/version"))
-			texts, err7 := a.May(t.Context(), caller, ReadTexts(incident.HookRef{Namespace: shop, Name: "memory"}))
-			other, err8 := a.May(t.Context(), caller, ReadTexts(incident.HookRef{Namespace: shop, Name: "other"}))
+			texts, err7 := a.May(t.Context(), caller, ReadTexts(delivery.HookRef{Namespace: shop, Name: "memory"}))
+			other, err8 := a.May(t.Context(), caller, ReadTexts(delivery.HookRef{Namespace: shop, Name: "other"}))
 			if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
 				t.Fatal(err)
 			}

@@ -10,16 +10,17 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Actions does what people want done with deliveries. An *incident.RefusedError says why it can't be
 // done, ErrStandby that another replica has to.
 type Actions interface {
-	Reply(ctx context.Context, id, by string, r incident.Reply) (*incident.Delivery, error)
-	Cancel(ctx context.Context, id, by string) (*incident.Delivery, error)
-	Retry(ctx context.Context, id, by string) (*incident.Delivery, error)
-	Resume(ctx context.Context, id, by string) (*incident.Delivery, error)
+	Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error)
+	Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error)
+	Retry(ctx context.Context, id, by string) (*delivery.Delivery, error)
+	Resume(ctx context.Context, id, by string) (*delivery.Delivery, error)
 }
 
 // ErrStandby is returned by Actions of a replica that does not lead.
@@ -32,7 +33,7 @@ type replyInput struct {
 	StoryPath
 	Body struct {
 		Text       string           `json:"text,omitempty" maxLength:"16384" doc:"What to tell the agent." example:"Yes, the volume may be resized."`
-		Decision   incident.Verdict `json:"decision,omitempty" enum:"approve,reject" doc:"Where the agent asks for an approval."`
+		Decision   delivery.Verdict `json:"decision,omitempty" enum:"approve,reject" doc:"Where the agent asks for an approval."`
 		QuestionID string           `json:"questionId,omitempty" maxLength:"256" doc:"The question that is meant, as the delivery has it; refused if the agent asks another one by now. A decision must name it."`
 	}
 }
@@ -68,11 +69,11 @@ func (s *Server) registerActions() {
 }
 
 // act is one of the Actions.
-type act func(ctx context.Context, id, by string) (*incident.Delivery, error)
+type act func(ctx context.Context, id, by string) (*delivery.Delivery, error)
 
 func simple(s *Server, pick func(Actions) act) func(context.Context, *StoryPath) (*accepted[Delivery], error) {
 	return func(ctx context.Context, in *StoryPath) (*accepted[Delivery], error) {
-		d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*incident.Delivery, error) { return pick(a)(ctx, in.ID, by) })
+		d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*delivery.Delivery, error) { return pick(a)(ctx, in.ID, by) })
 		if err != nil {
 			return nil, err
 		}
@@ -85,8 +86,8 @@ func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery]
 	if text == "" && in.Body.Decision == "" {
 		return nil, huma.Error400BadRequest("the reply is empty: send a text, or a decision (approve or reject) where the agent asks for an approval")
 	}
-	if len(text) > incident.MaxReply {
-		return nil, huma.Error400BadRequest(fmt.Sprintf("the text has %d bytes: send at most %d", len(text), incident.MaxReply))
+	if len(text) > delivery.MaxReply {
+		return nil, huma.Error400BadRequest(fmt.Sprintf("the text has %d bytes: send at most %d", len(text), delivery.MaxReply))
 	}
 	kind := toAct
 	if in.Body.Decision != "" {
@@ -95,8 +96,8 @@ func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery]
 	if in.Body.Decision != "" && in.Body.QuestionID == "" {
 		return nil, huma.Error428PreconditionRequired("a decision must name the question that it is about: read the delivery, and send its questionId")
 	}
-	r := incident.Reply{Text: text, Decision: in.Body.Decision, QuestionID: in.Body.QuestionID}
-	d, err := s.act(ctx, in.ID, kind, func(a Actions, by string) (*incident.Delivery, error) { return a.Reply(ctx, in.ID, by, r) })
+	r := delivery.Reply{Text: text, Decision: in.Body.Decision, QuestionID: in.Body.QuestionID}
+	d, err := s.act(ctx, in.ID, kind, func(a Actions, by string) (*delivery.Delivery, error) { return a.Reply(ctx, in.ID, by, r) })
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +105,7 @@ func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery]
 }
 
 func (s *Server) retry(ctx context.Context, in *StoryPath) (*created[Delivery], error) {
-	d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*incident.Delivery, error) { return a.Retry(ctx, in.ID, by) })
+	d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*delivery.Delivery, error) { return a.Retry(ctx, in.ID, by) })
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +115,7 @@ func (s *Server) retry(ctx context.Context, in *StoryPath) (*created[Delivery], 
 // deed is what a caller does with deliveries, and the right that it takes.
 type deed struct {
 	what  string
-	right func(incident.HookRef) Right
+	right func(delivery.HookRef) Right
 }
 
 var (
@@ -123,10 +124,10 @@ var (
 )
 
 // act does what a caller wants done with a delivery, if the caller may.
-func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Actions, by string) (*incident.Delivery, error)) (*incident.Delivery, error) {
+func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Actions, by string) (*delivery.Delivery, error)) (*delivery.Delivery, error) {
 	dl, err := s.cfg.Store.Delivery(ctx, id)
 	if err != nil {
-		dl = &incident.Delivery{}
+		dl = &delivery.Delivery{}
 	}
 	if err := s.allowFound(ctx, err, dl.Hook, kind.right); err != nil {
 		return nil, err
@@ -137,12 +138,12 @@ func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Action
 	if s.cfg.Actions == nil {
 		return nil, s.standby()
 	}
-	by := incident.Clean(callerName(ctx), incident.MaxPerson)
+	by := incident.Clean(callerName(ctx), delivery.MaxPerson)
 	if by == "" {
 		by = unknownPerson
 	}
 	d, err := do(s.cfg.Actions, by)
-	var refused *incident.RefusedError
+	var refused *delivery.RefusedError
 	switch {
 	case errors.As(err, &refused):
 		return nil, huma.Error409Conflict(refused.Reason)

@@ -26,6 +26,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -301,13 +302,13 @@ func TestWhatAnswersCost(t *testing.T) {
 func (f *fixture) talk(t testing.TB) {
 	t.Helper()
 	long := func(n int) string { return strings.Repeat("\u2028x", n/4) }
-	f.make(t, func(d *incident.Delivery) {
-		d.Prompt, d.Answer, d.Question = long(incident.MaxPrompt), long(incident.MaxAnswer), long(incident.MaxQuestion)
-		d.Data = `{"a":"` + strings.Repeat("x", incident.MaxData-16) + `"}`
+	f.make(t, func(d *delivery.Delivery) {
+		d.Prompt, d.Answer, d.Question = long(delivery.MaxPrompt), long(delivery.MaxAnswer), long(delivery.MaxQuestion)
+		d.Data = `{"a":"` + strings.Repeat("x", delivery.MaxData-16) + `"}`
 	})
 	var c store.Changes
-	for i := range incident.MaxEntries {
-		c.Entries = append(c.Entries, incident.Entry{DeliveryID: f.delivery, At: time.Now(), Kind: incident.EntryMessage, Source: fmt.Sprint("large ", i), Who: "agent", Text: long(incident.MaxEntryText)})
+	for i := range delivery.MaxEntries {
+		c.Entries = append(c.Entries, delivery.Entry{DeliveryID: f.delivery, At: time.Now(), Kind: delivery.EntryMessage, Source: fmt.Sprint("large ", i), Who: "agent", Text: long(delivery.MaxEntryText)})
 	}
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &c) }); err != nil {
 		t.Fatal(err)

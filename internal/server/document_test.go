@@ -16,7 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"pgregory.net/rapid"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // operation is a route of the document.
@@ -137,12 +137,12 @@ func (f *fixture) bodyExample(t *testing.T, path string) (body string, headers [
 	case strings.HasSuffix(path, "/hooks/validate"):
 		return "kind: Hook", []string{"Content-Type", "application/yaml"}
 	case strings.HasSuffix(path, "/reply"):
-		f.make(t, func(d *incident.Delivery) { d.State, d.Question, d.QuestionID = incident.InputRequired, "May I?", "q" })
+		f.make(t, func(d *delivery.Delivery) { d.State, d.Question, d.QuestionID = delivery.InputRequired, "May I?", "q" })
 		return `{"text": "Yes, the volume may be resized."}`, []string{"Content-Type", "application/json"}
 	case strings.HasSuffix(path, "/cancel"):
-		f.make(t, func(d *incident.Delivery) { d.State, d.CancelBy = incident.Working, "" })
+		f.make(t, func(d *delivery.Delivery) { d.State, d.CancelRequestedBy = delivery.Working, "" })
 	case strings.HasSuffix(path, "/retry"):
-		f.make(t, func(d *incident.Delivery) { d.State, d.EndedAt = incident.Failed, time.Now() })
+		f.make(t, func(d *delivery.Delivery) { d.State, d.EndedAt = delivery.Failed, time.Now() })
 	}
 	return "", nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -34,7 +35,7 @@ type HookPath struct {
 	Name      string `path:"name" maxLength:"253" pattern:"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$" patternDescription:"a name (lower-case letters, digits, - and .)" example:"memory"`
 }
 
-func (p HookPath) ref() incident.HookRef { return incident.HookRef(p) }
+func (p HookPath) ref() delivery.HookRef { return delivery.HookRef(p) }
 
 type allEvents struct {
 	NamespaceFilter

@@ -31,7 +31,7 @@ const asFanout = "KHOOK_BENCH_FANOUT"
 
 const (
 	fanoutRate = 100 // changes a second
-	samples    = 20 // clients whose delivery times are measured
+	samples    = 20  // clients whose delivery times are measured
 )
 
 // BenchmarkFanout follows the stream with 1,000 and 10,000 clients at 100 changes a second, served by

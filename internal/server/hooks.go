@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -212,7 +213,7 @@ func shapeOf(h *v1alpha2.Hook) Hook {
 
 // statisticsOf is what the history says of a Hook.
 func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (HookStatistics, error) {
-	ref := incident.HookRef{Namespace: h.Namespace, Name: h.Name}
+	ref := delivery.HookRef{Namespace: h.Namespace, Name: h.Name}
 	var err error
 	st := HookStatistics{TimeRange: "24h"}
 	if st.ActiveIncidents, st.LastFired, err = s.cfg.Store.HookSummary(ctx, ref); err != nil {
@@ -235,7 +236,7 @@ func (st *HookStatistics) count(counts map[string]int64) {
 	var m HookMetrics
 	m.count(counts)
 	st.Events = m.Events.Total
-	st.Succeeded = m.Deliveries.ByState[incident.Succeeded]
+	st.Succeeded = m.Deliveries.ByState[delivery.Succeeded]
 	st.Failed = m.Deliveries.Ended - st.Succeeded
 	st.Recovered = m.Outcomes.Recovered
 }

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
@@ -140,12 +141,12 @@ type acting struct {
 	store *store.Store
 }
 
-func (a acting) Resume(ctx context.Context, id, by string) (*incident.Delivery, error) {
+func (a acting) Resume(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	d, err := a.store.Delivery(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	return d, a.book.Resume(ctx, d.Key(), by, incident.Entry{DeliveryID: id, Kind: incident.EntryPerson, Who: by})
+	return d, a.book.Resume(ctx, d.Key(), by, delivery.Entry{DeliveryID: id, Kind: delivery.EntryPerson, Who: by})
 }
 
 func dispatcherThatEnded(t testing.TB, st *store.Store) *dispatch.Dispatcher {
@@ -160,16 +161,16 @@ func dispatcherThatEnded(t testing.TB, st *store.Store) *dispatch.Dispatcher {
 }
 
 // make puts the delivery into the state that an action needs.
-func (f *fixture) make(t testing.TB, change func(*incident.Delivery)) {
+func (f *fixture) make(t testing.TB, change func(*delivery.Delivery)) {
 	t.Helper()
 	d, err := f.store.Delivery(t.Context(), f.delivery)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.CancelBy, d.Reply, d.EndedAt = "", nil, time.Time{} // of what was tried before
+	d.CancelRequestedBy, d.Reply, d.EndedAt = "", nil, time.Time{} // of what was tried before
 	change(d)
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error {
-		return tx.Save(t.Context(), &store.Changes{Deliveries: []*incident.Delivery{d}})
+		return tx.Save(t.Context(), &store.Changes{Deliveries: []*delivery.Delivery{d}})
 	}); err != nil {
 		t.Fatal(err)
 	}

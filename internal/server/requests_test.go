@@ -11,7 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // problemIn is the problem document of an answer, which must be one.
@@ -151,7 +151,7 @@ func TestAHooksDeliveriesCountThoseThatWereMadeAgain(t *testing.T) {
 		return m.Deliveries.Created, h.Statistics.Deliveries
 	}
 	before, beforeListed := made()
-	f.make(t, func(d *incident.Delivery) { d.ID, d.RetryOf, d.Version = "again", f.delivery, 0 })
+	f.make(t, func(d *delivery.Delivery) { d.ID, d.RetryOf, d.Version = "again", f.delivery, 0 })
 	if after, afterListed := made(); before == 0 || after != before+1 || afterListed != beforeListed+1 || after != afterListed {
 		t.Errorf("metrics %d, then %d; list %d, then %d", before, after, beforeListed, afterListed)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -15,15 +15,15 @@ import (
 // Its name is the Hook's, so resourceNames of a Role restrict it to some Hooks.
 
 // ReadTexts is the right to read what was asked, answered and said in a Hook's deliveries.
-func ReadTexts(hook incident.HookRef) Right { return onDeliveries("get", hook) }
+func ReadTexts(hook delivery.HookRef) Right { return onDeliveries("get", hook) }
 
 // ActOn is the right to reply to the agents of a Hook's deliveries, and to cancel, retry and resume them.
-func ActOn(hook incident.HookRef) Right { return onDeliveries("update", hook) }
+func ActOn(hook delivery.HookRef) Right { return onDeliveries("update", hook) }
 
 // Decide is the right to approve or reject what the agents of a Hook's deliveries ask for.
-func Decide(hook incident.HookRef) Right { return onDeliveries("approve", hook) }
+func Decide(hook delivery.HookRef) Right { return onDeliveries("approve", hook) }
 
-func onDeliveries(verb string, hook incident.HookRef) Right {
+func onDeliveries(verb string, hook delivery.HookRef) Right {
 	return Right{Verb: verb, Subresource: "deliveries", Namespace: hook.Namespace, Name: hook.Name}
 }
 
@@ -57,7 +57,7 @@ func (s *Server) may(ctx context.Context, rights ...Right) (bool, error) {
 }
 
 // nowhere stands for the Hook of an ID that is not there. No namespace can have the name.
-var nowhere = incident.HookRef{Namespace: "-", Name: "-"}
+var nowhere = delivery.HookRef{Namespace: "-", Name: "-"}
 
 // allowFound is asked once the row of an ID was looked up, with the error of that: it returns an error
 // unless there is a row whose existence the caller may know, because the caller may list where it is, or has
@@ -65,7 +65,7 @@ var nowhere = incident.HookRef{Namespace: "-", Name: "-"}
 //
 // A stranger must not learn that an ID exists, nor where: so an ID that is not there and one that is not
 // the caller's have the same answer, after the same questions to Kubernetes, which can take time or fail.
-func (s *Server) allowFound(ctx context.Context, lookup error, hook incident.HookRef, further ...func(incident.HookRef) Right) error {
+func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.HookRef, further ...func(delivery.HookRef) Right) error {
 	missing := errors.Is(lookup, store.ErrNotFound)
 	if lookup != nil && !missing {
 		return s.failed(ctx, lookup)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -48,14 +49,14 @@ func (g *grants) May(_ context.Context, c Caller, asked Right) (bool, error) {
 	}), nil
 }
 
-var memory = incident.HookRef{Namespace: shop, Name: "memory"}
+var memory = delivery.HookRef{Namespace: shop, Name: "memory"}
 
 // people are callers of each kind.
 func people() *grants {
 	list := ReadHooks(shop)
 	inAll := func(r Right) Right { r.Namespace, r.Name = "", ""; return r }
-	anyIn := func(namespace string, right func(incident.HookRef) Right) Right {
-		return right(incident.HookRef{Namespace: namespace})
+	anyIn := func(namespace string, right func(delivery.HookRef) Right) Right {
+		return right(delivery.HookRef{Namespace: namespace})
 	}
 	return &grants{rights: map[string][]Right{
 		"stranger":          {},
@@ -64,7 +65,7 @@ func people() *grants {
 		"editor":            {list, {Verb: "update", Namespace: shop}, {Verb: "get", Namespace: shop}},
 		"reader":            {list, anyIn(shop, ReadTexts)},
 		"reader of memory":  {list, ReadTexts(memory)},
-		"reader of another": {list, ReadTexts(incident.HookRef{Namespace: shop, Name: "another"})},
+		"reader of another": {list, ReadTexts(delivery.HookRef{Namespace: shop, Name: "another"})},
 		"texts only":        {ReadTexts(memory)},
 		"responder":         {list, anyIn(shop, ActOn)},
 		"responder only":    {ActOn(memory)},
@@ -83,21 +84,21 @@ func hasTexts(body string) bool { return strings.Contains(body, word) || strings
 
 // speak lets the delivery carry a canary wherever prompts, agents and people could put words: in each text
 // that is not listed here as khook's or the cluster's own.
-func (f *fixture) speak(t *testing.T, state incident.DeliveryState) {
+func (f *fixture) speak(t *testing.T, state delivery.State) {
 	t.Helper()
-	f.make(t, func(d *incident.Delivery) {
+	f.make(t, func(d *delivery.Delivery) {
 		f.incident = d.IncidentID
 		words(d)
-		d.State, d.Data, d.CancelBy = state, `{"about": "`+word+`"}`, ""
+		d.State, d.Data, d.CancelRequestedBy = state, `{"about": "`+word+`"}`, ""
 		if state.Ended() {
 			d.EndedAt = time.Now()
 		} else {
-			d.Reply = &incident.Reply{N: 1, Text: word, By: "ann", At: time.Now()}
+			d.Reply = &delivery.Reply{N: 1, Text: word, By: "ann", At: time.Now()}
 		}
 	})
-	var log []incident.Entry
-	for _, kind := range []incident.EntryKind{incident.EntryCall, incident.EntryState, incident.EntryMessage, incident.EntryArtifact, incident.EntryQuestion, incident.EntryReply, incident.EntryPerson} {
-		log = append(log, incident.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, Who: "ann", Name: word, Text: word})
+	var log []delivery.Entry
+	for _, kind := range []delivery.EntryKind{delivery.EntryCall, delivery.EntryState, delivery.EntryMessage, delivery.EntryArtifact, delivery.EntryQuestion, delivery.EntryReply, delivery.EntryPerson} {
+		log = append(log, delivery.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, Who: "ann", Name: word, Text: word})
 	}
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &store.Changes{Entries: log}) }); err != nil {
 		t.Fatal(err)
@@ -107,7 +108,7 @@ func (f *fixture) speak(t *testing.T, state incident.DeliveryState) {
 // own are the texts of a delivery that no agent and no prompt can write.
 var own = []string{"ID", "Cluster", "HookUID", "Config", "Group", "IncidentID", "RetryOf", "By", "Failure", "Dialect", "TaskState", "QuestionID", "CancelBy"}
 
-func words(d *incident.Delivery) {
+func words(d *delivery.Delivery) {
 	v := reflect.ValueOf(d).Elem()
 	for i := range v.NumField() {
 		if f := v.Field(i); f.Type() == reflect.TypeFor[string]() && !slices.Contains(own, v.Type().Field(i).Name) {
@@ -117,7 +118,7 @@ func words(d *incident.Delivery) {
 }
 
 func TestADeliveryWithoutItsTextsHasNoWordThatAnAgentOrAPromptCouldHaveWritten(t *testing.T) {
-	d := &incident.Delivery{Reply: &incident.Reply{Text: word}}
+	d := &delivery.Delivery{Reply: &delivery.Reply{Text: word}}
 	words(d)
 	d.Data = `{"about": "` + word + `"}`
 	if text, err := json.Marshal(deliveryOf(d)); err != nil || strings.Count(string(text), word) < 7 {
@@ -136,7 +137,7 @@ func (f *fixture) as(who, method, target, body string) *httptest.ResponseRecorde
 func TestEachRightOpensItsRoutesAndNoOther(t *testing.T) {
 	g := people()
 	f := newFixture(t, func(c *Config) { c.Access = g })
-	f.speak(t, incident.Succeeded)
+	f.speak(t, delivery.Succeeded)
 	const text, decision = `{"text": "yes"}`, `{"decision": "approve", "questionId": "q"}`
 	// What a caller may do, with what it is told otherwise: missing: as if there was no such ID; else the
 	// right that is named.
@@ -185,11 +186,11 @@ func TestEachRightOpensItsRoutesAndNoOther(t *testing.T) {
 func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 	g := people()
 	f := newFixture(t, func(c *Config) { c.Access = g })
-	for _, state := range []incident.DeliveryState{incident.InputRequired, incident.Failed} {
+	for _, state := range []delivery.State{delivery.InputRequired, delivery.Failed} {
 		f.speak(t, state)
-		delivery, story := Base+"/deliveries/"+f.delivery, Base+"/incidents/"+f.incident
+		dl, story := Base+"/deliveries/"+f.delivery, Base+"/incidents/"+f.incident
 		for _, who := range []string{"reader", "reader of memory", "admin"} {
-			for _, target := range []string{delivery, story} {
+			for _, target := range []string{dl, story} {
 				body := f.as(who, http.MethodGet, target, "").Body.String()
 				if strings.Contains(body, "textsWithheld") || !strings.Contains(body, `"prompt":"`+mark) || !strings.Contains(body, `"answer":"`+word) || !strings.Contains(body, `"about":"`+word) {
 					t.Errorf("%s does not see the texts in %s: %.500s", who, target, body)
@@ -197,7 +198,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 			}
 		}
 		for _, who := range []string{"viewer", "editor", "reader of another", "responder", "approver"} {
-			for _, target := range []string{delivery, story} {
+			for _, target := range []string{dl, story} {
 				w := f.as(who, http.MethodGet, target, "")
 				body := w.Body.String()
 				if w.Code != http.StatusOK || hasTexts(body) || !strings.Contains(body, `"textsWithheld":"to read them ask for the verb get on hooks/deliveries (API group kagent.dev) in namespace shop"`) {
@@ -206,15 +207,15 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 			}
 		}
 		var seen DeliveryDetail
-		if err := json.Unmarshal(f.as("viewer", http.MethodGet, delivery, "").Body.Bytes(), &seen); err != nil {
+		if err := json.Unmarshal(f.as("viewer", http.MethodGet, dl, "").Body.Bytes(), &seen); err != nil {
 			t.Fatal(err)
 		}
-		if len(seen.Log) != 7 || seen.Log[2].Kind != incident.EntryMessage || seen.Log[2].By != "ann" || len(seen.Timeline) == 0 || len(seen.Incidents) == 0 || seen.State != state {
+		if len(seen.Log) != 7 || seen.Log[2].Kind != delivery.EntryMessage || seen.Log[2].By != "ann" || len(seen.Timeline) == 0 || len(seen.Incidents) == 0 || seen.State != state {
 			t.Errorf("a viewer does not see what happened: %+v", seen)
 		}
 	}
 	t.Run("what acting answers with", func(t *testing.T) {
-		f.speak(t, incident.Failed)
+		f.speak(t, delivery.Failed)
 		if w := f.as("responder", http.MethodPost, Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || hasTexts(w.Body.String()) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
@@ -229,7 +230,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 func TestNoListAndNoOtherRouteCarriesTexts(t *testing.T) {
 	g := people()
 	f := newFixture(t, func(c *Config) { c.Access = g })
-	for _, state := range []incident.DeliveryState{incident.InputRequired, incident.Failed} {
+	for _, state := range []delivery.State{delivery.InputRequired, delivery.Failed} {
 		f.speak(t, state)
 		for _, op := range operations(f.Server) {
 			if op.method != http.MethodGet || strings.HasSuffix(op.path, "/{id}") {
@@ -273,8 +274,8 @@ func TestADecisionMustNameTheQuestionThatIsAskedNow(t *testing.T) {
 	g := people()
 	f := newFixture(t, func(c *Config) { c.Access = g })
 	asks := func(question string, approval bool) {
-		f.make(t, func(d *incident.Delivery) {
-			d.State, d.Question, d.QuestionID, d.Approval = incident.InputRequired, question, incident.DeriveID(question), approval
+		f.make(t, func(d *delivery.Delivery) {
+			d.State, d.Question, d.QuestionID, d.Approval = delivery.InputRequired, question, incident.DeriveID(question), approval
 		})
 	}
 	reply := Base + "/deliveries/" + f.delivery + "/reply"

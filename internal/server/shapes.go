@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -26,7 +27,7 @@ func eventOf(e *incident.Event) Event {
 // EncodeEvent makes the record of an event that live streams carry: the same as in lists.
 func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(eventOf(e)) }
 
-func decisionOf(d incident.Decision) Decision {
+func decisionOf(d delivery.Decision) Decision {
 	return Decision{EventID: d.EventID, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
 }
 
@@ -50,16 +51,16 @@ func incidentsOf(all []*incident.Incident, now time.Time) []Incident {
 	return shaped
 }
 
-func deliveryOf(d *incident.Delivery) Delivery {
+func deliveryOf(d *delivery.Delivery) Delivery {
 	shaped := Delivery{
 		ID: d.ID, State: d.State, Cluster: d.Cluster, Hook: Name(d.Hook), Config: d.Config, EventType: d.EventType, Group: d.Group,
 		Agent: Name(d.Agent), IncidentID: d.IncidentID, CatchUp: d.CatchUp, Attempt: d.Attempt, TimeoutSeconds: d.Timeout.Seconds(),
 		CreatedAt: d.CreatedAt, NextAt: d.NextAt, CalledAt: d.CalledAt, EndedAt: d.EndedAt, TaskID: d.TaskID, TaskState: d.TaskState,
 		ContextID: d.ContextID, Dialect: d.Dialect, Error: d.Error, Outcome: d.Outcome, OutcomeAt: d.OutcomeAt, Prompt: d.Prompt, Answer: d.Answer,
-		VerifyWindowSeconds: d.VerifyWindow.Seconds(), Skipped: d.Skipped, RetryOf: d.RetryOf, RequestedBy: d.By, CancelRequestedBy: d.CancelBy,
+		VerifyWindowSeconds: d.VerifyWindow.Seconds(), Skipped: d.Skipped, RetryOf: d.RetryOf, RequestedBy: d.RequestedBy, CancelRequestedBy: d.CancelRequestedBy,
 		QuestionID: d.QuestionID, NeedsApproval: d.Approval, Replies: d.Replies, Question: d.Question, HeldBack: (*HeldBack)(d.HeldBack),
 	}
-	if d.Outcome == incident.OutcomeRecovered {
+	if d.Outcome == delivery.OutcomeRecovered {
 		shaped.RecoverySeconds = max(0, d.OutcomeAt.Sub(d.CreatedAt).Seconds())
 	}
 	if r := d.Reply; r != nil {
@@ -74,7 +75,7 @@ func deliveryOf(d *incident.Delivery) Delivery {
 	return shaped
 }
 
-func logOf(entries []incident.Entry) []LogEntry {
+func logOf(entries []delivery.Entry) []LogEntry {
 	shaped := make([]LogEntry, 0, len(entries))
 	for _, e := range entries {
 		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.Who, Name: e.Name, Text: e.Text, Truncated: e.Cut})

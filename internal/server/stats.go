@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -184,22 +185,22 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetri
 
 // count takes over a Hook's counters.
 func (m *HookMetrics) count(counts map[string]int64) {
-	m.Events.ByDisposition = map[incident.Disposition]int64{}
-	for _, d := range incident.Dispositions() {
+	m.Events.ByDisposition = map[delivery.Disposition]int64{}
+	for _, d := range delivery.Dispositions() {
 		n := counts["disposition:"+string(d)]
 		m.Events.ByDisposition[d] = n
 		m.Events.Total += n
 	}
-	m.Deliveries.ByState = map[incident.DeliveryState]int64{}
-	for _, state := range incident.DeliveryStates() {
+	m.Deliveries.ByState = map[delivery.State]int64{}
+	for _, state := range delivery.States() {
 		n := counts["delivery:"+string(state)]
 		m.Deliveries.ByState[state] = n
 		m.Deliveries.Ended += n
 	}
-	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[incident.Succeeded], m.Deliveries.Ended)
-	m.Outcomes.Recovered = counts["outcome:"+string(incident.OutcomeRecovered)]
-	m.Outcomes.Persisting = counts["outcome:"+string(incident.OutcomePersisting)]
-	m.Outcomes.Unknown = counts["outcome:"+string(incident.OutcomeUnknown)]
+	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[delivery.Succeeded], m.Deliveries.Ended)
+	m.Outcomes.Recovered = counts["outcome:"+string(delivery.OutcomeRecovered)]
+	m.Outcomes.Persisting = counts["outcome:"+string(delivery.OutcomePersisting)]
+	m.Outcomes.Unknown = counts["outcome:"+string(delivery.OutcomeUnknown)]
 	m.Outcomes.Effectiveness = percentOf(m.Outcomes.Recovered, m.Outcomes.Recovered+m.Outcomes.Persisting)
 }
 
@@ -213,7 +214,7 @@ func (m *HookMetrics) measure(times []store.DeliveryTimes) {
 		if !d.CalledAt.IsZero() && !d.EndedAt.IsZero() {
 			calls = append(calls, d.EndedAt.Sub(d.CalledAt).Seconds())
 		}
-		if d.Outcome == incident.OutcomeRecovered {
+		if d.Outcome == delivery.OutcomeRecovered {
 			recoveries = append(recoveries, d.OutcomeAt.Sub(d.CreatedAt).Seconds())
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -85,7 +86,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[
 		return none, err
 	}
 	q := store.DeliveryQuery{
-		Namespace: in.Namespace, Hook: in.Hook, State: incident.DeliveryState(in.State), Type: incident.EventType(in.EventType), Agent: agent,
+		Namespace: in.Namespace, Hook: in.Hook, State: delivery.State(in.State), Type: incident.EventType(in.EventType), Agent: agent,
 		Incident: in.Incident, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 	}
 	p, err := in.page(q, 2)
@@ -96,18 +97,18 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[
 	if err != nil {
 		return none, s.failed(ctx, err)
 	}
-	return pageOf(in.Paging, rows, total, q, q.Position, func(d *incident.Delivery) Delivery { return deliveryOf(withoutTexts(d)) }), nil
+	return pageOf(in.Paging, rows, total, q, q.Position, func(d *delivery.Delivery) Delivery { return deliveryOf(withoutTexts(d)) }), nil
 }
 
-func agentOf(text string) (incident.AgentRef, error) {
+func agentOf(text string) (delivery.AgentRef, error) {
 	if text == "" {
-		return incident.AgentRef{}, nil
+		return delivery.AgentRef{}, nil
 	}
 	namespace, name, ok := strings.Cut(text, "/")
 	if !ok || namespace == "" || name == "" {
-		return incident.AgentRef{}, wrongParameter("agent", text, "write it as namespace/name")
+		return delivery.AgentRef{}, wrongParameter("agent", text, "write it as namespace/name")
 	}
-	return incident.AgentRef{Namespace: namespace, Name: name}, nil
+	return delivery.AgentRef{Namespace: namespace, Name: name}, nil
 }
 
 // What an incident's story shows at most; there can be more.
@@ -123,7 +124,7 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (IncidentDetail, e
 	if err != nil {
 		inc = &incident.Incident{}
 	}
-	if err := s.allowFound(ctx, err, incident.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
+	if err := s.allowFound(ctx, err, delivery.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
 		return d, err
 	}
 	st := s.cfg.Store
@@ -164,7 +165,7 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (DeliveryDetail, e
 	var d DeliveryDetail
 	dl, err := s.cfg.Store.Delivery(ctx, in.ID)
 	if err != nil {
-		dl = &incident.Delivery{}
+		dl = &delivery.Delivery{}
 	}
 	if err := s.allowFound(ctx, err, dl.Hook, ReadTexts); err != nil {
 		return d, err

@@ -5,12 +5,12 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // withoutTexts is a delivery as those see it who may know of it, and not read what was asked and said in it.
 // Lists show it to everybody like that.
-func withoutTexts(d *incident.Delivery) *incident.Delivery {
+func withoutTexts(d *delivery.Delivery) *delivery.Delivery {
 	seen := *d
 	seen.Prompt, seen.Data, seen.Answer, seen.Question = "", "", "", ""
 	seen.Error = d.Failure // the same without what kagent or the agent said
@@ -33,10 +33,10 @@ func ownID(id string) string {
 }
 
 // withoutWords are the entries of a delivery's log as those see them who may not read its texts.
-func withoutWords(log []incident.Entry) []incident.Entry {
-	seen := make([]incident.Entry, 0, len(log))
+func withoutWords(log []delivery.Entry) []delivery.Entry {
+	seen := make([]delivery.Entry, 0, len(log))
 	for _, e := range log {
-		seen = append(seen, incident.Entry{DeliveryID: e.DeliveryID, N: e.N, At: e.At, Kind: e.Kind, State: e.State, Who: e.Who})
+		seen = append(seen, delivery.Entry{DeliveryID: e.DeliveryID, N: e.N, At: e.At, Kind: e.Kind, State: e.State, Who: e.Who})
 	}
 	return seen
 }
@@ -44,12 +44,12 @@ func withoutWords(log []incident.Entry) []incident.Entry {
 // textRights remembers, for one answer, of which Hooks the caller may read the deliveries' texts.
 type textRights struct {
 	server *Server
-	hooks  map[incident.HookRef]bool
+	hooks  map[delivery.HookRef]bool
 }
 
-func (s *Server) textRights() textRights { return textRights{s, map[incident.HookRef]bool{}} }
+func (s *Server) textRights() textRights { return textRights{s, map[delivery.HookRef]bool{}} }
 
-func (t textRights) mayRead(ctx context.Context, hook incident.HookRef) (bool, error) {
+func (t textRights) mayRead(ctx context.Context, hook delivery.HookRef) (bool, error) {
 	if may, known := t.hooks[hook]; known {
 		return may, nil
 	}
@@ -61,7 +61,7 @@ func (t textRights) mayRead(ctx context.Context, hook incident.HookRef) (bool, e
 }
 
 // show returns a delivery as the caller may see it, and shaped.
-func (t textRights) show(ctx context.Context, d *incident.Delivery) (*incident.Delivery, Delivery, error) {
+func (t textRights) show(ctx context.Context, d *delivery.Delivery) (*delivery.Delivery, Delivery, error) {
 	may, err := t.mayRead(ctx, d.Hook)
 	if err != nil {
 		return nil, Delivery{}, err
@@ -76,7 +76,7 @@ func (t textRights) show(ctx context.Context, d *incident.Delivery) (*incident.D
 }
 
 // changed is the answer about a delivery that the caller has changed. That is done, whoever can't be asked now.
-func (s *Server) changed(ctx context.Context, d *incident.Delivery) Delivery {
+func (s *Server) changed(ctx context.Context, d *delivery.Delivery) Delivery {
 	_, shaped, err := s.textRights().show(ctx, d)
 	if err != nil {
 		return deliveryOf(withoutTexts(d))

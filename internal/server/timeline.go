@@ -7,12 +7,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // incidentTimeline tells what happened, in the order of time.
-func incidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []incident.Decision, deliveries []*incident.Delivery) []TimelineEntry {
+func incidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []delivery.Decision, deliveries []*delivery.Delivery) []TimelineEntry {
 	var line []TimelineEntry
 	for _, e := range events {
 		shaped := eventOf(e)
@@ -36,7 +37,7 @@ func incidentTimeline(inc *incident.Incident, events []*incident.Event, decision
 }
 
 // deliveryTimeline tells a delivery: seen, matched, called, answered, verified.
-func deliveryTimeline(d *incident.Delivery, covered []*incident.Incident, log []incident.Entry) []TimelineEntry {
+func deliveryTimeline(d *delivery.Delivery, covered []*incident.Incident, log []delivery.Entry) []TimelineEntry {
 	line := milestones(d)
 	for _, e := range log {
 		if text := moment(&e); text != "" {
@@ -68,7 +69,7 @@ func resolution(inc *incident.Incident) TimelineEntry {
 }
 
 // milestones are the moments of a delivery.
-func milestones(d *incident.Delivery) []TimelineEntry {
+func milestones(d *delivery.Delivery) []TimelineEntry {
 	var line []TimelineEntry
 	add := func(at time.Time, format string, args ...any) {
 		if !at.IsZero() {
@@ -78,14 +79,14 @@ func milestones(d *incident.Delivery) []TimelineEntry {
 	add(d.CreatedAt, "Hook %s (%s) makes a call to agent %s due, about %s", d.Hook, d.Config, d.Agent, d.Group)
 	add(d.CalledAt, "agent %s was called (attempt %d)", d.Agent, d.Attempt)
 	switch {
-	case d.State == incident.Succeeded:
+	case d.State == delivery.Succeeded:
 		add(d.EndedAt, "agent %s finished its task", d.Agent)
 	case d.State.Ended():
 		add(d.EndedAt, "%s", quoting(fmt.Sprintf("the delivery ended as %s", d.State), d.Error))
 	}
-	add(d.OutcomeAt, "outcome: %s", map[incident.Outcome]string{
-		incident.OutcomeRecovered: "recovered", incident.OutcomePersisting: "the problem persists",
-		incident.OutcomeUnknown: "unknown: the incidents ended, but nothing healthy was seen",
+	add(d.OutcomeAt, "outcome: %s", map[delivery.Outcome]string{
+		delivery.OutcomeRecovered: "recovered", delivery.OutcomePersisting: "the problem persists",
+		delivery.OutcomeUnknown: "unknown: the incidents ended, but nothing healthy was seen",
 	}[d.Outcome])
 	return line
 }
@@ -107,24 +108,24 @@ func something(text string) string {
 }
 
 // moment is an entry of a delivery's log as a sentence; "" for what the milestones tell.
-func moment(e *incident.Entry) string {
+func moment(e *delivery.Entry) string {
 	text := incident.Clean(e.Text, maxMoment)
 	switch e.Kind {
-	case incident.EntryCall:
+	case delivery.EntryCall:
 		return text
-	case incident.EntryPerson:
+	case delivery.EntryPerson:
 		return strings.TrimSpace(e.Who + " " + cmp.Or(text, "acted on the delivery"))
-	case incident.EntryState:
+	case delivery.EntryState:
 		return "the agent's task is " + e.State
-	case incident.EntryMessage:
+	case delivery.EntryMessage:
 		return "the agent says" + something(text)
-	case incident.EntryArtifact:
+	case delivery.EntryArtifact:
 		return quoting("the agent made "+cmp.Or(incident.Clean(e.Name, maxMoment), "an artifact"), text)
-	case incident.EntryQuestion:
+	case delivery.EntryQuestion:
 		return "the agent asks" + something(text)
-	case incident.EntryReply:
+	case delivery.EntryReply:
 		return quoting(e.Who+" replies", strings.TrimSpace(e.State+" "+text))
-	case incident.EntryMore:
+	case delivery.EntryMore:
 		return "the agent said more than was kept"
 	}
 	return ""
@@ -134,16 +135,16 @@ func moment(e *incident.Entry) string {
 const maxMoment = 200
 
 // meaning says what a disposition means.
-func meaning(d incident.Disposition) string {
-	return string(d) + ", " + map[incident.Disposition]string{
-		incident.Delivered:       "a call to its agent is made due",
-		incident.DupOfOpen:       "its agent was called for this incident within the window",
-		incident.Grouped:         "its agent was called for another incident of the group within the window",
-		incident.Explained:       "its agent is called for the cause",
-		incident.OverBudget:      "a limit of calls in an hour is used up; the agent is told with the next call",
-		incident.LoopGuard:       "its agent was called again and again; the agent is told with the next call",
-		incident.RecoveredBefore: "everything had ended before its agent could be called",
-		incident.Suspended:       "the Hook is suspended",
-		incident.InvalidConfig:   "the configuration can't be used or its match expression not be evaluated; the conditions Ready and MatchTooCostly say why",
+func meaning(d delivery.Disposition) string {
+	return string(d) + ", " + map[delivery.Disposition]string{
+		delivery.Delivered:       "a call to its agent is made due",
+		delivery.Duplicate:       "its agent was called for this incident within the window",
+		delivery.Grouped:         "its agent was called for another incident of the group within the window",
+		delivery.Explained:       "its agent is called for the cause",
+		delivery.OverBudget:      "a limit of calls in an hour is used up; the agent is told with the next call",
+		delivery.LoopGuard:       "its agent was called again and again; the agent is told with the next call",
+		delivery.RecoveredBefore: "everything had ended before its agent could be called",
+		delivery.Suspended:       "the Hook is suspended",
+		delivery.Invalid:         "the configuration can't be used or its match expression not be evaluated; the conditions Ready and MatchTooCostly say why",
 	}[d]
 }

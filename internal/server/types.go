@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -62,7 +63,7 @@ type Decision struct {
 	EventID     int64                `json:"eventId"`
 	Hook        Name                 `json:"hook"`
 	Config      string               `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
-	Disposition incident.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
+	Disposition delivery.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
 	DeliveryID  string               `json:"deliveryId,omitempty" doc:"The delivery that covers the event."`
 	At          time.Time            `json:"at"`
 }
@@ -104,33 +105,33 @@ type TimelineEntry struct {
 
 // Delivery is one call to one agent.
 type Delivery struct {
-	ID             string                 `json:"id"`
-	State          incident.DeliveryState `json:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired"`
-	Cluster        string                 `json:"cluster,omitempty"`
-	Hook           Name                   `json:"hook"`
-	Config         string                 `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
-	EventType      incident.EventType     `json:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed"`
-	Group          string                 `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
-	Agent          Name                   `json:"agent"`
-	IncidentID     string                 `json:"incidentId" doc:"The incident that made it due."`
-	CatchUp        bool                   `json:"catchUp,omitempty" doc:"It is about what had happened before khook started."`
-	Attempt        int                    `json:"attempt" doc:"How often the message was begun to be sent."`
-	TimeoutSeconds float64                `json:"timeoutSeconds" doc:"How long the agent may take, from the call on."`
-	CreatedAt      time.Time              `json:"createdAt" doc:"When it was made due."`
-	NextAt         time.Time              `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
-	CalledAt       time.Time              `json:"calledAt,omitzero" required:"false"`
-	EndedAt        time.Time              `json:"endedAt,omitzero" required:"false"`
-	TaskID         string                 `json:"taskId,omitempty" doc:"The agent's task; in lists, and where texts are withheld, only if it is a UUID."`
-	TaskState      string                 `json:"taskState,omitempty" doc:"As the agent last told it."`
-	ContextID      string                 `json:"contextId,omitempty" doc:"The agent's session."`
-	Dialect        string                 `json:"dialect,omitempty" doc:"Which version of kagent took it."`
-	Error          string                 `json:"error,omitempty" doc:"Why it failed or waits, in a sentence: in lists, and where texts are withheld, without what the agent said."`
-	Outcome        incident.Outcome       `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
-	OutcomeAt      time.Time              `json:"outcomeAt,omitzero" required:"false"`
+	ID             string             `json:"id"`
+	State          delivery.State     `json:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired"`
+	Cluster        string             `json:"cluster,omitempty"`
+	Hook           Name               `json:"hook"`
+	Config         string             `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
+	EventType      incident.EventType `json:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed"`
+	Group          string             `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
+	Agent          Name               `json:"agent"`
+	IncidentID     string             `json:"incidentId" doc:"The incident that made it due."`
+	CatchUp        bool               `json:"catchUp,omitempty" doc:"It is about what had happened before khook started."`
+	Attempt        int                `json:"attempt" doc:"How often the message was begun to be sent."`
+	TimeoutSeconds float64            `json:"timeoutSeconds" doc:"How long the agent may take, from the call on."`
+	CreatedAt      time.Time          `json:"createdAt" doc:"When it was made due."`
+	NextAt         time.Time          `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
+	CalledAt       time.Time          `json:"calledAt,omitzero" required:"false"`
+	EndedAt        time.Time          `json:"endedAt,omitzero" required:"false"`
+	TaskID         string             `json:"taskId,omitempty" doc:"The agent's task; in lists, and where texts are withheld, only if it is a UUID."`
+	TaskState      string             `json:"taskState,omitempty" doc:"As the agent last told it."`
+	ContextID      string             `json:"contextId,omitempty" doc:"The agent's session."`
+	Dialect        string             `json:"dialect,omitempty" doc:"Which version of kagent took it."`
+	Error          string             `json:"error,omitempty" doc:"Why it failed or waits, in a sentence: in lists, and where texts are withheld, without what the agent said."`
+	Outcome        delivery.Outcome   `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
+	OutcomeAt      time.Time          `json:"outcomeAt,omitzero" required:"false"`
 
 	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was made due everything had recovered, if it did."`
 	VerifyWindowSeconds float64       `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
-	Skipped             incident.Skip `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
+	Skipped             delivery.Skip `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
 	RetryOf             string        `json:"retryOf,omitempty" doc:"The delivery that a person wanted again."`
 	RequestedBy         string        `json:"requestedBy,omitempty" doc:"Who wanted it again."`
 	CancelRequestedBy   string        `json:"cancelRequestedBy,omitempty" doc:"Who wants it to end; absent once it has, and once the agent was told."`
@@ -152,7 +153,7 @@ type Delivery struct {
 // Reply is a person's answer to an agent's question.
 type Reply struct {
 	Text     string           `json:"text,omitempty"`
-	Decision incident.Verdict `json:"decision,omitempty" enum:"approve,reject"`
+	Decision delivery.Verdict `json:"decision,omitempty" enum:"approve,reject"`
 	By       string           `json:"by"`
 	At       time.Time        `json:"at"`
 }
@@ -169,7 +170,7 @@ type HeldBack struct {
 // LogEntry is one thing that happened in a delivery.
 type LogEntry struct {
 	At        time.Time          `json:"at"`
-	Kind      incident.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,outcome,more" doc:"more: further entries of the agent were not kept."`
+	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,outcome,more" doc:"more: further entries of the agent were not kept."`
 	State     string             `json:"state,omitempty" doc:"Of the agent's task, or a person's decision."`
 	By        string             `json:"by,omitempty" doc:"The person, or agent."`
 	Name      string             `json:"name,omitempty" doc:"Of an artifact."`

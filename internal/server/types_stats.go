@@ -3,6 +3,7 @@ package server
 import (
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -52,15 +53,15 @@ type HookMetrics struct {
 // HookEvents counts what a Hook's configurations decided about events.
 type HookEvents struct {
 	Total         int64                          `json:"total" doc:"Decisions; an event that two configurations are about counts twice."`
-	ByDisposition map[incident.Disposition]int64 `json:"byDisposition" nullable:"false" doc:"All dispositions are there."`
+	ByDisposition map[delivery.Disposition]int64 `json:"byDisposition" nullable:"false" doc:"All dispositions are there."`
 }
 
 // HookDeliveries counts the deliveries of a Hook that ended in the range.
 type HookDeliveries struct {
-	Created     int64                            `json:"created" doc:"Made due in the range."`
-	Ended       int64                            `json:"ended" doc:"Ended in the range."`
-	ByState     map[incident.DeliveryState]int64 `json:"byState" nullable:"false" doc:"Those that ended in the range, by their final state, and those that are under way now."`
-	SuccessRate *float64                         `json:"successRate,omitempty" doc:"Percentage of the ended ones that succeeded, to one decimal; absent if none ended."`
+	Created     int64                    `json:"created" doc:"Made due in the range."`
+	Ended       int64                    `json:"ended" doc:"Ended in the range."`
+	ByState     map[delivery.State]int64 `json:"byState" nullable:"false" doc:"Those that ended in the range, by their final state, and those that are under way now."`
+	SuccessRate *float64                 `json:"successRate,omitempty" doc:"Percentage of the ended ones that succeeded, to one decimal; absent if none ended."`
 }
 
 // Durations are percentiles.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -48,8 +49,8 @@ func (l *load) save(ctx context.Context, tx *Tx, events int, at time.Time) error
 		ev := incident.NewEvent(inc, s, at)
 		ev.ID = tx.Next()
 		c.Events = append(c.Events, ev)
-		c.Decisions = append(c.Decisions, incident.Decision{
-			EventID: ev.ID, IncidentID: inc.ID, Hook: shopHook, HookUID: "u", Config: "pod-restart", Disposition: incident.Grouped,
+		c.Decisions = append(c.Decisions, delivery.Decision{
+			EventID: ev.ID, IncidentID: inc.ID, Hook: shopHook, HookUID: "u", Config: "pod-restart", Disposition: delivery.Grouped,
 			DeliveryID: incident.DeriveID("delivery", inc.Workload.Name), At: at,
 		})
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func TestManyWriteAndReadAtOnce(t *testing.T) {
@@ -76,7 +76,7 @@ func readAll(ctx context.Context, st *Store) error {
 	if last < int64(2*len(all)) { // each incident took two numbers, and is read first
 		return fmt.Errorf("%d incidents with %d changes", len(all), last)
 	}
-	_, err = st.HookIncidents(ctx, incident.HookRef{Namespace: "shop", Name: "h"}, time.Now(), 10)
+	_, err = st.HookIncidents(ctx, delivery.HookRef{Namespace: "shop", Name: "h"}, time.Now(), 10)
 	return err
 }
 

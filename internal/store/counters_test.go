@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -21,8 +22,8 @@ type life struct {
 	now    time.Time
 	events int
 	open   []*incident.Incident
-	going  []*incident.Delivery
-	past   []incident.Decision
+	going  []*delivery.Delivery
+	past   []delivery.Decision
 	told   map[string][]string // the states that each thing went through, by kind and ID
 	last   int64
 }
@@ -100,9 +101,9 @@ func (l *life) occur(tx *Tx, c *Changes) {
 	ev.ID = tx.Next()
 	c.Events, c.Incidents = append(c.Events, ev), append(c.Incidents, inc)
 	for n := range rapid.IntRange(0, 2).Draw(l.T, "hooks") {
-		d := incident.Decision{
-			EventID: ev.ID, IncidentID: inc.ID, Hook: incident.HookRef{Namespace: "shop", Name: fmt.Sprintf("h%d", n)},
-			Config: string(inc.Type), Disposition: rapid.SampledFrom(incident.Dispositions()).Draw(l.T, "disposition"), At: l.now,
+		d := delivery.Decision{
+			EventID: ev.ID, IncidentID: inc.ID, Hook: delivery.HookRef{Namespace: "shop", Name: fmt.Sprintf("h%d", n)},
+			Config: string(inc.Type), Disposition: rapid.SampledFrom(delivery.Dispositions()).Draw(l.T, "disposition"), At: l.now,
 		}
 		c.Decisions = append(c.Decisions, d)
 		l.past = append(l.past[:len(l.past):len(l.past)], d)
@@ -111,7 +112,7 @@ func (l *life) occur(tx *Tx, c *Changes) {
 
 func (l *life) repeatDecision(_ *Tx, c *Changes) {
 	if d, found := pick(l, l.past); found {
-		d.Disposition = incident.Suspended // the first one stays
+		d.Disposition = delivery.Suspended // the first one stays
 		c.Decisions = append(c.Decisions, d)
 	}
 }
@@ -131,9 +132,9 @@ func (l *life) end(_ *Tx, c *Changes) {
 }
 
 func (l *life) deliver(tx *Tx, c *Changes) {
-	d := &incident.Delivery{
-		ID: fmt.Sprintf("delivery %d", tx.seq+int64(len(l.going))*1_000_000+l.now.UnixMicro()), Cluster: "prod", State: incident.Pending,
-		Hook: incident.HookRef{Namespace: "shop", Name: "h0"}, Config: "pod-restart", CreatedAt: l.now,
+	d := &delivery.Delivery{
+		ID: fmt.Sprintf("delivery %d", tx.seq+int64(len(l.going))*1_000_000+l.now.UnixMicro()), Cluster: "prod", State: delivery.Pending,
+		Hook: delivery.HookRef{Namespace: "shop", Name: "h0"}, Config: "pod-restart", CreatedAt: l.now,
 	}
 	for _, other := range c.Deliveries {
 		if other.ID == d.ID {
@@ -150,9 +151,9 @@ func (l *life) answer(_ *Tx, c *Changes) {
 	case !found || d.Outcome != "":
 		return
 	case d.State.Ended():
-		d.Outcome, d.OutcomeAt = incident.OutcomeRecovered, l.now
+		d.Outcome, d.OutcomeAt = delivery.OutcomeRecovered, l.now
 	default:
-		if d.State = rapid.SampledFrom(incident.DeliveryStates()[1:]).Draw(l.T, "state"); d.State.Ended() {
+		if d.State = rapid.SampledFrom(delivery.States()[1:]).Draw(l.T, "state"); d.State.Ended() {
 			d.EndedAt = l.now
 		}
 	}

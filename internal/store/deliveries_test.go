@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pressly/goose/v3"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -21,47 +22,47 @@ func write(t *testing.T, st *Store, c *Changes) error {
 	return st.Write(t.Context(), func(tx *Tx) error { return tx.Save(t.Context(), c) })
 }
 
-func delivery(id string) *incident.Delivery {
-	return &incident.Delivery{
-		ID: id, State: incident.Pending, Hook: shopHook, HookUID: "u", Config: "pod-restart", EventType: incident.PodRestart, Group: "Pod/k",
-		Agent: incident.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", Prompt: "look", Timeout: time.Hour, CreatedAt: long, NextAt: long,
+func newDelivery(id string) *delivery.Delivery {
+	return &delivery.Delivery{
+		ID: id, State: delivery.Pending, Hook: shopHook, HookUID: "u", Config: "pod-restart", EventType: incident.PodRestart, Group: "Pod/k",
+		Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", Prompt: "look", Timeout: time.Hour, CreatedAt: long, NextAt: long,
 	}
 }
 
 func TestADeliveryThatWasChangedMeanwhileIsNotOverwritten(t *testing.T) {
 	st := open(t, path(t))
-	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{delivery("d")}}))
+	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
 	mine, err := st.Delivery(t.Context(), "d")
 	must(t, err)
 	others, err := st.Delivery(t.Context(), "d")
 	must(t, err)
-	others.CancelBy = "ann"
-	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{others}}))
-	others.State = incident.Canceled
-	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{others}})) // its version is the new row's
-	mine.State, mine.TaskID = incident.Working, "t"
-	if err := write(t, st, &Changes{Deliveries: []*incident.Delivery{mine}}); !errors.Is(err, ErrConflict) {
+	others.CancelRequestedBy = "ann"
+	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{others}}))
+	others.State = delivery.Canceled
+	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{others}})) // its version is the new row's
+	mine.State, mine.TaskID = delivery.Working, "t"
+	if err := write(t, st, &Changes{Deliveries: []*delivery.Delivery{mine}}); !errors.Is(err, ErrConflict) {
 		t.Errorf("overwritten: %v", err)
 	}
-	if err := write(t, st, &Changes{Deliveries: []*incident.Delivery{delivery("d")}}); !errors.Is(err, ErrConflict) {
+	if err := write(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}); !errors.Is(err, ErrConflict) {
 		t.Errorf("made a second time: %v", err)
 	}
 	now, err := st.Delivery(t.Context(), "d")
 	must(t, err)
-	if now.State != incident.Canceled || now.CancelBy != "ann" || now.TaskID != "" {
+	if now.State != delivery.Canceled || now.CancelRequestedBy != "ann" || now.TaskID != "" {
 		t.Errorf("%+v", now)
 	}
 }
 
 func TestAllOfADeliveryIsKept(t *testing.T) {
 	st := open(t, path(t))
-	d := delivery("d")
-	d.EvenIfRecovered, d.VerifyWindow, d.RetryOf, d.By = true, time.Minute, "another", "ann"
-	d.HeldBack = &incident.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
-	d.State, d.Question, d.QuestionID, d.Approval, d.Replies = incident.InputRequired, "may I?", "q", true, 1
-	d.Reply = &incident.Reply{N: 1, Text: "yes", Decision: incident.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
+	d := newDelivery("d")
+	d.EvenIfRecovered, d.VerifyWindow, d.RetryOf, d.RequestedBy = true, time.Minute, "another", "ann"
+	d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
+	d.State, d.Question, d.QuestionID, d.Approval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
+	d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
 	d.Failure, d.Error = "the agent waits for a person", "the agent waits for a person: may I?"
-	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{d}}))
+	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
 	got, err := st.Delivery(t.Context(), "d")
 	must(t, err)
 	if diff := cmp.Diff(d, got); diff != "" {
@@ -71,42 +72,42 @@ func TestAllOfADeliveryIsKept(t *testing.T) {
 
 func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
 	st := open(t, path(t))
-	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{delivery("d")}}))
-	var said []incident.Entry
-	for n := range 3 * incident.MaxEntries {
-		said = append(said, incident.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: incident.EntryMessage, Who: "agent", Text: "said"})
+	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
+	var said []delivery.Entry
+	for n := range 3 * delivery.MaxEntries {
+		said = append(said, delivery.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: delivery.EntryMessage, Who: "agent", Text: "said"})
 	}
 	must(t, write(t, st, &Changes{Entries: said}))
-	must(t, write(t, st, &Changes{Entries: []incident.Entry{
-		{DeliveryID: "d", Source: "message 7", At: long, Kind: incident.EntryMessage, Who: "agent", Text: strings.Repeat("x", incident.MaxEntryText+1)},
-		{DeliveryID: "d", At: long, Kind: incident.EntryPerson, Who: "ann", Text: "canceled the delivery"},
-		{DeliveryID: "d", At: long, Kind: incident.EntryOutcome, State: "recovered"},
+	must(t, write(t, st, &Changes{Entries: []delivery.Entry{
+		{DeliveryID: "d", Source: "message 7", At: long, Kind: delivery.EntryMessage, Who: "agent", Text: strings.Repeat("x", delivery.MaxEntryText+1)},
+		{DeliveryID: "d", At: long, Kind: delivery.EntryPerson, Who: "ann", Text: "canceled the delivery"},
+		{DeliveryID: "d", At: long, Kind: delivery.EntryOutcome, State: "recovered"},
 	}}))
 	log, err := st.DeliveryEntries(t.Context(), "d")
 	must(t, err)
 	var kinds []string
-	for _, e := range log[incident.MaxEntries-1:] {
+	for _, e := range log[delivery.MaxEntries-1:] {
 		kinds = append(kinds, string(e.Kind))
 	}
 	if diff := cmp.Diff([]string{"more", "person", "outcome"}, kinds); diff != "" {
 		t.Error(diff)
 	}
-	if e := log[7]; !e.Cut || len(e.Text) > incident.MaxEntryText || e.N != 8 {
+	if e := log[7]; !e.Cut || len(e.Text) > delivery.MaxEntryText || e.N != 8 {
 		t.Errorf("what grew is not replaced: %d bytes, cut %t, number %d", len(e.Text), e.Cut, e.N)
 	}
 }
 
 func TestWhatIsHeldBackIsReadByTheEndOfTheHold(t *testing.T) {
 	st := open(t, path(t))
-	group := func(name string, hold incident.Disposition, ends time.Duration) *incident.GroupState {
+	group := func(name string, hold delivery.Disposition, ends time.Duration) *delivery.GroupState {
 		key := shopGroup
 		key.Group = name
-		return &incident.GroupState{GroupKey: key, HookUID: "u", Hold: hold, Why: "because", HoldEnds: long.Add(ends), Held: incident.HeldBack{OverBudget: 1, Since: long, Until: long}}
+		return &delivery.GroupState{GroupKey: key, HookUID: "u", Hold: hold, Why: "because", HoldEnds: long.Add(ends), Held: delivery.HeldBack{OverBudget: 1, Since: long, Until: long}}
 	}
-	must(t, write(t, st, &Changes{Groups: []*incident.GroupState{
-		group("later", incident.LoopGuard, 2*time.Hour), group("soon", incident.OverBudget, time.Hour), group("over", incident.OverBudget, -time.Hour), group("free", "", time.Hour),
+	must(t, write(t, st, &Changes{Groups: []*delivery.GroupState{
+		group("later", delivery.LoopGuard, 2*time.Hour), group("soon", delivery.OverBudget, time.Hour), group("over", delivery.OverBudget, -time.Hour), group("free", "", time.Hour),
 	}}))
-	for _, hook := range []incident.HookRef{shopHook, {}} {
+	for _, hook := range []delivery.HookRef{shopHook, {}} {
 		held, err := st.HeldGroups(t.Context(), hook, long, 10)
 		must(t, err)
 		var names []string
@@ -117,7 +118,7 @@ func TestWhatIsHeldBackIsReadByTheEndOfTheHold(t *testing.T) {
 			t.Errorf("of hook %q: %s", hook, diff)
 		}
 	}
-	none, err := st.HeldGroups(t.Context(), incident.HookRef{Namespace: "shop", Name: "another"}, long, 10)
+	none, err := st.HeldGroups(t.Context(), delivery.HookRef{Namespace: "shop", Name: "another"}, long, 10)
 	if must(t, err); len(none) != 0 {
 		t.Errorf("of another hook: %+v", none[0])
 	}
@@ -150,7 +151,7 @@ func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
 	st := open(t, file)
 	d, err := st.Delivery(t.Context(), "d")
 	must(t, err)
-	if d.State != incident.Working || d.TaskID != "t" || d.Version != 5 || d.Timeout != time.Minute || d.Prompt != "look" || d.Data != "{}" || d.Skipped != "" || d.Reply != nil {
+	if d.State != delivery.Working || d.TaskID != "t" || d.Version != 5 || d.Timeout != time.Minute || d.Prompt != "look" || d.Data != "{}" || d.Skipped != "" || d.Reply != nil {
 		t.Errorf("%+v", d)
 	}
 	covered, err := st.DeliveryIncidents(t.Context(), "d", 10)
@@ -158,6 +159,6 @@ func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
 	if len(covered) != 2 || covered[0].ID != "first" || covered[1].ID != "second" {
 		t.Errorf("it is about %d incidents", len(covered))
 	}
-	d.State, d.EndedAt = incident.Succeeded, long
-	must(t, write(t, st, &Changes{Deliveries: []*incident.Delivery{d}}))
+	d.State, d.EndedAt = delivery.Succeeded, long
+	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
 }

@@ -11,6 +11,7 @@ import (
 	sqlite "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -59,15 +60,15 @@ func (s *Store) Probe(ctx context.Context) error {
 		inc := incident.Open(s.cfg.Cluster, signal)
 		ev := incident.NewEvent(inc, signal, now)
 		ev.ID = tx.Next()
-		ref := incident.HookRef{Namespace: "khook-probe", Name: "probe"}
-		d := &incident.Delivery{
-			ID: incident.DeriveID("delivery", signal.Key), Cluster: s.cfg.Cluster, State: incident.Pending, Hook: ref, HookUID: "probe", Config: "probe",
-			EventType: signal.Type, Group: "Pod/probe", Agent: incident.AgentRef(ref), IncidentID: inc.ID, Prompt: "probe", CreatedAt: now, NextAt: now,
+		ref := delivery.HookRef{Namespace: "khook-probe", Name: "probe"}
+		d := &delivery.Delivery{
+			ID: incident.DeriveID("delivery", signal.Key), Cluster: s.cfg.Cluster, State: delivery.Pending, Hook: ref, HookUID: "probe", Config: "probe",
+			EventType: signal.Type, Group: "Pod/probe", Agent: delivery.AgentRef(ref), IncidentID: inc.ID, Prompt: "probe", CreatedAt: now, NextAt: now,
 		}
 		if err := tx.Save(ctx, &Changes{
-			Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}, Deliveries: []*incident.Delivery{d},
-			Decisions: []incident.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: ref, HookUID: "probe", Config: "probe", Disposition: incident.Delivered, DeliveryID: d.ID, At: now}},
-			Groups:    []*incident.GroupState{{GroupKey: d.Key(), HookUID: "probe"}},
+			Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}, Deliveries: []*delivery.Delivery{d},
+			Decisions: []delivery.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: ref, HookUID: "probe", Config: "probe", Disposition: delivery.Delivered, DeliveryID: d.ID, At: now}},
+			Groups:    []*delivery.GroupState{{GroupKey: d.Key(), HookUID: "probe"}},
 		}); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 	"github.com/kagent-dev/khook/internal/store/storetest"
@@ -68,7 +69,7 @@ func BenchmarkHistory(b *testing.B) {
 	small, large := history(b, few), history(b, many)
 	day, hour := now.Add(-24*time.Hour).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
 	const ns, workload = storetest.Namespace, storetest.Workload
-	hook := incident.HookRef{Namespace: ns, Name: storetest.Hook}
+	hook := delivery.HookRef{Namespace: ns, Name: storetest.Hook}
 	for name, q := range map[string]store.EventQuery{
 		"all":             {},
 		"namespace":       {Namespace: ns},

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -22,7 +23,7 @@ type EventQuery struct {
 	Status    incident.Status
 	Name      string // of the resource
 	Workload  string // its name
-	Hook      incident.HookRef
+	Hook      delivery.HookRef
 	Incident  string
 	From, To  sql.Null[time.Time] // when it happened: from From on, before To
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -55,9 +56,9 @@ func (q IncidentQuery) listing() *listing {
 type DeliveryQuery struct {
 	Namespace string // of the hook
 	Hook      string // its name
-	State     incident.DeliveryState
+	State     delivery.State
 	Type      incident.EventType
-	Agent     incident.AgentRef
+	Agent     delivery.AgentRef
 	Incident  string              // that made it due
 	From, To  sql.Null[time.Time] // when it was made due: from From on, before To
 
@@ -65,13 +66,13 @@ type DeliveryQuery struct {
 }
 
 // Position is what goes into Paging.After for the page after the delivery.
-func (q DeliveryQuery) Position(d *incident.Delivery) []any {
+func (q DeliveryQuery) Position(d *delivery.Delivery) []any {
 	return []any{micros(d.CreatedAt), d.ID}
 }
 
 // ListDeliveries returns a page of deliveries, by when they were made due, without their texts: prompt,
 // data, answer, question, reply, and the error that may quote an agent.
-func (s *Store) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*incident.Delivery, Total, error) {
+func (s *Store) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*delivery.Delivery, Total, error) {
 	return pageOf(ctx, s, q.listing(), p, scanDelivery)
 }
 
@@ -94,22 +95,22 @@ func (q DeliveryQuery) listing() *listing {
 
 // DeliveriesOfIncident returns the deliveries that cover an incident, the oldest first, with their
 // texts.
-func (s *Store) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*incident.Delivery, error) {
+func (s *Store) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*delivery.Delivery, error) {
 	return query(ctx, s, "deliveries of incident "+id, scanDelivery,
 		"SELECT "+deliveryColumns+" FROM deliveries WHERE id IN (SELECT delivery_id FROM decisions WHERE delivery_id <> '' AND event_id IN "+
 			"(SELECT id FROM events WHERE incident_id = ?) UNION SELECT id FROM deliveries WHERE incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
 }
 
 // IncidentDecisions returns what the hooks decided about the first events of an incident.
-func (s *Store) IncidentDecisions(ctx context.Context, id string, events int) ([]incident.Decision, error) {
+func (s *Store) IncidentDecisions(ctx context.Context, id string, events int) ([]delivery.Decision, error) {
 	return query(ctx, s, "decisions about incident "+id, scanDecision,
 		"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
 			"ORDER BY event_id, hook_ns, hook, config", id, events)
 }
 
 // HookDecisions returns what a hook decided about events.
-func (s *Store) HookDecisions(ctx context.Context, hook incident.HookRef, events []int64) ([]incident.Decision, error) {
-	var found []incident.Decision
+func (s *Store) HookDecisions(ctx context.Context, hook delivery.HookRef, events []int64) ([]delivery.Decision, error) {
+	var found []delivery.Decision
 	err := inBatches(len(events), func(from, to int) error {
 		args := append(anys(events[from:to]), hook.Namespace, hook.Name)
 		part, err := query(ctx, s, "decisions of hook "+hook.String(), scanDecision,

@@ -12,13 +12,14 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 var (
 	someNamespaces = []string{"shop", "pay", "infra"}
 	someStatuses   = []incident.Status{incident.Firing, incident.Duplicate, incident.Resolved}
-	otherHook      = incident.HookRef{Namespace: "shop", Name: "other"}
+	otherHook      = delivery.HookRef{Namespace: "shop", Name: "other"}
 )
 
 // crowd records events in no order of time, of a few namespaces, workloads and names, with the
@@ -42,8 +43,8 @@ func crowd(t testing.TB, st *Store, prefix string, n int) []*incident.Event {
 			e.Status = someStatuses[rnd.IntN(3)]
 			events = append(events, e)
 			c.Events, c.Incidents = append(c.Events, e), append(c.Incidents, inc)
-			decide := func(h incident.HookRef, config string) {
-				c.Decisions = append(c.Decisions, incident.Decision{EventID: e.ID, IncidentID: inc.ID, Hook: h, Config: config, Disposition: incident.Delivered, At: e.At})
+			decide := func(h delivery.HookRef, config string) {
+				c.Decisions = append(c.Decisions, delivery.Decision{EventID: e.ID, IncidentID: inc.ID, Hook: h, Config: config, Disposition: delivery.Delivered, At: e.At})
 			}
 			if e.Resource.Namespace == "shop" {
 				decide(shopHook, "b")

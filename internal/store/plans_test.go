@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -21,7 +22,7 @@ func everything(t *testing.T, st *Store) {
 		var c *Changes
 		inc, c = told(tx, "k", long, 2)
 		inc.CausedBy = "another"
-		c.Deliveries = []*incident.Delivery{due(inc, incident.Succeeded)}
+		c.Deliveries = []*delivery.Delivery{due(inc, delivery.Succeeded)}
 		must(t, tx.Save(ctx, c))
 		_, err := tx.GroupDeliveries(ctx, shopGroup, 10)
 		_, again := tx.CountDeliveries(ctx, shopHook, "pod-restart", long, 10)
@@ -46,7 +47,7 @@ func everything(t *testing.T, st *Store) {
 	note(st.DeliveryEntries(ctx, id))
 	note(st.OpenIncidentsOf(ctx, id))
 	note(st.HeldGroups(ctx, shopHook, long, 10))
-	note(st.HeldGroups(ctx, incident.HookRef{}, long, 10))
+	note(st.HeldGroups(ctx, delivery.HookRef{}, long, 10))
 	note(st.DeliveriesOfIncidents(ctx, ids))
 	note(st.UnfinishedDeliveries(ctx, long, 10))
 	note(st.Unfinished(ctx))
@@ -88,18 +89,18 @@ func everythingOfDeadLetters(t *testing.T, st *Store) {
 	must(t, errors.Join(known, all, wanted, counted, replayed, one, dropped, rest, st.Probe(ctx)))
 }
 
-func everythingOfDeliveries(ctx context.Context, tx *Tx, d *incident.Delivery) error {
+func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) error {
 	state, err := tx.GroupState(ctx, shopGroup)
-	state.Hold, state.HoldEnds = incident.OverBudget, long.Add(time.Hour)
-	_, inAll := tx.CountDeliveries(ctx, incident.HookRef{}, "", long, 10)
+	state.Hold, state.HoldEnds = delivery.OverBudget, long.Add(time.Hour)
+	_, inAll := tx.CountDeliveries(ctx, delivery.HookRef{}, "", long, 10)
 	_, ofHook := tx.OldestDelivery(ctx, shopHook, "", long, 10)
 	_, known := tx.Delivery(ctx, d.ID)
 	_, open := tx.OpenIncidents(ctx, d.ID)
 	skipped := *d
-	skipped.ID, skipped.Version, skipped.State, skipped.Skipped = "skipped", 0, incident.Canceled, incident.SkipRecovered
+	skipped.ID, skipped.Version, skipped.State, skipped.Skipped = "skipped", 0, delivery.Canceled, delivery.SkipRecovered
 	return errors.Join(err, inAll, ofHook, known, open, tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{
-		Deliveries: []*incident.Delivery{&skipped}, Groups: []*incident.GroupState{state},
-		Entries: []incident.Entry{{DeliveryID: d.ID, Source: "artifact 1", Kind: incident.EntryArtifact, At: long, Text: "a"}},
+		Deliveries: []*delivery.Delivery{&skipped}, Groups: []*delivery.GroupState{state},
+		Entries: []delivery.Entry{{DeliveryID: d.ID, Source: "artifact 1", Kind: delivery.EntryArtifact, At: long, Text: "a"}},
 	}))
 }
 

@@ -9,14 +9,15 @@ import (
 
 	clocktesting "k8s.io/utils/clock/testing"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 var long = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 
 var (
-	shopHook  = incident.HookRef{Namespace: "shop", Name: "h"}
-	shopGroup = incident.GroupKey{Hook: shopHook, Config: "pod-restart", Group: "Pod/k"}
+	shopHook  = delivery.HookRef{Namespace: "shop", Name: "h"}
+	shopGroup = delivery.GroupKey{Hook: shopHook, Config: "pod-restart", Group: "Pod/k"}
 )
 
 // told is an incident with so many events, a minute apart, about each of which a hook decided.
@@ -36,17 +37,17 @@ func told(tx *Tx, key string, from time.Time, events int) (*incident.Incident, *
 		ev := incident.NewEvent(inc, s, s.At)
 		ev.ID = tx.Next()
 		c.Events = append(c.Events, ev)
-		c.Decisions = append(c.Decisions, incident.Decision{
+		c.Decisions = append(c.Decisions, delivery.Decision{
 			EventID: ev.ID, IncidentID: inc.ID, Hook: shopHook, Config: "pod-restart",
-			Disposition: incident.Delivered, DeliveryID: "delivery of " + key, At: s.At,
+			Disposition: delivery.Delivered, DeliveryID: "delivery of " + key, At: s.At,
 		})
 	}
 	c.Incidents = []*incident.Incident{inc}
 	return inc, c
 }
 
-func due(inc *incident.Incident, state incident.DeliveryState) *incident.Delivery {
-	d := &incident.Delivery{ID: "delivery of " + inc.Resource.Name, State: state, Hook: shopHook, Config: "pod-restart", IncidentID: inc.ID, CreatedAt: inc.FirstSeen}
+func due(inc *incident.Incident, state delivery.State) *delivery.Delivery {
+	d := &delivery.Delivery{ID: "delivery of " + inc.Resource.Name, State: state, Hook: shopHook, Config: "pod-restart", IncidentID: inc.ID, CreatedAt: inc.FirstSeen}
 	if state.Ended() {
 		d.EndedAt = inc.FirstSeen.Add(time.Minute)
 	}
@@ -68,19 +69,19 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 	for key, of := range map[string]struct {
 		events int
 		ends   bool
-		state  incident.DeliveryState
+		state  delivery.State
 	}{
-		"over":        {3*pruneRows + 7, true, incident.Succeeded},
-		"called":      {5, true, incident.Working},
-		"goes-on":     {2*pruneRows + 3, false, incident.Succeeded},
-		"over-shorty": {1, true, incident.Failed},
+		"over":        {3*pruneRows + 7, true, delivery.Succeeded},
+		"called":      {5, true, delivery.Working},
+		"goes-on":     {2*pruneRows + 3, false, delivery.Succeeded},
+		"over-shorty": {1, true, delivery.Failed},
 	} {
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
 			inc, c := told(tx, key, long, of.events)
 			if of.ends {
 				inc.Resolve(incident.Recovered, inc.LastSeen)
 			}
-			c.Deliveries = []*incident.Delivery{due(inc, of.state)}
+			c.Deliveries = []*delivery.Delivery{due(inc, of.state)}
 			return tx.Save(t.Context(), c)
 		}))
 	}
@@ -152,10 +153,10 @@ func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 				}
 				inc, c := told(tx, "k", long, 1)
 				inc.Cluster, inc.ID = cluster, "incident of "+cluster
-				d := due(inc, incident.Pending)
+				d := due(inc, delivery.Pending)
 				d.ID, d.Cluster, d.Group = "delivery of "+cluster, cluster, "Pod/k"
 				c.Events[0].Cluster, c.Decisions[0].IncidentID = cluster, inc.ID
-				c.Deliveries = []*incident.Delivery{d}
+				c.Deliveries = []*delivery.Delivery{d}
 				if n == 0 {
 					must(t, tx.Save(t.Context(), c))
 				}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -108,13 +109,13 @@ func (s *Store) IncidentEvents(ctx context.Context, incidentID string, limit int
 }
 
 // EventDecisions returns what the hooks decided about an event.
-func (s *Store) EventDecisions(ctx context.Context, eventID int64) ([]incident.Decision, error) {
+func (s *Store) EventDecisions(ctx context.Context, eventID int64) ([]delivery.Decision, error) {
 	return list(ctx, s, fmt.Sprintf("decisions about event %d", eventID), scanDecision,
 		"SELECT "+decisionColumns+" FROM decisions WHERE event_id = ? ORDER BY hook_ns, hook, config", eventID)
 }
 
 // Delivery returns one delivery, or ErrNotFound.
-func (s *Store) Delivery(ctx context.Context, id string) (*incident.Delivery, error) {
+func (s *Store) Delivery(ctx context.Context, id string) (*delivery.Delivery, error) {
 	return one(ctx, s, "delivery "+id, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE id = ?", id)
 }
 
@@ -133,13 +134,13 @@ func (s *Store) OpenIncidentsOf(ctx context.Context, delivery string) (int64, er
 const openIncidents = "SELECT count(*) FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? AND i.resolution = ''"
 
 // DeliveryEntries returns a delivery's log, in order.
-func (s *Store) DeliveryEntries(ctx context.Context, id string) ([]incident.Entry, error) {
+func (s *Store) DeliveryEntries(ctx context.Context, id string) ([]delivery.Entry, error) {
 	return list(ctx, s, "the log of delivery "+id, scanEntry, "SELECT "+entryColumns+" FROM delivery_log WHERE delivery_id = ? ORDER BY n", id)
 }
 
 // HeldGroups returns the groups whose calls are held back until after a time, by that time; of one
 // hook, or of all if it has no name.
-func (s *Store) HeldGroups(ctx context.Context, hook incident.HookRef, after time.Time, limit int) ([]*incident.GroupState, error) {
+func (s *Store) HeldGroups(ctx context.Context, hook delivery.HookRef, after time.Time, limit int) ([]*delivery.GroupState, error) {
 	const held = "SELECT " + groupColumns + " FROM delivery_groups WHERE hold <> '' AND cluster = ? AND hold_ends > ? "
 	if hook.Name == "" {
 		return list(ctx, s, "groups that are held back", scanGroup, held+"ORDER BY hold_ends LIMIT ?", s.cfg.Cluster, micros(after), limit)
@@ -155,17 +156,17 @@ func (s *Store) DeliveryEvents(ctx context.Context, id string) (int64, error) {
 }
 
 // DeliveriesOfIncidents returns the deliveries without an outcome that cover one of the incidents.
-func (s *Store) DeliveriesOfIncidents(ctx context.Context, ids []string) ([]*incident.Delivery, error) {
+func (s *Store) DeliveriesOfIncidents(ctx context.Context, ids []string) ([]*delivery.Delivery, error) {
 	found, err := listByIDs(ctx, s, "deliveries of incidents", scanDelivery, ids, func(in string) string {
 		return "SELECT " + deliveryColumns + " FROM deliveries WHERE outcome = '' AND skipped = '' AND id IN " +
 			"(SELECT delivery_id FROM delivery_incidents WHERE incident_id IN " + in + ")"
 	})
-	return lastOfEach(found, func(d *incident.Delivery) string { return d.ID }), err
+	return lastOfEach(found, func(d *delivery.Delivery) string { return d.ID }), err
 }
 
 // UnfinishedDeliveries returns the deliveries that have not ended, and those whose agents ended after a
 // time and that have no outcome yet; the oldest first.
-func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, limit int) ([]*incident.Delivery, error) {
+func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, limit int) ([]*delivery.Delivery, error) {
 	return list(ctx, s, "unfinished deliveries", scanDelivery,
 		"SELECT "+deliveryColumns+" FROM (SELECT "+deliveryColumns+" FROM deliveries WHERE ended_at = 0 AND cluster = ? UNION ALL "+
 			"SELECT "+deliveryColumns+" FROM deliveries WHERE outcome = '' AND skipped = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
@@ -183,16 +184,16 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
 }
 
 // Unfinished counts the deliveries that have not ended, by state.
-func (s *Store) Unfinished(ctx context.Context) (map[incident.DeliveryState]int, error) {
+func (s *Store) Unfinished(ctx context.Context) (map[delivery.State]int, error) {
 	type count struct {
-		state incident.DeliveryState
+		state delivery.State
 		n     int
 	}
 	counts, err := list(ctx, s, "unfinished deliveries", func(row scanner) (c count, err error) {
 		err = row.Scan(&c.state, &c.n)
 		return c, err
 	}, "SELECT state, count(*) FROM deliveries WHERE ended_at = 0 AND cluster = ? GROUP BY state", s.cfg.Cluster)
-	found := make(map[incident.DeliveryState]int, len(counts))
+	found := make(map[delivery.State]int, len(counts))
 	for _, c := range counts {
 		found[c.state] = c.n
 	}
@@ -201,7 +202,7 @@ func (s *Store) Unfinished(ctx context.Context) (map[incident.DeliveryState]int,
 
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
 // after a time; by the newest sign of them, newest first.
-func (s *Store) HookIncidents(ctx context.Context, hook incident.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
+func (s *Store) HookIncidents(ctx context.Context, hook delivery.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
 	// CROSS JOIN keeps the order: the open ones come by their index, which ends the search early.
 	const concerned = "SELECT i.id FROM incidents i CROSS JOIN hook_incidents h WHERE h.incident_id = i.id AND h.hook_ns = ? AND h.hook = ? AND i.cluster = ? "
 	return list(ctx, s, "incidents of hook "+hook.String(), scanIncident,
@@ -215,7 +216,7 @@ func (s *Store) HookIncidents(ctx context.Context, hook incident.HookRef, resolv
 
 // HookSummary returns how many of the hook's incidents are open, and when it last made a delivery
 // due (zero if never).
-func (s *Store) HookSummary(ctx context.Context, hook incident.HookRef) (open int, lastFired time.Time, err error) {
+func (s *Store) HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error) {
 	open, err = one(ctx, s, "open incidents of hook "+hook.String(), func(row scanner) (n int, err error) { err = row.Scan(&n); return },
 		// CROSS JOIN keeps the order: of the open ones there are fewer than of those that ever concerned the hook.
 		"SELECT count(*) FROM incidents i CROSS JOIN hook_incidents h "+
@@ -234,7 +235,7 @@ func (s *Store) HookSummary(ctx context.Context, hook incident.HookRef) (open in
 }
 
 // LastDelivery returns the hook's newest delivery, or ErrNotFound.
-func (s *Store) LastDelivery(ctx context.Context, hook incident.HookRef) (*incident.Delivery, error) {
+func (s *Store) LastDelivery(ctx context.Context, hook delivery.HookRef) (*delivery.Delivery, error) {
 	return one(ctx, s, "last delivery of hook "+hook.String(), scanDelivery,
 		"SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? ORDER BY created_at DESC LIMIT 1",
 		s.cfg.Cluster, hook.Namespace, hook.Name)
@@ -242,7 +243,7 @@ func (s *Store) LastDelivery(ctx context.Context, hook incident.HookRef) (*incid
 
 // ConcernedHook is a hook that an incident concerns.
 type ConcernedHook struct {
-	Hook incident.HookRef
+	Hook delivery.HookRef
 	UID  string
 }
 
@@ -272,7 +273,7 @@ func (s *Store) AllIncidents(ctx context.Context, limit int) ([]*incident.Incide
 }
 
 // AllDeliveries returns deliveries by the time at which they were made due.
-func (s *Store) AllDeliveries(ctx context.Context, limit int) ([]*incident.Delivery, error) {
+func (s *Store) AllDeliveries(ctx context.Context, limit int) ([]*delivery.Delivery, error) {
 	return list(ctx, s, "deliveries", scanDelivery,
 		"SELECT "+deliveryColumns+" FROM deliveries ORDER BY created_at, id LIMIT ?", limit)
 }

@@ -9,11 +9,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // record saves an incident with so many events a minute apart, that ended at its last one or goes on.
-func record(t *testing.T, st *Store, key string, from time.Time, events int, ends bool, deliveries ...incident.DeliveryState) *incident.Incident {
+func record(t *testing.T, st *Store, key string, from time.Time, events int, ends bool, deliveries ...delivery.State) *incident.Incident {
 	t.Helper()
 	var inc *incident.Incident
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
@@ -49,7 +50,7 @@ func TestAHooksIncidentsAreTheOpenAndTheRecentOnesNewestFirst(t *testing.T) {
 			t.Errorf("the first %d are %s, want %s", limit, names(got), want)
 		}
 	}
-	other, err := st.HookIncidents(t.Context(), incident.HookRef{Namespace: "shop", Name: "other"}, long, 10)
+	other, err := st.HookIncidents(t.Context(), delivery.HookRef{Namespace: "shop", Name: "other"}, long, 10)
 	if must(t, err); len(other) != 0 {
 		t.Errorf("another hook has %s", names(other))
 	}
@@ -61,16 +62,16 @@ func TestAHooksIncidentsAreTheOpenAndTheRecentOnesNewestFirst(t *testing.T) {
 
 func TestDeliveriesAreFoundByEachIncidentThatTheyCover(t *testing.T) {
 	st := open(t, path(t))
-	first := record(t, st, "first", long, 2, false, incident.Working)
-	cover := func(key string, d incident.Disposition) *incident.Incident {
+	first := record(t, st, "first", long, 2, false, delivery.Working)
+	cover := func(key string, d delivery.Disposition) *incident.Incident {
 		inc := record(t, st, key, long.Add(time.Minute), 1, false)
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
-			return tx.Save(t.Context(), &Changes{Decisions: []incident.Decision{{EventID: tx.seq - 1, IncidentID: inc.ID,
+			return tx.Save(t.Context(), &Changes{Decisions: []delivery.Decision{{EventID: tx.seq - 1, IncidentID: inc.ID,
 				Hook: shopHook, Config: "second", Disposition: d, DeliveryID: "delivery of first", At: long}}})
 		}))
 		return inc
 	}
-	grouped, explained := cover("grouped", incident.Grouped), cover("explained", incident.Explained)
+	grouped, explained := cover("grouped", delivery.Grouped), cover("explained", delivery.Explained)
 	for _, tc := range []struct {
 		inc  *incident.Incident
 		want int
@@ -116,18 +117,18 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 		},
 		Count: 2,
 	}
-	d := &incident.Delivery{
-		ID: "d", Cluster: "prod", State: incident.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart",
-		Agent: incident.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", CatchUp: true, Prompt: "p", Data: "{}", Timeout: 90 * time.Second,
+	d := &delivery.Delivery{
+		ID: "d", Cluster: "prod", State: delivery.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart",
+		Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", CatchUp: true, Prompt: "p", Data: "{}", Timeout: 90 * time.Second,
 		Attempt: 2, CreatedAt: at, NextAt: at.Add(1e9), CalledAt: at.Add(2e9), EndedAt: at.Add(3e9), Dialect: "1.0", ContextID: "c", TaskID: "t",
-		TaskState: "working", Answer: "a", Error: "e", Outcome: incident.OutcomeUnknown, OutcomeAt: at.Add(4e9),
+		TaskState: "working", Answer: "a", Error: "e", Outcome: delivery.OutcomeUnknown, OutcomeAt: at.Add(4e9),
 	}
-	decision := incident.Decision{IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: incident.Delivered, DeliveryID: "d", At: at}
+	decision := delivery.Decision{IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: "d", At: at}
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		ev.ID = tx.Next()
 		decision.EventID = ev.ID
 		return tx.Save(t.Context(), &Changes{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc},
-			Deliveries: []*incident.Delivery{d}, Decisions: []incident.Decision{decision}})
+			Deliveries: []*delivery.Delivery{d}, Decisions: []delivery.Decision{decision}})
 	}))
 	gotInc, err := st.Incident(t.Context(), "i")
 	must(t, err)
@@ -137,16 +138,16 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 	must(t, err)
 	gotDecisions, err := st.EventDecisions(t.Context(), ev.ID)
 	must(t, err)
-	if diff := cmp.Diff([]any{inc, ev, d, []incident.Decision{decision}}, []any{gotInc, gotEv, gotD, gotDecisions}); diff != "" {
+	if diff := cmp.Diff([]any{inc, ev, d, []delivery.Decision{decision}}, []any{gotInc, gotEv, gotD, gotDecisions}); diff != "" {
 		t.Errorf("(-written +read)\n%s", diff)
 	}
 }
 
 func TestOnlyWhatIsNotFinishedIsGoneOnWith(t *testing.T) {
 	st := open(t, path(t))
-	record(t, st, "pending", long, 1, false, incident.Pending)
-	record(t, st, "ended", long.Add(time.Hour), 1, false, incident.Succeeded)
-	record(t, st, "ended-long-ago", long.Add(-time.Hour), 1, false, incident.Failed)
+	record(t, st, "pending", long, 1, false, delivery.Pending)
+	record(t, st, "ended", long.Add(time.Hour), 1, false, delivery.Succeeded)
+	record(t, st, "ended-long-ago", long.Add(-time.Hour), 1, false, delivery.Failed)
 	got, err := st.UnfinishedDeliveries(t.Context(), long, 10)
 	must(t, err)
 	var ids []string

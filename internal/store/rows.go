@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -129,7 +130,7 @@ func attributesOf(r incident.Resource, pod incident.PodAttributes) incident.Attr
 	return incident.Attributes{Pod: &pod}
 }
 
-func deliveryRow(d *incident.Delivery, seq int64) ([]any, error) {
+func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 	held, err := asText(d.HeldBack)
 	if err != nil {
 		return nil, fmt.Errorf("what was held back before delivery %s: %w", d.ID, err)
@@ -142,21 +143,21 @@ func deliveryRow(d *incident.Delivery, seq int64) ([]any, error) {
 		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
 		d.Agent.Namespace, d.Agent.Name, d.IncidentID, number(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
 		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
-		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, incident.MaxError), string(d.Outcome), micros(d.OutcomeAt),
-		string(d.Skipped), d.RetryOf, d.By, d.CancelBy, number(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), number(d.Approval), int64(d.Replies), d.QuestionID,
-		incident.Truncate(d.Error, incident.MaxError), held, reply, incident.Truncate(d.Question, incident.MaxQuestion),
-		incident.Truncate(d.Prompt, incident.MaxPrompt), d.Data, incident.Truncate(d.Answer, incident.MaxAnswer),
+		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, delivery.MaxError), string(d.Outcome), micros(d.OutcomeAt),
+		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, number(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), number(d.Approval), int64(d.Replies), d.QuestionID,
+		incident.Truncate(d.Error, delivery.MaxError), held, reply, incident.Truncate(d.Question, delivery.MaxQuestion),
+		incident.Truncate(d.Prompt, delivery.MaxPrompt), d.Data, incident.Truncate(d.Answer, delivery.MaxAnswer),
 	}, nil
 }
 
-func scanDelivery(row scanner) (*incident.Delivery, error) {
-	d := &incident.Delivery{}
+func scanDelivery(row scanner) (*delivery.Delivery, error) {
+	d := &delivery.Delivery{}
 	var catchUp, timeout, created, next, called, ended, outcome, even, window, approval int64
 	var held, reply string
 	err := row.Scan(&d.ID, &d.Version, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
 		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
 		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Failure, &d.Outcome, &outcome,
-		&d.Skipped, &d.RetryOf, &d.By, &d.CancelBy, &even, &window, &approval, &d.Replies, &d.QuestionID,
+		&d.Skipped, &d.RetryOf, &d.RequestedBy, &d.CancelRequestedBy, &even, &window, &approval, &d.Replies, &d.QuestionID,
 		&d.Error, &held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
 	if err != nil {
 		return nil, err
@@ -165,8 +166,8 @@ func scanDelivery(row scanner) (*incident.Delivery, error) {
 	d.Timeout, d.VerifyWindow = time.Duration(timeout)*time.Microsecond, time.Duration(window)*time.Microsecond
 	d.CreatedAt, d.NextAt, d.CalledAt = fromMicros(created), fromMicros(next), fromMicros(called)
 	d.EndedAt, d.OutcomeAt = fromMicros(ended), fromMicros(outcome)
-	if d.HeldBack, err = fromText[incident.HeldBack](held); err == nil {
-		d.Reply, err = fromText[incident.Reply](reply)
+	if d.HeldBack, err = fromText[delivery.HeldBack](held); err == nil {
+		d.Reply, err = fromText[delivery.Reply](reply)
 	}
 	return d, err
 }
@@ -196,8 +197,8 @@ func number(b bool) int64 {
 	return 0
 }
 
-func scanDecision(row scanner) (incident.Decision, error) {
-	var d incident.Decision
+func scanDecision(row scanner) (delivery.Decision, error) {
+	var d delivery.Decision
 	var eventAt, leads, at int64
 	var kind string
 	err := row.Scan(&d.EventID, &eventAt, &kind, &leads, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -14,11 +15,11 @@ import (
 type Changes struct {
 	Events     []*incident.Event    // new ones; their IDs are numbers from Next
 	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
-	Deliveries []*incident.Delivery // inserted, or updated if the row is still of their Version
-	Decisions  []incident.Decision  // one for each event, hook and configuration; repeats are ignored
+	Deliveries []*delivery.Delivery // inserted, or updated if the row is still of their Version
+	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored
 	Covers     []Cover              // beside those that decisions tell
-	Entries    []incident.Entry     // of deliveries' logs
-	Groups     []*incident.GroupState
+	Entries    []delivery.Entry     // of deliveries' logs
+	Groups     []*delivery.GroupState
 }
 
 // Cover says that a delivery is about an incident.
@@ -53,7 +54,7 @@ type eventCount struct {
 type hookCount struct {
 	minute       int64
 	cluster      string
-	hook         incident.HookRef
+	hook         delivery.HookRef
 	config, name string
 }
 
@@ -176,15 +177,15 @@ func lastOfEach[T any](all []T, id func(T) string) []T {
 
 type decisionKey struct {
 	event  int64
-	hook   incident.HookRef
+	hook   delivery.HookRef
 	config string
 }
 
 // newDecisions leaves out those that are recorded already, so that each is counted once. Those
 // about the events of the same Save are new without asking.
-func (s *saving) newDecisions(ctx context.Context, decisions []incident.Decision) ([]incident.Decision, error) {
+func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision) ([]delivery.Decision, error) {
 	seen := make(map[decisionKey]bool, len(decisions))
-	kept := make([]incident.Decision, 0, len(decisions))
+	kept := make([]delivery.Decision, 0, len(decisions))
 	for _, d := range decisions {
 		key := decisionKey{d.EventID, d.Hook, d.Config}
 		if seen[key] {
@@ -214,7 +215,7 @@ type decided struct {
 }
 
 // lookUpDecided reads the events of decisions that are of an earlier Save.
-func (s *saving) lookUpDecided(ctx context.Context, decisions []incident.Decision) error {
+func (s *saving) lookUpDecided(ctx context.Context, decisions []delivery.Decision) error {
 	for _, d := range decisions {
 		if _, known := s.decided[d.EventID]; known {
 			continue
@@ -234,11 +235,11 @@ func (s *saving) lookUpDecided(ctx context.Context, decisions []incident.Decisio
 // hookEvent is an event that a hook decided about.
 type hookEvent struct {
 	event int64
-	hook  incident.HookRef
+	hook  delivery.HookRef
 }
 
 // leading says which of the decisions are the first of their hook about their event.
-func (s *saving) leading(ctx context.Context, decisions []incident.Decision) ([]int64, error) {
+func (s *saving) leading(ctx context.Context, decisions []delivery.Decision) ([]int64, error) {
 	leads, seen := make([]int64, len(decisions)), make(map[hookEvent]bool, len(decisions))
 	for i, d := range decisions {
 		key := hookEvent{d.EventID, d.Hook}
@@ -260,13 +261,13 @@ func (s *saving) leading(ctx context.Context, decisions []incident.Decision) ([]
 	return leads, nil
 }
 
-func (s *saving) saveDecisions(ctx context.Context, made []incident.Decision) error {
+func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) error {
 	decisions, err := s.newDecisions(ctx, made)
 	if err != nil {
 		return err
 	}
 	type pair struct {
-		hook     incident.HookRef
+		hook     delivery.HookRef
 		incident string
 	}
 	if err := s.lookUpDecided(ctx, decisions); err != nil {
@@ -284,7 +285,7 @@ func (s *saving) saveDecisions(ctx context.Context, made []incident.Decision) er
 			d.EventID, of.at, of.kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
-		if d.DeliveryID != "" && d.Disposition != incident.Explained {
+		if d.DeliveryID != "" && d.Disposition != delivery.Explained {
 			s.covers[Cover{d.DeliveryID, d.IncidentID}] = true
 		}
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {

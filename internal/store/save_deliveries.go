@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // saveDeliveries writes deliveries, each only if its row is still the one that was read. Their
 // Version becomes that of the new row; it is of no use if the transaction fails.
-func (s *saving) saveDeliveries(ctx context.Context, deliveries []*incident.Delivery) error {
-	deliveries = lastOfEach(deliveries, func(d *incident.Delivery) string { return d.ID })
+func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Delivery) error {
+	deliveries = lastOfEach(deliveries, func(d *delivery.Delivery) string { return d.ID })
 	rows := make([][]any, 0, len(deliveries))
 	for _, d := range deliveries {
 		was, err := s.formerDelivery(ctx, d)
@@ -40,7 +41,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*incident.Deli
 // delivery's Version.
 type formerDelivery struct{ state, outcome, skipped string }
 
-func (s *saving) formerDelivery(ctx context.Context, d *incident.Delivery) (was formerDelivery, err error) {
+func (s *saving) formerDelivery(ctx context.Context, d *delivery.Delivery) (was formerDelivery, err error) {
 	var version int64 // 0 if it is new
 	_, err = rowsOf(ctx, s.tx, func(row scanner) (bool, error) {
 		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped)
@@ -56,7 +57,7 @@ func (s *saving) formerDelivery(ctx context.Context, d *incident.Delivery) (was 
 }
 
 // countDelivery counts a final state and an outcome once, when the delivery comes to them.
-func (s *saving) countDelivery(d *incident.Delivery, was formerDelivery) {
+func (s *saving) countDelivery(d *delivery.Delivery, was formerDelivery) {
 	if !d.State.Ended() {
 		return
 	}
@@ -70,23 +71,23 @@ func (s *saving) countDelivery(d *incident.Delivery, was formerDelivery) {
 
 // skipDispositions are what becomes of the disposition "delivered" when the agent is not called
 // after all.
-var skipDispositions = map[incident.Skip]incident.Disposition{
-	incident.SkipRecovered: incident.RecoveredBefore, incident.SkipSuspended: incident.Suspended, incident.SkipForbidden: incident.InvalidConfig,
+var skipDispositions = map[delivery.Skip]delivery.Disposition{
+	delivery.SkipRecovered: delivery.RecoveredBefore, delivery.SkipSuspended: delivery.Suspended, delivery.SkipForbidden: delivery.Invalid,
 }
 
 // undecide takes back that the delivery's event was delivered, when the delivery is skipped.
-func (s *saving) undecide(ctx context.Context, d *incident.Delivery, was formerDelivery) error {
+func (s *saving) undecide(ctx context.Context, d *delivery.Delivery, was formerDelivery) error {
 	now, known := skipDispositions[d.Skipped]
 	if !known || was.skipped != "" {
 		return nil
 	}
 	at, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE decisions SET disposition = ? WHERE delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at",
-		string(now), d.ID, string(incident.Delivered))
+		string(now), d.ID, string(delivery.Delivered))
 	if err != nil {
 		return fmt.Errorf("mark the events of delivery %s: %w", d.ID, err)
 	}
 	for _, us := range at {
-		count := hookCount{s.minute(fromMicros(us)), d.Cluster, d.Hook, d.Config, "disposition:" + string(incident.Delivered)}
+		count := hookCount{s.minute(fromMicros(us)), d.Cluster, d.Hook, d.Config, "disposition:" + string(delivery.Delivered)}
 		s.hooks[count]--
 		count.name = "disposition:" + string(now)
 		s.hooks[count]++
@@ -106,25 +107,25 @@ func (s *saving) saveCovers(ctx context.Context) error {
 const entryColumns = "delivery_id, n, source, at, kind, state, who, name, text, cut"
 
 // saveEntries adds to the logs of deliveries. What an agent says is kept up to a bound.
-func (s *saving) saveEntries(ctx context.Context, entries []incident.Entry) error {
+func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) error {
 	for i := range entries {
 		e := &entries[i]
 		n, known, err := s.entryNumber(ctx, e)
 		if err != nil {
 			return fmt.Errorf("read the log of delivery %s: %w", e.DeliveryID, err)
 		}
-		if !known && n >= incident.MaxEntries && ofAgent(e.Kind) {
-			if n > incident.MaxEntries {
+		if !known && n >= delivery.MaxEntries && ofAgent(e.Kind) {
+			if n > delivery.MaxEntries {
 				continue
 			}
-			e = &incident.Entry{DeliveryID: e.DeliveryID, Source: string(incident.EntryMore), At: e.At, Kind: incident.EntryMore}
+			e = &delivery.Entry{DeliveryID: e.DeliveryID, Source: string(delivery.EntryMore), At: e.At, Kind: delivery.EntryMore}
 		}
-		if n > 2*incident.MaxEntries {
+		if n > 2*delivery.MaxEntries {
 			continue // of people and calls: a bound all the same
 		}
-		text := incident.Truncate(e.Text, incident.MaxEntryText)
+		text := incident.Truncate(e.Text, delivery.MaxEntryText)
 		row := []any{
-			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, incident.MaxPerson), e.Name, text, number(e.Cut || text != e.Text),
+			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, delivery.MaxPerson), e.Name, text, number(e.Cut || text != e.Text),
 		}
 		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
 			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
@@ -135,12 +136,12 @@ func (s *saving) saveEntries(ctx context.Context, entries []incident.Entry) erro
 }
 
 // ofAgent says whether entries of the kind are an agent's, who may make any number of them.
-func ofAgent(k incident.EntryKind) bool {
-	return k == incident.EntryMessage || k == incident.EntryArtifact || k == incident.EntryState || k == incident.EntryQuestion
+func ofAgent(k delivery.EntryKind) bool {
+	return k == delivery.EntryMessage || k == delivery.EntryArtifact || k == delivery.EntryState || k == delivery.EntryQuestion
 }
 
 // entryNumber is the number of the entry with the same source, or the next free one.
-func (s *saving) entryNumber(ctx context.Context, e *incident.Entry) (n int64, known bool, err error) {
+func (s *saving) entryNumber(ctx context.Context, e *delivery.Entry) (n int64, known bool, err error) {
 	if e.Source != "" {
 		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
 		if err != nil || len(found) > 0 {
@@ -161,7 +162,7 @@ func first(numbers []int64) int64 {
 const groupColumns = "cluster, hook_ns, hook, config, grp, hook_uid, over_budget, loop_guard, held_since, held_until, hold, why, hold_ends, needs_person, " +
 	"resumed_at, resumed_by, resources"
 
-func (s *saving) saveGroups(ctx context.Context, groups []*incident.GroupState) error {
+func (s *saving) saveGroups(ctx context.Context, groups []*delivery.GroupState) error {
 	rows := make([][]any, 0, len(groups))
 	for _, g := range groups {
 		resources, err := json.Marshal(g.Held.Resources)
@@ -177,8 +178,8 @@ func (s *saving) saveGroups(ctx context.Context, groups []*incident.GroupState) 
 		updates(groupColumns, "cluster", "hook_ns", "hook", "config", "grp"))
 }
 
-func scanGroup(row scanner) (*incident.GroupState, error) {
-	g := &incident.GroupState{}
+func scanGroup(row scanner) (*delivery.GroupState, error) {
+	g := &delivery.GroupState{}
 	var cluster, resources string
 	var since, until, ends, person, resumed int64
 	err := row.Scan(&cluster, &g.Hook.Namespace, &g.Hook.Name, &g.Config, &g.Group, &g.HookUID, &g.Held.OverBudget, &g.Held.LoopGuard,
@@ -190,8 +191,8 @@ func scanGroup(row scanner) (*incident.GroupState, error) {
 	return g, json.Unmarshal([]byte(resources), &g.Held.Resources)
 }
 
-func scanEntry(row scanner) (incident.Entry, error) {
-	var e incident.Entry
+func scanEntry(row scanner) (delivery.Entry, error) {
+	var e delivery.Entry
 	var at, cut int64
 	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.Who, &e.Name, &e.Text, &cut)
 	e.At, e.Cut = fromMicros(at), cut != 0

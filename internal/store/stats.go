@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -138,7 +139,7 @@ func (s *Store) trend(ctx context.Context, text string, args ...any) ([]TrendCou
 
 // HookCounts returns a hook's counters of whole minutes from from to before to, by name: such as
 // "disposition:delivered", "delivery:succeeded" and "outcome:recovered".
-func (s *Store) HookCounts(ctx context.Context, hook incident.HookRef, from, to time.Time) (map[string]int64, error) {
+func (s *Store) HookCounts(ctx context.Context, hook delivery.HookRef, from, to time.Time) (map[string]int64, error) {
 	parts, args := spansOf(from, to).union("name, n", "hook_counts", "hook_ns = ? AND hook = ?", hook.Namespace, hook.Name)
 	type count struct {
 		name string
@@ -157,17 +158,17 @@ func (s *Store) HookCounts(ctx context.Context, hook incident.HookRef, from, to 
 
 // DeliveryTimes is how long a delivery took.
 type DeliveryTimes struct {
-	State     incident.DeliveryState
+	State     delivery.State
 	CreatedAt time.Time
 	CalledAt  time.Time // zero if its agent was not reached
 	EndedAt   time.Time // zero while it is under way
-	Outcome   incident.Outcome
+	Outcome   delivery.Outcome
 	OutcomeAt time.Time
 }
 
 // HookDeliveryTimes returns the times of a hook's deliveries that were made due from from on and
 // before to, the newest first, at most limit. It reads no texts.
-func (s *Store) HookDeliveryTimes(ctx context.Context, hook incident.HookRef, from, to time.Time, limit int) ([]DeliveryTimes, error) {
+func (s *Store) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, from, to time.Time, limit int) ([]DeliveryTimes, error) {
 	return query(ctx, s, "times of hook "+hook.String(), func(row scanner) (d DeliveryTimes, err error) {
 		var created, called, ended, outcome int64
 		err = row.Scan(&d.State, &created, &called, &ended, &d.Outcome, &outcome)
@@ -180,7 +181,7 @@ func (s *Store) HookDeliveryTimes(ctx context.Context, hook incident.HookRef, fr
 
 // HookDeliveriesMade counts a hook's deliveries that were made due from from on and before to: for an event,
 // because an incident goes on, or because a person wanted one again.
-func (s *Store) HookDeliveriesMade(ctx context.Context, hook incident.HookRef, from, to time.Time) (int64, error) {
+func (s *Store) HookDeliveriesMade(ctx context.Context, hook delivery.HookRef, from, to time.Time) (int64, error) {
 	counted, err := query(ctx, s, "how many deliveries hook "+hook.String()+" has", scanNumber,
 		"SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ?", hook.Namespace, hook.Name, micros(from), micros(to))
 	if err != nil {
@@ -190,16 +191,16 @@ func (s *Store) HookDeliveriesMade(ctx context.Context, hook incident.HookRef, f
 }
 
 // DeliveryStates returns how many deliveries are under way, by state.
-func (s *Store) DeliveryStates(ctx context.Context) (map[incident.DeliveryState]int, error) {
+func (s *Store) DeliveryStates(ctx context.Context) (map[delivery.State]int, error) {
 	type count struct {
-		state incident.DeliveryState
+		state delivery.State
 		n     int
 	}
 	counts, err := query(ctx, s, "deliveries under way", func(row scanner) (c count, err error) {
 		err = row.Scan(&c.state, &c.n)
 		return c, err
 	}, "SELECT state, count(*) FROM deliveries WHERE ended_at = 0 AND cluster = ? GROUP BY state", s.cfg.Cluster)
-	byState := make(map[incident.DeliveryState]int, len(counts))
+	byState := make(map[delivery.State]int, len(counts))
 	for _, c := range counts {
 		byState[c.state] = c.n
 	}

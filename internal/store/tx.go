@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Tx is one write transaction.
@@ -167,7 +167,7 @@ func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, er
 }
 
 // GroupDeliveries returns the newest deliveries of a group that were not skipped, newest first.
-func (tx *Tx) GroupDeliveries(ctx context.Context, key incident.GroupKey, limit int) ([]*incident.Delivery, error) {
+func (tx *Tx) GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit int) ([]*delivery.Delivery, error) {
 	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryLine+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? "+
 		"AND config = ? AND grp = ? AND skipped = '' ORDER BY created_at DESC LIMIT ?",
 		tx.store.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group, limit)
@@ -178,7 +178,7 @@ func (tx *Tx) GroupDeliveries(ctx context.Context, key incident.GroupKey, limit 
 }
 
 // Delivery returns one delivery, or ErrNotFound.
-func (tx *Tx) Delivery(ctx context.Context, id string) (*incident.Delivery, error) {
+func (tx *Tx) Delivery(ctx context.Context, id string) (*delivery.Delivery, error) {
 	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE id = ?", id)
 	if err != nil {
 		return nil, fmt.Errorf("read delivery %s: %w", id, err)
@@ -197,21 +197,21 @@ func (tx *Tx) CopyCovers(ctx context.Context, from, to string) error {
 }
 
 // GroupState returns what is remembered of a group; an empty one if that is nothing.
-func (tx *Tx) GroupState(ctx context.Context, key incident.GroupKey) (*incident.GroupState, error) {
+func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.GroupState, error) {
 	found, err := rowsOf(ctx, tx, scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
 		tx.store.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of group %s: %w", key.Group, err)
 	}
 	if len(found) == 0 {
-		return &incident.GroupState{GroupKey: key}, nil
+		return &delivery.GroupState{GroupKey: key}, nil
 	}
 	return found[0], nil
 }
 
 // CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a
 // configuration, of a hook if that is empty, of all if the hook is empty too.
-func (tx *Tx) CountDeliveries(ctx context.Context, hook incident.HookRef, config string, since time.Time, most int) (int, error) {
+func (tx *Tx) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
 	where, args := tx.madeDue(hook, config, since)
 	n, err := tx.number(ctx, "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE "+where+" LIMIT ?) AS counted", append(args, most)...)
 	if err != nil {
@@ -222,7 +222,7 @@ func (tx *Tx) CountDeliveries(ctx context.Context, hook incident.HookRef, config
 
 // OldestDelivery returns when the oldest of those was made due that CountDeliveries counts, zero if
 // there is none.
-func (tx *Tx) OldestDelivery(ctx context.Context, hook incident.HookRef, config string, since time.Time, most int) (time.Time, error) {
+func (tx *Tx) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
 	where, args := tx.madeDue(hook, config, since)
 	us, err := tx.number(ctx, "SELECT coalesce(min(created_at), 0) FROM (SELECT created_at FROM deliveries WHERE "+where+" ORDER BY created_at DESC LIMIT ?) AS counted",
 		append(args, most)...)
@@ -233,7 +233,7 @@ func (tx *Tx) OldestDelivery(ctx context.Context, hook incident.HookRef, config 
 }
 
 // madeDue selects the deliveries that were made due since and not skipped.
-func (tx *Tx) madeDue(hook incident.HookRef, config string, since time.Time) (where string, args []any) {
+func (tx *Tx) madeDue(hook delivery.HookRef, config string, since time.Time) (where string, args []any) {
 	where, args = "cluster = ? AND skipped = '' AND created_at >= ?", []any{tx.store.cfg.Cluster, micros(since)}
 	if hook.Name != "" {
 		where, args = where+" AND hook_ns = ? AND hook = ?", append(args, hook.Namespace, hook.Name)

@@ -11,7 +11,7 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2asrv"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // once is what kagent 1.0 puts before its agents: the first message of a task runs once for each
@@ -92,7 +92,7 @@ func (o *once) claim(ctx context.Context, messageID string) (*first, bool) {
 	if values, ok := call.ServiceParams().Get("X-User-Id"); ok && len(values) > 0 {
 		user = values[0]
 	}
-	ref, _ := ctx.Value(refKey{}).(incident.AgentRef)
+	ref, _ := ctx.Value(refKey{}).(delivery.AgentRef)
 	key := user + " " + ref.String() + " " + messageID
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Request is one HTTP request that the server got.
@@ -23,7 +23,7 @@ type Request struct {
 
 // Message is one message that an agent really received: one execution.
 type Message struct {
-	Agent        incident.AgentRef
+	Agent        delivery.AgentRef
 	ID           string
 	ContextID    string
 	TaskID       string

@@ -16,7 +16,7 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2asrv"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 var silent = slog.New(slog.DiscardHandler)
@@ -54,7 +54,7 @@ var rpcKinds = map[string]string{
 	"GetTask": Get, "tasks/get": Get, "ListTasks": List, "tasks/list": List, "CancelTask": Cancel, "tasks/cancel": Cancel,
 }
 
-func (s *Server) route(r *http.Request, body []byte) (kind string, ref incident.AgentRef) {
+func (s *Server) route(r *http.Request, body []byte) (kind string, ref delivery.AgentRef) {
 	rest := s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097
 	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
@@ -78,11 +78,11 @@ func (s *Server) route(r *http.Request, body []byte) (kind string, ref incident.
 
 // agentRoute tells the routes of an agent apart; its endpoint has a slash at the end, an empty
 // third element, in the older versions.
-func agentRoute(r *http.Request, path []string, body []byte, endpoint int) (string, incident.AgentRef) {
+func agentRoute(r *http.Request, path []string, body []byte, endpoint int) (string, delivery.AgentRef) {
 	if len(path) < 2 {
-		return Nothing, incident.AgentRef{}
+		return Nothing, delivery.AgentRef{}
 	}
-	ref := incident.AgentRef{Namespace: path[0], Name: path[1]}
+	ref := delivery.AgentRef{Namespace: path[0], Name: path[1]}
 	if strings.Join(path[2:], "/") == ".well-known/agent-card.json" && r.Method == http.MethodGet {
 		return Card, ref
 	}
@@ -99,7 +99,7 @@ func agentRoute(r *http.Request, path []string, body []byte, endpoint int) (stri
 	return "rpc", ref
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref incident.AgentRef) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref delivery.AgentRef) {
 	if token := s.token.Load().(string); token != "" && kind != Health && r.Header.Get("Authorization") != "Bearer "+token {
 		http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		return
@@ -135,7 +135,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 }
 
 // call hands a JSON-RPC call to the SDK's server, if its version header is right in this dialect.
-func (s *Server) call(w http.ResponseWriter, r *http.Request, ref incident.AgentRef) {
+func (s *Server) call(w http.ResponseWriter, r *http.Request, ref delivery.AgentRef) {
 	r = r.WithContext(context.WithValue(r.Context(), refKey{}, ref))
 	version := r.Header.Get("A2A-Version")
 	switch dialect := s.Dialect(); {
@@ -151,7 +151,7 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, ref incident.Agent
 }
 
 // card shows what the version's cards show. Its URL leads nowhere: nobody may trust it.
-func (s *Server) card(w http.ResponseWriter, r *http.Request, ref incident.AgentRef) {
+func (s *Server) card(w http.ResponseWriter, r *http.Request, ref delivery.AgentRef) {
 	const nowhere = "http://127.0.0.1:9/"
 	full := &a2a.AgentCard{
 		Name: strings.ReplaceAll(ref.Name, "-", "_"), Description: "A stand-in without a language model.", Version: "1",

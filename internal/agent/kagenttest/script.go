@@ -9,6 +9,7 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2a"
 	"github.com/a2aproject/a2a-go/v2/a2asrv"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -79,7 +80,7 @@ func (s *Server) received(ctx context.Context, ec *a2asrv.ExecutorContext) Messa
 }
 
 func (s *Server) describe(ctx context.Context, ec *a2asrv.ExecutorContext, msg *a2a.Message) Message {
-	ref, _ := ctx.Value(refKey{}).(incident.AgentRef)
+	ref, _ := ctx.Value(refKey{}).(delivery.AgentRef)
 	m := Message{
 		Agent: ref, ID: msg.ID, ContextID: ec.ContextID, TaskID: string(ec.TaskID), Response: response(msg),
 		User: ec.User.Name, ClientContext: msg.ContextID != "", At: time.Now(), Dialect: s.Dialect(),

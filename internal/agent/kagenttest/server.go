@@ -14,7 +14,7 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2asrv"
 
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Options say what the server is like; zero values take the defaults.
@@ -22,7 +22,7 @@ type Options struct {
 	Addr     string              // where it listens; default a free port of 127.0.0.1
 	Listener net.Listener        // instead of Addr: a network of the test's own
 	Dialect  string              // one of agent.Dialects; default agent.Kagent10
-	Agents   []incident.AgentRef // those that exist; default every name
+	Agents   []delivery.AgentRef // those that exist; default every name
 	Script   Script              // what the agents do; default DefaultScript
 	NoStream bool                // the cards offer no streams
 	// Token is the bearer token without which nothing but /health is answered, as behind a
@@ -172,7 +172,7 @@ func (s *Server) SetToken(token string) { s.token.Store(token) }
 func (s *Server) Vanish(taskID string) { s.tasks.remove(taskID) }
 
 // exists says whether kagent has the agent.
-func (s *Server) exists(ref incident.AgentRef) bool {
+func (s *Server) exists(ref delivery.AgentRef) bool {
 	if len(s.opts.Agents) == 0 {
 		return true
 	}

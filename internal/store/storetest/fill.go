@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -75,7 +76,7 @@ func one(tx *store.Tx, c *store.Changes, rnd *rand.Rand, i int, at time.Time, fi
 		e.Status = incident.Duplicate
 	}
 	c.Events = append(c.Events, e)
-	c.Decisions = append(c.Decisions, incident.Decision{
-		EventID: e.ID, IncidentID: inc.ID, Hook: incident.HookRef{Namespace: s.Resource.Namespace, Name: Hook}, Config: string(s.Type), Disposition: incident.DupOfOpen, At: at,
+	c.Decisions = append(c.Decisions, delivery.Decision{
+		EventID: e.ID, IncidentID: inc.ID, Hook: delivery.HookRef{Namespace: s.Resource.Namespace, Name: Hook}, Config: string(s.Type), Disposition: delivery.Duplicate, At: at,
 	})
 }

@@ -1,8 +1,10 @@
-package incident
+package delivery
 
 import (
 	"strconv"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Reply is what a person answers to an agent's question.
@@ -32,4 +34,4 @@ const (
 )
 
 // ReplyID is the A2A message ID of the delivery's reply: the same at each attempt.
-func (d *Delivery) ReplyID() string { return DeriveID("reply", d.ID, strconv.Itoa(d.Reply.N)) }
+func (d *Delivery) ReplyID() string { return incident.DeriveID("reply", d.ID, strconv.Itoa(d.Reply.N)) }

@@ -1,8 +1,10 @@
-package incident
+package delivery
 
 import (
 	"slices"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // MaxHeldResources bounds HeldBack.Resources.
@@ -21,7 +23,7 @@ type HeldBack struct {
 func (h *HeldBack) Events() int64 { return h.OverBudget + h.LoopGuard }
 
 // Add counts an event that was held back.
-func (h *HeldBack) Add(d Disposition, e *Event) {
+func (h *HeldBack) Add(d Disposition, e *incident.Event) {
 	if d == OverBudget {
 		h.OverBudget++
 	} else {

@@ -1,0 +1,211 @@
+package delivery
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// HookRef names a Hook.
+type HookRef struct {
+	Namespace string
+	Name      string
+}
+
+// String is "namespace/name".
+func (h HookRef) String() string { return h.Namespace + "/" + h.Name }
+
+// LogValue is how a log shows it.
+func (h HookRef) LogValue() slog.Value { return slog.StringValue(h.String()) }
+
+// AgentRef names an agent of kagent.
+type AgentRef struct {
+	Namespace string
+	Name      string
+}
+
+// String is "namespace/name".
+func (a AgentRef) String() string { return a.Namespace + "/" + a.Name }
+
+// LogValue is how a log shows it.
+func (a AgentRef) LogValue() slog.Value { return slog.StringValue(a.String()) }
+
+// State is how far a delivery has come.
+type State string
+
+// The states of deliveries, in the order in which they are passed.
+const (
+	Pending       State = "pending"        // waits for its call
+	Calling       State = "calling"        // the message may have been sent, its answer is not known
+	Working       State = "working"        // the agent has a task for it
+	InputRequired State = "input-required" // the agent waits for a person
+	Succeeded     State = "succeeded"      // the agent completed its task
+	Failed        State = "failed"         // the call or the task failed for good
+	Rejected      State = "rejected"       // the agent refused the task
+	Canceled      State = "canceled"       // the task was canceled
+	Expired       State = "expired"        // the time limit passed
+)
+
+// Ended says whether the state is final.
+func (s State) Ended() bool {
+	switch s {
+	case Succeeded, Failed, Rejected, Canceled, Expired:
+		return true
+	}
+	return false
+}
+
+// States lists all states in order.
+func States() []State {
+	return []State{Pending, Calling, Working, InputRequired, Succeeded, Failed, Rejected, Canceled, Expired}
+}
+
+// Outcome is what became of the incidents after the agent finished; empty until it is known.
+type Outcome string
+
+// The outcomes of deliveries.
+const (
+	OutcomeRecovered  Outcome = "recovered"  // all its incidents ended as recovered
+	OutcomePersisting Outcome = "persisting" // one was still open after the verify window
+	OutcomeUnknown    Outcome = "unknown"    // they ended, but nothing healthy was seen
+)
+
+// Bounds of the texts that a delivery keeps; longer ones are cut, with a mark.
+const (
+	MaxPrompt   = 32 << 10 // bytes of Delivery.Prompt
+	MaxData     = 64 << 10 // bytes of Delivery.Data
+	MaxAnswer   = 64 << 10 // bytes of Delivery.Answer
+	MaxError    = 1 << 10  // bytes of Delivery.Error
+	MaxQuestion = 16 << 10 // bytes of Delivery.Question
+	MaxReply    = 16 << 10 // bytes of Reply.Text
+	MaxPerson   = 256      // bytes of a person's name
+)
+
+// Skip says why a delivery that was due did not call its agent; empty if it did or may have.
+type Skip string
+
+// The reasons for which agents are not called after all.
+const (
+	SkipRecovered Skip = "recovered-before" // its incidents ended before its agent was called
+	SkipSuspended Skip = "hook-suspended"
+	SkipDeleted   Skip = "hook-deleted"
+	SkipForbidden Skip = "agent-forbidden" // the policy does not allow the agent any more
+	SkipCanceled  Skip = "canceled"        // a person did not want it
+)
+
+// Delivery is one call to one agent, for one hook configuration, about one group of incidents.
+type Delivery struct {
+	// ID is a UUID derived from the hook, the configuration, the group and the event that
+	// made it due. The A2A message ID and context ID are derived from it in turn.
+	ID      string
+	Cluster string
+	State   State
+
+	Hook       HookRef
+	HookUID    string
+	Config     string // the event type, with "#2" and so on for further ones of that type
+	EventType  incident.EventType
+	Group      string // such as "Deployment/shop" or "Pod/shop-1" or "Node/n1", in the hook's namespace
+	Agent      AgentRef
+	IncidentID string // the incident whose event made it due
+	CatchUp    bool
+
+	Prompt  string
+	Data    string        // the structured part as JSON; set when it is sent
+	Timeout time.Duration // for the agent's task, from CalledAt on
+
+	EvenIfRecovered bool          // also call when the incidents ended before the call
+	VerifyWindow    time.Duration // how long the incidents are watched after the agent's end; the default if zero
+	HeldBack        *HeldBack     // what was not delivered before, for want of budget or because of the loop guard
+	RetryOf         string        // the delivery that a person wanted again
+	RequestedBy     string        // the person who wanted it
+	Skipped         Skip          // why its agent was not called after all
+
+	Attempt   int // sends that were begun
+	CreatedAt time.Time
+	NextAt    time.Time // when its next step is due
+	CalledAt  time.Time
+	EndedAt   time.Time
+
+	Dialect   string // of the kagent that took it
+	ContextID string
+	TaskID    string
+	TaskState string // as the agent last told it
+	Answer    string
+
+	// Why it failed or waits, in a sentence. Failure is in khook's own words, for everybody who may know of
+	// the delivery; Error may quote what kagent or the agent said, for those who may read its texts.
+	Failure string
+	Error   string
+
+	Question          string // what the agent waits for, while it does
+	QuestionID        string // of that question
+	Approval          bool   // it is to be approved or rejected
+	Replies           int    // that people gave so far
+	Reply             *Reply // one that has not reached the agent yet
+	CancelRequestedBy string // the person who wants it to end, until it does
+
+	Outcome   Outcome
+	OutcomeAt time.Time
+
+	// Version is the number of the change that the row is of, 0 for a delivery that is not
+	// recorded. A row that was changed since can't be overwritten.
+	Version int64
+}
+
+// MayHaveArrived says whether the agent may have got the message, as far as is known.
+func (d *Delivery) MayHaveArrived() bool {
+	return d.State != Pending || d.TaskID != "" || d.CatchUp && d.Attempt > 0
+}
+
+// MessageID is the A2A message ID of the delivery: the same at each attempt.
+func (d *Delivery) MessageID() string { return incident.DeriveID("message", d.ID) }
+
+// SessionID is the A2A context ID that the client chooses where it may: the same at each attempt.
+func (d *Delivery) SessionID() string { return incident.DeriveID("session", d.ID) }
+
+// MaxWait is how long a delivery waits for its agent to be reached before it expires.
+const MaxWait = 24 * time.Hour
+
+// Deadline is when the delivery expires: Timeout after the call, or MaxWait after it was made due
+// while its agent has not been reached.
+func (d *Delivery) Deadline() time.Time {
+	if d.State == Pending || d.State == Calling || d.CalledAt.IsZero() {
+		return d.CreatedAt.Add(MaxWait)
+	}
+	return d.CalledAt.Add(d.Timeout)
+}
+
+// Disposition says why a hook did or did not call its agent for an event.
+type Disposition string
+
+// The dispositions.
+const (
+	Delivered       Disposition = "delivered"        // it made a delivery due
+	Duplicate       Disposition = "duplicate"        // it repeated an incident that was delivered, within the window
+	Grouped         Disposition = "grouped"          // another incident of its group was delivered, within the window
+	Explained       Disposition = "explained"        // the hook calls for the cause
+	OverBudget      Disposition = "over-budget"      // a limit of calls in an hour is used up
+	LoopGuard       Disposition = "loop-guard"       // the group was delivered again and again
+	RecoveredBefore Disposition = "recovered-before" // it ended before its agent could be called
+	Suspended       Disposition = "suspended"        // spec.suspend
+	Invalid         Disposition = "invalid"          // the configuration can't be used; the Ready condition says why
+)
+
+// Dispositions lists all dispositions.
+func Dispositions() []Disposition {
+	return []Disposition{Delivered, Duplicate, Grouped, Explained, OverBudget, LoopGuard, RecoveredBefore, Suspended, Invalid}
+}
+
+// Decision is the disposition of one event for one hook configuration.
+type Decision struct {
+	EventID     int64
+	IncidentID  string
+	Hook        HookRef
+	HookUID     string
+	Config      string
+	Disposition Disposition
+	DeliveryID  string // the delivery that covers the event, if any
+	At          time.Time
+}
