@@ -12,38 +12,6 @@ import (
 	"github.com/kagent-dev/khook/internal/review"
 )
 
-// Access says who calls, and what the caller may read.
-type Access interface {
-	// Authenticate returns who sent the request. The error is ErrUnknownCaller if the request does
-	// not prove it, another one if that could not be found out, or not now (review.ErrBusy).
-	Authenticate(r *http.Request) (Caller, error)
-	// May says whether Kubernetes grants the caller a right. The error says that it could not be asked, or
-	// not now (review.ErrBusy).
-	May(ctx context.Context, c Caller, r Right) (bool, error)
-}
-
-// Right is what a caller can be granted by a Role: a verb on the Hooks, or on what belongs to them, in a
-// namespace, or in all of them if Namespace is empty; or a verb on a path that is no resource.
-type Right struct {
-	Verb        string // such as list
-	Subresource string // of hooks.kagent.dev, such as deliveries; empty: the Hooks themselves
-	Namespace   string // empty: all
-	Name        string // of the Hook; empty: any
-	Path        string // such as /metrics; then the other fields but Verb are empty
-}
-
-// ReadHooks is the right to read what happened in a namespace, or in all if it is empty.
-func ReadHooks(namespace string) Right { return Right{Verb: "list", Namespace: namespace} }
-
-// GetPath is the right to get a path that is no resource.
-func GetPath(path string) Right { return Right{Verb: "get", Path: path} }
-
-// Caller is who sent a request.
-type Caller interface{ GetName() string }
-
-// ErrUnknownCaller is returned for a request that does not prove who sent it.
-var ErrUnknownCaller = errors.New("unknown caller")
-
 // allow returns an error unless the caller may read in a namespace, or in all if it is empty.
 func (s *Server) allow(ctx context.Context, namespace string) error {
 	if ok, err := s.may(ctx, ReadHooks(namespace)); err != nil || ok {
@@ -102,7 +70,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 		open := openRoute(routeOf(r.Context()))
 		if s.cfg.Access != nil && (!open || r.Header.Get("Authorization") != "") {
 			ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.RequestTimeout)
-			caller, err := s.cfg.Access.Authenticate(r.WithContext(ctx))
+			caller, err := s.cfg.Access.Authenticate(r.WithContext(ctx), requestOf(r.Context()).limitBy)
 			cancel()
 			if err != nil && !open { // an open route tells strangers, and those with a bad token, what everybody may know
 				s.refuseUnknown(w, r, err)

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -105,7 +104,7 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		for range 2 { // the second time from memory
-			caller, err := a.Authenticate(r)
+			caller, err := a.Authenticate(r, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,8 +151,3 @@ func accountThatReads(t *testing.T, client *kubernetes.Clientset, ns string) str
 	}
 	return made.Status.Token
 }
-
-// mayAll lets every caller do everything.
-type mayAll struct{}
-
-func (mayAll) May(context.Context, Caller, Right) (bool, error) { return true, nil }

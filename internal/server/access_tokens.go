@@ -111,14 +111,14 @@ func newTokenAccess(who whoIs, cfg *rest.Config, meters *review.Meters, callers 
 	return a
 }
 
-// Authenticate implements Access.
-func (a *tokenAccess) Authenticate(r *http.Request) (Caller, error) {
+// Authenticate implements Control.
+func (a *tokenAccess) Authenticate(r *http.Request, address string) (Caller, error) {
 	token, ok := review.Bearer(r.Header.Get("Authorization"))
 	if !ok {
 		return nil, ErrUnknownCaller
 	}
 	hash := tokenHash(sha256.Sum256([]byte(token)))
-	who, yes, err := a.answers.Get(r.Context(), hash, a.question(requestOf(r.Context()).limitBy, token, hash))
+	who, yes, err := a.answers.Get(r.Context(), hash, a.question(address, token, hash))
 	switch {
 	case errors.Is(err, review.ErrBusy):
 		a.turnedAway.Add(hash, nil)
@@ -131,7 +131,8 @@ func (a *tokenAccess) Authenticate(r *http.Request) (Caller, error) {
 	return &caller{who, token, hash}, nil
 }
 
-// Recall implements recaller.
+// Recall says what is known of the request's token without asking anybody: that it is valid, or that it is
+// not; neither if it was not seen lately.
 func (a *tokenAccess) Recall(r *http.Request) (valid, refused bool) {
 	token, ok := review.Bearer(r.Header.Get("Authorization"))
 	if !ok {

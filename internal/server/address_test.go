@@ -1,12 +1,13 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"testing"
+
+	"k8s.io/client-go/rest"
 )
 
 func TestTheAddressOfAClientIsThatOfTheLastStranger(t *testing.T) {
@@ -77,30 +78,32 @@ func asks(s *Server, n int, from string, token string) map[int]int {
 }
 
 func TestACallerWhoIsKnownPassesTheLimitOfItsAddress(t *testing.T) {
-	f := newFlooded(t)
+	h := newHostile(t)
 	s := newFixture(t, func(c *Config) {
-		c.Access = struct {
-			*flooded
-			mayAll
-		}{f, mayAll{}}
+		a, err := KubernetesAccess(&rest.Config{Host: h.URL}, AccessConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Access = a
 		c.Limits.Rate, c.Limits.Burst = 1, 100 // of an address: four times as much
 	}).Server
-	if codes := asks(s, 1, "198.51.100.7:1", "valid"); codes[http.StatusOK] != 1 {
+	if codes := asks(s, 1, "198.51.100.7:1", "good"); codes[http.StatusOK] != 1 {
 		t.Fatalf("before: %v", codes)
 	}
 	if codes := asks(s, 500, "198.51.100.7:1", ""); codes[http.StatusUnauthorized] < 400 || codes[http.StatusTooManyRequests] == 0 {
 		t.Errorf("without a token: %v", codes)
 	}
-	if codes := asks(s, 50, "198.51.100.7:2", "valid"); codes[http.StatusOK] != 50 {
+	if codes := asks(s, 50, "198.51.100.7:2", "good"); codes[http.StatusOK] != 50 {
 		t.Errorf("a caller who is known, at the same address: %v", codes)
 	}
-	if codes := asks(s, 1, "198.51.100.7:3", "valid-2"); codes[http.StatusOK] != 1 {
+	if codes := asks(s, 1, "198.51.100.7:3", "good-2"); codes[http.StatusOK] != 1 {
 		t.Errorf("one who is not known yet, at the same address: %v", codes)
 	}
 	if codes := asks(s, 500, "127.0.0.1:1", ""); codes[http.StatusUnauthorized] != 500 {
 		t.Errorf("this machine is no address: %v", codes)
 	}
-	if codes := asks(s, 500, "198.51.100.7:4", "bad"); codes[http.StatusOK] != 0 || codes[http.StatusServiceUnavailable] != 0 || fmt.Sprint(f.asked.Load()) != "3" {
-		t.Errorf("one bad token: %v, and Kubernetes was asked %d times", codes, f.asked.Load())
+	// Each good token was asked about once, the bad one once for each of the audiences.
+	if codes := asks(s, 500, "198.51.100.7:4", "bad"); codes[http.StatusOK] != 0 || codes[http.StatusServiceUnavailable] != 0 || h.count("tokenreviews") != 4 {
+		t.Errorf("one bad token: %v, and Kubernetes was asked %d times", codes, h.count("tokenreviews"))
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/hook"
 )
 
@@ -29,7 +30,7 @@ type person string
 
 func (p person) GetName() string { return string(p) }
 
-func (anyName) Authenticate(r *http.Request) (Caller, error) {
+func (anyName) Authenticate(r *http.Request, address string) (Caller, error) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token != "wrong" {
 		return person(token), nil
 	}
@@ -58,7 +59,7 @@ func TestSlowUploadsOfOneCallerTakeABoundedPartOfTheMemoryAndKeepNobodyOut(t *te
 	const bodies = 2 << 20
 	f := newFixture(t, func(c *Config) { c.Access, c.Limits.BodyBytes = anyName{}, bodies })
 	address := f.listen(t)
-	before := footprint()
+	before := capacitytest.Footprint()
 	most := int64(0)
 	for range 269 {
 		c := dial(t, address)
@@ -76,7 +77,7 @@ func TestSlowUploadsOfOneCallerTakeABoundedPartOfTheMemoryAndKeepNobodyOut(t *te
 		if code, _ := statusOf(t, c); code != http.StatusOK {
 			t.Errorf("anna got %d", code)
 		}
-		most = max(most, footprint()-before)
+		most = max(most, capacitytest.Footprint()-before)
 	}
 	used, _ := f.gates.bodies.Used()
 	if used > bodies/2+256<<10 {
@@ -210,7 +211,7 @@ func TestAnswersThatNobodyReadsTakeABoundedPartOfTheMemory(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Access, c.Limits.ResponseBytes = anyName{}, answers })
 	f.record(t, 1000)
 	address := f.listen(t)
-	before := footprint()
+	before := capacitytest.Footprint()
 	for range 150 {
 		c := dial(t, address)
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10) //nolint:forcetypeassert // it is one
@@ -222,7 +223,7 @@ func TestAnswersThatNobodyReadsTakeABoundedPartOfTheMemory(t *testing.T) {
 	if code := exchange(t, dial(t, address), requestFor("/events?limit=50", "Authorization: Bearer anna")); code != http.StatusOK {
 		t.Errorf("anna got %d", code)
 	}
-	if took, limit := footprint()-before, int64(answers+150*capacity.Connection); took > limit {
+	if took, limit := capacitytest.Footprint()-before, int64(answers+150*capacity.Connection); took > limit {
 		t.Errorf("they took %s, want at most %s", capacity.Text(took), capacity.Text(limit))
 	}
 }
@@ -234,7 +235,7 @@ func TestThousandsOfConnectionsWithoutATokenTakeABoundedPartOfTheMemory(t *testi
 	anna := dial(t, address)
 	fromAnna := requestFor("/events", "Authorization: Bearer anna")
 	exchange(t, anna, fromAnna)
-	before := footprint()
+	before := capacitytest.Footprint()
 	var open []net.Conn
 	for i := range 4000 {
 		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
@@ -254,7 +255,7 @@ func TestThousandsOfConnectionsWithoutATokenTakeABoundedPartOfTheMemory(t *testi
 			}
 		}
 	}
-	took := footprint() - before - int64(len(open))*1500 // the client's side of them
+	took := capacitytest.Footprint() - before - int64(len(open))*1500 // the client's side of them
 	if limit := int64(most * capacity.Connection); took > limit {
 		t.Errorf("%d connections took %s, want at most %s", len(open), capacity.Text(took), capacity.Text(limit))
 	}

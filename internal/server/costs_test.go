@@ -14,66 +14,19 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"runtime"
-	"runtime/debug"
-	"runtime/metrics"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
-
-// footprint is what is live now, in bytes: the heap after a collection, and the stacks.
-func footprint() int64 {
-	runtime.GC()
-	runtime.GC() // what finalizers and pools held goes with the second one
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapAlloc + m.StackInuse)
-}
-
-// each is what each of n things costs that make brings to life.
-func each(n int, bring func(i int)) int64 {
-	before := footprint()
-	for i := range n {
-		bring(i)
-	}
-	return (footprint() - before) / int64(n)
-}
-
-// peak is the most that was live while do ran, beyond what was before. The collector runs so often
-// meanwhile that the heap is little more than what is live.
-func peak(do func()) int64 {
-	before := footprint()
-	defer debug.SetGCPercent(debug.SetGCPercent(10))
-	var most atomic.Int64
-	var watching sync.WaitGroup
-	stop := make(chan struct{})
-	watching.Go(func() {
-		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
-		for {
-			metrics.Read(sample)
-			most.Store(max(most.Load(), int64(sample[0].Value.Uint64()+sample[1].Value.Uint64())))
-			select {
-			case <-stop:
-				return
-			case <-time.After(200 * time.Microsecond):
-			}
-		}
-	})
-	do()
-	close(stop)
-	watching.Wait()
-	return max(0, most.Load()-before)
-}
 
 // listen serves on the loopback address until the test ends.
 func (f *fixture) listen(t testing.TB) string {
@@ -118,24 +71,12 @@ func requestFor(path string, headers ...string) string {
 	return "GET " + Base + path + " HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
-// checkCost fails if one costs more than the capacity plan takes it for, and shows by how much.
-func checkCost(t *testing.T, what string, cost, planned int64) {
-	t.Helper()
-	if raced {
-		planned += planned / 2
-	}
-	t.Logf("%s costs %s, planned are %s", what, capacity.Text(cost), capacity.Text(planned))
-	if cost > planned {
-		t.Errorf("%s costs %s, and the plan of the memory takes it for %s: correct the one or the other in internal/capacity", what, capacity.Text(cost), capacity.Text(planned))
-	}
-}
-
 func TestWhatConnectionsCost(t *testing.T) {
 	f := newFixture(t)
 	address := f.listen(t)
 	exchange(t, dial(t, address), requestFor("/events"))
-	checkCost(t, "a silent connection", each(200, func(int) { dial(t, address) }), capacity.Connection)
-	checkCost(t, "an idle connection", each(200, func(int) { exchange(t, dial(t, address), requestFor("/events")) }), capacity.Connection)
+	capacitytest.Check(t, "a silent connection", capacitytest.Each(200, func(int) { dial(t, address) }), capacity.Connection)
+	capacitytest.Check(t, "an idle connection", capacitytest.Each(200, func(int) { exchange(t, dial(t, address), requestFor("/events")) }), capacity.Connection)
 }
 
 func TestWhatConnectionsWithTLSCost(t *testing.T) {
@@ -162,7 +103,7 @@ func TestWhatConnectionsWithTLSCost(t *testing.T) {
 		}
 		bring(0)
 		// The client's side is in the same process, and has as much at least.
-		checkCost(t, "a connection with TLS over "+protocol, each(100, bring)/2, capacity.Connection+capacity.TLSConnection)
+		capacitytest.Check(t, "a connection with TLS over "+protocol, capacitytest.Each(100, bring)/2, capacity.Connection+capacity.TLSConnection)
 	}
 }
 
@@ -208,8 +149,8 @@ func TestWhatStreamsCost(t *testing.T) {
 	})
 	address := f.listen(t)
 	follow(t, address, "")
-	checkCost(t, "a stream of server-sent events", each(200, func(int) { follow(t, address, "") }), capacity.Connection+capacity.Stream)
-	checkCost(t, "a WebSocket", each(200, func(int) {
+	capacitytest.Check(t, "a stream of server-sent events", capacitytest.Each(200, func(int) { follow(t, address, "") }), capacity.Connection+capacity.Stream)
+	capacitytest.Check(t, "a WebSocket", capacitytest.Each(200, func(int) {
 		c, _, err := websocket.Dial(t.Context(), "ws://"+address+streamPath, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -233,7 +174,7 @@ func TestWhatAStreamThatHoldsMessagesBackCosts(t *testing.T) {
 	follow(t, address, "")
 	// Each begins elsewhere, and holds back what is above its rate. What it reads meanwhile is a catch-up, which the plan
 	// counts apart.
-	checkCost(t, "a stream that holds messages back", each(200, func(i int) {
+	capacitytest.Check(t, "a stream that holds messages back", capacitytest.Each(200, func(i int) {
 		follow(t, address, fmt.Sprintf("?after=%d&maxRate=0.01", i*20))
 		eventually(t, "the stream has read what it holds back", func() bool {
 			reading, waiting := f.gates.catchUps.Used()
@@ -293,7 +234,7 @@ func TestWhatAnswersCost(t *testing.T) {
 				}
 				all.Wait()
 			}
-			checkCost(t, path+" with "+encoding, peak(ask)/together, answerCost(r, route))
+			capacitytest.Check(t, path+" with "+encoding, capacitytest.Peak(ask)/together, answerCost(r, route))
 		}
 	}
 }
@@ -336,11 +277,11 @@ func texts(size int) map[string]string {
 func TestWhatAValidationCosts(t *testing.T) {
 	f := newFixture(t)
 	for name, text := range texts(capacity.MaxManifests) {
-		cost := peak(func() {
+		cost := capacitytest.Peak(func() {
 			if w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", text, "Content-Type", yamlType); w.Code != http.StatusOK {
 				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}
 		})
-		checkCost(t, "checking "+name, cost, capacity.ValidatedByte*int64(len(text)))
+		capacitytest.Check(t, "checking "+name, cost, capacity.ValidatedByte*int64(len(text)))
 	}
 }

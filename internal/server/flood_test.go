@@ -54,9 +54,9 @@ func newFlooded(t *testing.T) *flooded {
 func (f *flooded) from(address, token string) error {
 	ctx, cancel := context.WithTimeout(f.t.Context(), 15*time.Second)
 	defer cancel()
-	r := httptest.NewRequest(http.MethodGet, Base+"/events", nil)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.Header.Set("Authorization", "Bearer "+token)
-	_, err := f.Authenticate(r.WithContext(context.WithValue(ctx, requestKey{}, &request{limitBy: address})))
+	_, err := f.Authenticate(r.WithContext(ctx), address)
 	return err
 }
 

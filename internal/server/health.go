@@ -70,12 +70,12 @@ func (s *Server) lookAtHealth(ctx context.Context) Health {
 		h.Plugins = []PluginHealth{}
 	}
 	h.Memory, h.Warnings = s.memory(ctx), append([]string{}, s.cfg.Warnings...)
-	h.judge()
+	judge(&h)
 	return h
 }
 
 // judge finds the worst of the parts, and the reasons.
-func (h *Health) judge() {
+func judge(h *Health) {
 	h.Status, h.Reasons = Healthy, []string{}
 	for _, part := range []struct {
 		name string

@@ -228,13 +228,13 @@ func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (HookStatis
 	if st.Deliveries, err = s.cfg.Store.HookDeliveriesMade(ctx, ref, from, to); err != nil {
 		return st, s.failed(ctx, err)
 	}
-	st.count(counts)
+	countStatistics(&st, counts)
 	return st, nil
 }
 
-func (st *HookStatistics) count(counts map[string]int64) {
+func countStatistics(st *HookStatistics, counts map[string]int64) {
 	var m HookMetrics
-	m.count(counts)
+	countMetrics(&m, counts)
 	st.Events = m.Events.Total
 	st.Succeeded = m.Deliveries.ByState[delivery.Succeeded]
 	st.Failed = m.Deliveries.Ended - st.Succeeded

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 )
 
 func TestAHeaderThatIsTooLargeIsRefused(t *testing.T) {
@@ -71,7 +72,7 @@ func TestWhatHeadersCost(t *testing.T) {
 		}
 		header := "GET / HTTP/1.1\r\nHost: x\r\n" + lines.String() + "A: " + line
 		dial(t, address)
-		checkCost(t, "a header of "+name, each(50, func(int) {
+		capacitytest.Check(t, "a header of "+name, capacitytest.Each(50, func(int) {
 			if _, err := io.WriteString(dial(t, address), header[:size]); err != nil {
 				t.Fatal(err)
 			}
@@ -85,5 +86,15 @@ func TestALongAcceptIsNotRead(t *testing.T) {
 	w := ask(f.Server, http.MethodGet, Base+"/events", "", "Accept", strings.Repeat("a/b,", 5000)+"application/json")
 	if w.Code != http.StatusNotAcceptable || !strings.Contains(w.Body.String(), "fewer types") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+func TestCallersAreToldWhatTheyHaveLeft(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Limits.Rate, c.Limits.Burst = 0.001, 3 })
+	for _, want := range []string{"2", "1", "0", "0"} {
+		h := ask(f.Server, "GET", Base+"/events", "").Header()
+		if h.Get("RateLimit-Limit") != "3" || h.Get("RateLimit-Remaining") != want || h.Get("RateLimit-Reset") == "" || h.Get("RateLimit-Reset") == "0" {
+			t.Errorf("%v, want %s left of 3", h, want)
+		}
 	}
 }

@@ -11,34 +11,6 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// What belongs to a Hook's deliveries is granted by a subresource that exists in Roles only: hooks/deliveries.
-// Its name is the Hook's, so resourceNames of a Role restrict it to some Hooks.
-
-// ReadTexts is the right to read what was asked, answered and said in a Hook's deliveries.
-func ReadTexts(hook delivery.HookRef) Right { return onDeliveries("get", hook) }
-
-// ActOn is the right to reply to the agents of a Hook's deliveries, and to cancel, retry and resume them.
-func ActOn(hook delivery.HookRef) Right { return onDeliveries("update", hook) }
-
-// Decide is the right to approve or reject what the agents of a Hook's deliveries ask for.
-func Decide(hook delivery.HookRef) Right { return onDeliveries("approve", hook) }
-
-func onDeliveries(verb string, hook delivery.HookRef) Right {
-	return Right{Verb: verb, Subresource: "deliveries", Namespace: hook.Namespace, Name: hook.Name}
-}
-
-// of is the right as a Role grants it, for those who ask for it.
-func (r Right) of() string {
-	return fmt.Sprintf("the verb %s on %s (API group kagent.dev) in namespace %s", r.Verb, r.resource(), r.Namespace)
-}
-
-func (r Right) resource() string {
-	if r.Subresource == "" {
-		return "hooks"
-	}
-	return "hooks/" + r.Subresource
-}
-
 // may says whether the caller has one of the rights; everybody has all where nobody is asked who they are.
 func (s *Server) may(ctx context.Context, rights ...Right) (bool, error) {
 	if s.cfg.Access == nil {

@@ -30,7 +30,7 @@ type named string
 
 func (n named) GetName() string { return string(n) }
 
-func (g *grants) Authenticate(r *http.Request) (Caller, error) {
+func (g *grants) Authenticate(r *http.Request, address string) (Caller, error) {
 	name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if _, known := g.rights[name]; !known {
 		return nil, ErrUnknownCaller

@@ -150,6 +150,3 @@ func New(cfg Config) (*Server, error) {
 
 // Handler answers the requests.
 func (s *Server) Handler() http.Handler { return s.handler }
-
-// Base is the path below which all routes are, but those of pprof.
-const Base = "/api/v1"

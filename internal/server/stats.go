@@ -178,13 +178,13 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetri
 	if err != nil {
 		return m, s.failed(ctx, err)
 	}
-	m.count(counts)
-	m.measure(times)
+	countMetrics(&m, counts)
+	measure(&m, times)
 	return m, nil
 }
 
 // count takes over a Hook's counters.
-func (m *HookMetrics) count(counts map[string]int64) {
+func countMetrics(m *HookMetrics, counts map[string]int64) {
 	m.Events.ByDisposition = map[delivery.Disposition]int64{}
 	for _, d := range delivery.Dispositions() {
 		n := counts["disposition:"+string(d)]
@@ -205,7 +205,7 @@ func (m *HookMetrics) count(counts map[string]int64) {
 }
 
 // measure adds what is under way, and the percentiles.
-func (m *HookMetrics) measure(times []store.DeliveryTimes) {
+func measure(m *HookMetrics, times []store.DeliveryTimes) {
 	var calls, recoveries []float64
 	for _, d := range times {
 		if !d.State.Ended() {

@@ -276,7 +276,7 @@ func (st *session) mayStill(ctx context.Context) error {
 func (st *session) askAgain(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(review.Firm(ctx), checkLimit)
 	defer cancel()
-	caller, err := st.server.cfg.Access.Authenticate(st.request.WithContext(ctx))
+	caller, err := st.server.cfg.Access.Authenticate(st.request.WithContext(ctx), requestOf(st.request.Context()).limitBy)
 	if err != nil {
 		return false, err
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/feed"
 )
 
@@ -56,7 +57,7 @@ func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *te
 	f := newFixture(t, shortFeed, func(c *Config) { c.Access, c.Limits.CatchUps, c.Limits.ClientStreams = anyName{}, together, streams })
 	f.record(t, events)
 	address := f.listen(t)
-	before := footprint()
+	before := capacitytest.Footprint()
 	for range streams {
 		c := dial(t, address)
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10) //nolint:forcetypeassert // it is one
@@ -65,7 +66,7 @@ func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *te
 		}
 	}
 	eventually(t, "streams wait for their turn", func() bool { used, waiting := f.gates.catchUps.Used(); return used > 0 && waiting > streams/2 })
-	if took, limit := footprint()-before, int64(together*capacity.CatchUp+streams*(capacity.Connection+capacity.Stream)); took > limit {
+	if took, limit := capacitytest.Footprint()-before, int64(together*capacity.CatchUp+streams*(capacity.Connection+capacity.Stream)); took > limit {
 		t.Errorf("%d streams took %s, want at most %s", streams, capacity.Text(took), capacity.Text(limit))
 	}
 	c := dial(t, address)
@@ -98,10 +99,10 @@ func TestStreamsThatAStormLeavesBehindTakeABoundedPartOfTheMemory(t *testing.T) 
 		}
 	}
 	eventually(t, "all streams are open", func() bool { return f.streams.count() == streams })
-	before := footprint()
+	before := capacitytest.Footprint()
 	f.record(t, 3000)
 	eventually(t, "streams wait for their turn", func() bool { used, waiting := f.gates.catchUps.Used(); return used > 0 && waiting > streams/2 })
-	if took, limit := footprint()-before, int64(together*capacity.CatchUp+streams*(capacity.Connection+capacity.Stream)); took > limit {
+	if took, limit := capacitytest.Footprint()-before, int64(together*capacity.CatchUp+streams*(capacity.Connection+capacity.Stream)); took > limit {
 		t.Errorf("%d streams took %s, want at most %s", streams, capacity.Text(took), capacity.Text(limit))
 	}
 }
@@ -191,7 +192,7 @@ func TestExportingManyLargeHooksTakesTheMemoryOfOne(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Hooks, c.Limits.RequestTimeout = cluster, time.Hour })
 	for _, path := range []string{"/hooks?format=yaml", "/hooks?limit=1000"} {
 		w := &counted{header: http.Header{}}
-		took := peak(func() {
+		took := capacitytest.Peak(func() {
 			r := httptest.NewRequest(http.MethodGet, "http://localhost"+Base+path, nil)
 			f.Handler().ServeHTTP(w, r)
 		})

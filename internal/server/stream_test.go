@@ -307,7 +307,7 @@ type name string
 
 func (n name) GetName() string { return string(n) }
 
-func (d *doorman) Authenticate(r *http.Request) (Caller, error) {
+func (d *doorman) Authenticate(r *http.Request, address string) (Caller, error) {
 	if r.Header.Get("Authorization") != "Bearer t0ken" {
 		return nil, ErrUnknownCaller
 	}

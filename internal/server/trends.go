@@ -52,7 +52,7 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (Trends, error) {
 	if err != nil {
 		return none, s.failed(ctx, err)
 	}
-	t.fill(counts, first, last, interval)
+	fillTrends(&t, counts, first, last, interval)
 	return t, nil
 }
 
@@ -94,8 +94,8 @@ func (in *trendsInput) interval(span time.Duration) (time.Duration, error) {
 }
 
 // fill makes all buckets, the empty ones too.
-func (t *Trends) fill(counts []store.TrendCount, first, last time.Time, interval time.Duration) {
-	kept := t.chooseKeys(counts)
+func fillTrends(t *Trends, counts []store.TrendCount, first, last time.Time, interval time.Duration) {
+	kept := chooseKeys(t, counts)
 	number := first.Unix() / int64(interval/time.Second)
 	for at := first; at.Before(last); at = at.Add(interval) {
 		b := Bucket{Start: at, Counts: make(map[string]int64, len(t.Keys))}
@@ -119,7 +119,7 @@ func (t *Trends) fill(counts []store.TrendCount, first, last time.Time, interval
 }
 
 // chooseKeys says which types or namespaces are told apart.
-func (t *Trends) chooseKeys(counts []store.TrendCount) map[string]bool {
+func chooseKeys(t *Trends, counts []store.TrendCount) map[string]bool {
 	t.Keys = []string{}
 	kept := map[string]bool{}
 	if t.By == "type" {

@@ -7,6 +7,9 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
+// Base is the path below which all routes are, but those of pprof.
+const Base = "/api/v1"
+
 // Page is one page of a list.
 type Page[T any] struct {
 	Items             []T    `json:"items" nullable:"false" doc:"What was found, in the order of the sort parameter."`
