@@ -12,9 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // staffed is a khook whose agents do what the name of the workload says: ask, approve, work or done.
@@ -56,7 +56,7 @@ func newStaffed(t *testing.T) *staffed {
 func (s *staffed) start() {
 	s.Helper()
 	s.khook = controller(s, s.args...).ready()
-	s.responder.t, s.responder.base = s, "http://"+s.khook.api+server.Base
+	s.responder.t, s.responder.base = s, "http://"+s.khook.api+api.Base
 }
 
 // account is a token of an account that may do some things in the namespace.
@@ -77,12 +77,12 @@ func (s *staffed) account(name string, rules ...rbacv1.PolicyRule) string {
 }
 
 // fail lets the Pod of a workload fail, and returns its delivery once that is in a state.
-func (s *staffed) fail(workload string, state delivery.State) server.DeliveryDetail {
+func (s *staffed) fail(workload string, state delivery.State) api.DeliveryDetail {
 	s.Helper()
 	crashLoops(s, pod(s, s.ns, workload, workload+"-1"), 1, "OOMKilled")
 	var id string
 	eventually(s, workload+" is delivered", func() error {
-		for _, d := range read[server.Page[server.Delivery]](s.responder, "/deliveries?namespace="+s.ns).Items {
+		for _, d := range read[api.Page[api.Delivery]](s.responder, "/deliveries?namespace="+s.ns).Items {
 			if d.Group == "Deployment/"+workload {
 				id = d.ID
 				return nil
@@ -93,12 +93,12 @@ func (s *staffed) fail(workload string, state delivery.State) server.DeliveryDet
 	return s.until(id, state)
 }
 
-func (s *staffed) now(id string) server.DeliveryDetail {
+func (s *staffed) now(id string) api.DeliveryDetail {
 	s.Helper()
-	return read[server.DeliveryDetail](s.responder, "/deliveries/"+id)
+	return read[api.DeliveryDetail](s.responder, "/deliveries/"+id)
 }
 
-func (s *staffed) until(id string, state delivery.State) (d server.DeliveryDetail) {
+func (s *staffed) until(id string, state delivery.State) (d api.DeliveryDetail) {
 	s.Helper()
 	eventually(s, "the delivery is "+string(state), func() error {
 		if d = s.now(id); d.State != state {
@@ -192,7 +192,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 	t.Run("a call is made again", func(t *testing.T) {
 		d := s.fail("done", delivery.Succeeded)
 		r := s.responder.post("/deliveries/"+d.ID+"/retry", "", http.StatusCreated)
-		location := strings.TrimPrefix(r.header.Get("Location"), server.Base)
+		location := strings.TrimPrefix(r.header.Get("Location"), api.Base)
 		again := s.until(strings.TrimPrefix(location, "/deliveries/"), delivery.Succeeded)
 		if again.Answer != "once more" || again.RetryOf != d.ID || again.RequestedBy != ann {
 			t.Errorf("answer %q, repeats %q, wanted by %q", again.Answer, again.RetryOf, again.RequestedBy)
@@ -255,11 +255,11 @@ func TestPagesOfOtherSitesCannotActWithoutAuthentication(t *testing.T) {
 	ns := namespace(t)
 	applyHook(t, ns, "shop", incident.OOMKill)
 	p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth=none", "--api-rate-limit=1000", "--api-rate-burst=1000")...).ready()
-	c := caller{t, "http://" + p.api + server.Base, ""}
+	c := caller{t, "http://" + p.api + api.Base, ""}
 	crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
 	var id string
 	eventually(t, "it is delivered", func() error {
-		done := read[server.Page[server.Delivery]](c, "/deliveries?state=succeeded&namespace="+ns).Items
+		done := read[api.Page[api.Delivery]](c, "/deliveries?state=succeeded&namespace="+ns).Items
 		if len(done) != 1 {
 			return fmt.Errorf("%d deliveries", len(done))
 		}

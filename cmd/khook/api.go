@@ -14,13 +14,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
-// api is the HTTP API of the process, on every replica.
-type api struct {
+// apiServer is the HTTP API of the process, on every replica.
+type apiServer struct {
 	server   *server.Server
 	feed     *feed.Feed
 	listener net.Listener // nil if the API serves nothing but the metrics port
@@ -28,14 +29,14 @@ type api struct {
 
 // newAPI returns the HTTP API, which listens already; nil if it is turned off, and the metrics port does not need
 // it to know its callers.
-func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate) (*api, error) {
+func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate) (*apiServer, error) {
 	c := p.cmd
 	address := c.apiAddress()
 	if address == "0" && !c.MetricsSecure {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
-	a := &api{
-		feed: feed.New(feed.Config{History: p.store, Encode: server.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
+	a := &apiServer{
+		feed: feed.New(feed.Config{History: p.store, Encode: api.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
 	}
 	p.story.committed = a.feed.Wake
 	access, err := c.apiAccess(mgr.GetConfig(), metrics.Registry, p.plan.N(capacity.Callers))
@@ -66,7 +67,7 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate)
 }
 
 // Start implements manager.Runnable.
-func (a *api) Start(ctx context.Context) error {
+func (a *apiServer) Start(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var group errgroup.Group
@@ -76,7 +77,7 @@ func (a *api) Start(ctx context.Context) error {
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (a *api) NeedLeaderElection() bool { return false }
+func (a *apiServer) NeedLeaderElection() bool { return false }
 
 // kagentCheckEvery is how often it is looked whether kagent answers.
 const kagentCheckEvery = 30 * time.Second
@@ -85,7 +86,7 @@ const kagentCheckEvery = 30 * time.Second
 type kagentCheck struct {
 	agents *agent.Client
 	up     *prometheus.GaugeVec
-	last   atomic.Pointer[server.KagentHealth]
+	last   atomic.Pointer[api.KagentHealth]
 }
 
 // Start implements manager.Runnable.
@@ -97,15 +98,15 @@ func (k *kagentCheck) NeedLeaderElection() bool { return false }
 func (k *kagentCheck) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	h := &server.KagentHealth{PartHealth: server.PartHealth{Status: server.Healthy}}
+	h := &api.KagentHealth{PartHealth: api.PartHealth{Status: api.Healthy}}
 	if err := k.agents.Health(ctx); err != nil {
 		if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 			return
 		}
-		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: agent.Brief(err)}
+		h.PartHealth = api.PartHealth{Status: api.Degraded, Reason: agent.Brief(err)}
 	}
 	up := 0.0
-	if h.Status == server.Healthy {
+	if h.Status == api.Healthy {
 		up = 1
 	}
 	k.up.WithLabelValues().Set(up)
@@ -113,9 +114,9 @@ func (k *kagentCheck) look(ctx context.Context) {
 	k.last.Store(h)
 }
 
-func (k *kagentCheck) health() server.KagentHealth {
+func (k *kagentCheck) health() api.KagentHealth {
 	if h := k.last.Load(); h != nil {
 		return *h
 	}
-	return server.KagentHealth{PartHealth: server.PartHealth{Status: server.Degraded, Reason: "it was not looked at yet"}}
+	return api.KagentHealth{PartHealth: api.PartHealth{Status: api.Degraded, Reason: "it was not looked at yet"}}
 }

@@ -25,7 +25,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // FR1: Embed an HTTP server within the khook controller to expose event data via REST API.
@@ -87,8 +87,8 @@ func TestFR1EmbeddedHTTPAPIServer(t *testing.T) {
 
 // checkAccess tries callers with and without rights on every kind of route.
 func checkAccess(t *testing.T, s *served) {
-	incidents := read[server.Page[server.Incident]](s.caller, "/incidents"+query("namespace", s.shop)).Items
-	deliveries := read[server.Page[server.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop)).Items
+	incidents := read[api.Page[api.Incident]](s.caller, "/incidents"+query("namespace", s.shop)).Items
+	deliveries := read[api.Page[api.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop)).Items
 	ofShop := []string{
 		"/events/" + s.shop, "/events?namespace=" + s.shop, "/events/types/oom-kill?namespace=" + s.shop, "/hooks/" + s.shop + "/memory/events",
 		"/incidents?namespace=" + s.shop, "/incidents/" + incidents[0].ID, "/deliveries?namespace=" + s.shop, "/deliveries/" + deliveries[0].ID,
@@ -264,7 +264,7 @@ func writeCertificate(t *testing.T, certFile, keyFile string, serial int64) {
 func TestAClientThatAsksTooOftenIsToldToWait(t *testing.T) {
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth", "none", "--api-rate-limit", "1", "--api-rate-burst", "3")...).ready()
-	c := caller{t, "http://" + p.api + server.Base, ""}
+	c := caller{t, "http://" + p.api + api.Base, ""}
 	for range 3 {
 		if r := c.get("/events"); r.code != http.StatusOK {
 			t.Fatalf("%d %s", r.code, r.body)
@@ -283,7 +283,7 @@ func TestAStandbyAnswersQueriesToo(t *testing.T) {
 	grantLease(t, ns)
 	replicas := []caller{}
 	for range 2 {
-		replicas = append(replicas, caller{t, "http://" + controller(t, args...).api + server.Base, ""})
+		replicas = append(replicas, caller{t, "http://" + controller(t, args...).api + api.Base, ""})
 	}
 	becomes(t, pod(t, ns, "cart", "cart-abc-1"), 1, "Error")
 	leaders := 0
@@ -302,7 +302,7 @@ func TestAStandbyAnswersQueriesToo(t *testing.T) {
 			}
 			return nil
 		})
-		h := read[server.Health](c, "/health")
+		h := read[api.Health](c, "/health")
 		if h.Leader {
 			leaders++
 		}

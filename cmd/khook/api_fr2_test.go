@@ -10,19 +10,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // FR2: Provide REST endpoints for querying collected events with filtering capabilities.
 func TestFR2EventQueryEndpoints(t *testing.T) {
 	s := serve(t)
-	page := func(t *testing.T, path string) server.Page[server.Event] {
+	page := func(t *testing.T, path string) api.Page[api.Event] {
 		t.Helper()
 		c := s.caller
 		c.t = t
-		return read[server.Page[server.Event]](c, path)
+		return read[api.Page[api.Event]](c, path)
 	}
 	says := func(t *testing.T, path string, want ...string) {
 		t.Helper()
@@ -101,10 +101,10 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 		s.get("/events/"+s.shop+query("cursor", "x"+first.Next)).problem(t, http.StatusBadRequest, "cursor")
 	})
 	t.Run("sort: Sort by timestamp, eventType, resourceName", func(t *testing.T) {
-		for sort, key := range map[string]func(server.Event) string{
-			"timestamp":    func(e server.Event) string { return e.Timestamp.Format(time.RFC3339Nano) },
-			"eventType":    func(e server.Event) string { return string(e.EventType) },
-			"resourceName": func(e server.Event) string { return e.ResourceName },
+		for sort, key := range map[string]func(api.Event) string{
+			"timestamp":    func(e api.Event) string { return e.Timestamp.Format(time.RFC3339Nano) },
+			"eventType":    func(e api.Event) string { return string(e.EventType) },
+			"resourceName": func(e api.Event) string { return e.ResourceName },
 		} {
 			for _, direction := range []string{"", "-"} {
 				var keys []string
@@ -128,11 +128,11 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 
 func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 	s := serve(t)
-	incidents := read[server.Page[server.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "eventType", "oom-kill"))
+	incidents := read[api.Page[api.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "eventType", "oom-kill"))
 	if len(incidents.Items) != 1 || incidents.Items[0].Events != 2 || incidents.Items[0].Status != "firing" {
 		t.Fatalf("incidents %+v", incidents.Items)
 	}
-	story := read[server.IncidentDetail](s.caller, "/incidents/"+incidents.Items[0].ID)
+	story := read[api.IncidentDetail](s.caller, "/incidents/"+incidents.Items[0].ID)
 	if len(story.Effects) != 1 || story.Effects[0].EventType != incident.PodRestart {
 		t.Errorf("effects %+v", story.Effects)
 	}
@@ -142,26 +142,26 @@ func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 	tells(t, story.Timeline, "OOMKilled: Container app was OOM-killed", "Hook "+s.shop+"/memory (oom-kill): delivered", "agent kagent/medic was called (attempt 1)",
 		"agent kagent/medic finished its task", "again: OOMKilled", "duplicate, its agent was called for this incident")
 
-	dl := read[server.DeliveryDetail](s.caller, "/deliveries/"+story.Deliveries[0].ID)
+	dl := read[api.DeliveryDetail](s.caller, "/deliveries/"+story.Deliveries[0].ID)
 	if dl.State != delivery.Succeeded || dl.Answer == "" || dl.Data == nil || len(dl.Incidents) == 0 {
 		t.Errorf("delivery %+v", dl)
 	}
 	tells(t, dl.Timeline, "was first seen", "makes a call to agent kagent/medic due, about Deployment/cart", "was called", "finished its task")
 
-	list := read[server.Page[server.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop, "hook", "memory", "agent", "kagent/medic", "eventType", "oom-kill"))
+	list := read[api.Page[api.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop, "hook", "memory", "agent", "kagent/medic", "eventType", "oom-kill"))
 	if len(list.Items) != 1 || list.Items[0].ID != dl.ID || list.Items[0].Prompt != "" {
 		t.Errorf("deliveries %+v", list.Items)
 	}
-	ended := read[server.Page[server.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "status", "resolved"))
-	gone := read[server.IncidentDetail](s.caller, "/incidents/"+ended.Items[0].ID)
+	ended := read[api.Page[api.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "status", "resolved"))
+	gone := read[api.IncidentDetail](s.caller, "/incidents/"+ended.Items[0].ID)
 	tells(t, gone.Timeline, "the resource was deleted")
 	s.get("/incidents/none").problem(t, http.StatusNotFound, "no")
 }
 
 // tells checks that a timeline is in the order of time and says some things, not before one another.
-func tells(t *testing.T, line []server.TimelineEntry, want ...string) {
+func tells(t *testing.T, line []api.TimelineEntry, want ...string) {
 	t.Helper()
-	if !slices.IsSortedFunc(line, func(a, b server.TimelineEntry) int { return a.At.Compare(b.At) }) {
+	if !slices.IsSortedFunc(line, func(a, b api.TimelineEntry) int { return a.At.Compare(b.At) }) {
 		t.Errorf("not in the order of time: %+v", line)
 	}
 	var all []string

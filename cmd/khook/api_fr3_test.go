@@ -10,23 +10,23 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // FR3: Provide aggregated event statistics and metrics via API.
 func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 	s := serve(t)
 	t.Run("GET /api/v1/stats/events/summary", func(t *testing.T) {
-		sum := read[server.EventStats](s.caller, "/stats/events/summary"+query("namespace", s.shop)).Summary
+		sum := read[api.EventStats](s.caller, "/stats/events/summary"+query("namespace", s.shop)).Summary
 		if sum.TotalEvents != 5 || sum.ActiveEvents != 2 || sum.DuplicateEvents != 2 || sum.ResolvedEvents != 1 || sum.TimeRange != "24h" || sum.Namespace != s.shop {
 			t.Errorf("%+v", sum)
 		}
 		if d := sum.EndTime.Sub(sum.StartTime); d < 24*time.Hour || d > 25*time.Hour {
 			t.Errorf("the range is %s", d)
 		}
-		all := read[server.EventStats](s.caller, "/stats/events/summary?timeRange=1h").Summary
+		all := read[api.EventStats](s.caller, "/stats/events/summary?timeRange=1h").Summary
 		if all.TotalEvents < 6 || all.TimeRange != "1h" {
 			t.Errorf("of all namespaces: %+v", all)
 		}
@@ -34,8 +34,8 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 		s.get("/stats/events/summary?timeRange=day").problem(t, http.StatusBadRequest, "timeRange", "24h")
 	})
 	t.Run("GET /api/v1/stats/events/by-type", func(t *testing.T) {
-		got := read[server.EventStats](s.caller, "/stats/events/by-type"+query("namespace", s.shop)).ByType
-		want := map[incident.EventType]server.TypeCounts{
+		got := read[api.EventStats](s.caller, "/stats/events/by-type"+query("namespace", s.shop)).ByType
+		want := map[incident.EventType]api.TypeCounts{
 			incident.PodRestart:  {Count: 3, Percentage: 60, Active: 1, Duplicates: 1, Resolved: 1},
 			incident.OOMKill:     {Count: 2, Percentage: 40, Active: 1, Duplicates: 1},
 			incident.PodPending:  {},
@@ -62,7 +62,7 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 		}
 	})
 	t.Run("GET /api/v1/stats/hooks/{namespace}/{name}/metrics", func(t *testing.T) {
-		m := read[server.HookMetrics](s.caller, "/stats/hooks/"+s.shop+"/memory/metrics")
+		m := read[api.HookMetrics](s.caller, "/stats/hooks/"+s.shop+"/memory/metrics")
 		if m.Events.Total != 5 || m.Events.ByDisposition[delivery.Delivered] != 2 || m.Events.ByDisposition[delivery.Duplicate] != 1 || m.Events.ByDisposition[delivery.Explained] != 2 {
 			t.Errorf("events %+v", m.Events)
 		}
@@ -72,13 +72,13 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 		if m.Calls.Samples != 2 || m.Calls.P50 == nil || *m.Calls.P50 > *m.Calls.P95 || m.LastFired.Before(s.began.Truncate(time.Second)) || m.ActiveIncidents != 2 {
 			t.Errorf("%+v", m)
 		}
-		none := read[server.HookMetrics](s.caller, "/stats/hooks/"+s.shop+"/never-was/metrics")
+		none := read[api.HookMetrics](s.caller, "/stats/hooks/"+s.shop+"/never-was/metrics")
 		if none.Events.Total != 0 || none.Deliveries.SuccessRate != nil || none.Calls.P50 != nil {
 			t.Errorf("%+v", none)
 		}
 	})
 	t.Run("GET /api/v1/stats/trends", func(t *testing.T) {
-		trends := read[server.Trends](s.caller, "/stats/trends"+query("namespace", s.shop, "timeRange", "2h", "interval", "10m"))
+		trends := read[api.Trends](s.caller, "/stats/trends"+query("namespace", s.shop, "timeRange", "2h", "interval", "10m"))
 		if n := len(trends.Buckets); n < 12 || n > 14 || trends.Interval != "10m" {
 			t.Fatalf("%d buckets of %s", n, trends.Interval)
 		}
@@ -93,7 +93,7 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 			t.Errorf("%d events, %d OOM kills, %d in the first bucket", total, ooms, trends.Buckets[0].Total)
 		}
 		for _, interval := range []string{"1m", "1h", "7h", "1d"} { // minutes or hours of the counters, and buckets that do not divide a day
-			byNamespace := read[server.Trends](s.caller, "/stats/trends?by=namespace&timeRange=12h&interval="+interval)
+			byNamespace := read[api.Trends](s.caller, "/stats/trends?by=namespace&timeRange=12h&interval="+interval)
 			sum := map[string]int64{}
 			for _, b := range byNamespace.Buckets {
 				for ns, n := range b.Counts {

@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -180,7 +180,7 @@ func (c *streamClient) take(f frame) {
 			close(c.ready)
 		}
 	case "event":
-		var e server.Event
+		var e api.Event
 		if err := json.Unmarshal(f.data, &e); err != nil {
 			c.lines = append(c.lines, err.Error())
 		}
@@ -205,7 +205,7 @@ func TestFR4EventsFollowShowsEachEventOnceOverARestart(t *testing.T) {
 	names := func() []string {
 		var all []string
 		for line := range strings.Lines(out.String()) {
-			var e server.Event
+			var e api.Event
 			if json.Unmarshal([]byte(line), &e) == nil && e.Status == incident.Firing {
 				all = append(all, e.ResourceName)
 			}

@@ -14,15 +14,15 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/hook"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // FR5: Provide API endpoints for managing Hook configurations.
 func TestFR5HookConfigurationManagement(t *testing.T) {
 	s := serve(t)
 	t.Run("GET /api/v1/hooks: List all Hook configurations with status", func(t *testing.T) {
-		page := read[server.Page[server.Hook]](s.caller, "/hooks")
+		page := read[api.Page[api.Hook]](s.caller, "/hooks")
 		var names []string
 		for _, h := range page.Items {
 			names = append(names, h.Namespace+"/"+h.Name)
@@ -32,7 +32,7 @@ func TestFR5HookConfigurationManagement(t *testing.T) {
 		}
 		var paged []string
 		for next := ""; ; {
-			p := read[server.Page[server.Hook]](s.caller, "/hooks"+query("limit", "1", "cursor", next))
+			p := read[api.Page[api.Hook]](s.caller, "/hooks"+query("limit", "1", "cursor", next))
 			for _, h := range p.Items {
 				paged = append(paged, h.Namespace+"/"+h.Name)
 			}
@@ -45,9 +45,9 @@ func TestFR5HookConfigurationManagement(t *testing.T) {
 		}
 	})
 	t.Run("GET /api/v1/hooks/{namespace}/{name}: Display Hook processing statistics", func(t *testing.T) {
-		var h server.Hook
+		var h api.Hook
 		eventually(t, "the status is written", func() error {
-			h = read[server.Hook](s.caller, "/hooks/"+s.shop+"/memory")
+			h = read[api.Hook](s.caller, "/hooks/"+s.shop+"/memory")
 			if len(h.Status.ActiveEvents) == 0 {
 				return os.ErrNotExist
 			}

@@ -11,34 +11,34 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // FR6: Provide comprehensive health monitoring and diagnostic information.
 func TestFR6HealthAndDiagnostics(t *testing.T) {
 	s := serve(t, "--kagent-header", "X-Secret=hunter2", "--api-pprof")
 	t.Run("GET /api/v1/health", func(t *testing.T) {
-		if h := read[server.PublicHealth](s.as(""), "/health"); h.Status != server.Healthy {
+		if h := read[api.PublicHealth](s.as(""), "/health"); h.Status != api.Healthy {
 			t.Errorf("%s", h.Status)
 		}
-		h := read[server.Health](s.caller, "/health")
-		if h.Status != server.Healthy || len(h.Reasons) != 0 {
+		h := read[api.Health](s.caller, "/health")
+		if h.Status != api.Healthy || len(h.Reasons) != 0 {
 			t.Errorf("%s %v", h.Status, h.Reasons)
 		}
 	})
 	t.Run("API server status and uptime", func(t *testing.T) {
-		h := read[server.Health](s.caller, "/health")
-		if h.Server.Status != server.Healthy || h.Server.Requests == 0 || h.UptimeSeconds <= 0 || h.StartedAt.Before(s.began.Add(-time.Minute)) || h.Version == "" {
+		h := read[api.Health](s.caller, "/health")
+		if h.Server.Status != api.Healthy || h.Server.Requests == 0 || h.UptimeSeconds <= 0 || h.StartedAt.Before(s.began.Add(-time.Minute)) || h.Version == "" {
 			t.Errorf("%+v", h)
 		}
 	})
 	t.Run("Event processing pipeline health", func(t *testing.T) {
-		if p := read[server.Health](s.caller, "/health").Pipeline; p.Status != server.Healthy || p.State != "leading" || p.OpenIncidents != 3 {
+		if p := read[api.Health](s.caller, "/health").Pipeline; p.Status != api.Healthy || p.State != "leading" || p.OpenIncidents != 3 {
 			t.Errorf("%+v", p)
 		}
 	})
 	t.Run("Plugin status (for pluggable event sources)", func(t *testing.T) {
-		plugins := read[server.Health](s.caller, "/health").Plugins
+		plugins := read[api.Health](s.caller, "/health").Plugins
 		if len(plugins) != 2 || plugins[0].Name != "kubernetes-events" || plugins[1].Name != "kubernetes-pods" {
 			t.Fatalf("%+v", plugins)
 		}
@@ -47,7 +47,7 @@ func TestFR6HealthAndDiagnostics(t *testing.T) {
 		}
 	})
 	t.Run("GET /api/v1/diagnostics: Memory usage and performance metrics", func(t *testing.T) {
-		d := read[server.Diagnostics](s.caller, "/diagnostics")
+		d := read[api.Diagnostics](s.caller, "/diagnostics")
 		if d.Runtime.Goroutines == 0 || d.Runtime.HeapBytes == 0 || d.Runtime.CPUs == 0 || d.Store.SizeBytes == 0 || d.Store.LastChange == 0 || d.Build.GoVersion == "" || len(d.Queues) != 4 {
 			t.Errorf("%+v", d)
 		}
@@ -87,17 +87,17 @@ func TestFR6HealthAndDiagnostics(t *testing.T) {
 		caller{t, "http://" + off.api, ""}.get("/debug/pprof/").problem(t, http.StatusNotFound)
 	})
 	t.Run("Kagent API connectivity status", func(t *testing.T) {
-		if k := read[server.Health](s.caller, "/health").Kagent; k.Status != server.Healthy || k.CheckedAt.IsZero() {
+		if k := read[api.Health](s.caller, "/health").Kagent; k.Status != api.Healthy || k.CheckedAt.IsZero() {
 			t.Errorf("%+v", k)
 		}
 		down := kagenttest.New(t, kagenttest.Options{})
 		args := append(settings(down, t.TempDir()), "--api-auth", "none")
 		down.Close()
 		p := controller(t, args...).ready()
-		c := caller{t, "http://" + p.api + server.Base, ""}
+		c := caller{t, "http://" + p.api + api.Base, ""}
 		eventually(t, "the health tells that kagent is away", func() error {
-			h := read[server.Health](c, "/health")
-			if h.Status != server.Degraded || len(h.Reasons) != 1 || !strings.HasPrefix(h.Reasons[0], "kagent: ") || h.Kagent.CheckedAt.IsZero() {
+			h := read[api.Health](c, "/health")
+			if h.Status != api.Degraded || len(h.Reasons) != 1 || !strings.HasPrefix(h.Reasons[0], "kagent: ") || h.Kagent.CheckedAt.IsZero() {
 				return fmt.Errorf("%+v", h)
 			}
 			return nil
@@ -109,7 +109,7 @@ func TestAnUnhealthyKhookSaysSoWith503(t *testing.T) {
 	kagent, dir := kagenttest.New(t, kagenttest.Options{}), t.TempDir()
 	p := controller(t, append(settings(kagent, dir), "--api-auth", "none")...).ready()
 	removeAll(t, dir)
-	c := caller{t, "http://" + p.api + server.Base, ""}
+	c := caller{t, "http://" + p.api + api.Base, ""}
 	eventually(t, "the history is unhealthy", func() error {
 		r := c.get("/health")
 		if r.code != http.StatusServiceUnavailable || !strings.Contains(r.body, `"status":"unhealthy"`) || !strings.Contains(r.body, "history: ") {

@@ -24,9 +24,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // caller asks the HTTP API of a running khook.
@@ -197,7 +197,7 @@ func serve(t *testing.T, args ...string) *served {
 		"--kagent-url", s.kagent.URL, "--database", filepath.Join(t.TempDir(), "khook.db"), "--stabilization", "1h",
 		"--api-rate-limit", "1000", "--api-rate-burst", "1000",
 	}, args...)...).ready()
-	s.caller = caller{t, "http://" + s.api + server.Base, allReader(t, s.shop)}
+	s.caller = caller{t, "http://" + s.api + api.Base, allReader(t, s.shop)}
 	s.oom = pod(t, s.shop, "cart", "cart-abc-1")
 	becomes(t, s.oom, 1, "OOMKilled")
 	becomes(t, s.oom, 2, "OOMKilled")
@@ -209,8 +209,8 @@ func serve(t *testing.T, args ...string) *served {
 		t.Fatal(err)
 	}
 	eventually(t, "the deliveries are over, and the deleted Pod's incident has ended", func() error {
-		done := read[server.Page[server.Delivery]](s.caller, "/deliveries?state=succeeded")
-		gone := read[server.Page[server.Incident]](s.caller, "/incidents?status=resolved&namespace="+s.shop)
+		done := read[api.Page[api.Delivery]](s.caller, "/deliveries?state=succeeded")
+		gone := read[api.Page[api.Incident]](s.caller, "/incidents?status=resolved&namespace="+s.shop)
 		if done.Total != 3 || gone.Total != 1 {
 			return fmt.Errorf("%d deliveries, %d ended", done.Total, gone.Total)
 		}
@@ -224,7 +224,7 @@ func (s *served) awaitEvents(want map[string]int) {
 	eventually(s.process.t, "the failures are recorded", func() error {
 		got := map[string]int{}
 		for _, ns := range []string{s.shop, s.pay} {
-			for _, e := range read[server.Page[server.Event]](s.caller, "/events/"+ns).Items {
+			for _, e := range read[api.Page[api.Event]](s.caller, "/events/"+ns).Items {
 				got[e.ResourceName]++
 			}
 		}
@@ -245,7 +245,7 @@ func query(pairs ...string) string {
 }
 
 // summaries tell a page in a line for each event.
-func summaries(p server.Page[server.Event]) []string {
+func summaries(p api.Page[api.Event]) []string {
 	var lines []string
 	for _, e := range p.Items {
 		lines = append(lines, fmt.Sprintf("%s %s %s", e.EventType, e.ResourceName, e.Status))

@@ -13,19 +13,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/access"
 )
 
 // apiAccess asks the cluster who may read, unless that is turned off.
-func (c *controllerCmd) apiAccess(cfg *rest.Config, registry prometheus.Registerer, callers int64) (server.Access, error) {
-	o := server.AccessConfig{Audiences: c.APIAudiences, Registry: registry, Callers: int(callers)}
+func (c *controllerCmd) apiAccess(cfg *rest.Config, registry prometheus.Registerer, callers int64) (access.Control, error) {
+	o := access.Config{Audiences: c.APIAudiences, Registry: registry, Callers: int(callers)}
 	switch c.APIAuth {
 	case "none":
 		return nil, nil //nolint:nilnil // everybody may
 	case "caller":
-		return server.CallerAccess(cfg, o)
+		return access.NewAsCaller(cfg, o)
 	default:
-		return server.KubernetesAccess(cfg, o)
+		return access.New(cfg, o)
 	}
 }
 

@@ -19,9 +19,10 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/hook"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 func TestSettingsAboutCallersThatCannotWorkAreRefused(t *testing.T) {
@@ -129,8 +130,8 @@ func TestTheCLITakesATokenThatIsForKhookOnly(t *testing.T) {
 	ns := namespace(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	general := reader(t, ns)
-	narrow := tokenFor(t, ns, "reader", server.Audience)
-	for _, args := range [][]string{nil, {"--api-audiences", server.Audience}} {
+	narrow := tokenFor(t, ns, "reader", access.Audience)
+	for _, args := range [][]string{nil, {"--api-audiences", access.Audience}} {
 		p := controller(t, append(settings(kagent, t.TempDir()), args...)...).ready()
 		if code, _, errs := khook(t, "events", "-n", ns, "--server", "http://"+p.api, "--token", narrow); code != 0 {
 			t.Errorf("%v: a token for khook: %d %s", args, code, errs)
@@ -151,7 +152,7 @@ func TestAFloodOfTokensKeepsNobodyOutOfARunningKhook(t *testing.T) {
 	known := reader(t, ns)
 	for _, auth := range []string{"kubernetes", "caller"} {
 		p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth", auth, "--api-rate-limit", "1000", "--api-rate-burst", "1000", "--log-level", "warn")...).ready()
-		base := "http://" + p.api + server.Base
+		base := "http://" + p.api + api.Base
 		path := "/events/" + ns + "?limit=1"
 		c := caller{t, base, known}
 		if r := c.get(path); r.code != http.StatusOK {

@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // sample is the value of a metric without labels, or with those that are given.
@@ -39,7 +39,7 @@ func TestWhatTheControllerNeedsToStart(t *testing.T) {
 	khook := controllerWith(t, []string{"GOGC=5"}, append(settings(kagent, t.TempDir()), "--api-auth", "none")...).ready()
 	applyHook(t, namespace(t), "shop", incident.OOMKill) // which makes the environments of expressions and prompts
 	manifest := `{"apiVersion":"kagent.dev/v1alpha2","kind":"Hook","metadata":{"name":"a","namespace":"shop"},"spec":{"eventConfigurations":[{"eventType":"oom-kill","agentRef":{"name":"x"},"prompt":"{{.EventMessage}}"}]}}`
-	resp, err := http.Post("http://"+khook.api+server.Base+"/hooks/validate", "application/json", strings.NewReader(manifest))
+	resp, err := http.Post("http://"+khook.api+api.Base+"/hooks/validate", "application/json", strings.NewReader(manifest))
 	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatal(resp, err)
 	}
@@ -54,8 +54,8 @@ func TestWhatTheControllerNeedsToStart(t *testing.T) {
 func TestSettingsThatDoNotFitIntoTheMemoryAreShrunkAndTold(t *testing.T) {
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	khook := controllerWith(t, []string{"GOMEMLIMIT=96MiB"}, append(settings(kagent, t.TempDir()), "--api-auth", "none", "--api-max-streams", "10000")...).ready()
-	_, body := get(t, "http://"+khook.api+server.Base+"/health")
-	var h server.Health
+	_, body := get(t, "http://"+khook.api+api.Base+"/health")
+	var h api.Health
 	if err := json.Unmarshal([]byte(body), &h); err != nil {
 		t.Fatal(err)
 	}

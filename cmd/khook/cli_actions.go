@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // actionFlags are those of the commands that do something with a delivery.
@@ -19,7 +19,7 @@ type actionFlags struct {
 }
 
 // do asks khook to do something with the delivery, and tells what became of it.
-func (f *actionFlags) do(ctx context.Context, io streams, action string, body any, told func(*server.Delivery) string) error {
+func (f *actionFlags) do(ctx context.Context, io streams, action string, body any, told func(*api.Delivery) string) error {
 	if err := f.checkID(); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (f *actionFlags) checkID() error {
 	return nil
 }
 
-func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, action string, body any, told func(*server.Delivery) string) error {
+func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, action string, body any, told func(*api.Delivery) string) error {
 	raw, err := client.post(ctx, "/deliveries/"+url.PathEscape(f.ID)+"/"+action, body)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, a
 	if !p.forPeople() {
 		return p.raw(raw)
 	}
-	var d server.Delivery
+	var d api.Delivery
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 	}
@@ -60,7 +60,7 @@ type deliveriesCancelCmd struct{ actionFlags }
 
 // Run cancels a delivery.
 func (c *deliveriesCancelCmd) Run(ctx context.Context, io streams) error {
-	return c.do(ctx, io, "cancel", nil, func(d *server.Delivery) string {
+	return c.do(ctx, io, "cancel", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("delivery %s about %s is being canceled; see khook deliveries show %s", d.ID, d.Group, d.ID)
 	})
 }
@@ -70,7 +70,7 @@ type deliveriesRetryCmd struct{ actionFlags }
 
 // Run makes a call again.
 func (c *deliveriesRetryCmd) Run(ctx context.Context, io streams) error {
-	return c.do(ctx, io, "retry", nil, func(d *server.Delivery) string {
+	return c.do(ctx, io, "retry", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("agent %s/%s is called again about %s: delivery %s", d.Agent.Namespace, d.Agent.Name, d.Group, d.ID)
 	})
 }
@@ -80,7 +80,7 @@ type deliveriesResumeCmd struct{ actionFlags }
 
 // Run lets calls through again.
 func (c *deliveriesResumeCmd) Run(ctx context.Context, io streams) error {
-	return c.do(ctx, io, "resume", nil, func(d *server.Delivery) string {
+	return c.do(ctx, io, "resume", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("calls about %s for the Hook %s/%s go through again", d.Group, d.Hook.Namespace, d.Hook.Name)
 	})
 }

@@ -9,8 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // eventsCmd is khook events.
@@ -54,7 +54,7 @@ func (c *eventsCmd) Run(ctx context.Context, io streams) error {
 		}
 		return c.follow(ctx, io, client, q)
 	}
-	events, err := list[server.Event](ctx, client, path, q, &c.listFlags)
+	events, err := list[api.Event](ctx, client, path, q, &c.listFlags)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (c *eventsCmd) Run(ctx context.Context, io streams) error {
 	if c.Hook != "" {
 		header = append(header, "DISPOSITION")
 	}
-	return events.print(io, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e server.Event) (cells, more []string) {
+	return events.print(io, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e api.Event) (cells, more []string) {
 		cells = []string{p.age(e.Timestamp), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Container}
 		if c.Hook != "" {
 			cells = append(cells, dispositions(e.Dispositions))
@@ -72,7 +72,7 @@ func (c *eventsCmd) Run(ctx context.Context, io streams) error {
 	})
 }
 
-func dispositions(all []server.Decision) string {
+func dispositions(all []api.Decision) string {
 	words := make([]string, len(all))
 	for i, d := range all {
 		words[i] = string(d.Disposition)

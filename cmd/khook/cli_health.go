@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // healthCmd is khook health.
@@ -34,7 +34,7 @@ func (c *healthCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	var h server.Health
+	var h api.Health
 	if err := json.Unmarshal(raw, &h); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 	}
@@ -44,7 +44,7 @@ func (c *healthCmd) Run(ctx context.Context, io streams) error {
 	} else if err := p.raw(json.RawMessage(raw)); err != nil {
 		return err
 	}
-	if h.Status == server.Unhealthy {
+	if h.Status == api.Unhealthy {
 		return errUnhealthy
 	}
 	return nil
@@ -60,7 +60,7 @@ func (c *apiClient) health(ctx context.Context) ([]byte, error) {
 	return raw, err
 }
 
-func (p *display) health(h *server.Health) {
+func (p *display) health(h *api.Health) {
 	p.field("Status", string(h.Status))
 	for _, reason := range h.Reasons {
 		p.field("Reason", reason)

@@ -9,21 +9,21 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 func TestCLIHealthTellsWhatTheCallerMayKnowAndExitsAccordingly(t *testing.T) {
-	sick := server.Health{Status: server.Unhealthy, Reasons: []string{"pipeline: the watch of pods is down"}, Version: "v1", Pipeline: server.PipelineHealth{State: "leading"}}
+	sick := api.Health{Status: api.Unhealthy, Reasons: []string{"pipeline: the watch of pods is down"}, Version: "v1", Pipeline: api.PipelineHealth{State: "leading"}}
 	for name, c := range map[string]struct {
 		status int
 		body   any
 		exit   int
 		says   []string
 	}{
-		"all of it": {200, server.Health{Status: server.Degraded, Reasons: []string{"kagent: it answered 503"}, Version: "v1"}, 0, []string{"degraded", "kagent: it answered 503", "v1"}},
-		"a word":    {200, server.PublicHealth{Status: server.Healthy}, 0, []string{"healthy", "nonResourceURL /diagnostics"}},
+		"all of it": {200, api.Health{Status: api.Degraded, Reasons: []string{"kagent: it answered 503"}, Version: "v1"}, 0, []string{"degraded", "kagent: it answered 503", "v1"}},
+		"a word":    {200, api.PublicHealth{Status: api.Healthy}, 0, []string{"healthy", "nonResourceURL /diagnostics"}},
 		"what is wrong, of a khook that does not do its work": {503, sick, 1, []string{"unhealthy", "the watch of pods is down", "khook is unhealthy"}},
-		"a word of one": {503, server.PublicHealth{Status: server.Unhealthy}, 1, []string{"unhealthy", "khook is unhealthy"}},
+		"a word of one": {503, api.PublicHealth{Status: api.Unhealthy}, 1, []string{"unhealthy", "khook is unhealthy"}},
 		"another error": {503, &huma.ErrorModel{Status: 503, Detail: "too much to do"}, 1, []string{"too much to do"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestCLIHealthTellsWhatTheCallerMayKnowAndExitsAccordingly(t *testing.T) {
 					w.Header().Set("Content-Type", "application/problem+json")
 				}
 				w.WriteHeader(c.status)
-				if r.URL.Path == server.Base+"/health" {
+				if r.URL.Path == api.Base+"/health" {
 					_ = json.NewEncoder(w).Encode(c.body)
 				}
 			}))

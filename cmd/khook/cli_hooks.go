@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // hooksCmd is khook hooks.
@@ -51,19 +51,19 @@ func (c *hooksCmd) Run(ctx context.Context, io streams) error {
 	case c.Hook != "":
 		return showHook(ctx, client, p, path)
 	}
-	hooks, err := list[server.Hook](ctx, client, path, q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max})
+	hooks, err := list[api.Hook](ctx, client, path, q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max})
 	if err != nil {
 		return err
 	}
 	return hooks.print(io, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
-		[]string{"TYPES", "AGENTS", "MESSAGE"}, func(h server.Hook) (cells, more []string) {
+		[]string{"TYPES", "AGENTS", "MESSAGE"}, func(h api.Hook) (cells, more []string) {
 			s := h.Statistics
 			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},
 				[]string{strings.Join(h.Events, ","), strings.Join(h.Agents, ","), h.Message}
 		})
 }
 
-func readiness(h server.Hook) string {
+func readiness(h api.Hook) string {
 	if h.Suspended {
 		return "Suspended"
 	}
@@ -71,7 +71,7 @@ func readiness(h server.Hook) string {
 }
 
 func showHook(ctx context.Context, c *apiClient, p *display, path string) error {
-	h, raw, err := fetch[server.Hook](ctx, c, path, nil)
+	h, raw, err := fetch[api.Hook](ctx, c, path, nil)
 	if err != nil {
 		return err
 	}

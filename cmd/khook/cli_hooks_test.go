@@ -8,14 +8,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 func TestCLIListsAllHooks(t *testing.T) {
 	var asked []string
 	url := answers(t, func(r *http.Request) any {
 		asked = append(asked, r.URL.RawQuery)
-		page := server.Page[server.Hook]{Total: 2, Items: []server.Hook{{Namespace: "shop", Name: fmt.Sprintf("h%d", len(asked)), Ready: "True"}}}
+		page := api.Page[api.Hook]{Total: 2, Items: []api.Hook{{Namespace: "shop", Name: fmt.Sprintf("h%d", len(asked)), Ready: "True"}}}
 		if len(asked) == 1 {
 			page.Next = "c"
 		}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // listFlags select and order the items of a list.
@@ -88,7 +88,7 @@ func list[T any](ctx context.Context, c *apiClient, path string, query url.Value
 	all := &found[T]{raw: []json.RawMessage{}}
 	for {
 		query.Set("limit", strconv.Itoa(min(want-len(all.items), maxPage)))
-		page, _, err := fetch[server.Page[json.RawMessage]](ctx, c, path, query)
+		page, _, err := fetch[api.Page[json.RawMessage]](ctx, c, path, query)
 		if err != nil {
 			return nil, err
 		}

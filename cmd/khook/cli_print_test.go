@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // lines are what a command printed, without the padding of its columns.
@@ -28,11 +28,11 @@ func lines(text string) []string {
 func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
 	now := time.Now()
 	url := answers(t, func(*http.Request) any {
-		return server.Page[server.Event]{Total: 1234, Next: "more", Items: []server.Event{
-			{Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: server.Subject{
+		return api.Page[api.Event]{Total: 1234, Next: "more", Items: []api.Event{
+			{Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: api.Subject{
 				EventType: incident.OOMKill, Namespace: "shop", ResourceName: "cart-1", Container: "app", Node: "n1",
-				Workload: server.Workload{Kind: "Deployment", Name: "cart"}, Message: "used more than 128Mi"}},
-			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: server.Subject{EventType: incident.PodPending, Namespace: "s", ResourceName: "web"}},
+				Workload: api.Workload{Kind: "Deployment", Name: "cart"}, Message: "used more than 128Mi"}},
+			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: incident.PodPending, Namespace: "s", ResourceName: "web"}},
 		}}
 	})
 	_, out, errs := khook(t, "events", "--server", url, "--limit", "2")
@@ -86,25 +86,25 @@ func obeyed(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b
 
 func TestCLINeutralizesTheTextOfEveryCommand(t *testing.T) {
 	at := time.Now()
-	subject := server.Subject{EventType: evil, Namespace: evil, ResourceName: evil, Container: evil, Node: evil, Message: evil, Workload: server.Workload{Kind: evil, Name: evil}}
-	name := server.Name{Namespace: evil, Name: evil}
-	delivery := server.Delivery{ID: evil, Hook: name, Agent: name, State: evil, Outcome: evil, Config: evil, Group: evil, EventType: evil, Prompt: evil, Answer: evil, Error: evil, TaskID: evil, TaskState: evil}
-	one := server.Incident{ID: evil, Status: evil, Resolution: evil, CausedBy: evil, Subject: subject}
-	hook := server.Hook{Namespace: evil, Name: evil, Ready: evil, Reason: evil, Message: evil, Events: []string{evil}, Agents: []string{evil}}
+	subject := api.Subject{EventType: evil, Namespace: evil, ResourceName: evil, Container: evil, Node: evil, Message: evil, Workload: api.Workload{Kind: evil, Name: evil}}
+	name := api.Name{Namespace: evil, Name: evil}
+	delivery := api.Delivery{ID: evil, Hook: name, Agent: name, State: evil, Outcome: evil, Config: evil, Group: evil, EventType: evil, Prompt: evil, Answer: evil, Error: evil, TaskID: evil, TaskState: evil}
+	one := api.Incident{ID: evil, Status: evil, Resolution: evil, CausedBy: evil, Subject: subject}
+	hook := api.Hook{Namespace: evil, Name: evil, Ready: evil, Reason: evil, Message: evil, Events: []string{evil}, Agents: []string{evil}}
 	for command, answer := range map[string]any{
-		"events":             server.Page[server.Event]{Items: []server.Event{{Subject: subject, Status: evil, IncidentID: evil}}},
-		"incidents":          server.Page[server.Incident]{Items: []server.Incident{one}},
-		"incidents x":        server.IncidentDetail{Incident: one, Effects: []server.Incident{one}, Deliveries: []server.Delivery{delivery}, Timeline: []server.TimelineEntry{{At: at, Text: evil}}},
-		"deliveries":         server.Page[server.Delivery]{Items: []server.Delivery{delivery}},
-		"deliveries x":       server.DeliveryDetail{Delivery: delivery, Incidents: []server.Incident{one}},
-		"hooks":              server.Page[server.Hook]{Items: []server.Hook{hook}},
+		"events":             api.Page[api.Event]{Items: []api.Event{{Subject: subject, Status: evil, IncidentID: evil}}},
+		"incidents":          api.Page[api.Incident]{Items: []api.Incident{one}},
+		"incidents x":        api.IncidentDetail{Incident: one, Effects: []api.Incident{one}, Deliveries: []api.Delivery{delivery}, Timeline: []api.TimelineEntry{{At: at, Text: evil}}},
+		"deliveries":         api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
+		"deliveries x":       api.DeliveryDetail{Delivery: delivery, Incidents: []api.Incident{one}},
+		"hooks":              api.Page[api.Hook]{Items: []api.Hook{hook}},
 		"hooks a/b":          hook,
-		"stats":              server.EventStats{Summary: server.EventSummary{TimeRange: evil}},
-		"stats by-type":      server.EventStats{Summary: server.EventSummary{TimeRange: evil}},
-		"stats trends":       server.Trends{Keys: []string{evil}, Buckets: []server.Bucket{{Start: at, Total: 1, Counts: map[string]int64{evil: 1}}}},
-		"stats hook a/b":     server.HookMetrics{Hook: name, TimeRange: evil},
-		"deliveries --all":   server.Page[server.Delivery]{Items: []server.Delivery{delivery}},
-		"events --hook a/b":  server.Page[server.Event]{Items: []server.Event{{Subject: subject, Dispositions: []server.Decision{{Disposition: evil}}}}},
+		"stats":              api.EventStats{Summary: api.EventSummary{TimeRange: evil}},
+		"stats by-type":      api.EventStats{Summary: api.EventSummary{TimeRange: evil}},
+		"stats trends":       api.Trends{Keys: []string{evil}, Buckets: []api.Bucket{{Start: at, Total: 1, Counts: map[string]int64{evil: 1}}}},
+		"stats hook a/b":     api.HookMetrics{Hook: name, TimeRange: evil},
+		"deliveries --all":   api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
+		"events --hook a/b":  api.Page[api.Event]{Items: []api.Event{{Subject: subject, Dispositions: []api.Decision{{Disposition: evil}}}}},
 		"events --status=''": nil,
 	} {
 		url := answers(t, func(*http.Request) any { return answer })
@@ -143,7 +143,7 @@ func TestCLIPrintsItemsOfTheAPIUnchanged(t *testing.T) {
 func TestCLIKeepsTheShapeOfPromptsAndAnswers(t *testing.T) {
 	long := strings.Repeat("word ", 1000) + "end"
 	url := answers(t, func(*http.Request) any {
-		return server.DeliveryDetail{Delivery: server.Delivery{Prompt: "first\n\n  - indented\tby two\n", Answer: long}}
+		return api.DeliveryDetail{Delivery: api.Delivery{Prompt: "first\n\n  - indented\tby two\n", Answer: long}}
 	})
 	_, out, _ := khook(t, "deliveries", "x", "--server", url)
 	if !strings.Contains(out, "\n  first\n\n    - indented    by two\n") || !strings.Contains(out, long) {

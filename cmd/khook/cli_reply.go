@@ -7,8 +7,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // deliveriesReplyCmd is khook deliveries reply.
@@ -45,7 +45,7 @@ func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
 	if decision != "" {
 		body["decision"] = decision
 	}
-	return c.send(ctx, client, io, "reply", body, func(d *server.Delivery) string {
+	return c.send(ctx, client, io, "reply", body, func(d *api.Delivery) string {
 		return fmt.Sprintf("agent %s/%s is told; see khook deliveries show %s", d.Agent.Namespace, d.Agent.Name, d.ID)
 	})
 }
@@ -63,7 +63,7 @@ func (c *deliveriesReplyCmd) decision() delivery.Verdict {
 // ask shows what the agent asks now, and returns the question's ID: what is answered is what was shown. A
 // decision is not sent along: who makes it must have read the question before.
 func (c *deliveriesReplyCmd) ask(ctx context.Context, client *apiClient, io streams, decision delivery.Verdict) (id string, err error) {
-	d, _, err := fetch[server.DeliveryDetail](ctx, client, "/deliveries/"+url.PathEscape(c.ID), nil)
+	d, _, err := fetch[api.DeliveryDetail](ctx, client, "/deliveries/"+url.PathEscape(c.ID), nil)
 	switch {
 	case err != nil:
 		return "", err

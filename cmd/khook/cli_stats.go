@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // statsCmd is khook stats.
@@ -39,7 +39,7 @@ type statsSummaryCmd struct {
 
 // Run prints the summary.
 func (c *statsSummaryCmd) Run(ctx context.Context, io streams) error {
-	return stats(ctx, io, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *server.EventStats) error {
+	return stats(ctx, io, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *api.EventStats) error {
 		s := st.Summary
 		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n",
 			s.TotalEvents, incident.Clean(s.TimeRange, maxCell), s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
@@ -57,7 +57,7 @@ func (c *statsByTypeCmd) Run(ctx context.Context, io streams) error {
 	return stats(ctx, io, &c.apiFlags, "/stats/events/by-type", c.query(), printByType)
 }
 
-func printByType(p *display, st *server.EventStats) error {
+func printByType(p *display, st *api.EventStats) error {
 	var rows [][]string
 	for _, t := range incident.EventTypes() {
 		of := st.ByType[t]
@@ -104,7 +104,7 @@ const (
 	maxTrends = 6  // columns of types or namespaces
 )
 
-func printTrends(p *display, t *server.Trends) error {
+func printTrends(p *display, t *api.Trends) error {
 	keys := t.Keys
 	if p.form == "table" {
 		keys = keys[:min(len(keys), maxTrends)]
@@ -157,7 +157,7 @@ func (c *statsHookCmd) Run(ctx context.Context, io streams) error {
 	return stats(ctx, io, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", url.Values{"timeRange": {c.Range}}, printHookMetrics)
 }
 
-func printHookMetrics(p *display, m *server.HookMetrics) error {
+func printHookMetrics(p *display, m *api.HookMetrics) error {
 	p.field("Hook", m.Hook.Namespace+"/"+m.Hook.Name)
 	p.field("Range", m.TimeRange)
 	p.field("Active", fmt.Sprintf("%d incidents", m.ActiveIncidents))
@@ -182,7 +182,7 @@ func share(percent *float64, of string) string {
 	return fmt.Sprintf(", %.1f%%%s", *percent, of)
 }
 
-func percentile(d server.Durations) string {
+func percentile(d api.Durations) string {
 	if d.P50 == nil || d.P95 == nil {
 		return "none yet"
 	}

@@ -8,15 +8,15 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 func TestCLICountsEventsByType(t *testing.T) {
 	var asked string
 	url := answers(t, func(r *http.Request) any {
 		asked = r.URL.RequestURI()
-		return server.EventStats{Summary: server.EventSummary{TotalEvents: 8, TimeRange: "6h"}, ByType: map[incident.EventType]server.TypeCounts{
+		return api.EventStats{Summary: api.EventSummary{TotalEvents: 8, TimeRange: "6h"}, ByType: map[incident.EventType]api.TypeCounts{
 			incident.PodRestart: {Count: 5, Percentage: 62.5, Active: 1, Duplicates: 3, Resolved: 2}, incident.OOMKill: {Count: 3, Percentage: 37.5},
 		}}
 	})
@@ -36,7 +36,7 @@ func TestCLICountsEventsByType(t *testing.T) {
 func TestCLIDrawsTrends(t *testing.T) {
 	start := time.Date(2026, 1, 15, 10, 0, 0, 0, time.Local)
 	url := answers(t, func(*http.Request) any {
-		return server.Trends{Keys: []string{"oom-kill"}, Buckets: []server.Bucket{
+		return api.Trends{Keys: []string{"oom-kill"}, Buckets: []api.Bucket{
 			{Start: start, Total: 24, Counts: map[string]int64{"oom-kill": 24}}, {Start: start.Add(time.Hour)}, {Start: start.Add(2 * time.Hour), Total: 6, Counts: map[string]int64{"oom-kill": 6}},
 		}}
 	})

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // incidentsCmd is khook incidents.
@@ -40,12 +40,12 @@ func (c *incidentsCmd) Run(ctx context.Context, io streams) error {
 	set(q, "status", c.Status)
 	set(q, "resourceName", c.Resource)
 	set(q, "workload", c.Workload)
-	incidents, err := list[server.Incident](ctx, client, "/incidents", q, &c.listFlags)
+	incidents, err := list[api.Incident](ctx, client, "/incidents", q, &c.listFlags)
 	if err != nil {
 		return err
 	}
 	return incidents.print(io, p, "incidents", []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "EVENTS", "LASTED", "ID", "MESSAGE"},
-		[]string{"WORKLOAD", "NODE", "CAUSED BY"}, func(i server.Incident) (cells, more []string) {
+		[]string{"WORKLOAD", "NODE", "CAUSED BY"}, func(i api.Incident) (cells, more []string) {
 			status := i.Status
 			if i.Resolution != "" {
 				status = string(i.Resolution)
@@ -71,7 +71,7 @@ func tellStory[T any](ctx context.Context, c *apiClient, p *display, path, id st
 	return nil
 }
 
-func printIncident(p *display, i *server.IncidentDetail) {
+func printIncident(p *display, i *api.IncidentDetail) {
 	p.field("Incident", i.ID)
 	p.field("What", fmt.Sprintf("%s of %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.Container))
 	p.field("Workload", incident.Workload(i.Workload).String())
@@ -93,7 +93,7 @@ func printIncident(p *display, i *server.IncidentDetail) {
 }
 
 // timeline prints what happened, in the order of time.
-func (p *display) timeline(line []server.TimelineEntry, truncated bool) {
+func (p *display) timeline(line []api.TimelineEntry, truncated bool) {
 	if len(line) == 0 {
 		return
 	}
@@ -106,7 +106,7 @@ func (p *display) timeline(line []server.TimelineEntry, truncated bool) {
 	}
 }
 
-func (p *display) conversation(d server.Delivery) {
+func (p *display) conversation(d api.Delivery) {
 	if d.TextsWithheld != "" {
 		p.block(fmt.Sprintf("The texts of delivery %s are withheld:", d.ID), d.TextsWithheld)
 	}
@@ -155,12 +155,12 @@ func (c *deliveriesListCmd) Run(ctx context.Context, io streams) error {
 	for name, value := range map[string]string{"hook": c.Hook, "agent": c.Agent, "state": c.State, "eventType": c.Type, "incident": c.Incident} {
 		set(q, name, value)
 	}
-	deliveries, err := list[server.Delivery](ctx, client, "/deliveries", q, &c.listFlags)
+	deliveries, err := list[api.Delivery](ctx, client, "/deliveries", q, &c.listFlags)
 	if err != nil {
 		return err
 	}
 	return deliveries.print(io, p, "deliveries", []string{"AGE", "STATE", "OUTCOME", "NAMESPACE", "HOOK", "TYPE", "GROUP", "AGENT", "ID"},
-		[]string{"ATTEMPTS", "TASK", "ERROR"}, func(d server.Delivery) (cells, more []string) {
+		[]string{"ATTEMPTS", "TASK", "ERROR"}, func(d api.Delivery) (cells, more []string) {
 			return []string{p.age(d.CreatedAt), string(d.State), string(d.Outcome), d.Hook.Namespace, d.Hook.Name, string(d.EventType), d.Group, d.Agent.Namespace + "/" + d.Agent.Name, d.ID},
 				[]string{fmt.Sprint(d.Attempt), d.TaskID, d.Error}
 		})
@@ -182,7 +182,7 @@ func (c *deliveriesShowCmd) Run(ctx context.Context, io streams) error {
 	return tellStory(ctx, client, newDisplay(io, c.Output), "/deliveries/", c.ID, printDelivery)
 }
 
-func printDelivery(p *display, d *server.DeliveryDetail) {
+func printDelivery(p *display, d *api.DeliveryDetail) {
 	p.field("Delivery", d.ID)
 	p.field("Hook", fmt.Sprintf("%s/%s (%s)", d.Hook.Namespace, d.Hook.Name, d.Config))
 	p.field("Agent", d.Agent.Namespace+"/"+d.Agent.Name)
@@ -219,7 +219,7 @@ func shellWord(text string) string {
 }
 
 // question prints what the agent waits for, and how to answer.
-func (p *display) question(d *server.DeliveryDetail) {
+func (p *display) question(d *api.DeliveryDetail) {
 	if d.State != delivery.InputRequired {
 		return
 	}

@@ -20,8 +20,8 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 func TestCLIShowsWhatTheAPIHas(t *testing.T) {
@@ -42,20 +42,20 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	if got := run("events", "--hook", s.shop+"/memory", "--type", "oom-kill", "-o", "wide"); !strings.Contains(got, "delivered") || !strings.Contains(got, "duplicate") || !strings.Contains(got, "Deployment/cart") {
 		t.Errorf("%s", got)
 	}
-	var events []server.Event
+	var events []api.Event
 	if err := json.Unmarshal([]byte(run("events", "-n", s.pay, "-o", "json", "--since", "1h")), &events); err != nil || len(events) != 1 || events[0].ResourceName != "till-abc-1" {
 		t.Errorf("%v %+v", err, events)
 	}
 	if err := yaml.Unmarshal([]byte(run("events", "-n", s.pay, "-o", "yaml")), &events); err != nil || len(events) != 1 {
 		t.Errorf("%v %+v", err, events)
 	}
-	story := run("incidents", read[server.Page[server.Incident]](s.caller, "/incidents?eventType=oom-kill&namespace="+s.shop).Items[0].ID)
+	story := run("incidents", read[api.Page[api.Incident]](s.caller, "/incidents?eventType=oom-kill&namespace="+s.shop).Items[0].ID)
 	for _, part := range []string{"oom-kill of " + s.shop + "/cart-abc-1", "Timeline:", "was called (attempt 1)", "Prompt to kagent/medic", "raise the memory limit"} {
 		if !strings.Contains(story, part) {
 			t.Errorf("the story does not tell %q:\n%s", part, story)
 		}
 	}
-	delivery := run("deliveries", read[server.Page[server.Delivery]](s.caller, "/deliveries?namespace="+s.pay).Items[0].ID)
+	delivery := run("deliveries", read[api.Page[api.Delivery]](s.caller, "/deliveries?namespace="+s.pay).Items[0].ID)
 	if !strings.Contains(delivery, s.pay+"/till (pod-restart)") || !strings.Contains(delivery, "raise the memory limit") {
 		t.Errorf("%s", delivery)
 	}
@@ -116,12 +116,12 @@ func TestCLIFollowsTheCursorsAsFarAsItIsTold(t *testing.T) {
 	url := answers(t, func(r *http.Request) any {
 		asked = append(asked, r.URL.Query().Get("cursor")+" "+r.URL.Query().Get("limit"))
 		n := map[string]int{"": 1, "a": 2, "b": 3}[r.URL.Query().Get("cursor")]
-		page := server.Page[server.Event]{Total: 3000, Items: slices.Repeat([]server.Event{{ID: int64(n)}}, 1000)}
+		page := api.Page[api.Event]{Total: 3000, Items: slices.Repeat([]api.Event{{ID: int64(n)}}, 1000)}
 		page.Next = map[int]string{1: "a", 2: "b"}[n]
 		return page
 	})
 	_, out, errs := khook(t, "events", "--server", url, "--all", "--max", "3000", "-o", "json")
-	var events []server.Event
+	var events []api.Event
 	if err := json.Unmarshal([]byte(out), &events); err != nil || len(events) != 3000 || events[2999].ID != 3 || errs != "" {
 		t.Errorf("%d events, %v, %q", len(events), err, errs)
 	}
@@ -137,12 +137,12 @@ func TestCLIFollowsTheCursorsAsFarAsItIsTold(t *testing.T) {
 func TestCLILetsNoTextOfTheClusterReachTheTerminalAsMoreThanText(t *testing.T) {
 	const evil = "a\x1b[2J\x1b]0;owned\x07b\r\nc\u202ed\tz"
 	url := answers(t, func(r *http.Request) any {
-		e := server.Event{Subject: server.Subject{Message: evil, ResourceName: evil, Namespace: evil, EventType: incident.OOMKill}, Timestamp: time.Now()}
+		e := api.Event{Subject: api.Subject{Message: evil, ResourceName: evil, Namespace: evil, EventType: incident.OOMKill}, Timestamp: time.Now()}
 		if strings.Contains(r.URL.Path, "/incidents/") {
-			return server.IncidentDetail{Incident: server.Incident{ID: evil, Subject: e.Subject}, Timeline: []server.TimelineEntry{{Text: evil}},
-				Deliveries: []server.Delivery{{Prompt: "first\nsecond " + evil, Answer: evil, Error: evil}}}
+			return api.IncidentDetail{Incident: api.Incident{ID: evil, Subject: e.Subject}, Timeline: []api.TimelineEntry{{Text: evil}},
+				Deliveries: []api.Delivery{{Prompt: "first\nsecond " + evil, Answer: evil, Error: evil}}}
 		}
-		return server.Page[server.Event]{Items: []server.Event{e}, Total: 1}
+		return api.Page[api.Event]{Items: []api.Event{e}, Total: 1}
 	})
 	for _, args := range [][]string{{"events"}, {"events", "-o", "wide"}, {"incidents", "x"}, {"events", "-o", "json"}, {"events", "-o", "yaml"}} {
 		code, out, errs := khook(t, append(args, "--server", url)...)

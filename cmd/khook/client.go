@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // apiFlags say how a command gets at the HTTP API of a running khook, and how it prints.
@@ -94,7 +94,7 @@ func (c *apiClient) get(ctx context.Context, path string, query url.Values) ([]b
 
 // ask sends a request, with a JSON body if there is one, and returns the answer's body.
 func (c *apiClient) ask(ctx context.Context, method, path string, query url.Values, send []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+server.Base+path, bytes.NewReader(send))
+	req, err := http.NewRequestWithContext(ctx, method, c.base+api.Base+path, bytes.NewReader(send))
 	if err != nil {
 		return nil, err
 	}

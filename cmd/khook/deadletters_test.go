@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed lets the history refuse one Pod's events.
@@ -42,10 +42,10 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 		t.Fatalf("%v: the agent is told %v", err, messages)
 	}
 
-	c := caller{t, "http://" + p.api + server.Base, ""}
+	c := caller{t, "http://" + p.api + api.Base, ""}
 	eventually(t, "the health tells of it", func() error {
-		h := read[server.Health](c, "/health")
-		if h.Status != server.Degraded || !strings.Contains(strings.Join(h.Reasons, "\n"), "put aside: look at them with khook dead-letters") {
+		h := read[api.Health](c, "/health")
+		if h.Status != api.Degraded || !strings.Contains(strings.Join(h.Reasons, "\n"), "put aside: look at them with khook dead-letters") {
 			return fmt.Errorf("%+v", h.Reasons)
 		}
 		return nil
@@ -73,7 +73,7 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 		t.Fatalf("%v: the agent is told %v", err, messages)
 	}
 	eventually(t, "khook is healthy again", func() error {
-		if h := read[server.Health](c, "/health"); h.Status != server.Healthy {
+		if h := read[api.Health](c, "/health"); h.Status != api.Healthy {
 			return fmt.Errorf("%+v", h.Reasons)
 		}
 		return nil

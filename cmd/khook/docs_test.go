@@ -27,9 +27,9 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // TestEveryExampleOfTheAPIDocsWorks runs the examples of docs/api.md as a reader would: the
@@ -48,14 +48,14 @@ func TestEveryExampleOfTheAPIDocsWorks(t *testing.T) {
 	for _, e := range page.examples {
 		t.Run(fmt.Sprintf("line %d", e.line), func(t *testing.T) {
 			if strings.Contains(e.script, "state=input-required") {
-				awaitQuestion(caller{t, khook.base + server.Base, token})
+				awaitQuestion(caller{t, khook.base + api.Base, token})
 			}
 			e.works(t, khook.base, token)
 			e.failsAloud(t, khook.base)
 		})
 	}
 	t.Run("each route has an example", func(t *testing.T) {
-		page.showsAllRoutes(t, caller{t, khook.base + server.Base, token})
+		page.showsAllRoutes(t, caller{t, khook.base + api.Base, token})
 	})
 }
 
@@ -188,7 +188,7 @@ func storyOfTheDocs(t *testing.T) told {
 		return nil
 	})
 	eventually(t, "the Hook's status tells that, and khook is healthy", func() error {
-		_, health := get(t, "http://"+khook.api+server.Base+"/health")
+		_, health := get(t, "http://"+khook.api+api.Base+"/health")
 		if now := hookNow(t, memory); now.Status.Active != 1 || ready(now) != "True HookConfigured" || !strings.Contains(health, `"status":"healthy"`) {
 			return fmt.Errorf("%d active, ready %q; %s", now.Status.Active, ready(now), health)
 		}
@@ -201,8 +201,8 @@ func storyOfTheDocs(t *testing.T) told {
 // agent does.
 func awaitQuestion(c caller) {
 	c.t.Helper()
-	newest := func() server.Delivery {
-		return read[server.Page[server.Delivery]](c, "/deliveries?namespace=shop&eventType=oom-kill&limit=1").Items[0]
+	newest := func() api.Delivery {
+		return read[api.Page[api.Delivery]](c, "/deliveries?namespace=shop&eventType=oom-kill&limit=1").Items[0]
 	}
 	eventually(c.t, "an agent asks", func() error {
 		d := newest()

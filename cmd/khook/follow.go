@@ -15,9 +15,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // frame is one server-sent event.
@@ -86,7 +86,7 @@ func (e *refusedError) final() bool {
 
 // once follows the stream until it ends.
 func (f *follower) once(ctx context.Context, handle func(frame) error) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.client.base+server.Base+"/events/stream?"+f.query.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.client.base+api.Base+"/events/stream?"+f.query.Encode(), nil)
 	if err != nil {
 		return err
 	}
@@ -194,7 +194,7 @@ func (p *display) followed(io streams, m frame) error {
 	if !p.forPeople() {
 		return p.line(m.data)
 	}
-	var e server.Event
+	var e api.Event
 	if err := json.Unmarshal(m.data, &e); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
@@ -18,7 +19,7 @@ import (
 )
 
 // validate checks manifests as the controller would, for a caller who sees only what the caller may.
-func (p *pipeline) validate(access server.Access) func(context.Context, []byte) hook.Report {
+func (p *pipeline) validate(access access.Control) func(context.Context, []byte) hook.Report {
 	return func(ctx context.Context, manifests []byte) hook.Report {
 		return hook.Validate(ctx, manifests, hook.ValidateOptions{
 			Policy: p.cmd.policy(), Cluster: p.cmd.Cluster, Lookup: &lookup{p, access},
@@ -29,7 +30,7 @@ func (p *pipeline) validate(access server.Access) func(context.Context, []byte) 
 // lookup asks the cluster and kagent.
 type lookup struct {
 	*pipeline
-	access server.Access
+	access access.Control
 }
 
 // lookupLimits bound what validations look up, of one caller and of all: each asks the API server or

@@ -14,7 +14,7 @@ import (
 )
 
 // addMetricsPort adds the port of the metrics to the manager, unless it is turned off.
-func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *api, own certificate) error {
+func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *apiServer, own certificate) error {
 	address := p.cmd.metricsAddress()
 	if address == "0" {
 		return nil

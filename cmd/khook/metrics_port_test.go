@@ -20,8 +20,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // mayScrape is what a Role gives to a Prometheus.
@@ -92,7 +92,7 @@ func TestTheOpenMetricsPortNamesNothingThatIsInTheCluster(t *testing.T) {
 	applyHook(t, shop, "memory-of-the-shop", incident.PodRestart)
 	khook := controller(t, append(settings(kagent, t.TempDir()), "--namespaces", shop+","+pay)...).ready()
 	becomes(t, pod(t, shop, "cart", "cart-abc-1"), 1, "Error")
-	all := caller{t, "http://" + khook.api + server.Base, allReader(t, shop)}
+	all := caller{t, "http://" + khook.api + api.Base, allReader(t, shop)}
 	var open string
 	eventually(t, "the failure is counted, on both ports, and both namespaces are watched", func() error {
 		open = khook.scrape()

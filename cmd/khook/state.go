@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
-	"github.com/kagent-dev/khook/internal/server"
 )
 
 // state tells the HTTP API how the parts of the process do.
@@ -26,11 +26,11 @@ func (s *state) Leader() bool { return s.working.Load() != nil }
 func (s *state) Hooks() int { return s.hooks.Len() }
 
 // Kagent implements server.State.
-func (s *state) Kagent() server.KagentHealth { return s.kagent.health() }
+func (s *state) Kagent() api.KagentHealth { return s.kagent.health() }
 
 // Pipeline implements server.State.
-func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
-	h := server.PipelineHealth{State: "standby", PartHealth: server.PartHealth{Status: server.Healthy}}
+func (s *state) Pipeline(ctx context.Context) api.PipelineHealth {
+	h := api.PipelineHealth{State: "standby", PartHealth: api.PartHealth{Status: api.Healthy}}
 	oldest, _ := s.oldestPending(ctx) // what keeps it from being known is told of the history
 	h.OldestPendingSeconds = oldest.Seconds()
 	work := s.working.Load()
@@ -43,11 +43,11 @@ func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
 	}
 	switch err := work.sources.Check(); {
 	case err != nil:
-		h.PartHealth = server.PartHealth{Status: server.Unhealthy, Reason: err.Error()}
+		h.PartHealth = api.PartHealth{Status: api.Unhealthy, Reason: err.Error()}
 	case work.dispatcher.BreakerOpen():
-		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: "calls wait because kagent failed repeatedly"}
+		h.PartHealth = api.PartHealth{Status: api.Degraded, Reason: "calls wait because kagent failed repeatedly"}
 	case oldest > stuckAfter:
-		h.PartHealth = server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", oldest.Truncate(time.Second))}
+		h.PartHealth = api.PartHealth{Status: api.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", oldest.Truncate(time.Second))}
 	default:
 		h.PartHealth = s.aside(ctx)
 	}
@@ -56,12 +56,12 @@ func (s *state) Pipeline(ctx context.Context) server.PipelineHealth {
 
 // aside is degraded while there are dead letters. They do not make khook unready: that would take it
 // from its users for what one of them may have made.
-func (s *state) aside(ctx context.Context) server.PartHealth {
+func (s *state) aside(ctx context.Context) api.PartHealth {
 	n, err := s.deadLetters(ctx) // an error is told of the history
 	if err != nil || n == 0 {
-		return server.PartHealth{Status: server.Healthy}
+		return api.PartHealth{Status: api.Healthy}
 	}
-	return server.PartHealth{Status: server.Degraded, Reason: fmt.Sprintf("%d signals from the cluster could not be recorded and were put aside: "+
+	return api.PartHealth{Status: api.Degraded, Reason: fmt.Sprintf("%d signals from the cluster could not be recorded and were put aside: "+
 		"look at them with khook dead-letters, then replay or drop them", n)}
 }
 
@@ -69,14 +69,14 @@ func (s *state) aside(ctx context.Context) server.PartHealth {
 const stuckAfter = 10 * time.Minute
 
 // Plugins implements server.State.
-func (s *state) Plugins() []server.PluginHealth {
+func (s *state) Plugins() []api.PluginHealth {
 	work := s.working.Load()
 	if work == nil {
 		return nil
 	}
-	var plugins []server.PluginHealth
+	var plugins []api.PluginHealth
 	for _, w := range work.sources.Health() {
-		p := server.PluginHealth{
+		p := api.PluginHealth{
 			Name: w.Source + "-" + w.Stream, Namespace: w.Namespace, State: "up", Since: w.Since, LagSeconds: w.Lag.Seconds(),
 			LastEvent: w.LastEvent, LastContact: w.LastContact, Restarts: w.Restarts, Error: w.Error,
 		}
@@ -88,26 +88,26 @@ func (s *state) Plugins() []server.PluginHealth {
 		}
 		plugins = append(plugins, p)
 	}
-	slices.SortFunc(plugins, func(a, b server.PluginHealth) int {
+	slices.SortFunc(plugins, func(a, b api.PluginHealth) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
 	})
 	return plugins
 }
 
 // Queues implements server.State.
-func (s *state) Queues(ctx context.Context) []server.Queue {
-	stories := server.Queue{Name: "resolved-incidents-to-tell", Depth: len(s.story.resolved), Limit: cap(s.story.resolved)}
+func (s *state) Queues(ctx context.Context) []api.Queue {
+	stories := api.Queue{Name: "resolved-incidents-to-tell", Depth: len(s.story.resolved), Limit: cap(s.story.resolved)}
 	work := s.working.Load()
 	if work == nil {
-		return []server.Queue{stories}
+		return []api.Queue{stories}
 	}
 	waiting := 0
 	for _, w := range work.sources.Health() {
 		waiting = max(waiting, w.Waiting)
 	}
 	oldest, _ := s.oldestPending(ctx)
-	pending := server.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting(), OldestAgeSeconds: oldest.Seconds()}
-	return []server.Queue{
+	pending := api.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting(), OldestAgeSeconds: oldest.Seconds()}
+	return []api.Queue{
 		{Name: "signals-to-record", Depth: waiting}, {Name: "delivery-steps-due", Depth: work.dispatcher.Queued()}, pending, stories,
 	}
 }

@@ -9,12 +9,14 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/review"
 )
 
 // allow returns an error unless the caller may read in a namespace, or in all if it is empty.
 func (s *Server) allow(ctx context.Context, namespace string) error {
-	if ok, err := s.may(ctx, ReadHooks(namespace)); err != nil || ok {
+	if ok, err := s.may(ctx, access.ReadHooks(namespace)); err != nil || ok {
 		return err
 	}
 	return huma.Error403Forbidden(refusal(callerName(ctx), namespace))
@@ -24,8 +26,8 @@ func (s *Server) allow(ctx context.Context, namespace string) error {
 func CallerName(ctx context.Context) string { return callerName(ctx) }
 
 // MayRead says whether the caller of a request may read in a namespace, or in all if it is empty.
-func MayRead(ctx context.Context, a Access, namespace string) (bool, error) {
-	return a.May(ctx, callerOf(ctx), ReadHooks(namespace))
+func MayRead(ctx context.Context, a access.Control, namespace string) (bool, error) {
+	return a.May(ctx, callerOf(ctx), access.ReadHooks(namespace))
 }
 
 func refusal(caller, namespace string) string {
@@ -38,9 +40,9 @@ func refusal(caller, namespace string) string {
 // allowPath returns an error unless the caller may get a path; who may read everything may get
 // those that are not strict.
 func (s *Server) allowPath(ctx context.Context, path string, strict bool) error {
-	rights := []Right{GetPath(path)}
+	rights := []access.Right{access.GetPath(path)}
 	if !strict {
-		rights = []Right{ReadHooks(""), GetPath(path)}
+		rights = []access.Right{access.ReadHooks(""), access.GetPath(path)}
 	}
 	if ok, err := s.may(ctx, rights...); err != nil || ok {
 		return err
@@ -87,11 +89,11 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 }
 
 // openRoute says whether a route answers also those who do not say who they are.
-func openRoute(route string) bool { return route == Base+"/health" }
+func openRoute(route string) bool { return route == api.Base+"/health" }
 
 func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
-	case errors.Is(err, ErrUnknownCaller):
+	case errors.Is(err, access.ErrUnknownCaller):
 		s.refuseToken(w, r)
 	case errors.Is(err, review.ErrBusy):
 		s.meters.limited.WithLabelValues("review").Inc()

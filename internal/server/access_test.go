@@ -15,17 +15,19 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // eachAccess runs a test with each way of asking Kubernetes.
-func eachAccess(t *testing.T, cfg *rest.Config, test func(*testing.T, Access)) {
+func eachAccess(t *testing.T, cfg *rest.Config, test func(*testing.T, access.Control)) {
 	t.Helper()
-	reviews, err := KubernetesAccess(cfg, AccessConfig{})
+	reviews, err := access.New(cfg, access.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	caller, err := CallerAccess(cfg, AccessConfig{})
+	caller, err := access.NewAsCaller(cfg, access.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,16 +39,16 @@ func TestWithoutTheAPIServerNobodyIsTakenForAStranger(t *testing.T) {
 	eachAccess(t, &rest.Config{Host: "https://127.0.0.1:1"}, nobodyIsAStranger)
 }
 
-func nobodyIsAStranger(t *testing.T, a Access) {
+func nobodyIsAStranger(t *testing.T, a access.Control) {
 	f := newFixture(t, func(c *Config) { c.Access = a })
-	w := ask(f.Server, http.MethodGet, Base+"/events", "", "Authorization", "Bearer x")
+	w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer x")
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Header().Get("Content-Type") != problemType {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if w := ask(f.Server, http.MethodGet, Base+"/events", ""); w.Code != http.StatusUnauthorized {
+	if w := ask(f.Server, http.MethodGet, api.Base+"/events", ""); w.Code != http.StatusUnauthorized {
 		t.Errorf("without a token: %d %s", w.Code, w.Body)
 	}
-	if w := ask(f.Server, http.MethodGet, Base+"/health", ""); w.Code != http.StatusOK {
+	if w := ask(f.Server, http.MethodGet, api.Base+"/health", ""); w.Code != http.StatusOK {
 		t.Errorf("health: %d %s", w.Code, w.Body)
 	}
 }
@@ -55,7 +57,7 @@ func TestTokensThatAreNoneAreRefused(t *testing.T) {
 	eachAccess(t, world.Config, badTokensAreRefused)
 }
 
-func badTokensAreRefused(t *testing.T, a Access) {
+func badTokensAreRefused(t *testing.T, a access.Control) {
 	client, err := kubernetes.NewForConfig(world.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -74,10 +76,10 @@ func badTokensAreRefused(t *testing.T, a Access) {
 		return made.Status.Token
 	}
 	good, elsewhere, deleted := token(), token("vault"), token()
-	if w := ask(f.Server, http.MethodGet, Base+"/openapi.json", "", "Authorization", "Bearer "+good); w.Code != http.StatusOK {
+	if w := ask(f.Server, http.MethodGet, api.Base+"/openapi.json", "", "Authorization", "Bearer "+good); w.Code != http.StatusOK {
 		t.Errorf("a good one: %d %s", w.Code, w.Body)
 	}
-	if w := ask(f.Server, http.MethodGet, Base+"/events", "", "Authorization", "Bearer "+good); w.Code != http.StatusForbidden {
+	if w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer "+good); w.Code != http.StatusForbidden {
 		t.Errorf("a good one without rights: %d %s", w.Code, w.Body)
 	}
 	if err := client.CoreV1().ServiceAccounts(shop).Delete(t.Context(), account.Name, metav1.DeleteOptions{}); err != nil {
@@ -87,7 +89,7 @@ func badTokensAreRefused(t *testing.T, a Access) {
 		"of another audience": "Bearer " + elsewhere, "of an account that was deleted": "Bearer " + deleted, "a made-up one": "Bearer a.b.c", "an empty one": "Bearer ",
 		"another scheme": "Basic YTpi", "a long one": "Bearer " + strings.Repeat("x", 20_000), "with odd characters": "Bearer \x7fé",
 	} {
-		if w := ask(f.Server, http.MethodGet, Base+"/openapi.json", "", "Authorization", header); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
+		if w := ask(f.Server, http.MethodGet, api.Base+"/openapi.json", "", "Authorization", header); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: %d %s", what, w.Code, w.Body)
 		}
 	}
@@ -100,7 +102,7 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 	}
 	token := accountThatReads(t, client, shop)
 	answers := map[string]string{}
-	eachAccess(t, world.Config, func(t *testing.T, a Access) {
+	eachAccess(t, world.Config, func(t *testing.T, a access.Control) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		for range 2 { // the second time from memory
@@ -108,14 +110,14 @@ func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			here, err1 := a.May(t.Context(), caller, ReadHooks(shop))
-			there, err2 := a.May(t.Context(), caller, ReadHooks("elsewhere"))
-			all, err3 := a.May(t.Context(), caller, ReadHooks(""))
-			change, err4 := a.May(t.Context(), caller, ActOn(delivery.HookRef{Namespace: shop, Name: "x"}))
-			path, err5 := a.May(t.Context(), caller, GetPath("/diagnostics"))
-			open, err6 := a.May(t.Context(), caller, GetPath("/version"))
-			texts, err7 := a.May(t.Context(), caller, ReadTexts(delivery.HookRef{Namespace: shop, Name: "memory"}))
-			other, err8 := a.May(t.Context(), caller, ReadTexts(delivery.HookRef{Namespace: shop, Name: "other"}))
+			here, err1 := a.May(t.Context(), caller, access.ReadHooks(shop))
+			there, err2 := a.May(t.Context(), caller, access.ReadHooks("elsewhere"))
+			all, err3 := a.May(t.Context(), caller, access.ReadHooks(""))
+			change, err4 := a.May(t.Context(), caller, access.ActOn(delivery.HookRef{Namespace: shop, Name: "x"}))
+			path, err5 := a.May(t.Context(), caller, access.GetPath("/diagnostics"))
+			open, err6 := a.May(t.Context(), caller, access.GetPath("/version"))
+			texts, err7 := a.May(t.Context(), caller, access.ReadTexts(delivery.HookRef{Namespace: shop, Name: "memory"}))
+			other, err8 := a.May(t.Context(), caller, access.ReadTexts(delivery.HookRef{Namespace: shop, Name: "other"}))
 			if err := errors.Join(err1, err2, err3, err4, err5, err6, err7, err8); err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -48,7 +50,7 @@ type accepted[T any] struct{ Body T }
 func (s *Server) registerActions() {
 	action := func(id, path, summary, description string, status int, errs ...int) huma.Operation {
 		return huma.Operation{
-			OperationID: id, Method: http.MethodPost, Path: Base + "/deliveries/{id}/" + path, Tags: []string{tagStory}, Summary: summary,
+			OperationID: id, Method: http.MethodPost, Path: api.Base + "/deliveries/{id}/" + path, Tags: []string{tagStory}, Summary: summary,
 			Description:   description + " Who did it is recorded in the delivery's log. The answer has no texts for who may not read them.",
 			DefaultStatus: status, MaxBodyBytes: s.cfg.Limits.MaxBody, BodyReadTimeout: 20 * time.Second,
 			Errors: append(append(errs, http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType), usual...),
@@ -71,17 +73,17 @@ func (s *Server) registerActions() {
 // act is one of the Actions.
 type act func(ctx context.Context, id, by string) (*delivery.Delivery, error)
 
-func simple(s *Server, pick func(Actions) act) func(context.Context, *StoryPath) (*accepted[Delivery], error) {
-	return func(ctx context.Context, in *StoryPath) (*accepted[Delivery], error) {
+func simple(s *Server, pick func(Actions) act) func(context.Context, *StoryPath) (*accepted[api.Delivery], error) {
+	return func(ctx context.Context, in *StoryPath) (*accepted[api.Delivery], error) {
 		d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*delivery.Delivery, error) { return pick(a)(ctx, in.ID, by) })
 		if err != nil {
 			return nil, err
 		}
-		return &accepted[Delivery]{s.changed(ctx, d)}, nil
+		return &accepted[api.Delivery]{s.changed(ctx, d)}, nil
 	}
 }
 
-func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery], error) {
+func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[api.Delivery], error) {
 	text := strings.TrimSpace(in.Body.Text)
 	if text == "" && in.Body.Decision == "" {
 		return nil, huma.Error400BadRequest("the reply is empty: send a text, or a decision (approve or reject) where the agent asks for an approval")
@@ -101,26 +103,26 @@ func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[Delivery]
 	if err != nil {
 		return nil, err
 	}
-	return &accepted[Delivery]{s.changed(ctx, d)}, nil
+	return &accepted[api.Delivery]{s.changed(ctx, d)}, nil
 }
 
-func (s *Server) retry(ctx context.Context, in *StoryPath) (*created[Delivery], error) {
+func (s *Server) retry(ctx context.Context, in *StoryPath) (*created[api.Delivery], error) {
 	d, err := s.act(ctx, in.ID, toAct, func(a Actions, by string) (*delivery.Delivery, error) { return a.Retry(ctx, in.ID, by) })
 	if err != nil {
 		return nil, err
 	}
-	return &created[Delivery]{Base + "/deliveries/" + d.ID, s.changed(ctx, d)}, nil
+	return &created[api.Delivery]{api.Base + "/deliveries/" + d.ID, s.changed(ctx, d)}, nil
 }
 
 // deed is what a caller does with deliveries, and the right that it takes.
 type deed struct {
 	what  string
-	right func(delivery.HookRef) Right
+	right func(delivery.HookRef) access.Right
 }
 
 var (
-	toAct    = deed{"act on the deliveries", ActOn}
-	toDecide = deed{"approve or reject what the agents ask for in the deliveries", Decide}
+	toAct    = deed{"act on the deliveries", access.ActOn}
+	toDecide = deed{"approve or reject what the agents ask for in the deliveries", access.Decide}
 )
 
 // act does what a caller wants done with a delivery, if the caller may.

@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 func TestTheAddressOfAClientIsThatOfTheLastStranger(t *testing.T) {
@@ -65,7 +68,7 @@ func FuzzAddress(f *testing.F) {
 func asks(s *Server, n int, from string, token string) map[int]int {
 	codes := map[int]int{}
 	for range n {
-		r := httptest.NewRequest(http.MethodGet, "http://localhost"+Base+"/openapi.json", nil)
+		r := httptest.NewRequest(http.MethodGet, "http://localhost"+api.Base+"/openapi.json", nil)
 		r.RemoteAddr = from
 		if token != "" {
 			r.Header.Set("Authorization", "Bearer "+token)
@@ -80,7 +83,7 @@ func asks(s *Server, n int, from string, token string) map[int]int {
 func TestACallerWhoIsKnownPassesTheLimitOfItsAddress(t *testing.T) {
 	h := newHostile(t)
 	s := newFixture(t, func(c *Config) {
-		a, err := KubernetesAccess(&rest.Config{Host: h.URL}, AccessConfig{})
+		a, err := access.New(&rest.Config{Host: h.URL}, access.Config{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
 )
@@ -210,7 +211,7 @@ const (
 
 // answerCost is what the answer to a request takes at most.
 func answerCost(r *http.Request, route string) int64 {
-	switch path := strings.TrimPrefix(route, Base); {
+	switch path := strings.TrimPrefix(route, api.Base); {
 	case strings.HasSuffix(path, "/{id}"):
 		return answerStory
 	case strings.HasPrefix(path, "/stats/"):

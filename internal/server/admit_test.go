@@ -18,6 +18,8 @@ import (
 	"github.com/go-logr/logr/funcr"
 	"golang.org/x/net/http2"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/hook"
@@ -30,19 +32,19 @@ type person string
 
 func (p person) GetName() string { return string(p) }
 
-func (anyName) Authenticate(r *http.Request, address string) (Caller, error) {
+func (anyName) Authenticate(r *http.Request, address string) (access.Caller, error) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok && token != "wrong" {
 		return person(token), nil
 	}
-	return nil, ErrUnknownCaller
+	return nil, access.ErrUnknownCaller
 }
 
-func (anyName) May(context.Context, Caller, Right) (bool, error) { return true, nil }
+func (anyName) May(context.Context, access.Caller, access.Right) (bool, error) { return true, nil }
 
 func as(caller string) string { return "Authorization: Bearer " + caller + "\r\n" }
 
 func upload(caller string, length int) string {
-	return fmt.Sprintf("POST %s/hooks/validate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\n%sContent-Length: %d\r\n\r\n", Base, as(caller), length)
+	return fmt.Sprintf("POST %s/hooks/validate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/yaml\r\n%sContent-Length: %d\r\n\r\n", api.Base, as(caller), length)
 }
 
 func statusOf(t testing.TB, c net.Conn) (int, http.Header) {
@@ -113,7 +115,7 @@ func TestABodyThatIsTooLargeIsRefusedBeforeItIsRead(t *testing.T) {
 		length int64
 		code   int
 	}{"too large": {"anna", 1 << 20, http.StatusRequestEntityTooLarge}, "of nobody": {"", 1000, http.StatusUnauthorized}} {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://khook"+Base+"/hooks/validate", unread{t})
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://khook"+api.Base+"/hooks/validate", unread{t})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +130,7 @@ func TestABodyThatIsTooLargeIsRefusedBeforeItIsRead(t *testing.T) {
 			t.Errorf("a body %s: %d %s", what, w.Code, w.Body)
 		}
 	}
-	w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", strings.Repeat("#", 256<<10+1), "Authorization", "Bearer anna", "Content-Type", yamlType)
+	w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", strings.Repeat("#", 256<<10+1), "Authorization", "Bearer anna", "Content-Type", yamlType)
 	if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "at most 256 KiB") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -173,7 +175,7 @@ func TestManyValidationsOfOneCallerWaitForEachOtherAndNotTheOthersForThem(t *tes
 		}
 	})
 	validate := func(caller string) int {
-		w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", "a: b", "Authorization", "Bearer "+caller, "Content-Type", yamlType)
+		w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", "a: b", "Authorization", "Bearer "+caller, "Content-Type", yamlType)
 		if w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 			t.Error("429 without Retry-After")
 		}
@@ -300,9 +302,9 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 	})
 	const each = 1000
 	for i := range each {
-		ask(f.Server, http.MethodGet, Base+"/events", "", "Authorization", "Bearer wrong")
-		ask(f.Server, http.MethodGet, fmt.Sprint(Base, "/nothing/", i), "", "Authorization", "Bearer anna")
-		ask(f.Server, http.MethodPost, Base+"/events", "")
+		ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer wrong")
+		ask(f.Server, http.MethodGet, fmt.Sprint(api.Base, "/nothing/", i), "", "Authorization", "Bearer anna")
+		ask(f.Server, http.MethodPost, api.Base+"/events", "")
 	}
 	f.access.flush()
 	written, told := 0, ""
@@ -320,7 +322,7 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 	if want := fmt.Sprintf(`"requests"=%d`, 3*each-written); !strings.Contains(told, want) || !strings.Contains(told, "401: ") || !strings.Contains(told, "405: ") {
 		t.Errorf("%d lines were written; what was left out is told as %q", written, told)
 	}
-	ask(f.Server, http.MethodGet, Base+"/events", "", "Authorization", "Bearer anna")
+	ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer anna")
 	if last := lines[len(lines)-1]; !strings.Contains(last, `"status"=200`) {
 		t.Errorf("meanwhile a good request has no line: %s", last)
 	}
@@ -329,7 +331,7 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 func TestTheHealthTellsTheMemoryAndWhatDoesNotFitIntoIt(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Warnings = []string{"--api-max-streams is 10000, and there is room for 500"} })
 	h := f.Health(t.Context())
-	if h.Status != Healthy || len(h.Reasons) != 0 || len(h.Warnings) != 1 {
+	if h.Status != api.Healthy || len(h.Reasons) != 0 || len(h.Warnings) != 1 {
 		t.Errorf("a setting that does not fit is a warning and nothing more: %+v", h)
 	}
 	if m := h.Memory; m.HeapBytes == 0 || m.UsedBytes < m.HeapBytes || m.Goroutines == 0 {
@@ -353,10 +355,10 @@ func TestACheckThatTakesTooLongLeavesTimeForThoseOfOthers(t *testing.T) {
 	})
 	done := make(chan int)
 	go func() {
-		done <- ask(f.Server, http.MethodPost, Base+"/hooks/validate", "large", "Content-Type", yamlType, "Authorization", "Bearer mallory").Code
+		done <- ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", "large", "Content-Type", yamlType, "Authorization", "Bearer mallory").Code
 	}()
 	<-begun
-	if w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", "small", "Content-Type", yamlType, "Authorization", "Bearer ann"); w.Code != http.StatusOK {
+	if w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", "small", "Content-Type", yamlType, "Authorization", "Bearer ann"); w.Code != http.StatusOK {
 		t.Errorf("the small text: %d %s", w.Code, w.Body)
 	}
 	if code := <-done; code != http.StatusOK {

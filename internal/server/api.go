@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // The tags of the OpenAPI document.
@@ -72,7 +74,7 @@ type answer[T any] struct{ Body T }
 // get registers a route that answers with JSON.
 func get[I, O any](s *Server, id, path, tag, summary, description string, handle func(context.Context, *I) (O, error), change ...func(*huma.Operation)) {
 	op := huma.Operation{
-		OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tag}, Summary: summary, Description: description, Errors: usual,
+		OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tag}, Summary: summary, Description: description, Errors: usual,
 	}
 	for _, do := range change {
 		do(&op)

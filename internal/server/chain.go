@@ -16,6 +16,8 @@ import (
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/munnerz/goautoneg"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -51,8 +53,8 @@ func unlessStream(usual, stream http.Handler) http.Handler {
 // request is what is noted of a request on its way.
 type request struct {
 	id, route, address string
-	limitBy            string // the address as it is limited; empty if it stands for nobody in particular
-	caller             Caller // nil while it is not known
+	limitBy            string        // the address as it is limited; empty if it stands for nobody in particular
+	caller             access.Caller // nil while it is not known
 }
 
 type requestKey struct{}
@@ -65,10 +67,10 @@ func requestOf(ctx context.Context) *request {
 	return r
 }
 
-func requestID(ctx context.Context) string  { return requestOf(ctx).id }
-func routeOf(ctx context.Context) string    { return requestOf(ctx).route }
-func callerOf(ctx context.Context) Caller   { return requestOf(ctx).caller }
-func callerName(ctx context.Context) string { return requestOf(ctx).callerName() }
+func requestID(ctx context.Context) string       { return requestOf(ctx).id }
+func routeOf(ctx context.Context) string         { return requestOf(ctx).route }
+func callerOf(ctx context.Context) access.Caller { return requestOf(ctx).caller }
+func callerName(ctx context.Context) string      { return requestOf(ctx).callerName() }
 
 // callerName is "" while the caller is not known.
 func (r *request) callerName() string {
@@ -131,7 +133,7 @@ func (s *Server) done(r *http.Request, req *request, rec *recorder, took time.Du
 
 // accessLevel keeps what is asked every few seconds out of the log, while it goes well.
 func accessLevel(route string, code int) int {
-	if code < http.StatusBadRequest && (route == Base+"/health" || route == Base+"/metrics") {
+	if code < http.StatusBadRequest && (route == api.Base+"/health" || route == api.Base+"/metrics") {
 		return 1
 	}
 	return 0
@@ -200,7 +202,7 @@ func (s *Server) routed(next http.Handler) http.Handler {
 			w.Header().Set("Allow", probe.header.Get("Allow"))
 			writeProblem(w, probe.code, fmt.Sprintf("%s does not take %s: use %s", incident.Clean(r.URL.Path, maxLogged), incident.Clean(r.Method, 16), probe.header.Get("Allow")))
 		default:
-			writeProblemOf(w, noSuchRoute, http.StatusNotFound, "there is no such route: "+Base+"/openapi.json lists them all")
+			writeProblemOf(w, noSuchRoute, http.StatusNotFound, "there is no such route: "+api.Base+"/openapi.json lists them all")
 		}
 	})
 }
@@ -219,7 +221,7 @@ func hiddenNamespace(route string) string {
 	if route != streamPath {
 		return ""
 	}
-	return "; for the events of a namespace with the name stream ask " + Base + "/events?namespace=stream"
+	return "; for the events of a namespace with the name stream ask " + api.Base + "/events?namespace=stream"
 }
 
 // headers is a ResponseWriter that keeps the headers only.
@@ -234,12 +236,12 @@ func (h *headers) Write(p []byte) (int, error) { return len(p), nil }
 
 // produces are the content types of the routes that have others than JSON.
 var produces = map[string][]string{
-	Base + "/hooks":                    {"application/json", "application/yaml"},
-	Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
-	Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
-	Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
-	streamPath:                         {sseType},
-	Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
+	api.Base + "/hooks":                    {"application/json", "application/yaml"},
+	api.Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
+	api.Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
+	api.Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
+	streamPath:                             {sseType},
+	api.Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
 }
 
 // maxFields bounds the fields of a request's header: each takes a hundred bytes, however short it is, and a

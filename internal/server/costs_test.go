@@ -21,6 +21,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -68,7 +69,7 @@ func exchange(t testing.TB, c net.Conn, request string) int {
 }
 
 func requestFor(path string, headers ...string) string {
-	return "GET " + Base + path + " HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
+	return "GET " + api.Base + path + " HTTP/1.1\r\nHost: localhost\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
 }
 
 func TestWhatConnectionsCost(t *testing.T) {
@@ -91,7 +92,7 @@ func TestWhatConnectionsWithTLSCost(t *testing.T) {
 			tr.Protocols.SetHTTP1(protocol == "http/1.1")
 			tr.Protocols.SetHTTP2(protocol == "h2")
 			t.Cleanup(tr.CloseIdleConnections)
-			resp, err := (&http.Client{Transport: tr}).Get("https://" + address + Base + "/events")
+			resp, err := (&http.Client{Transport: tr}).Get("https://" + address + api.Base + "/events")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -217,7 +218,7 @@ func TestWhatAnswersCost(t *testing.T) {
 	const together = 4
 	for _, encoding := range []string{"", "gzip", "zstd"} {
 		for _, path := range []string{"/events?limit=1000", "/events?limit=1", "/incidents?limit=1000", "/stats/trends", "/deliveries/" + f.delivery, "/incidents/" + f.incident} {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://khook"+Base+path, nil)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://khook"+api.Base+path, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -227,7 +228,7 @@ func TestWhatAnswersCost(t *testing.T) {
 				var all sync.WaitGroup
 				for range together {
 					all.Go(func() {
-						if w := ask(f.Server, http.MethodGet, Base+path, "", "Accept-Encoding", encoding); w.Code != http.StatusOK {
+						if w := ask(f.Server, http.MethodGet, api.Base+path, "", "Accept-Encoding", encoding); w.Code != http.StatusOK {
 							t.Errorf("%s: %d %s", path, w.Code, w.Body)
 						}
 					})
@@ -278,7 +279,7 @@ func TestWhatAValidationCosts(t *testing.T) {
 	f := newFixture(t)
 	for name, text := range texts(capacity.MaxManifests) {
 		cost := capacitytest.Peak(func() {
-			if w := ask(f.Server, http.MethodPost, Base+"/hooks/validate", text, "Content-Type", yamlType); w.Code != http.StatusOK {
+			if w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", text, "Content-Type", yamlType); w.Code != http.StatusOK {
 				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}
 		})

@@ -8,20 +8,21 @@ import (
 	"runtime/metrics"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (Diagnostics, error) {
+func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (api.Diagnostics, error) {
 	if err := s.allowDiagnostics(ctx); err != nil {
-		return Diagnostics{}, err
+		return api.Diagnostics{}, err
 	}
-	d := Diagnostics{
+	d := api.Diagnostics{
 		Health: s.Health(ctx), Queues: s.cfg.State.Queues(ctx), Deliveries: map[string]int{}, Hooks: s.cfg.State.Hooks(),
 		Runtime: runtimeStats(), Build: buildInfo(s.cfg.Version), Settings: s.cfg.Settings,
 	}
 	d.Runtime.OpenConnections = int64(s.openConnections())
 	if d.Queues == nil {
-		d.Queues = []Queue{}
+		d.Queues = []api.Queue{}
 	}
 	states, err := s.cfg.Store.DeliveryStates(ctx)
 	if err != nil {
@@ -40,8 +41,8 @@ func milliseconds(d time.Duration) float64 {
 	return math.Round(float64(d)/float64(time.Microsecond)) / 1000
 }
 
-func (s *Server) storeStats(ctx context.Context) (StoreStats, error) {
-	st := StoreStats{RetentionSeconds: s.cfg.Retention.Seconds()}
+func (s *Server) storeStats(ctx context.Context) (api.StoreStats, error) {
+	st := api.StoreStats{RetentionSeconds: s.cfg.Retention.Seconds()}
 	var err error
 	if st.SizeBytes, err = s.cfg.Store.Size(ctx); err != nil {
 		return st, err
@@ -61,13 +62,13 @@ func (s *Server) storeStats(ctx context.Context) (StoreStats, error) {
 	return st, nil
 }
 
-func runtimeStats() RuntimeStats {
+func runtimeStats() api.RuntimeStats {
 	samples := []metrics.Sample{
 		{Name: "/sched/goroutines:goroutines"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/sched/pauses/total/gc:seconds"},
 	}
 	metrics.Read(samples)
-	r := RuntimeStats{CPUs: runtime.GOMAXPROCS(0)}
+	r := api.RuntimeStats{CPUs: runtime.GOMAXPROCS(0)}
 	number := func(i int) uint64 {
 		if samples[i].Value.Kind() == metrics.KindUint64 {
 			return samples[i].Value.Uint64()
@@ -104,8 +105,8 @@ func quantile(h *metrics.Float64Histogram, q float64) float64 {
 	return 0
 }
 
-func buildInfo(version string) BuildInfo {
-	b := BuildInfo{Version: version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+func buildInfo(version string) api.BuildInfo {
+	b := api.BuildInfo{Version: version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b

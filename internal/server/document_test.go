@@ -16,6 +16,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"pgregory.net/rapid"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
@@ -163,8 +164,8 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	described := map[string]bool{}
 	for _, op := range operations(f.Server) {
 		described[op.method+" "+op.path] = true
-		if !strings.HasPrefix(op.path, Base+"/") {
-			t.Errorf("%s is not below %s", op.path, Base)
+		if !strings.HasPrefix(op.path, api.Base+"/") {
+			t.Errorf("%s is not below %s", op.path, api.Base)
 		}
 		// What is described is served: a wrong parameter gets an answer of the route itself.
 		if w := ask(f.Server, op.method, strings.NewReplacer("{", "", "}", "").Replace(op.path)+"?no=1", ""); w.Code == http.StatusNotFound && !strings.Contains(op.path, "{") {
@@ -179,10 +180,10 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /openapi.json", "GET /openapi.yaml",
 	} {
 		method, path, _ := strings.Cut(route, " ")
-		if !described[method+" "+Base+path] {
+		if !described[method+" "+api.Base+path] {
 			t.Errorf("%s is not described", route)
 		}
-		delete(described, method+" "+Base+path)
+		delete(described, method+" "+api.Base+path)
 	}
 	for route := range described {
 		t.Errorf("%s is described, but not known to this test: add it", route)

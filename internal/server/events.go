@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -64,27 +65,27 @@ type hookEvents struct {
 func (s *Server) registerEvents() {
 	get(s, "listEvents", "/events", tagEvents, "List events",
 		"All namespaces together need the right to list Hooks cluster-wide; with namespace the right in that namespace is enough.",
-		func(ctx context.Context, in *allEvents) (Page[Event], error) {
+		func(ctx context.Context, in *allEvents) (api.Page[api.Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
 	get(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "As listEvents with the parameter namespace. Needs the right for this namespace only.",
-		func(ctx context.Context, in *namespaceEvents) (Page[Event], error) {
+		func(ctx context.Context, in *namespaceEvents) (api.Page[api.Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
 	get(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "As listEvents with the parameter eventType.",
-		func(ctx context.Context, in *typeEvents) (Page[Event], error) {
+		func(ctx context.Context, in *typeEvents) (api.Page[api.Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
 	get(s, "listHookEvents", "/hooks/{namespace}/{name}/events", tagEvents, "List the events that a Hook decided about",
 		"Each event has its dispositions: why the Hook did or did not call its agent. A Hook that was deleted keeps its history; one that never decided anything has an empty list.",
-		func(ctx context.Context, in *hookEvents) (Page[Event], error) {
+		func(ctx context.Context, in *hookEvents) (api.Page[api.Event], error) {
 			return s.hookEvents(ctx, in)
 		})
 }
 
 // events answers with a page of events, if the caller may see them.
-func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) (Page[Event], error) {
-	var none Page[Event]
+func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) (api.Page[api.Event], error) {
+	var none api.Page[api.Event]
 	if err := s.allow(ctx, q.Namespace); err != nil {
 		return none, err
 	}
@@ -102,7 +103,7 @@ func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) 
 	if err != nil {
 		return none, s.failed(ctx, err)
 	}
-	return pageOf(f.Paging, rows, total, q, q.Position, eventOf), nil
+	return pageOf(f.Paging, rows, total, q, q.Position, api.EventOf), nil
 }
 
 // orderOf reads the sort parameter.
@@ -112,7 +113,7 @@ func orderOf(sort string) (column string, descending bool) {
 }
 
 // hookEvents answers with a page of a hook's events, each with the hook's decisions.
-func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (Page[Event], error) {
+func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (api.Page[api.Event], error) {
 	page, err := s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType), Hook: in.ref()})
 	if err != nil {
 		return page, err
@@ -127,7 +128,7 @@ func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (Page[Event], e
 	}
 	for _, d := range decisions {
 		e := &page.Items[at[d.EventID]]
-		e.Dispositions = append(e.Dispositions, decisionOf(d))
+		e.Dispositions = append(e.Dispositions, api.DecisionOf(d))
 	}
 	return page, nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -267,7 +268,7 @@ func serveKhook(ctx context.Context, l net.Listener) (change func(*incident.Even
 	if err != nil {
 		panic(err)
 	}
-	f := feed.New(feed.Config{History: st, Encode: EncodeEvent, Log: logr.Discard()})
+	f := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard()})
 	s, err := New(Config{
 		Store: st, Feed: f, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(),
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30, Streams: 1 << 20, ClientStreams: 1 << 20},
@@ -320,7 +321,7 @@ func serveBare(l net.Listener) (change func(*incident.Event)) {
 	return func(e *incident.Event) {
 		seq++
 		e.ID = seq
-		data, _ := EncodeEvent(e)
+		data, _ := api.EncodeEvent(e)
 		frame := fmt.Appendf(nil, "id: %d\nevent: event\ndata: %s\n\n", seq, data)
 		mu.Lock()
 		defer mu.Unlock()

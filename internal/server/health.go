@@ -5,16 +5,19 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // State is how the parts of khook do beside the server. All of it must be quick, and safe for
 // concurrent use.
 type State interface {
 	Leader() bool
-	Pipeline(ctx context.Context) PipelineHealth
-	Plugins() []PluginHealth
-	Kagent() KagentHealth
-	Queues(ctx context.Context) []Queue
+	Pipeline(ctx context.Context) api.PipelineHealth
+	Plugins() []api.PluginHealth
+	Kagent() api.KagentHealth
+	Queues(ctx context.Context) []api.Queue
 	Hooks() int
 }
 
@@ -25,7 +28,7 @@ const healthTTL = time.Second
 type healthCache struct {
 	mu   sync.Mutex
 	at   time.Time
-	last Health
+	last api.Health
 }
 
 // healthAnswer has a Health or a PublicHealth in its body.
@@ -40,7 +43,7 @@ func (s *Server) registerHealth() {
 }
 
 // Health says how khook does.
-func (s *Server) Health(ctx context.Context) Health {
+func (s *Server) Health(ctx context.Context) api.Health {
 	c := &s.health
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,18 +59,18 @@ func (s *Server) Health(ctx context.Context) Health {
 	return h
 }
 
-func (s *Server) lookAtHealth(ctx context.Context) Health {
+func (s *Server) lookAtHealth(ctx context.Context) api.Health {
 	st := s.cfg.State
-	h := Health{
+	h := api.Health{
 		Version: s.cfg.Version, StartedAt: s.started.UTC(), Leader: st.Leader(), Plugins: st.Plugins(), Pipeline: st.Pipeline(ctx), Kagent: st.Kagent(),
-		Server: APIHealth{PartHealth: PartHealth{Status: Healthy}, Requests: s.meters.answered.Load(), Errors: s.meters.broken.Load()},
-		Store:  PartHealth{Status: Healthy},
+		Server: api.APIHealth{PartHealth: api.PartHealth{Status: api.Healthy}, Requests: s.meters.answered.Load(), Errors: s.meters.broken.Load()},
+		Store:  api.PartHealth{Status: api.Healthy},
 	}
 	if err := s.cfg.Store.Check(ctx); err != nil {
-		h.Store = PartHealth{Unhealthy, err.Error()}
+		h.Store = api.PartHealth{Status: api.Unhealthy, Reason: err.Error()}
 	}
 	if h.Plugins == nil {
-		h.Plugins = []PluginHealth{}
+		h.Plugins = []api.PluginHealth{}
 	}
 	h.Memory, h.Warnings = s.memory(ctx), append([]string{}, s.cfg.Warnings...)
 	judge(&h)
@@ -75,17 +78,17 @@ func (s *Server) lookAtHealth(ctx context.Context) Health {
 }
 
 // judge finds the worst of the parts, and the reasons.
-func judge(h *Health) {
-	h.Status, h.Reasons = Healthy, []string{}
+func judge(h *api.Health) {
+	h.Status, h.Reasons = api.Healthy, []string{}
 	for _, part := range []struct {
 		name string
-		PartHealth
+		api.PartHealth
 	}{{"server", h.Server.PartHealth}, {"history", h.Store}, {"pipeline", h.Pipeline.PartHealth}, {"kagent", h.Kagent.PartHealth}} {
-		if part.Status == Healthy {
+		if part.Status == api.Healthy {
 			continue
 		}
 		h.Reasons = append(h.Reasons, part.name+": "+part.Reason)
-		if part.Status == Unhealthy || h.Status == Healthy {
+		if part.Status == api.Unhealthy || h.Status == api.Healthy {
 			h.Status = part.Status
 		}
 	}
@@ -93,8 +96,8 @@ func judge(h *Health) {
 
 func (s *Server) healthOf(ctx context.Context, _ *struct{}) (*healthAnswer, error) {
 	h := s.Health(ctx)
-	answer := &healthAnswer{http.StatusOK, PublicHealth{h.Status}}
-	if h.Status == Unhealthy {
+	answer := &healthAnswer{http.StatusOK, api.PublicHealth{Status: h.Status}}
+	if h.Status == api.Unhealthy {
 		answer.Status = http.StatusServiceUnavailable
 	}
 	if s.mayReadHealth(ctx) {
@@ -109,6 +112,6 @@ func (s *Server) mayReadHealth(ctx context.Context) bool {
 	if s.cfg.Access != nil && callerOf(ctx) == nil {
 		return false
 	}
-	ok, err := s.may(ctx, ReadHooks(""), GetPath(diagnosticsPath))
+	ok, err := s.may(ctx, access.ReadHooks(""), access.GetPath(diagnosticsPath))
 	return ok && err == nil
 }

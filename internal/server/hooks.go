@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -64,7 +65,7 @@ func (s *Server) registerHooks() {
 	schemas := s.api.OpenAPI().Components.Schemas
 	doc := func(path, id, summary, description string, schema *huma.Schema, errs ...int) huma.Operation {
 		return huma.Operation{
-			OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tagHooks}, Summary: summary, Description: description,
+			OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tagHooks}, Summary: summary, Description: description,
 			Errors: append(errs, usual...),
 			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 				"application/json": {Schema: schema}, yamlType: {Schema: &huma.Schema{Type: huma.TypeString, Description: "Manifests, separated by ---."}},
@@ -72,9 +73,9 @@ func (s *Server) registerHooks() {
 		}
 	}
 	huma.Register(s.api, doc("/hooks", "listHooks", "List Hooks", "With status, conditions and how they did in the last 24 hours; by namespace and name.",
-		huma.SchemaFromType(schemas, reflect.TypeFor[Page[Hook]]())), s.listHooks)
+		huma.SchemaFromType(schemas, reflect.TypeFor[api.Page[api.Hook]]())), s.listHooks)
 	huma.Register(s.api, doc("/hooks/{namespace}/{name}", "getHook", "Get a Hook", "With status, conditions and how it did in the last 24 hours.",
-		huma.SchemaFromType(schemas, reflect.TypeFor[Hook]()), http.StatusNotFound), s.getHook)
+		huma.SchemaFromType(schemas, reflect.TypeFor[api.Hook]()), http.StatusNotFound), s.getHook)
 	s.registerValidate()
 }
 
@@ -101,8 +102,8 @@ func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*huma.StreamRes
 	}
 	rows, more := hooksAfter(list.Items, p)
 	page := pageOf(in.Paging, rows, store.Total{N: len(list.Items), More: more}, query,
-		func(h v1alpha2.Hook) []any { return []any{h.Namespace, h.Name} }, func(v1alpha2.Hook) Hook { return Hook{} })
-	page.Items = []Hook{}
+		func(h v1alpha2.Hook) []any { return []any{h.Namespace, h.Name} }, func(v1alpha2.Hook) api.Hook { return api.Hook{} })
+	page.Items = []api.Hook{}
 	return s.hooksPage(ctx, page, rows)
 }
 
@@ -187,7 +188,7 @@ func manifest(h *v1alpha2.Hook) ([]byte, error) {
 const statisticsRange = 24 * time.Hour
 
 // hookOf is a Hook with what khook knows of it.
-func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
+func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (api.Hook, error) {
 	shaped := shapeOf(h)
 	var err error
 	shaped.Statistics, err = s.statisticsOf(ctx, h)
@@ -195,10 +196,10 @@ func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (Hook, error) {
 }
 
 // shapeOf is a Hook as the cluster has it.
-func shapeOf(h *v1alpha2.Hook) Hook {
-	shaped := Hook{
+func shapeOf(h *v1alpha2.Hook) api.Hook {
+	shaped := api.Hook{
 		Namespace: h.Namespace, Name: h.Name, UID: string(h.UID), Generation: h.Generation, CreatedAt: h.CreationTimestamp.UTC(),
-		Ready: "Unknown", Suspended: h.Spec.Suspend, Events: []string{}, Agents: []string{}, Spec: HookSpec{h.Spec}, Status: HookStatus{h.Status},
+		Ready: "Unknown", Suspended: h.Spec.Suspend, Events: []string{}, Agents: []string{}, Spec: api.HookSpec{HookSpec: h.Spec}, Status: api.HookStatus{HookStatus: h.Status},
 	}
 	if ready := meta.FindStatusCondition(h.Status.Conditions, v1alpha2.ConditionReady); ready != nil {
 		shaped.Ready, shaped.Reason, shaped.Message = string(ready.Status), ready.Reason, ready.Message
@@ -212,10 +213,10 @@ func shapeOf(h *v1alpha2.Hook) Hook {
 }
 
 // statisticsOf is what the history says of a Hook.
-func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (HookStatistics, error) {
+func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (api.HookStatistics, error) {
 	ref := delivery.HookRef{Namespace: h.Namespace, Name: h.Name}
 	var err error
-	st := HookStatistics{TimeRange: "24h"}
+	st := api.HookStatistics{TimeRange: "24h"}
 	if st.ActiveIncidents, st.LastFired, err = s.cfg.Store.HookSummary(ctx, ref); err != nil {
 		return st, s.failed(ctx, err)
 	}
@@ -232,8 +233,8 @@ func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (HookStatis
 	return st, nil
 }
 
-func countStatistics(st *HookStatistics, counts map[string]int64) {
-	var m HookMetrics
+func countStatistics(st *api.HookStatistics, counts map[string]int64) {
+	var m api.HookMetrics
 	countMetrics(&m, counts)
 	st.Events = m.Events.Total
 	st.Succeeded = m.Deliveries.ByState[delivery.Succeeded]
@@ -255,7 +256,7 @@ type validateInput struct {
 
 func (s *Server) registerValidate() {
 	huma.Register(s.api, huma.Operation{
-		OperationID: "validateHooks", Method: http.MethodPost, Path: Base + "/hooks/validate", Tags: []string{tagHooks}, Summary: "Check Hooks before they are applied",
+		OperationID: "validateHooks", Method: http.MethodPost, Path: api.Base + "/hooks/validate", Tags: []string{tagHooks}, Summary: "Check Hooks before they are applied",
 		Description: "YAML or JSON, one or several documents, at most 256 KiB, or as much as khook's memory allows. The rules are those of the CRD and of the controller; nothing is stored. " +
 			"The answer is 200 also for Hooks with errors: valid says whether they are right.",
 		MaxBodyBytes: s.cfg.Limits.MaxBody, SkipValidateBody: true, BodyReadTimeout: 20 * time.Second,

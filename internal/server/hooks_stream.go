@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // Lists of Hooks are written Hook by Hook: together they can be as large as etcd, and one is at most
@@ -32,7 +33,7 @@ func (s *Server) exportAll(hooks []v1alpha2.Hook) *huma.StreamResponse {
 }
 
 // hooksPage answers with a page, whose items are the Hooks.
-func (s *Server) hooksPage(ctx context.Context, page Page[Hook], hooks []v1alpha2.Hook) (*huma.StreamResponse, error) {
+func (s *Server) hooksPage(ctx context.Context, page api.Page[api.Hook], hooks []v1alpha2.Hook) (*huma.StreamResponse, error) {
 	around, err := json.Marshal(page)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,7 @@ func (s *Server) hooksPage(ctx context.Context, page Page[Hook], hooks []v1alpha
 	if !found {
 		return nil, fmt.Errorf("a page without items: %s", around)
 	}
-	statistics := make([]HookStatistics, len(hooks)) // what can fail comes before the first byte
+	statistics := make([]api.HookStatistics, len(hooks)) // what can fail comes before the first byte
 	for i := range hooks {
 		if statistics[i], err = s.statisticsOf(ctx, &hooks[i]); err != nil {
 			return nil, err

@@ -23,6 +23,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/review"
 )
@@ -117,11 +119,11 @@ func TestAHostileAPIServerMakesNobodyAStranger(t *testing.T) {
 	for name, handler := range breaks {
 		t.Run(name, func(t *testing.T) {
 			h := newHostile(t)
-			eachAccess(t, &rest.Config{Host: h.URL}, func(t *testing.T, a Access) {
+			eachAccess(t, &rest.Config{Host: h.URL}, func(t *testing.T, a access.Control) {
 				t.Parallel()
 				f := newFixture(t, func(c *Config) { c.Access = a })
 				h.broken.Store(&handler)
-				w := ask(f.Server, http.MethodGet, Base+"/events", "", "Authorization", "Bearer good")
+				w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer good")
 				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 					t.Errorf("%d %s", w.Code, w.Body)
 				}
@@ -132,12 +134,12 @@ func TestAHostileAPIServerMakesNobodyAStranger(t *testing.T) {
 
 func TestACallerAsksAboutSoManyRightsOnly(t *testing.T) {
 	h := newHostile(t)
-	eachAccess(t, &rest.Config{Host: h.URL}, func(t *testing.T, a Access) {
+	eachAccess(t, &rest.Config{Host: h.URL}, func(t *testing.T, a access.Control) {
 		f := newFixture(t, func(c *Config) { c.Access = a })
 		before := h.count("subjectaccessreviews") + h.count("selfsubjectaccessreviews")
 		codes := map[int]int{}
 		for i := range 400 {
-			codes[ask(f.Server, http.MethodGet, fmt.Sprintf("%s/events?namespace=ns-%d&limit=1", Base, i), "", "Authorization", "Bearer good").Code]++
+			codes[ask(f.Server, http.MethodGet, fmt.Sprintf("%s/events?namespace=ns-%d&limit=1", api.Base, i), "", "Authorization", "Bearer good").Code]++
 		}
 		asked := h.count("subjectaccessreviews") + h.count("selfsubjectaccessreviews") - before
 		if asked != codes[http.StatusOK] || codes[http.StatusTooManyRequests] != 400-asked || asked < 100 || codes[http.StatusTooManyRequests] == 0 {
@@ -174,7 +176,7 @@ type countingDoorman struct {
 	asked atomic.Int32
 }
 
-func (d *countingDoorman) May(ctx context.Context, c Caller, r Right) (bool, error) {
+func (d *countingDoorman) May(ctx context.Context, c access.Caller, r access.Right) (bool, error) {
 	d.asked.Add(1)
 	return d.doorman.May(ctx, c, r)
 }
@@ -186,14 +188,14 @@ type unsure struct {
 	who   bool // whether also who calls can't be found out
 }
 
-func (u *unsure) Authenticate(r *http.Request, address string) (Caller, error) {
+func (u *unsure) Authenticate(r *http.Request, address string) (access.Caller, error) {
 	if u.who && u.fails != nil {
 		return nil, u.fails
 	}
 	return u.doorman.Authenticate(r, address)
 }
 
-func (u *unsure) May(ctx context.Context, c Caller, r Right) (bool, error) {
+func (u *unsure) May(ctx context.Context, c access.Caller, r access.Right) (bool, error) {
 	if u.fails != nil {
 		return false, u.fails
 	}
@@ -249,16 +251,16 @@ func TestTokensAreTakenForTheAudiencesThatAreAllowed(t *testing.T) {
 		}
 		return made.Status.Token
 	}
-	tokens := map[string]string{"the API server's": token(), "khook's": token(Audience), "another's": token("vault"), "khook's and another's": token("vault", Audience)}
+	tokens := map[string]string{"the API server's": token(), "khook's": token(access.Audience), "another's": token("vault"), "khook's and another's": token("vault", access.Audience)}
 	for _, c := range []struct {
 		audiences []string
 		want      []string
 	}{
 		{nil, []string{"khook's", "khook's and another's", "the API server's"}},
-		{[]string{Audience}, []string{"khook's", "khook's and another's"}},
+		{[]string{access.Audience}, []string{"khook's", "khook's and another's"}},
 		{[]string{"vault", "other"}, []string{"another's", "khook's and another's"}},
 	} {
-		a, err := KubernetesAccess(world.Config, AccessConfig{Audiences: c.audiences})
+		a, err := access.New(world.Config, access.Config{Audiences: c.audiences})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +271,7 @@ func TestTokensAreTakenForTheAudiencesThatAreAllowed(t *testing.T) {
 			switch _, err := a.Authenticate(r, ""); {
 			case err == nil:
 				got = append(got, of)
-			case !errors.Is(err, ErrUnknownCaller):
+			case !errors.Is(err, access.ErrUnknownCaller):
 				t.Error(err)
 			}
 		}
@@ -286,8 +288,8 @@ func TestAnAPIServerThatKnowsNoAudiencesLetsNobodyInForOneOfThem(t *testing.T) {
 	r.Header.Set("Authorization", "Bearer good")
 	for _, named := range [][]string{nil, {"https://kubernetes.default.svc"}, {"khook"}} {
 		h.names = named
-		for _, audiences := range [][]string{nil, {Audience}} {
-			a, err := KubernetesAccess(&rest.Config{Host: h.URL}, AccessConfig{Audiences: audiences})
+		for _, audiences := range [][]string{nil, {access.Audience}} {
+			a, err := access.New(&rest.Config{Host: h.URL}, access.Config{Audiences: audiences})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // rebinds sends a request for a host, and returns the answer.
@@ -45,7 +47,7 @@ func TestWithoutAuthenticationAPageThatRebindsItsNameReadsNothing(t *testing.T) 
 	l := goLive(t, func(c *Config) { c.Hosts = []string{"khook", "khook.kagent.svc", "dash.example.com"} })
 	for _, path := range []string{"/events", "/incidents", "/deliveries", "/hooks", "/health", "/diagnostics", "/metrics", "/openapi.json", "/nowhere"} {
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodOptions} {
-			misdirectedTo(t, l.rebinds(method, Base+path, "evil.example:8082", "X-Forwarded-Host", "localhost"), "evil.example")
+			misdirectedTo(t, l.rebinds(method, api.Base+path, "evil.example:8082", "X-Forwarded-Host", "localhost"), "evil.example")
 		}
 	}
 	misdirectedTo(t, l.rebinds(http.MethodGet, streamPath, "evil.example", "Accept", sseType), "evil.example")
@@ -56,7 +58,7 @@ func TestWithoutAuthenticationAPageThatRebindsItsNameReadsNothing(t *testing.T) 
 	for _, host := range []string{
 		"khook.kagent.svc.evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "a.localhost", "khook.other.svc", "xkhook", "[::1", "127.0.0.1:80:80",
 	} {
-		if resp := l.rebinds(http.MethodGet, Base+"/events", host); resp.StatusCode != http.StatusMisdirectedRequest && resp.StatusCode != http.StatusBadRequest {
+		if resp := l.rebinds(http.MethodGet, api.Base+"/events", host); resp.StatusCode != http.StatusMisdirectedRequest && resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %s", host, resp.Status)
 		}
 	}
@@ -64,7 +66,7 @@ func TestWithoutAuthenticationAPageThatRebindsItsNameReadsNothing(t *testing.T) 
 		"127.0.0.1", "127.0.0.1:8082", "10.1.2.3", "[::1]", "[::1]:8082", "[fd00::1]:80", "localhost", "LocalHost:8082", "localhost.", "localhost.:8082",
 		"khook", "khook:8082", "KHOOK.kagent.svc.:80", "dash.example.com",
 	} {
-		if resp := l.rebinds(http.MethodGet, Base+"/events", host); resp.StatusCode != http.StatusOK {
+		if resp := l.rebinds(http.MethodGet, api.Base+"/events", host); resp.StatusCode != http.StatusOK {
 			t.Errorf("%s: %s", host, resp.Status)
 		}
 	}
@@ -77,7 +79,7 @@ func TestARequestWithoutAHostIsToldToNameOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET %s/events HTTP/1.0\r\n\r\n", Base)
+	fmt.Fprintf(conn, "GET %s/events HTTP/1.0\r\n\r\n", api.Base)
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || resp.StatusCode != http.StatusMisdirectedRequest {
 		t.Fatalf("%+v %v", resp, err)
@@ -89,7 +91,7 @@ func TestWithAuthenticationEveryHostWillDo(t *testing.T) {
 	d := &doorman{}
 	d.open.Store(true)
 	l := goLive(t, func(c *Config) { c.Access = d })
-	if resp := l.rebinds(http.MethodGet, Base+"/events", "khook.example.com", "Authorization", "Bearer t0ken"); resp.StatusCode != http.StatusOK {
+	if resp := l.rebinds(http.MethodGet, api.Base+"/events", "khook.example.com", "Authorization", "Bearer t0ken"); resp.StatusCode != http.StatusOK {
 		t.Errorf("%s", resp.Status)
 	}
 }
@@ -123,11 +125,11 @@ func TestOnlyTheStreamTakesATokenAsSubprotocol(t *testing.T) {
 	l := goLive(t, func(c *Config) { c.Access = d })
 	upgrade := []string{"Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Protocol", tokenProtocol + "t0ken"}
 	for _, path := range []string{"/events", "/incidents", "/hooks", "/openapi.json"} {
-		if resp := l.rebinds(http.MethodGet, Base+path, "localhost", upgrade...); resp.StatusCode != http.StatusUnauthorized {
+		if resp := l.rebinds(http.MethodGet, api.Base+path, "localhost", upgrade...); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
-	if resp := l.rebinds(http.MethodPost, Base+"/hooks/validate", "localhost", upgrade...); resp.StatusCode != http.StatusUnauthorized {
+	if resp := l.rebinds(http.MethodPost, api.Base+"/hooks/validate", "localhost", upgrade...); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("validate: %s", resp.Status)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
@@ -105,7 +106,7 @@ func listen(b *testing.B, st *store.Store) (base string, stop func()) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Run(ctx, l) }()
-	return "http://" + l.Addr().String() + Base, func() { cancel(); <-done }
+	return "http://" + l.Addr().String() + api.Base, func() { cancel(); <-done }
 }
 
 // load asks until the time is over.

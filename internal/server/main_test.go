@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/feed"
@@ -62,15 +63,17 @@ func runTests(m *testing.M) int {
 type calm struct{}
 
 func (calm) Leader() bool { return true }
-func (calm) Pipeline(context.Context) PipelineHealth {
-	return PipelineHealth{State: "leading", PartHealth: PartHealth{Status: Healthy}}
+func (calm) Pipeline(context.Context) api.PipelineHealth {
+	return api.PipelineHealth{State: "leading", PartHealth: api.PartHealth{Status: api.Healthy}}
 }
-func (calm) Plugins() []PluginHealth { return []PluginHealth{{Name: "kubernetes-pods", State: "up"}} }
-func (calm) Kagent() KagentHealth {
-	return KagentHealth{PartHealth: PartHealth{Status: Healthy}}
+func (calm) Plugins() []api.PluginHealth {
+	return []api.PluginHealth{{Name: "kubernetes-pods", State: "up"}}
 }
-func (calm) Queues(context.Context) []Queue { return []Queue{{Name: "signals-to-record"}} }
-func (calm) Hooks() int                     { return 1 }
+func (calm) Kagent() api.KagentHealth {
+	return api.KagentHealth{PartHealth: api.PartHealth{Status: api.Healthy}}
+}
+func (calm) Queues(context.Context) []api.Queue { return []api.Queue{{Name: "signals-to-record"}} }
+func (calm) Hooks() int                         { return 1 }
 
 // fixture is a server with a history of a few failures, and a Hook in the cluster.
 type fixture struct {
@@ -111,7 +114,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 			return hook.Validate(ctx, text, hook.ValidateOptions{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
 		},
 	}
-	cfg.Feed = feed.New(feed.Config{History: st, Encode: EncodeEvent, Log: logr.Discard()})
+	cfg.Feed = feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard()})
 	set := hook.NewSet(hook.Policy{AgentNamespaces: []string{"kagent"}})
 	set.Put(theHook())
 	book, err := ledger.New(t.Context(), ledger.Config{}, st, set)

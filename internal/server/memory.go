@@ -1,10 +1,14 @@
 package server
 
-import "context"
+import (
+	"context"
 
-func (s *Server) memory(context.Context) MemoryHealth {
+	"github.com/kagent-dev/khook/internal/api"
+)
+
+func (s *Server) memory(context.Context) api.MemoryHealth {
 	r := runtimeStats()
-	return MemoryHealth{
+	return api.MemoryHealth{
 		HeapBytes: r.HeapBytes, UsedBytes: r.MemoryBytes, LimitBytes: r.MemoryLimit, Goroutines: r.Goroutines,
 		Connections: s.openConnections(), Streams: s.streams.count(),
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/conns"
 )
 
@@ -70,7 +71,7 @@ func (m *meters) observe(route, method string, code int, took time.Duration) {
 	m.requests.WithLabelValues(route, method, strconv.Itoa(code)).Inc()
 	m.seconds.WithLabelValues(route).Observe(took.Seconds())
 	m.answered.Add(1)
-	if code >= http.StatusInternalServerError && route != Base+"/health" {
+	if code >= http.StatusInternalServerError && route != api.Base+"/health" {
 		m.broken.Add(1)
 	}
 }

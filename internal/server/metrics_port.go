@@ -3,6 +3,8 @@ package server
 import (
 	"net/http"
 	"net/url"
+
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // MetricsPort answers GET /metrics, for a port of its own, as the route of that name below Base is answered: to
@@ -12,7 +14,7 @@ func (s *Server) MetricsPort() http.Handler {
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		inner := new(http.Request)
 		*inner = *r
-		inner.URL = &url.URL{Path: Base + "/metrics", RawQuery: r.URL.RawQuery}
+		inner.URL = &url.URL{Path: api.Base + "/metrics", RawQuery: r.URL.RawQuery}
 		s.handler.ServeHTTP(w, inner)
 	})
 	return mux

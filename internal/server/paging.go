@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -98,8 +99,8 @@ func writeCursor(query any, after []any) string {
 }
 
 // pageOf is the answer with a page of rows.
-func pageOf[R, T any](p Paging, rows []R, total store.Total, query any, position func(R) []any, shape func(R) T) Page[T] {
-	page := Page[T]{Items: make([]T, 0, len(rows)), Total: total.N, TotalIsLowerBound: total.AtLeast, Limit: p.Limit, Offset: p.Offset}
+func pageOf[R, T any](p Paging, rows []R, total store.Total, query any, position func(R) []any, shape func(R) T) api.Page[T] {
+	page := api.Page[T]{Items: make([]T, 0, len(rows)), Total: total.N, TotalIsLowerBound: total.AtLeast, Limit: p.Limit, Offset: p.Offset}
 	for _, row := range rows {
 		page.Items = append(page.Items, shape(row))
 	}

@@ -9,19 +9,21 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/kagent-dev/khook/internal/api"
 )
 
 // registerOpen registers the health, which needs no caller.
 func registerOpen(s *Server) {
 	schemas := s.api.OpenAPI().Components.Schemas
 	schema := &huma.Schema{AnyOf: []*huma.Schema{
-		schemas.Schema(reflect.TypeFor[PublicHealth](), true, ""), schemas.Schema(reflect.TypeFor[Health](), true, ""),
+		schemas.Schema(reflect.TypeFor[api.PublicHealth](), true, ""), schemas.Schema(reflect.TypeFor[api.Health](), true, ""),
 	}}
 	body := func(text string) *huma.Response {
 		return &huma.Response{Description: text, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}}}
 	}
 	huma.Register(s.api, huma.Operation{
-		OperationID: "health", Method: http.MethodGet, Path: Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
+		OperationID: "health", Method: http.MethodGet, Path: api.Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
 		Description: "Open to everybody, who are told the status only. The whole Health is for those with the right for all namespaces, or to get the nonResourceURL /diagnostics. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
 		Security:    []map[string][]string{{}, {"bearer": {}}}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
 		Responses: map[string]*huma.Response{"200": body("healthy or degraded"), "503": body("unhealthy")},
@@ -48,7 +50,7 @@ func (s *Server) registerRaw() error {
 }
 
 func (s *Server) handleRaw(path string, h http.Handler) {
-	s.mux.Handle("GET "+Base+path, noParameters(h))
+	s.mux.Handle("GET "+api.Base+path, noParameters(h))
 }
 
 // describe adds a route to the document that huma does not serve.
@@ -58,7 +60,7 @@ func (s *Server) describe(id, path, tag, summary, description string, contentTyp
 		bodies[ct] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	}
 	op := &huma.Operation{
-		OperationID: id, Method: http.MethodGet, Path: Base + path, Tags: []string{tag}, Summary: summary, Description: description,
+		OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tag}, Summary: summary, Description: description,
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: bodies}},
 	}
 	problem := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[huma.ErrorModel]())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
@@ -26,7 +27,7 @@ func problemIn(t *testing.T, w *httptest.ResponseRecorder) huma.ErrorModel {
 
 func itemsIn(t *testing.T, w *httptest.ResponseRecorder) int {
 	t.Helper()
-	var p Page[json.RawMessage]
+	var p api.Page[json.RawMessage]
 	if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || w.Code != http.StatusOK {
 		t.Fatalf("%d %s %v", w.Code, w.Body, err)
 	}
@@ -36,7 +37,7 @@ func itemsIn(t *testing.T, w *httptest.ResponseRecorder) int {
 func TestATimeThatIsNamedAlwaysCounts(t *testing.T) {
 	f := newFixture(t)
 	for _, list := range []string{"/events", "/events/shop", "/events/types/oom-kill", "/hooks/shop/memory/events", "/incidents", "/deliveries"} {
-		all := itemsIn(t, ask(f.Server, http.MethodGet, Base+list, ""))
+		all := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+list, ""))
 		if all == 0 {
 			t.Fatalf("%s has nothing", list)
 		}
@@ -46,12 +47,12 @@ func TestATimeThatIsNamedAlwaysCounts(t *testing.T) {
 			"startTime=9999-12-31T23:59:59Z": 0, "endTime=9999-12-31T23:59:59Z": all,
 			"startTime=0001-01-01T00:00:00Z&endTime=1970-01-01T00:00:00Z": 0,
 		} {
-			if got := itemsIn(t, ask(f.Server, http.MethodGet, Base+list+"?"+query, "")); got != want {
+			if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+list+"?"+query, "")); got != want {
 				t.Errorf("%s?%s: %d items, want %d of %d", list, query, got, want, all)
 			}
 		}
 		for _, query := range []string{"startTime=2026-01-01T00:00:00Z&endTime=0001-01-01T00:00:00Z", "startTime=1970-01-01T00:00:00Z&endTime=1970-01-01T00:00:00Z"} {
-			if p := problemIn(t, ask(f.Server, http.MethodGet, Base+list+"?"+query, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "endTime") {
+			if p := problemIn(t, ask(f.Server, http.MethodGet, api.Base+list+"?"+query, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "endTime") {
 				t.Errorf("%s?%s: %+v", list, query, p)
 			}
 		}
@@ -83,11 +84,11 @@ func TestAStreamSinceBeforeAllTimeBeginsWithTheHistory(t *testing.T) {
 
 func TestTimesMayBeWrittenInLowerCase(t *testing.T) {
 	f := newFixture(t)
-	if got := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events?startTime=2020-01-01t00:00:00z&endTime=2100-01-01t00:00:00.5%2b02:00", "")); got == 0 {
+	if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?startTime=2020-01-01t00:00:00z&endTime=2100-01-01t00:00:00.5%2b02:00", "")); got == 0 {
 		t.Error("no items")
 	}
 	for _, text := range []string{"yesterday", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "1e3"} {
-		if p := problemIn(t, ask(f.Server, http.MethodGet, Base+"/events?startTime="+text, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "startTime") || !strings.Contains(p.Detail, "RFC 3339") {
+		if p := problemIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?startTime="+text, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "startTime") || !strings.Contains(p.Detail, "RFC 3339") {
 			t.Errorf("%s: %+v", text, p)
 		}
 	}
@@ -95,9 +96,9 @@ func TestTimesMayBeWrittenInLowerCase(t *testing.T) {
 
 func TestAnEmptyParameterIsNone(t *testing.T) {
 	f := newFixture(t)
-	all := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events", ""))
+	all := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events", ""))
 	for _, query := range []string{"namespace=", "startTime=", "endTime=", "eventType=&limit=50", "resourceName=", "cursor="} {
-		if got := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events?"+query, "")); got != all {
+		if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?"+query, "")); got != all {
 			t.Errorf("%s: %d items of %d", query, got, all)
 		}
 	}
@@ -125,14 +126,14 @@ func TestOddPathsAreProblemsAndNotRedirects(t *testing.T) {
 
 func TestTheNamespaceThatThePathCannotNameIsFoundWithAParameter(t *testing.T) {
 	f := newFixture(t)
-	p := problemIn(t, ask(f.Server, http.MethodGet, Base+"/events/stream", "", "Accept", "application/json"))
-	if p.Status != http.StatusNotAcceptable || !strings.Contains(p.Detail, Base+"/events?namespace=stream") {
+	p := problemIn(t, ask(f.Server, http.MethodGet, api.Base+"/events/stream", "", "Accept", "application/json"))
+	if p.Status != http.StatusNotAcceptable || !strings.Contains(p.Detail, api.Base+"/events?namespace=stream") {
 		t.Errorf("%+v", p)
 	}
-	if got := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events?namespace=stream", "")); got != 0 {
+	if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?namespace=stream", "")); got != 0 {
 		t.Errorf("%d items", got)
 	}
-	if got := itemsIn(t, ask(f.Server, http.MethodGet, Base+"/events/types", "")); got != 0 {
+	if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events/types", "")); got != 0 {
 		t.Errorf("namespace types: %d items", got)
 	}
 }
@@ -140,12 +141,12 @@ func TestTheNamespaceThatThePathCannotNameIsFoundWithAParameter(t *testing.T) {
 func TestAHooksDeliveriesCountThoseThatWereMadeAgain(t *testing.T) {
 	f := newFixture(t)
 	made := func() (metrics, listed int64) {
-		var m HookMetrics
-		if err := json.Unmarshal(ask(f.Server, http.MethodGet, Base+"/stats/hooks/shop/memory/metrics", "").Body.Bytes(), &m); err != nil {
+		var m api.HookMetrics
+		if err := json.Unmarshal(ask(f.Server, http.MethodGet, api.Base+"/stats/hooks/shop/memory/metrics", "").Body.Bytes(), &m); err != nil {
 			t.Fatal(err)
 		}
-		var h Hook
-		if err := json.Unmarshal(ask(f.Server, http.MethodGet, Base+"/hooks/shop/memory", "").Body.Bytes(), &h); err != nil {
+		var h api.Hook
+		if err := json.Unmarshal(ask(f.Server, http.MethodGet, api.Base+"/hooks/shop/memory", "").Body.Bytes(), &h); err != nil {
 			t.Fatal(err)
 		}
 		return m.Deliveries.Created, h.Statistics.Deliveries
@@ -202,7 +203,7 @@ func TestAnswersMayGetFieldsAndRequestsMayNot(t *testing.T) {
 	if closed == 0 {
 		t.Error("requests may have any fields")
 	}
-	p := problemIn(t, ask(f.Server, http.MethodPost, Base+"/deliveries/"+f.delivery+"/reply", `{"text":"yes","txet":"no"}`, "Content-Type", "application/json"))
+	p := problemIn(t, ask(f.Server, http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/reply", `{"text":"yes","txet":"no"}`, "Content-Type", "application/json"))
 	if p.Status != http.StatusBadRequest || !strings.Contains(fmt.Sprint(p.Errors[0]), "txet") {
 		t.Errorf("%+v", p)
 	}

@@ -7,12 +7,13 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
 // may says whether the caller has one of the rights; everybody has all where nobody is asked who they are.
-func (s *Server) may(ctx context.Context, rights ...Right) (bool, error) {
+func (s *Server) may(ctx context.Context, rights ...access.Right) (bool, error) {
 	if s.cfg.Access == nil {
 		return true, nil
 	}
@@ -37,7 +38,7 @@ var nowhere = delivery.HookRef{Namespace: "-", Name: "-"}
 //
 // A stranger must not learn that an ID exists, nor where: so an ID that is not there and one that is not
 // the caller's have the same answer, after the same questions to Kubernetes, which can take time or fail.
-func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.HookRef, further ...func(delivery.HookRef) Right) error {
+func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.HookRef, further ...func(delivery.HookRef) access.Right) error {
 	missing := errors.Is(lookup, store.ErrNotFound)
 	if lookup != nil && !missing {
 		return s.failed(ctx, lookup)
@@ -45,7 +46,7 @@ func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.Hoo
 	if missing {
 		hook = nowhere
 	}
-	rights := []Right{ReadHooks(hook.Namespace)}
+	rights := []access.Right{access.ReadHooks(hook.Namespace)}
 	for _, right := range further {
 		rights = append(rights, right(hook))
 	}
@@ -60,10 +61,10 @@ func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.Hoo
 
 // allowOn returns an error that names the right unless the caller has it. It is for callers who may know
 // of what the right is on.
-func (s *Server) allowOn(ctx context.Context, what string, r Right) error {
+func (s *Server) allowOn(ctx context.Context, what string, r access.Right) error {
 	ok, err := s.may(ctx, r)
 	if err != nil || ok {
 		return err
 	}
-	return huma.Error403Forbidden(fmt.Sprintf("%s may not %s of Hook %s in namespace %s: ask for a Role with %s", callerName(ctx), what, r.Name, r.Namespace, r.of()))
+	return huma.Error403Forbidden(fmt.Sprintf("%s may not %s of Hook %s in namespace %s: ask for a Role with %s", callerName(ctx), what, r.Name, r.Namespace, r.Grant()))
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -21,7 +23,7 @@ import (
 
 // grants is an Access whose callers' tokens are their names, and that grants them what it says, as Roles do.
 type grants struct {
-	rights map[string][]Right
+	rights map[string][]access.Right
 	asked  atomic.Int64
 	down   atomic.Bool // rights can't be asked for
 }
@@ -30,20 +32,20 @@ type named string
 
 func (n named) GetName() string { return string(n) }
 
-func (g *grants) Authenticate(r *http.Request, address string) (Caller, error) {
+func (g *grants) Authenticate(r *http.Request, address string) (access.Caller, error) {
 	name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if _, known := g.rights[name]; !known {
-		return nil, ErrUnknownCaller
+		return nil, access.ErrUnknownCaller
 	}
 	return named(name), nil
 }
 
-func (g *grants) May(_ context.Context, c Caller, asked Right) (bool, error) {
+func (g *grants) May(_ context.Context, c access.Caller, asked access.Right) (bool, error) {
 	g.asked.Add(1)
 	if g.down.Load() {
 		return false, errors.New("Kubernetes is away")
 	}
-	return slices.ContainsFunc(g.rights[c.GetName()], func(has Right) bool {
+	return slices.ContainsFunc(g.rights[c.GetName()], func(has access.Right) bool {
 		return has.Verb == asked.Verb && has.Subresource == asked.Subresource && has.Path == asked.Path &&
 			(has.Namespace == "" || has.Namespace == asked.Namespace) && (has.Name == "" || has.Name == asked.Name)
 	}), nil
@@ -53,24 +55,24 @@ var memory = delivery.HookRef{Namespace: shop, Name: "memory"}
 
 // people are callers of each kind.
 func people() *grants {
-	list := ReadHooks(shop)
-	inAll := func(r Right) Right { r.Namespace, r.Name = "", ""; return r }
-	anyIn := func(namespace string, right func(delivery.HookRef) Right) Right {
+	list := access.ReadHooks(shop)
+	inAll := func(r access.Right) access.Right { r.Namespace, r.Name = "", ""; return r }
+	anyIn := func(namespace string, right func(delivery.HookRef) access.Right) access.Right {
 		return right(delivery.HookRef{Namespace: namespace})
 	}
-	return &grants{rights: map[string][]Right{
+	return &grants{rights: map[string][]access.Right{
 		"stranger":          {},
-		"elsewhere":         {ReadHooks("pay"), anyIn("pay", ReadTexts), anyIn("pay", ActOn), anyIn("pay", Decide)},
+		"elsewhere":         {access.ReadHooks("pay"), anyIn("pay", access.ReadTexts), anyIn("pay", access.ActOn), anyIn("pay", access.Decide)},
 		"viewer":            {list},
 		"editor":            {list, {Verb: "update", Namespace: shop}, {Verb: "get", Namespace: shop}},
-		"reader":            {list, anyIn(shop, ReadTexts)},
-		"reader of memory":  {list, ReadTexts(memory)},
-		"reader of another": {list, ReadTexts(delivery.HookRef{Namespace: shop, Name: "another"})},
-		"texts only":        {ReadTexts(memory)},
-		"responder":         {list, anyIn(shop, ActOn)},
-		"responder only":    {ActOn(memory)},
-		"approver":          {list, anyIn(shop, Decide)},
-		"admin":             {inAll(list), inAll(ReadTexts(memory)), inAll(ActOn(memory)), inAll(Decide(memory))},
+		"reader":            {list, anyIn(shop, access.ReadTexts)},
+		"reader of memory":  {list, access.ReadTexts(memory)},
+		"reader of another": {list, access.ReadTexts(delivery.HookRef{Namespace: shop, Name: "another"})},
+		"texts only":        {access.ReadTexts(memory)},
+		"responder":         {list, anyIn(shop, access.ActOn)},
+		"responder only":    {access.ActOn(memory)},
+		"approver":          {list, anyIn(shop, access.Decide)},
+		"admin":             {inAll(list), inAll(access.ReadTexts(memory)), inAll(access.ActOn(memory)), inAll(access.Decide(memory))},
 	}}
 }
 
@@ -121,10 +123,10 @@ func TestADeliveryWithoutItsTextsHasNoWordThatAnAgentOrAPromptCouldHaveWritten(t
 	d := &delivery.Delivery{Reply: &delivery.Reply{Text: word}}
 	words(d)
 	d.Data = `{"about": "` + word + `"}`
-	if text, err := json.Marshal(deliveryOf(d)); err != nil || strings.Count(string(text), word) < 7 {
+	if text, err := json.Marshal(api.DeliveryOf(d)); err != nil || strings.Count(string(text), word) < 7 {
 		t.Fatalf("the canaries are not shown to who may read them: %v %s", err, text)
 	}
-	if text, err := json.Marshal(deliveryOf(withoutTexts(d))); err != nil || strings.Contains(string(text), word) {
+	if text, err := json.Marshal(api.DeliveryOf(withoutTexts(d))); err != nil || strings.Contains(string(text), word) {
 		t.Errorf("%v: %s", err, text)
 	}
 }
@@ -163,8 +165,8 @@ func TestEachRightOpensItsRoutesAndNoOther(t *testing.T) {
 			{http.MethodPost, "/deliveries/", f.delivery, "/reply", decision, want.decide},
 		} {
 			name := fmt.Sprintf("%s: %s %s%s %s", who, route.method, route.path, route.action, route.body)
-			w := f.as(who, route.method, Base+route.path+route.id+route.action, route.body)
-			none := f.as(who, route.method, Base+route.path+incident.DeriveID("never was")+route.action, route.body)
+			w := f.as(who, route.method, api.Base+route.path+route.id+route.action, route.body)
+			none := f.as(who, route.method, api.Base+route.path+incident.DeriveID("never was")+route.action, route.body)
 			switch {
 			case none.Code != http.StatusNotFound:
 				t.Errorf("%s: an ID that is not there gives %d %s", name, none.Code, none.Body)
@@ -188,7 +190,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Access = g })
 	for _, state := range []delivery.State{delivery.InputRequired, delivery.Failed} {
 		f.speak(t, state)
-		dl, story := Base+"/deliveries/"+f.delivery, Base+"/incidents/"+f.incident
+		dl, story := api.Base+"/deliveries/"+f.delivery, api.Base+"/incidents/"+f.incident
 		for _, who := range []string{"reader", "reader of memory", "admin"} {
 			for _, target := range []string{dl, story} {
 				body := f.as(who, http.MethodGet, target, "").Body.String()
@@ -206,7 +208,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 				}
 			}
 		}
-		var seen DeliveryDetail
+		var seen api.DeliveryDetail
 		if err := json.Unmarshal(f.as("viewer", http.MethodGet, dl, "").Body.Bytes(), &seen); err != nil {
 			t.Fatal(err)
 		}
@@ -216,10 +218,10 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 	}
 	t.Run("what acting answers with", func(t *testing.T) {
 		f.speak(t, delivery.Failed)
-		if w := f.as("responder", http.MethodPost, Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || hasTexts(w.Body.String()) {
+		if w := f.as("responder", http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || hasTexts(w.Body.String()) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if w := f.as("admin", http.MethodPost, Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || !strings.Contains(w.Body.String(), word) {
+		if w := f.as("admin", http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || !strings.Contains(w.Body.String(), word) {
 			t.Errorf("to who may read: %d %s", w.Code, w.Body)
 		}
 	})
@@ -260,7 +262,7 @@ func TestAStrangerCannotTellAnIDFromNone(t *testing.T) {
 			var answers []string
 			for _, id := range []string{route.id, incident.DeriveID("never was"), "x"} {
 				before := g.asked.Load()
-				w := f.as("stranger", route.method, Base+route.path+id+route.action, "")
+				w := f.as("stranger", route.method, api.Base+route.path+id+route.action, "")
 				answers = append(answers, fmt.Sprintf("%d, after %d questions: %s", w.Code, g.asked.Load()-before, w.Body))
 			}
 			if answers[0] != answers[1] || answers[0] != answers[2] {
@@ -278,7 +280,7 @@ func TestADecisionMustNameTheQuestionThatIsAskedNow(t *testing.T) {
 			d.State, d.Question, d.QuestionID, d.Approval = delivery.InputRequired, question, incident.DeriveID(question), approval
 		})
 	}
-	reply := Base + "/deliveries/" + f.delivery + "/reply"
+	reply := api.Base + "/deliveries/" + f.delivery + "/reply"
 	read := incident.DeriveID("read the log?")
 	for _, decision := range []string{"approve", "reject"} {
 		asks("read the log?", true)
@@ -309,24 +311,24 @@ func TestADecisionMustNameTheQuestionThatIsAskedNow(t *testing.T) {
 // ill is a khook that does not do its work, for a reason that names what not everybody may know.
 type ill struct{ calm }
 
-func (ill) Pipeline(context.Context) PipelineHealth {
-	return PipelineHealth{State: "leading", PartHealth: PartHealth{Status: Unhealthy, Reason: "the watch of pods in " + word + " is down"}}
+func (ill) Pipeline(context.Context) api.PipelineHealth {
+	return api.PipelineHealth{State: "leading", PartHealth: api.PartHealth{Status: api.Unhealthy, Reason: "the watch of pods in " + word + " is down"}}
 }
 
-func (ill) Plugins() []PluginHealth {
-	return []PluginHealth{{Name: "kubernetes-pods", Namespace: word, Error: word}}
+func (ill) Plugins() []api.PluginHealth {
+	return []api.PluginHealth{{Name: "kubernetes-pods", Namespace: word, Error: word}}
 }
 
 func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing.T) {
 	g := people()
-	g.rights["diagnoses"] = []Right{GetPath("/diagnostics")}
+	g.rights["diagnoses"] = []access.Right{access.GetPath("/diagnostics")}
 	f := newFixture(t, func(c *Config) { c.Access = g })
 	sick := newFixture(t, func(c *Config) { c.Access, c.State = g, ill{} })
 	get := func(f *fixture, who string) *httptest.ResponseRecorder {
 		if who == "" {
-			return ask(f.Server, http.MethodGet, Base+"/health", "")
+			return ask(f.Server, http.MethodGet, api.Base+"/health", "")
 		}
-		return ask(f.Server, http.MethodGet, Base+"/health", "", "Authorization", "Bearer "+who)
+		return ask(f.Server, http.MethodGet, api.Base+"/health", "", "Authorization", "Bearer "+who)
 	}
 	for _, who := range []string{"", "not a token", "stranger", "viewer", "reader"} {
 		if w := get(f, who); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"status":"healthy"}` {
@@ -345,7 +347,7 @@ func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing
 	if w := get(f, "admin"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"status":"healthy"}` {
 		t.Errorf("while rights can't be asked for: %d %s", w.Code, w.Body)
 	}
-	if w := ask(newFixture(t).Server, http.MethodGet, Base+"/health", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"version":"test"`) {
+	if w := ask(newFixture(t).Server, http.MethodGet, api.Base+"/health", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"version":"test"`) {
 		t.Errorf("where nobody is asked who they are: %d %s", w.Code, w.Body)
 	}
 }

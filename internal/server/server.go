@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/boundedlog"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
@@ -25,9 +26,9 @@ import (
 // Config holds the settings of a Server.
 type Config struct {
 	Store  *store.Store
-	Hooks  client.Reader // of Hooks; its cache serves them
-	Feed   *feed.Feed    // of live streams; nil for none
-	Access Access        // who may read what; nil: everybody may read everything
+	Hooks  client.Reader  // of Hooks; its cache serves them
+	Feed   *feed.Feed     // of live streams; nil for none
+	Access access.Control // who may read what; nil: everybody may read everything
 	// Hosts are the names by which khook may be called while Access is nil, beside localhost and IP addresses.
 	Hosts []string
 	// TrustedProxies are the addresses of proxies that say for whom they ask, by X-Forwarded-For or Forwarded.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -91,8 +92,8 @@ func percentOf(n, all int64) *float64 {
 	return &p
 }
 
-func (s *Server) eventStats(ctx context.Context, in *statsInput) (EventStats, error) {
-	var stats EventStats
+func (s *Server) eventStats(ctx context.Context, in *statsInput) (api.EventStats, error) {
+	var stats api.EventStats
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return stats, err
 	}
@@ -116,10 +117,10 @@ func (s *Server) eventStats(ctx context.Context, in *statsInput) (EventStats, er
 }
 
 // countEvents puts the counters into the contract's shape.
-func countEvents(counts, active []store.EventCount) EventStats {
-	stats := EventStats{ByType: map[incident.EventType]TypeCounts{}}
+func countEvents(counts, active []store.EventCount) api.EventStats {
+	stats := api.EventStats{ByType: map[incident.EventType]api.TypeCounts{}}
 	for _, t := range incident.EventTypes() {
-		stats.ByType[t] = TypeCounts{}
+		stats.ByType[t] = api.TypeCounts{}
 	}
 	for _, c := range counts {
 		of := stats.ByType[c.Type]
@@ -153,8 +154,8 @@ func countEvents(counts, active []store.EventCount) EventStats {
 // maxSamples bounds how many deliveries the percentiles of a Hook are of.
 const maxSamples = 10_000
 
-func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetrics, error) {
-	m := HookMetrics{Hook: Name(in.HookPath), TimeRange: in.TimeRange.TimeRange}
+func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookMetrics, error) {
+	m := api.HookMetrics{Hook: api.Name(in.HookPath), TimeRange: in.TimeRange.TimeRange}
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return m, err
 	}
@@ -184,7 +185,7 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (HookMetri
 }
 
 // count takes over a Hook's counters.
-func countMetrics(m *HookMetrics, counts map[string]int64) {
+func countMetrics(m *api.HookMetrics, counts map[string]int64) {
 	m.Events.ByDisposition = map[delivery.Disposition]int64{}
 	for _, d := range delivery.Dispositions() {
 		n := counts["disposition:"+string(d)]
@@ -205,7 +206,7 @@ func countMetrics(m *HookMetrics, counts map[string]int64) {
 }
 
 // measure adds what is under way, and the percentiles.
-func measure(m *HookMetrics, times []store.DeliveryTimes) {
+func measure(m *api.HookMetrics, times []store.DeliveryTimes) {
 	var calls, recoveries []float64
 	for _, d := range times {
 		if !d.State.Ended() {
@@ -222,14 +223,14 @@ func measure(m *HookMetrics, times []store.DeliveryTimes) {
 }
 
 // percentiles are the nearest ranks.
-func percentiles(all []float64) Durations {
+func percentiles(all []float64) api.Durations {
 	if len(all) == 0 {
-		return Durations{}
+		return api.Durations{}
 	}
 	slices.Sort(all)
 	rank := func(p float64) *float64 {
 		v := max(0, all[int(math.Ceil(p*float64(len(all))))-1])
 		return &v
 	}
-	return Durations{P50: rank(0.5), P95: rank(0.95), Samples: len(all)}
+	return api.Durations{P50: rank(0.5), P95: rank(0.95), Samples: len(all)}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -49,8 +51,8 @@ func (s *Server) registerStories() {
 	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, mayMiss)
 }
 
-func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (Page[Incident], error) {
-	var none Page[Incident]
+func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Page[api.Incident], error) {
+	var none api.Page[api.Incident]
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return none, err
 	}
@@ -70,11 +72,11 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (Page[In
 		return none, s.failed(ctx, err)
 	}
 	now := time.Now()
-	return pageOf(in.Paging, rows, total, q, q.Position, func(i *incident.Incident) Incident { return incidentOf(i, now) }), nil
+	return pageOf(in.Paging, rows, total, q, q.Position, func(i *incident.Incident) api.Incident { return api.IncidentOf(i, now) }), nil
 }
 
-func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[Delivery], error) {
-	var none Page[Delivery]
+func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.Page[api.Delivery], error) {
+	var none api.Page[api.Delivery]
 	if err := s.allow(ctx, in.Namespace); err != nil {
 		return none, err
 	}
@@ -97,7 +99,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (Page[
 	if err != nil {
 		return none, s.failed(ctx, err)
 	}
-	return pageOf(in.Paging, rows, total, q, q.Position, func(d *delivery.Delivery) Delivery { return deliveryOf(withoutTexts(d)) }), nil
+	return pageOf(in.Paging, rows, total, q, q.Position, func(d *delivery.Delivery) api.Delivery { return api.DeliveryOf(withoutTexts(d)) }), nil
 }
 
 func agentOf(text string) (delivery.AgentRef, error) {
@@ -118,8 +120,8 @@ const (
 	storyEffects    = 100
 )
 
-func (s *Server) incident(ctx context.Context, in *StoryPath) (IncidentDetail, error) {
-	var d IncidentDetail
+func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetail, error) {
+	var d api.IncidentDetail
 	inc, err := s.cfg.Store.Incident(ctx, in.ID)
 	if err != nil {
 		inc = &incident.Incident{}
@@ -145,29 +147,29 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (IncidentDetail, e
 		return d, s.failed(ctx, err)
 	}
 	now := time.Now()
-	d = IncidentDetail{
-		Incident: incidentOf(inc, now), Effects: incidentsOf(effects[:min(len(effects), storyEffects)], now), Deliveries: make([]Delivery, 0, len(deliveries)),
+	d = api.IncidentDetail{
+		Incident: api.IncidentOf(inc, now), Effects: api.IncidentsOf(effects[:min(len(effects), storyEffects)], now), Deliveries: make([]api.Delivery, 0, len(deliveries)),
 		Truncated: inc.Events > int64(len(events)) || len(deliveries) == storyDeliveries || len(effects) > storyEffects,
 	}
 	rights := s.textRights()
 	for i, dl := range deliveries {
 		seen, shaped, err := rights.show(ctx, dl)
 		if err != nil {
-			return IncidentDetail{}, err
+			return api.IncidentDetail{}, err
 		}
 		deliveries[i], d.Deliveries = seen, append(d.Deliveries, shaped)
 	}
-	d.Timeline = incidentTimeline(inc, events, decisions, deliveries)
+	d.Timeline = api.IncidentTimeline(inc, events, decisions, deliveries)
 	return d, nil
 }
 
-func (s *Server) delivery(ctx context.Context, in *StoryPath) (DeliveryDetail, error) {
-	var d DeliveryDetail
+func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetail, error) {
+	var d api.DeliveryDetail
 	dl, err := s.cfg.Store.Delivery(ctx, in.ID)
 	if err != nil {
 		dl = &delivery.Delivery{}
 	}
-	if err := s.allowFound(ctx, err, dl.Hook, ReadTexts); err != nil {
+	if err := s.allowFound(ctx, err, dl.Hook, access.ReadTexts); err != nil {
 		return d, err
 	}
 	seen, shaped, err := s.textRights().show(ctx, dl)
@@ -185,5 +187,5 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (DeliveryDetail, e
 	if shaped.TextsWithheld != "" {
 		log = withoutWords(log)
 	}
-	return DeliveryDetail{Delivery: shaped, Incidents: incidentsOf(covered, time.Now()), Log: logOf(log), Timeline: deliveryTimeline(seen, covered, log)}, nil
+	return api.DeliveryDetail{Delivery: shaped, Incidents: api.IncidentsOf(covered, time.Now()), Log: api.LogOf(log), Timeline: api.DeliveryTimeline(seen, covered, log)}, nil
 }

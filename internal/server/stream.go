@@ -14,6 +14,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -21,7 +23,7 @@ import (
 )
 
 const (
-	streamPath = Base + "/events/stream"
+	streamPath = api.Base + "/events/stream"
 	sseType    = "text/event-stream"
 )
 
@@ -261,7 +263,7 @@ func (st *session) mayStill(ctx context.Context) error {
 	}
 	st.checked = time.Now()
 	switch may, err := st.askAgain(ctx); {
-	case errors.Is(err, ErrUnknownCaller), err == nil && !may:
+	case errors.Is(err, access.ErrUnknownCaller), err == nil && !may:
 		return errNoRight
 	case err == nil:
 		st.confirmed = time.Now()
@@ -280,7 +282,7 @@ func (st *session) askAgain(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return st.server.cfg.Access.May(ctx, caller, ReadHooks(st.namespace))
+	return st.server.cfg.Access.May(ctx, caller, access.ReadHooks(st.namespace))
 }
 
 // until returns a context that also ends when khook stops.

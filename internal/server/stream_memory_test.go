@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/feed"
@@ -49,7 +50,7 @@ func TestStreamsOfOneClientLeaveRoomForThoseOfOthers(t *testing.T) {
 
 // shortFeed lets streams read from the history nearly everything.
 func shortFeed(c *Config) {
-	c.Feed = feed.New(feed.Config{History: c.Store, Encode: EncodeEvent, Log: logr.Discard(), Ring: 10})
+	c.Feed = feed.New(feed.Config{History: c.Store, Encode: api.EncodeEvent, Log: logr.Discard(), Ring: 10})
 }
 
 func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *testing.T) {
@@ -150,7 +151,7 @@ func TestWhatAPaceDoesNotHoldIsReadAgain(t *testing.T) {
 func TestALongListOfHooksIsWrittenPieceByPiece(t *testing.T) {
 	f := newFixture(t)
 	for path, want := range map[string]string{"/hooks?namespace=" + shop: `"namespace":"shop"`, "/hooks?namespace=nowhere": `"items":[]`, "/hooks?format=yaml&namespace=" + shop: "kind: Hook"} {
-		w := ask(f.Server, http.MethodGet, Base+path, "")
+		w := ask(f.Server, http.MethodGet, api.Base+path, "")
 		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -193,7 +194,7 @@ func TestExportingManyLargeHooksTakesTheMemoryOfOne(t *testing.T) {
 	for _, path := range []string{"/hooks?format=yaml", "/hooks?limit=1000"} {
 		w := &counted{header: http.Header{}}
 		took := capacitytest.Peak(func() {
-			r := httptest.NewRequest(http.MethodGet, "http://localhost"+Base+path, nil)
+			r := httptest.NewRequest(http.MethodGet, "http://localhost"+api.Base+path, nil)
 			f.Handler().ServeHTTP(w, r)
 		})
 		if whole := hooks * configs * len(largePrompt); w.bytes < whole {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
@@ -255,7 +257,7 @@ func TestAStreamOverAWebSocket(t *testing.T) {
 	l.happen("pay")
 	e := l.happen("shop")
 	m := c.wants("event")
-	var record Event
+	var record api.Event
 	if err := json.Unmarshal(m.Event, &record); err != nil || m.ID != e.ID || record.ResourceName != e.Resource.Name || m.ID <= ready.ID {
 		t.Errorf("%+v %v", m, err)
 	}
@@ -307,13 +309,13 @@ type name string
 
 func (n name) GetName() string { return string(n) }
 
-func (d *doorman) Authenticate(r *http.Request, address string) (Caller, error) {
+func (d *doorman) Authenticate(r *http.Request, address string) (access.Caller, error) {
 	if r.Header.Get("Authorization") != "Bearer t0ken" {
-		return nil, ErrUnknownCaller
+		return nil, access.ErrUnknownCaller
 	}
 	return name("ann"), nil
 }
-func (d *doorman) May(_ context.Context, _ Caller, r Right) (bool, error) {
+func (d *doorman) May(_ context.Context, _ access.Caller, r access.Right) (bool, error) {
 	return r.Path == "" && d.open.Load(), nil
 }
 

@@ -5,6 +5,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
@@ -53,7 +55,7 @@ func (t textRights) mayRead(ctx context.Context, hook delivery.HookRef) (bool, e
 	if may, known := t.hooks[hook]; known {
 		return may, nil
 	}
-	may, err := t.server.may(ctx, ReadTexts(hook))
+	may, err := t.server.may(ctx, access.ReadTexts(hook))
 	if err == nil {
 		t.hooks[hook] = may
 	}
@@ -61,25 +63,25 @@ func (t textRights) mayRead(ctx context.Context, hook delivery.HookRef) (bool, e
 }
 
 // show returns a delivery as the caller may see it, and shaped.
-func (t textRights) show(ctx context.Context, d *delivery.Delivery) (*delivery.Delivery, Delivery, error) {
+func (t textRights) show(ctx context.Context, d *delivery.Delivery) (*delivery.Delivery, api.Delivery, error) {
 	may, err := t.mayRead(ctx, d.Hook)
 	if err != nil {
-		return nil, Delivery{}, err
+		return nil, api.Delivery{}, err
 	}
 	if may {
-		return d, deliveryOf(d), nil
+		return d, api.DeliveryOf(d), nil
 	}
 	seen := withoutTexts(d)
-	shaped := deliveryOf(seen)
-	shaped.TextsWithheld = "to read them ask for " + ReadTexts(d.Hook).of()
+	shaped := api.DeliveryOf(seen)
+	shaped.TextsWithheld = "to read them ask for " + access.ReadTexts(d.Hook).Grant()
 	return seen, shaped, nil
 }
 
 // changed is the answer about a delivery that the caller has changed. That is done, whoever can't be asked now.
-func (s *Server) changed(ctx context.Context, d *delivery.Delivery) Delivery {
+func (s *Server) changed(ctx context.Context, d *delivery.Delivery) api.Delivery {
 	_, shaped, err := s.textRights().show(ctx, d)
 	if err != nil {
-		return deliveryOf(withoutTexts(d))
+		return api.DeliveryOf(withoutTexts(d))
 	}
 	return shaped
 }

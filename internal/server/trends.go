@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -25,8 +26,8 @@ var intervals = []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 
 
 const usualBuckets = 30
 
-func (s *Server) trends(ctx context.Context, in *trendsInput) (Trends, error) {
-	none := Trends{}
+func (s *Server) trends(ctx context.Context, in *trendsInput) (api.Trends, error) {
+	none := api.Trends{}
 	if in.By == "namespace" && in.Namespace != "" {
 		return none, wrongParameter("namespace", in.Namespace, "can't be used with by=namespace: use by=type")
 	}
@@ -44,7 +45,7 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (Trends, error) {
 	}
 	first := since1970(from, interval)
 	last := since1970(now, interval).Add(interval)
-	t := Trends{
+	t := api.Trends{
 		TimeRange: in.TimeRange.TimeRange, Interval: model.Duration(interval).String(), By: in.By, Namespace: in.Namespace,
 		StartTime: first, EndTime: now,
 	}
@@ -94,11 +95,11 @@ func (in *trendsInput) interval(span time.Duration) (time.Duration, error) {
 }
 
 // fill makes all buckets, the empty ones too.
-func fillTrends(t *Trends, counts []store.TrendCount, first, last time.Time, interval time.Duration) {
+func fillTrends(t *api.Trends, counts []store.TrendCount, first, last time.Time, interval time.Duration) {
 	kept := chooseKeys(t, counts)
 	number := first.Unix() / int64(interval/time.Second)
 	for at := first; at.Before(last); at = at.Add(interval) {
-		b := Bucket{Start: at, Counts: make(map[string]int64, len(t.Keys))}
+		b := api.Bucket{Start: at, Counts: make(map[string]int64, len(t.Keys))}
 		for _, key := range t.Keys {
 			b.Counts[key] = 0
 		}
@@ -119,7 +120,7 @@ func fillTrends(t *Trends, counts []store.TrendCount, first, last time.Time, int
 }
 
 // chooseKeys says which types or namespaces are told apart.
-func chooseKeys(t *Trends, counts []store.TrendCount) map[string]bool {
+func chooseKeys(t *api.Trends, counts []store.TrendCount) map[string]bool {
 	t.Keys = []string{}
 	kept := map[string]bool{}
 	if t.By == "type" {

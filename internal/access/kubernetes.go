@@ -1,4 +1,4 @@
-package server
+package access
 
 import (
 	"context"
@@ -24,9 +24,9 @@ type kubeAccess struct {
 	audiences []string // empty: the API server's own, and Audience
 }
 
-// KubernetesAccess asks a cluster: tokens by TokenReview, rights by SubjectAccessReview, over a client
+// New asks a cluster: tokens by TokenReview, rights by SubjectAccessReview, over a client
 // of its own. What it answers is remembered for some seconds, and longer while it can't be asked.
-func KubernetesAccess(cfg *rest.Config, o AccessConfig) (Access, error) {
+func New(cfg *rest.Config, o Config) (Control, error) {
 	client, err := kubernetes.NewForConfig(reviewConfig(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("set up the authentication: %w", err)

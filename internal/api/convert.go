@@ -1,4 +1,4 @@
-package server
+package api
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ func subject(t incident.EventType, cluster string, o incident.Observation) Subje
 	}
 }
 
-func eventOf(e *incident.Event) Event {
+func EventOf(e *incident.Event) Event {
 	return Event{
 		ID: e.ID, IncidentID: e.IncidentID, Status: e.Status, Timestamp: e.At, RecordedAt: e.RecordedAt, Count: e.Count,
 		Subject: subject(e.Type, e.Cluster, e.Observation),
@@ -25,13 +25,13 @@ func eventOf(e *incident.Event) Event {
 }
 
 // EncodeEvent makes the record of an event that live streams carry: the same as in lists.
-func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(eventOf(e)) }
+func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(EventOf(e)) }
 
-func decisionOf(d delivery.Decision) Decision {
+func DecisionOf(d delivery.Decision) Decision {
 	return Decision{EventID: d.EventID, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
 }
 
-func incidentOf(i *incident.Incident, now time.Time) Incident {
+func IncidentOf(i *incident.Incident, now time.Time) Incident {
 	status, end := string(incident.Resolved), i.ResolvedAt
 	if i.Open() {
 		status, end = string(incident.Firing), now
@@ -43,15 +43,15 @@ func incidentOf(i *incident.Incident, now time.Time) Incident {
 	}
 }
 
-func incidentsOf(all []*incident.Incident, now time.Time) []Incident {
+func IncidentsOf(all []*incident.Incident, now time.Time) []Incident {
 	shaped := make([]Incident, 0, len(all))
 	for _, i := range all {
-		shaped = append(shaped, incidentOf(i, now))
+		shaped = append(shaped, IncidentOf(i, now))
 	}
 	return shaped
 }
 
-func deliveryOf(d *delivery.Delivery) Delivery {
+func DeliveryOf(d *delivery.Delivery) Delivery {
 	shaped := Delivery{
 		ID: d.ID, State: d.State, Cluster: d.Cluster, Hook: Name(d.Hook), Config: d.Config, EventType: d.EventType, Group: d.Group,
 		Agent: Name(d.Agent), IncidentID: d.IncidentID, CatchUp: d.CatchUp, Attempt: d.Attempt, TimeoutSeconds: d.Timeout.Seconds(),
@@ -75,7 +75,7 @@ func deliveryOf(d *delivery.Delivery) Delivery {
 	return shaped
 }
 
-func logOf(entries []delivery.Entry) []LogEntry {
+func LogOf(entries []delivery.Entry) []LogEntry {
 	shaped := make([]LogEntry, 0, len(entries))
 	for _, e := range entries {
 		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.Who, Name: e.Name, Text: e.Text, Truncated: e.Cut})

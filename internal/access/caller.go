@@ -1,4 +1,4 @@
-package server
+package access
 
 import (
 	"context"
@@ -23,11 +23,11 @@ type callerAccess struct {
 	client *kubernetes.Clientset // without credentials of its own
 }
 
-// CallerAccess asks a cluster in the caller's own name, with the caller's token: who it is by
+// NewAsCaller asks a cluster in the caller's own name, with the caller's token: who it is by
 // SelfSubjectReview, what it may do by SelfSubjectAccessReview. Every account may ask these about
 // itself, so khook needs no right for it, as it does for KubernetesAccess. What is answered is
 // remembered as there.
-func CallerAccess(cfg *rest.Config, o AccessConfig) (Access, error) {
+func NewAsCaller(cfg *rest.Config, o Config) (Control, error) {
 	client, err := kubernetes.NewForConfig(reviewConfig(rest.AnonymousClientConfig(cfg)))
 	if err != nil {
 		return nil, fmt.Errorf("set up the authentication: %w", err)

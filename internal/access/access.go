@@ -1,4 +1,4 @@
-package server
+package access
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
-// Access says who calls, and what the caller may read.
-type Access interface {
+// Control says who calls, and what the caller may read.
+type Control interface {
 	// Authenticate returns who sent the request from an address, which is empty where it stands for nobody
 	// in particular. The error is ErrUnknownCaller if the request does not prove who sent it, another one if
 	// that could not be found out, or not now (review.ErrBusy).
@@ -58,8 +58,8 @@ func onDeliveries(verb string, hook delivery.HookRef) Right {
 	return Right{Verb: verb, Subresource: "deliveries", Namespace: hook.Namespace, Name: hook.Name}
 }
 
-// of is the right as a Role grants it, for those who ask for it.
-func (r Right) of() string {
+// Grant is the right as a Role grants it, for those who ask for it.
+func (r Right) Grant() string {
 	return fmt.Sprintf("the verb %s on %s (API group kagent.dev) in namespace %s", r.Verb, r.resource(), r.Namespace)
 }
 

@@ -1,28 +1,28 @@
-package server
+package api
 
 import (
 	"time"
 )
 
-// Verdict says how a part of khook does.
-type Verdict string
+// HealthStatus says how a part of khook does.
+type HealthStatus string
 
 // The verdicts, the best first.
 const (
-	Healthy   Verdict = "healthy"
-	Degraded  Verdict = "degraded"  // it works, but something needs a person's eye
-	Unhealthy Verdict = "unhealthy" // it does not do its work
+	Healthy   HealthStatus = "healthy"
+	Degraded  HealthStatus = "degraded"  // it works, but something needs a person's eye
+	Unhealthy HealthStatus = "unhealthy" // it does not do its work
 )
 
 // Health says how khook does.
 type Health struct {
-	Status        Verdict   `json:"status" enum:"healthy,degraded,unhealthy" doc:"The worst of the parts. 503 comes with unhealthy."`
-	Reasons       []string  `json:"reasons" nullable:"false" doc:"Why it is not healthy."`
-	Warnings      []string  `json:"warnings" nullable:"false" doc:"What does not make it less healthy and should be changed, such as settings that do not fit into the memory."`
-	Version       string    `json:"version"`
-	StartedAt     time.Time `json:"startedAt"`
-	UptimeSeconds float64   `json:"uptimeSeconds"`
-	Leader        bool      `json:"leader" doc:"Whether this replica watches and calls; the others stand by and answer queries."`
+	Status        HealthStatus `json:"status" enum:"healthy,degraded,unhealthy" doc:"The worst of the parts. 503 comes with unhealthy."`
+	Reasons       []string     `json:"reasons" nullable:"false" doc:"Why it is not healthy."`
+	Warnings      []string     `json:"warnings" nullable:"false" doc:"What does not make it less healthy and should be changed, such as settings that do not fit into the memory."`
+	Version       string       `json:"version"`
+	StartedAt     time.Time    `json:"startedAt"`
+	UptimeSeconds float64      `json:"uptimeSeconds"`
+	Leader        bool         `json:"leader" doc:"Whether this replica watches and calls; the others stand by and answer queries."`
 
 	Server   APIHealth      `json:"server"`
 	Pipeline PipelineHealth `json:"pipeline"`
@@ -34,13 +34,13 @@ type Health struct {
 
 // PublicHealth is what everybody may know of the health.
 type PublicHealth struct {
-	Status Verdict `json:"status" enum:"healthy,degraded,unhealthy" doc:"The worst of the parts. 503 comes with unhealthy."`
+	Status HealthStatus `json:"status" enum:"healthy,degraded,unhealthy" doc:"The worst of the parts. 503 comes with unhealthy."`
 }
 
 // PartHealth is how a part does.
 type PartHealth struct {
-	Status Verdict `json:"status" enum:"healthy,degraded,unhealthy"`
-	Reason string  `json:"reason,omitempty" doc:"What is wrong and what to do."`
+	Status HealthStatus `json:"status" enum:"healthy,degraded,unhealthy"`
+	Reason string       `json:"reason,omitempty" doc:"What is wrong and what to do."`
 }
 
 // APIHealth is how the HTTP API does.

@@ -1,4 +1,4 @@
-package server
+package api
 
 import (
 	"cmp"
@@ -12,11 +12,11 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// incidentTimeline tells what happened, in the order of time.
-func incidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []delivery.Decision, deliveries []*delivery.Delivery) []TimelineEntry {
+// IncidentTimeline tells what happened, in the order of time.
+func IncidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []delivery.Decision, deliveries []*delivery.Delivery) []TimelineEntry {
 	var line []TimelineEntry
 	for _, e := range events {
-		shaped := eventOf(e)
+		shaped := EventOf(e)
 		text := fmt.Sprintf("%s: %s", e.Reason, e.Message)
 		if e.Status == incident.Duplicate {
 			text = "again: " + text
@@ -24,7 +24,7 @@ func incidentTimeline(inc *incident.Incident, events []*incident.Event, decision
 		line = append(line, TimelineEntry{At: e.At, Kind: "event", Text: text, Event: &shaped})
 	}
 	for _, d := range decisions {
-		shaped := decisionOf(d)
+		shaped := DecisionOf(d)
 		line = append(line, TimelineEntry{At: d.At, Kind: "decision", Text: fmt.Sprintf("Hook %s (%s): %s", d.Hook, d.Config, meaning(d.Disposition)), Decision: &shaped, DeliveryID: d.DeliveryID})
 	}
 	for _, d := range deliveries {
@@ -36,8 +36,8 @@ func incidentTimeline(inc *incident.Incident, events []*incident.Event, decision
 	return inOrder(line)
 }
 
-// deliveryTimeline tells a delivery: seen, matched, called, answered, verified.
-func deliveryTimeline(d *delivery.Delivery, covered []*incident.Incident, log []delivery.Entry) []TimelineEntry {
+// DeliveryTimeline tells a delivery: seen, matched, called, answered, verified.
+func DeliveryTimeline(d *delivery.Delivery, covered []*incident.Incident, log []delivery.Entry) []TimelineEntry {
 	line := milestones(d)
 	for _, e := range log {
 		if text := moment(&e); text != "" {

@@ -1,4 +1,4 @@
-package server
+package access
 
 import (
 	"cmp"
@@ -17,8 +17,8 @@ import (
 	"github.com/kagent-dev/khook/internal/review"
 )
 
-// AccessConfig says how a cluster is asked about callers.
-type AccessConfig struct {
+// Config says how a cluster is asked about callers.
+type Config struct {
 	// Audiences are those for one of which a token must have been made. Empty: the API server's own, and
 	// Audience. CallerAccess takes the API server's own only.
 	Audiences []string
@@ -26,7 +26,7 @@ type AccessConfig struct {
 	Callers   int                   // how many are remembered, with their tokens and rights; 4,096 if 0
 }
 
-func (c AccessConfig) callers() int { return cmp.Or(c.Callers, 4096) }
+func (c Config) callers() int { return cmp.Or(c.Callers, 4096) }
 
 // Audience is khook's own: a token that was made for it can do nothing elsewhere.
 const Audience = "khook"
