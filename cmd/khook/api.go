@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/api"
@@ -30,29 +30,29 @@ type apiServer struct {
 // newAPI returns the HTTP API, which listens already; nil if it is turned off, and the metrics port does not need
 // it to know its callers.
 func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate) (*apiServer, error) {
-	c := p.cmd
-	address := c.apiAddress()
-	if address == "0" && !c.MetricsSecure {
+	o := &p.options
+	address := o.apiAddress()
+	if address == "0" && !o.MetricsSecure {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
 	a := &apiServer{
 		feed: feed.New(feed.Config{History: p.store, Encode: api.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
 	}
 	p.story.committed = a.feed.Wake
-	access, err := c.apiAccess(mgr.GetConfig(), metrics.Registry, p.plan.N(capacity.Callers))
+	access, err := o.apiAccess(mgr.GetConfig(), ctrlmetrics.Registry, p.plan.N(capacity.Callers))
 	if err != nil {
 		return nil, err
 	}
-	proxies, err := c.trustedProxies()
+	proxies, err := o.trustedProxies()
 	if err != nil {
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
 		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
-		Validate: p.validate(access), Registry: metrics.Registry, Log: p.log.WithName("api"), Version: buildVersion(),
-		Retention: c.Retention, Settings: p.settings(), Limits: c.apiLimits(p.plan), Warnings: p.plan.Shrunk(), HTTP2Cleartext: c.APIHTTP2Cleartext,
-		Hosts: c.hosts(), TrustedProxies: proxies, TokenAudience: c.tokenAudience(),
-		Pprof: c.APIPprof, GetCertificate: own, Drain: c.ShutdownTimeout,
+		Validate: p.validate(access), Registry: ctrlmetrics.Registry, Log: p.log.WithName("api"), Version: p.version,
+		Retention: o.Retention, Settings: p.settings(), Limits: o.apiLimits(p.plan), Warnings: p.plan.Shrunk(), HTTP2Cleartext: o.APIHTTP2Cleartext,
+		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),
+		Pprof: o.APIPprof, GetCertificate: own, Drain: o.ShutdownTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the HTTP API: %w", err)

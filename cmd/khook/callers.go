@@ -17,39 +17,39 @@ import (
 )
 
 // apiAccess asks the cluster who may read, unless that is turned off.
-func (c *controllerCmd) apiAccess(cfg *rest.Config, registry prometheus.Registerer, callers int64) (access.Control, error) {
-	o := access.Config{Audiences: c.APIAudiences, Registry: registry, Callers: int(callers)}
-	switch c.APIAuth {
+func (o *Options) apiAccess(cfg *rest.Config, registry prometheus.Registerer, callers int64) (access.Control, error) {
+	asked := access.Config{Audiences: o.APIAudiences, Registry: registry, Callers: int(callers)}
+	switch o.APIAuth {
 	case "none":
 		return nil, nil //nolint:nilnil // everybody may
 	case "caller":
-		return access.NewAsCaller(cfg, o)
+		return access.NewAsCaller(cfg, asked)
 	default:
-		return access.New(cfg, o)
+		return access.New(cfg, asked)
 	}
 }
 
 // tokenAudience is the audience that tokens must have been made for, if those of the API server do not do.
-func (c *controllerCmd) tokenAudience() string {
-	if len(c.APIAudiences) == 0 {
+func (o *Options) tokenAudience() string {
+	if len(o.APIAudiences) == 0 {
 		return ""
 	}
-	return c.APIAudiences[0]
+	return o.APIAudiences[0]
 }
 
 // hosts are the names by which the HTTP API may be called while authentication is none: those of khook's
 // Service, and those that the operator allows.
-func (c *controllerCmd) hosts() []string {
-	names := slices.Clone(c.AllowedHosts)
-	if c.ServiceName == "" {
+func (o *Options) hosts() []string {
+	names := slices.Clone(o.AllowedHosts)
+	if o.ServiceName == "" {
 		return names
 	}
-	inNamespace := c.ServiceName + "." + c.leaseNamespace()
-	names = append(names, c.ServiceName, inNamespace, inNamespace+".svc", inNamespace+".svc.cluster.local")
+	inNamespace := o.ServiceName + "." + o.leaseNamespace()
+	names = append(names, o.ServiceName, inNamespace, inNamespace+".svc", inNamespace+".svc.cluster.local")
 	// The cluster may have another domain. The kubelet tells it; a suffix that anybody may choose would
 	// let khook.kagent.svc.evil.example pass.
 	if text, err := os.ReadFile("/etc/resolv.conf"); err == nil {
-		if domain := clusterDomain(string(text), c.leaseNamespace()); domain != "" {
+		if domain := clusterDomain(string(text), o.leaseNamespace()); domain != "" {
 			names = append(names, inNamespace+".svc."+domain)
 		}
 	}
@@ -73,9 +73,9 @@ func clusterDomain(resolvConf, namespace string) string {
 }
 
 // trustedProxies reads the addresses of --trusted-proxies.
-func (c *controllerCmd) trustedProxies() (proxies []netip.Prefix, err error) {
+func (o *Options) trustedProxies() (proxies []netip.Prefix, err error) {
 	var errs []error
-	for _, text := range c.TrustedProxies {
+	for _, text := range o.TrustedProxies {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
 			if address, single := netip.ParseAddr(text); single == nil {
@@ -92,24 +92,24 @@ func (c *controllerCmd) trustedProxies() (proxies []netip.Prefix, err error) {
 }
 
 // checkCallers checks the settings about who calls.
-func (c *controllerCmd) checkCallers() []error {
+func (o *Options) checkCallers() []error {
 	var errs []error
-	if _, err := c.trustedProxies(); err != nil {
+	if _, err := o.trustedProxies(); err != nil {
 		errs = append(errs, err)
 	}
-	for _, host := range c.AllowedHosts {
+	for _, host := range o.AllowedHosts {
 		bare := strings.ToLower(strings.TrimSuffix(host, "."))
 		if net.ParseIP(host) == nil && len(validation.IsDNS1123Subdomain(bare)) > 0 {
 			errs = append(errs, fmt.Errorf("--allowed-hosts has %q: write names such as khook.example.com, without a port", host))
 		}
 	}
-	if len(c.APIAudiences) > 0 && c.APIAuth == "caller" {
+	if len(o.APIAudiences) > 0 && o.APIAuth == "caller" {
 		errs = append(errs, errors.New("--api-audiences can't be used with --api-auth=caller: there khook asks the API server with the caller's own token, so it must have been made for the API server"))
 	}
-	if len(c.APIAudiences) > 0 && c.APIAuth == "none" {
+	if len(o.APIAudiences) > 0 && o.APIAuth == "none" {
 		errs = append(errs, errors.New("--api-audiences is of no use with --api-auth=none, which looks at no token"))
 	}
-	if slices.Contains(c.APIAudiences, "") {
+	if slices.Contains(o.APIAudiences, "") {
 		errs = append(errs, errors.New("--api-audiences has an empty audience"))
 	}
 	return errs

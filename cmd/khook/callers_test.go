@@ -45,7 +45,7 @@ func TestSettingsAboutCallersThatCannotWorkAreRefused(t *testing.T) {
 }
 
 func TestTheServiceIsKnownByItsNames(t *testing.T) {
-	c := controllerCmd{ServiceName: "watcher", LeaderElectionNamespace: "ops", AllowedHosts: []string{"khook.example.com"}}
+	c := Options{ServiceName: "watcher", LeaderElectionNamespace: "ops", AllowedHosts: []string{"khook.example.com"}}
 	got := c.hosts()
 	for _, name := range []string{"khook.example.com", "watcher", "watcher.ops", "watcher.ops.svc", "watcher.ops.svc.cluster.local"} {
 		if !slices.Contains(got, name) {
@@ -90,7 +90,7 @@ func TestValidationsLookUpSoMuchOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pipeline{cmd: &controllerCmd{}, kube: clients, asked: newLookupLimits(100)}
+	p := &pipeline{cmd: &Options{}, kube: clients, asked: newLookupLimits(100)}
 	validate := p.validate(nil)
 	var text strings.Builder
 	for i := range 100 {

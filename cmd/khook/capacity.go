@@ -8,7 +8,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/server"
@@ -28,9 +28,9 @@ func memoryNow() capacity.Memory {
 }
 
 // planMemory adds up what khook may hold in the memory that it has, and tells what does not fit.
-func (c *controllerCmd) planMemory(log logr.Logger) (*capacity.Plan, error) {
+func (o *Options) planMemory(log logr.Logger) (*capacity.Plan, error) {
 	plan, err := capacity.New(memoryNow(), capacity.Wanted{
-		Streams: c.APIMaxStreams, Connections: c.APIMaxConnections, TLS: c.APITLSCertFile != "" || c.APITLSSelfSigned,
+		Streams: o.APIMaxStreams, Connections: o.APIMaxConnections, TLS: o.APITLSCertFile != "" || o.APITLSSelfSigned,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("plan the memory: %w", err)
@@ -46,7 +46,7 @@ func (c *controllerCmd) planMemory(log logr.Logger) (*capacity.Plan, error) {
 	for _, warning := range plan.Shrunk() {
 		log.Info("a setting does not fit into the memory", "warning", warning)
 	}
-	measurePlan(metrics.Registry, plan)
+	measurePlan(ctrlmetrics.Registry, plan)
 	return plan, nil
 }
 
@@ -62,11 +62,11 @@ func measurePlan(r prometheus.Registerer, plan *capacity.Plan) {
 }
 
 // apiLimits are the limits of the HTTP API.
-func (c *controllerCmd) apiLimits(plan *capacity.Plan) server.Limits {
+func (o *Options) apiLimits(plan *capacity.Plan) server.Limits {
 	n := func(name capacity.Name) int { return int(plan.N(name)) }
 	return server.Limits{
-		Rate: c.APIRateLimit, Burst: c.APIRateBurst, RequestTimeout: c.APIRequestTimeout,
+		Rate: o.APIRateLimit, Burst: o.APIRateBurst, RequestTimeout: o.APIRequestTimeout,
 		MaxBody: plan.MaxManifests(), Validations: int(plan.ValidationsAtOnce()), BodyBytes: max(plan.N(capacity.Bodies), plan.MaxManifests()), ResponseBytes: plan.N(capacity.Responses),
-		MaxConnections: n(capacity.Connections), Streams: n(capacity.Streams), ClientStreams: c.APIMaxClientStreams, CatchUps: n(capacity.CatchUps), Callers: n(capacity.Callers),
+		MaxConnections: n(capacity.Connections), Streams: n(capacity.Streams), ClientStreams: o.APIMaxClientStreams, CatchUps: n(capacity.CatchUps), Callers: n(capacity.Callers),
 	}
 }

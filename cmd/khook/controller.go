@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	goruntime "runtime"
@@ -23,7 +24,6 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/capacity"
-	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -41,19 +41,27 @@ import (
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,resourceNames=khook.kagent.dev,namespace=kagent,verbs=get;update
 
-// Run runs the controller until ctx ends.
-func (c *controllerCmd) Run(ctx context.Context, io streams) error {
-	level, format := c.logSettings()
-	log := newLog(io, level, format)
+// Config is what the process is made of.
+type Config struct {
+	Options Options
+	Version string    // of the build, as people are told it
+	Log     io.Writer // where the log goes
+	Faults  Faults    // of tests
+}
+
+// Run runs the controller until ctx ends. Then it stops in order, and returns nil; an error says what could not be
+// set up or ended the process.
+func Run(ctx context.Context, cfg Config) error {
+	log := newLog(cfg.Log, cfg.Options.LogLevel, cfg.Options.LogFormat)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
 	warnOfOldGo(log, goruntime.Version())
 	limitMemory(log)
-	cfg, err := restConfig(c.Kubeconfig)
+	cluster, err := restConfig(cfg.Options.Kubeconfig)
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, cfg, log)
+	return runAgainst(ctx, cfg, cluster, log)
 }
 
 // heapShare is the part of the container's memory limit that Go's heap may take before its garbage
@@ -70,23 +78,24 @@ func limitMemory(log logr.Logger) {
 	log.V(1).Info("Go minds a memory limit", "bytes", limit)
 }
 
-// run runs the controller against the cluster of cfg.
-func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logger) error {
-	if c.seams.cluster != nil {
-		cfg.Wrap(c.seams.cluster)
+// runAgainst runs the controller against a cluster.
+func runAgainst(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logger) error {
+	o := &cfg.Options
+	if cfg.Faults.Cluster != nil {
+		cluster.Wrap(cfg.Faults.Cluster)
 	}
-	mgr, err := c.manager(cfg, log)
+	mgr, err := newManager(cluster, o, cfg.Faults, log)
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
-	plan, err := c.planMemory(log)
+	plan, err := o.planMemory(log)
 	if err != nil {
 		return err
 	}
-	if err := c.prepareDatabase(); err != nil {
+	if err := o.prepareDatabase(); err != nil {
 		return err
 	}
-	st, err := store.Open(ctx, store.Config{Path: c.Database, Cluster: c.Cluster, Committing: c.seams.commit, CacheBytes: plan.SQLiteCache()})
+	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
 	if err != nil {
 		return fmt.Errorf("open the history (--database): %w", err)
 	}
@@ -96,9 +105,9 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 		}
 	}()
 	agents, err := agent.New(agent.Config{
-		BaseURL: c.KagentURL, UserID: c.KagentUserID, Headers: c.KagentHeaders,
-		TokenFile: c.KagentTokenFile, Timeout: c.KagentTimeout, Dialect: c.KagentDialect,
-		Transport: c.seams.kagent, MaxResponse: plan.MaxAnswer(), ReceiveBytes: plan.N(capacity.Answers), DecodeMemory: plan.N(capacity.Decoding),
+		BaseURL: o.KagentURL, UserID: o.KagentUserID, Headers: o.KagentHeaders,
+		TokenFile: o.KagentTokenFile, Timeout: o.KagentTimeout, Dialect: o.KagentDialect,
+		Transport: cfg.Faults.Kagent, MaxResponse: plan.MaxAnswer(), ReceiveBytes: plan.N(capacity.Answers), DecodeMemory: plan.N(capacity.Decoding),
 	})
 	if err != nil {
 		return fmt.Errorf("set up the client of kagent: %w", err)
@@ -106,15 +115,15 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	if err := hooksKnown(mgr); err != nil {
 		return err
 	}
-	p, err := newPipeline(c, plan, mgr, st, agents, log)
+	p, err := newPipeline(cfg, plan, mgr, st, agents, log)
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
 	if err := p.register(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
-	log.Info("khook starts", "version", buildVersion(), "database", c.Database, "kagent", c.KagentURL,
-		"namespaces", c.Namespaces, "leaderElection", c.LeaderElect)
+	log.Info("khook starts", "version", cfg.Version, "database", o.Database, "kagent", o.KagentURL,
+		"namespaces", o.Namespaces, "leaderElection", o.LeaderElect)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
@@ -122,34 +131,34 @@ func (c *controllerCmd) run(ctx context.Context, cfg *rest.Config, log logr.Logg
 	return nil
 }
 
-func (c *controllerCmd) manager(cfg *rest.Config, log logr.Logger) (ctrl.Manager, error) {
+func newManager(cluster *rest.Config, o *Options, faults Faults, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha2.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
 	hooks := cache.ByObject{}
-	if len(c.Namespaces) > 0 {
+	if len(o.Namespaces) > 0 {
 		hooks.Namespaces = map[string]cache.Config{}
-		for _, ns := range c.Namespaces {
+		for _, ns := range o.Namespaces {
 			hooks.Namespaces[ns] = cache.Config{}
 		}
 	}
-	return ctrl.NewManager(cfg, ctrl.Options{
+	return ctrl.NewManager(cluster, ctrl.Options{
 		Scheme: scheme,
 		Logger: log,
 		Cache:  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha2.Hook{}: hooks}},
 
 		Metrics:                 metricsserver.Options{BindAddress: "0"}, // khook has its own: see addMetricsPort
 		HealthProbeBindAddress:  "0",                                     // see addProbePort
-		GracefulShutdownTimeout: &c.ShutdownTimeout,
+		GracefulShutdownTimeout: &o.ShutdownTimeout,
 
-		LeaderElection:                c.LeaderElect,
-		LeaderElectionID:              c.LeaderElectionID,
-		LeaderElectionNamespace:       c.leaseNamespace(),
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              o.LeaderElectionID,
+		LeaderElectionNamespace:       o.leaseNamespace(),
 		LeaderElectionReleaseOnCancel: true,
-		LeaderElectionConfig:          withRate(cfg, leaseQPS, leaseBurst),
+		LeaderElectionConfig:          withRate(cluster, leaseQPS, leaseBurst),
 
-		LeaseDuration: c.seams.lease, RenewDeadline: c.seams.renew, RetryPeriod: c.seams.retry,
+		LeaseDuration: faults.Lease, RenewDeadline: faults.Renew, RetryPeriod: faults.Retry,
 	})
 }
 
@@ -163,10 +172,6 @@ func hooksKnown(mgr ctrl.Manager) error {
 		return fmt.Errorf("ask the API server for the Hook resource: %w", err)
 	}
 	return nil
-}
-
-func (c *controllerCmd) policy() hook.Policy {
-	return hook.Policy{AgentNamespaces: c.AgentNamespaces, DedupWindow: c.DedupWindow, PlainValues: c.AllowPlainValues}
 }
 
 // restConfig finds the cluster.
@@ -191,7 +196,7 @@ func findCluster(kubeconfig string) (*rest.Config, error) {
 }
 
 // newLog returns the log of all parts, client-go's included.
-func newLog(io streams, level, format string) logr.Logger {
+func newLog(w io.Writer, level, format string) logr.Logger {
 	var l slog.Level
 	if strings.EqualFold(level, "warning") {
 		level = "warn"
@@ -200,9 +205,9 @@ func newLog(io streams, level, format string) logr.Logger {
 		l = slog.LevelInfo
 	}
 	options := &slog.HandlerOptions{Level: l}
-	var handler slog.Handler = slog.NewJSONHandler(io.err, options)
+	var handler slog.Handler = slog.NewJSONHandler(w, options)
 	if format == "text" {
-		handler = slog.NewTextHandler(io.err, options)
+		handler = slog.NewTextHandler(w, options)
 	}
 	return logr.FromSlogHandler(handler)
 }

@@ -22,7 +22,7 @@ import (
 func (p *pipeline) validate(access access.Control) func(context.Context, []byte) hook.Report {
 	return func(ctx context.Context, manifests []byte) hook.Report {
 		return hook.Validate(ctx, manifests, hook.ValidateOptions{
-			Policy: p.cmd.policy(), Cluster: p.cmd.Cluster, Lookup: &lookup{p, access},
+			Policy: p.options.policy(), Cluster: p.options.Cluster, Lookup: &lookup{p, access},
 		})
 	}
 }

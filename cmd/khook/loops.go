@@ -56,12 +56,12 @@ func (p *pipeline) replayDeadLetters(ctx context.Context, book *ledger.Ledger) e
 // prune deletes what is older than the retention.
 func (p *pipeline) prune(ctx context.Context) error {
 	return every(ctx, 10*time.Minute, func(ctx context.Context) {
-		deleted, err := p.store.Prune(ctx, time.Now().Add(-p.cmd.Retention))
+		deleted, err := p.store.Prune(ctx, time.Now().Add(-p.options.Retention))
 		if err != nil && ctx.Err() == nil {
 			p.log.Error(err, "cannot delete old history, will retry")
 		}
 		if deleted > 0 {
-			p.log.Info("deleted old history", "rows", deleted, "olderThan", p.cmd.Retention)
+			p.log.Info("deleted old history", "rows", deleted, "olderThan", p.options.Retention)
 		}
 	})
 }
@@ -69,8 +69,8 @@ func (p *pipeline) prune(ctx context.Context) error {
 // checkAgents looks whether the agents that Hooks name can be found.
 func (p *pipeline) checkAgents(ctx context.Context) error {
 	known := map[delivery.AgentRef]bool{}
-	return every(ctx, min(p.cmd.AgentCheckEvery, 2*time.Second), func(ctx context.Context) {
-		due := time.Since(p.checked) >= p.cmd.AgentCheckEvery
+	return every(ctx, min(p.options.AgentCheckEvery, 2*time.Second), func(ctx context.Context) {
+		due := time.Since(p.checked) >= p.options.AgentCheckEvery
 		if due {
 			p.checked = time.Now()
 		}

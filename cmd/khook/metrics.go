@@ -39,7 +39,7 @@ type meters struct {
 	droppedDeadly prometheus.Counter
 }
 
-func newMeters(r prometheus.Registerer) *meters {
+func newMeters(r prometheus.Registerer, version string) *meters {
 	plain := func(name, help string) prometheus.Counter {
 		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
 	}
@@ -81,7 +81,7 @@ func newMeters(r prometheus.Registerer) *meters {
 		droppedDeadly: plain("khook_dead_letters_dropped_total", "Dead letters that were lost because there were too many."),
 		droppedEvents: counter("khook_hook_events_limited_total", "Kubernetes Events on Hooks that were held back by the rate limit.", "reason"),
 	}
-	gauge("khook_build_info", "What runs; always 1.", "version", "goversion").WithLabelValues(buildVersion(), runtime.Version()).Set(1)
+	gauge("khook_build_info", "What runs; always 1.", "version", "goversion").WithLabelValues(version, runtime.Version()).Set(1)
 	m.begin()
 	return m
 }

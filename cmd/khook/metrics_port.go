@@ -7,7 +7,7 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/scrape"
 	"github.com/kagent-dev/khook/internal/server"
@@ -15,7 +15,7 @@ import (
 
 // addMetricsPort adds the port of the metrics to the manager, unless it is turned off.
 func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *apiServer, own certificate) error {
-	address := p.cmd.metricsAddress()
+	address := p.options.metricsAddress()
 	if address == "0" {
 		return nil
 	}
@@ -23,13 +23,13 @@ func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *apiS
 	if err != nil {
 		return fmt.Errorf("--metrics-bind-address: %w", err)
 	}
-	log, handler := p.log.WithName("metrics"), scrape.Open(metrics.Registry)
+	log, handler := p.log.WithName("metrics"), scrape.Open(ctrlmetrics.Registry)
 	switch {
-	case p.cmd.MetricsSecure:
+	case p.options.MetricsSecure:
 		handler = a.server.MetricsPort()
-	case p.cmd.APIAuth == "none": // then the port is within reach of pages of other sites, by DNS rebinding
-		handler = server.OwnHost(p.cmd.hosts(), handler)
+	case p.options.APIAuth == "none": // then the port is within reach of pages of other sites, by DNS rebinding
+		handler = server.OwnHost(p.options.hosts(), handler)
 	}
-	log.Info("the metrics port listens", "address", l.Addr().String(), "secure", p.cmd.MetricsSecure)
-	return mgr.Add(&manager.Server{Name: "metrics", Server: scrape.Server(handler, log), Listener: scrape.Listener(l, own), ShutdownTimeout: &p.cmd.ShutdownTimeout})
+	log.Info("the metrics port listens", "address", l.Addr().String(), "secure", p.options.MetricsSecure)
+	return mgr.Add(&manager.Server{Name: "metrics", Server: scrape.Server(handler, log), Listener: scrape.Listener(l, own), ShutdownTimeout: &p.options.ShutdownTimeout})
 }

@@ -16,7 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
@@ -35,17 +35,18 @@ import (
 // pipeline is the way of the data on the leader: kube to ledger to store to dispatch, with what
 // the Hooks are told beside it.
 type pipeline struct {
-	cmd    *controllerCmd
-	plan   *capacity.Plan
-	log    logr.Logger
-	store  *store.Store
-	agents *agent.Client
-	hooks  *hook.Set
-	kube   clusterClients
-	story  *story
-	kagent *kagentCheck
-	asked  lookupLimits
-	status *hook.StatusWriter
+	options Options
+	version string
+	plan    *capacity.Plan
+	log     logr.Logger
+	store   *store.Store
+	agents  *agent.Client
+	hooks   *hook.Set
+	kube    clusterClients
+	story   *story
+	kagent  *kagentCheck
+	asked   lookupLimits
+	status  *hook.StatusWriter
 
 	hooksListed toolscache.InformerSynced // all Hooks are in the set
 	checked     time.Time                 // when all agents were last looked for
@@ -61,22 +62,22 @@ type work struct {
 
 // watches says whether khook watches a namespace.
 func (p *pipeline) watches(namespace string) bool {
-	return len(p.cmd.Namespaces) == 0 || slices.Contains(p.cmd.Namespaces, namespace)
+	return len(p.options.Namespaces) == 0 || slices.Contains(p.options.Namespaces, namespace)
 }
 
-func newPipeline(c *controllerCmd, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
+func newPipeline(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
 	clients, err := newClusterClients(mgr.GetConfig())
 	if err != nil {
 		return nil, err
 	}
-	set := hook.NewSet(c.policy())
-	m := newMeters(metrics.Registry)
+	set := hook.NewSet(cfg.Options.policy())
+	m := newMeters(ctrlmetrics.Registry, cfg.Version)
 	teller := hook.NewTeller(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
 	status := hook.NewStatusWriter(hook.StatusConfig{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: tellHolds(teller), Log: log.WithName("status"),
 	})
 	return &pipeline{
-		cmd: c, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
+		options: cfg.Options, version: cfg.Version, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
 		asked:  newLookupLimits(int(plan.N(capacity.Callers))),
 		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
 		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
@@ -122,22 +123,22 @@ func (p *pipeline) lead(ctx context.Context) error {
 		return nil // told to end before it began
 	}
 	book, err := ledger.New(ctx, ledger.Config{
-		Cluster: p.cmd.Cluster, QuietAfter: p.cmd.QuietAfter, MaxCallsPerHour: p.cmd.MaxCallsPerHour, Observe: p.story.applied, Log: p.log.WithName("ledger"),
+		Cluster: p.options.Cluster, QuietAfter: p.options.QuietAfter, MaxCallsPerHour: p.options.MaxCallsPerHour, Observe: p.story.applied, Log: p.log.WithName("ledger"),
 	}, p.store, p.hooks)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	cluster, err := kube.New(kube.Config{
-		Client: p.kube.watch, Namespaces: p.cmd.Namespaces,
-		Timing: detect.Timing{PendingAfter: p.cmd.PendingAfter, Stabilization: p.cmd.Stabilization, CatchUp: p.cmd.CatchUp, Start: time.Now()},
-		Sink:   book.Record, Log: p.log.WithName("kube"), Registerer: metrics.Registry,
+		Client: p.kube.watch, Namespaces: p.options.Namespaces,
+		Timing: detect.Timing{PendingAfter: p.options.PendingAfter, Stabilization: p.options.Stabilization, CatchUp: p.options.CatchUp, Start: time.Now()},
+		Sink:   book.Record, Log: p.log.WithName("kube"), Registerer: ctrlmetrics.Registry,
 		Queue: int(p.plan.N(capacity.Signals)), Inbox: int(p.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
 		return err
 	}
 	dispatcher := dispatch.New(dispatch.Config{
-		Concurrency: p.cmd.AgentConcurrency, VerifyWindow: p.cmd.VerifyWindow, Follow: true,
+		Concurrency: p.options.AgentConcurrency, VerifyWindow: p.options.VerifyWindow, Follow: true,
 		Workers: int(p.plan.N(capacity.Workers)), Followers: p.plan.N(capacity.Followers),
 		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(cluster), Observe: p.story.dispatched,
 	}, p.store, p.agents)

@@ -38,7 +38,7 @@ var signals = map[string]syscall.Signal{"SIGKILL": syscall.SIGKILL, "SIGTERM": s
 // The leader election of the tests is quick. Its lease is counted in whole seconds.
 var testLease, testRenew, testRetry = 3 * time.Second, 2 * time.Second, 300 * time.Millisecond
 
-// beKhook is main in a process of a test. If the test asks for the points, khook has its seams open.
+// beKhook is main in a process of a test. If the test asks for the points, khook has its faults injected.
 func beKhook() int {
 	file := os.Getenv(pointsFile)
 	if file == "" {
@@ -52,11 +52,11 @@ func beKhook() int {
 		return 2
 	}
 	c := &cli{}
-	c.Controller.seams = seams{
-		kagent:  &pointed{p, kagentCall, http.DefaultTransport.(*http.Transport).Clone()},
-		cluster: func(next http.RoundTripper) http.RoundTripper { return &pointed{p, clusterCall, next} },
-		commit:  p.commit,
-		lease:   &testLease, renew: &testRenew, retry: &testRetry,
+	c.Controller.faults = Faults{
+		Kagent:  &pointed{p, kagentCall, http.DefaultTransport.(*http.Transport).Clone()},
+		Cluster: func(next http.RoundTripper) http.RoundTripper { return &pointed{p, clusterCall, next} },
+		Commit:  p.commit,
+		Lease:   &testLease, Renew: &testRenew, Retry: &testRetry,
 	}
 	return c.run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 }

@@ -28,7 +28,7 @@ const (
 // addProbePort adds the port with /healthz and /readyz to the manager, unless it is turned off. That of
 // controller-runtime bounds neither connections nor what they may take.
 func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
-	address := p.cmd.healthAddress()
+	address := p.options.healthAddress()
 	if address == "0" {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
 	}
 	return mgr.Add(&manager.Server{
 		Name: "health probe", Server: probeServer(p.probeHandler(), p.log.WithName("probes")),
-		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &p.cmd.ShutdownTimeout,
+		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &p.options.ShutdownTimeout,
 	})
 }
 
@@ -54,8 +54,8 @@ func (p *pipeline) probeHandler() http.Handler {
 		mux.Handle(path, answer)
 		mux.Handle(path+"/", answer)
 	}
-	if p.cmd.APIAuth == "none" {
-		return server.OwnHost(p.cmd.hosts(), mux)
+	if p.options.APIAuth == "none" {
+		return server.OwnHost(p.options.hosts(), mux)
 	}
 	return mux
 }

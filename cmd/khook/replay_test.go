@@ -196,7 +196,7 @@ func TestAFileCanHoldTheFlags(t *testing.T) {
 }
 
 func TestVariablesOfTheOriginalSetTheAddresses(t *testing.T) {
-	c := controllerCmd{MetricsBindAddress: defaultMetricsAddress, HealthProbeBindAddress: defaultHealthAddress, MetricsPort: 9999}
+	c := Options{MetricsBindAddress: defaultMetricsAddress, HealthProbeBindAddress: defaultHealthAddress, MetricsPort: 9999}
 	if c.metricsAddress() != ":9999" || c.healthAddress() != ":8081" {
 		t.Errorf("%s %s", c.metricsAddress(), c.healthAddress())
 	}

@@ -2,21 +2,16 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
-	"k8s.io/apimachinery/pkg/util/validation"
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
@@ -70,8 +65,9 @@ func (f fileFlags) Validate(app *kong.Application) error {
 // maxConfigFile bounds the file of --config, in bytes.
 const maxConfigFile = 1 << 20
 
-// controllerCmd is khook controller: its flags and environment variables.
-type controllerCmd struct {
+// controllerFlags are the flags and environment variables that become the options of the process. Its fields are
+// those of app.Options in the same order, which the compiler holds: one is converted into the other.
+type controllerFlags struct {
 	Kubeconfig string   `help:"Kubeconfig of the cluster; the KUBECONFIG variable, the in-cluster account or ~/.kube/config if empty." group:"Cluster" placeholder:"FILE"`
 	Cluster    string   `help:"Name of the cluster, recorded with its history and told to agents." env:"KHOOK_CLUSTER" group:"Cluster"`
 	Namespaces []string `help:"Watch these namespaces only; all if empty." env:"KHOOK_NAMESPACES" group:"Cluster" placeholder:"NS,..."`
@@ -135,11 +131,16 @@ type controllerCmd struct {
 
 	LogLevel  string `help:"Level of the log: debug, info, warn or error." default:"info" enum:"debug,info,warn,warning,error,DEBUG,INFO,WARN,WARNING,ERROR" env:"LOG_LEVEL" group:"Log"`
 	LogFormat string `help:"Format of the log: json or text." default:"json" enum:"json,text" env:"LOG_FORMAT" group:"Log"`
+}
+
+// controllerCmd is khook controller.
+type controllerCmd struct {
+	controllerFlags
 
 	Config kong.ConfigFlag `help:"YAML file with any of these flags, such as quiet-after: 20m; flags and variables win over it." group:"Log" placeholder:"FILE"`
 	zapFlags
 
-	seams seams
+	faults Faults // of tests; no flag sets them
 }
 
 // zapFlags are the log flags of the original khook; they are taken, and those that have a meaning
@@ -152,19 +153,30 @@ type zapFlags struct {
 	ZapTimeEncoding    string `hidden:""`
 }
 
-// logSettings are the level and the format of the log.
-func (c *controllerCmd) logSettings() (level, format string) {
-	level, format = c.LogLevel, c.LogFormat
+// options are those of the process.
+func (c *controllerCmd) options() Options {
+	o := Options(c.controllerFlags)
 	if c.ZapDevel {
-		level, format = "debug", "text"
+		o.LogLevel, o.LogFormat = "debug", "text"
 	}
 	if c.ZapEncoder == "console" {
-		format = "text"
+		o.LogFormat = "text"
 	}
 	if c.ZapLogLevel != "" {
-		level = c.ZapLogLevel
+		o.LogLevel = c.ZapLogLevel
 	}
-	return level, format
+	return o
+}
+
+// Run runs the controller until ctx ends.
+func (c *controllerCmd) Run(ctx context.Context, io streams) error {
+	return Run(ctx, Config{Options: c.options(), Version: buildVersion(), Log: io.err, Faults: c.faults})
+}
+
+// Validate checks what kong can't.
+func (c *controllerCmd) Validate() error {
+	o := c.options()
+	return o.Validate()
 }
 
 // Help is shown below the flags.
@@ -174,145 +186,4 @@ func (controllerCmd) Help() string {
 /healthz says that the process runs. /readyz says that it does its work: the history can be written, and on the leader that the cluster is watched. /readyz/history and /readyz/watch tell which of the two is wrong, and the log what.
 
 The environment variables of the original khook are understood: KAGENT_API_URL, KAGENT_API_BASE_URL, KAGENT_BASE_URL, KAGENT_USER_ID, KAGENT_API_TIMEOUT, LOG_LEVEL, METRICS_PORT, HEALTH_PORT and LEADER_ELECTION. A flag wins over its variable.`
-}
-
-// Validate checks what kong can't.
-func (c *controllerCmd) Validate() error {
-	var errs []error
-	atLeast := func(flag string, d, least time.Duration) {
-		if d < least {
-			errs = append(errs, fmt.Errorf("%s is %s: it must be at least %s", flag, d, least))
-		}
-	}
-	atLeast("--pending-after", c.PendingAfter, time.Second)
-	atLeast("--stabilization", c.Stabilization, time.Second)
-	atLeast("--quiet-after", c.QuietAfter, time.Second)
-	atLeast("--catch-up", c.CatchUp, time.Second)
-	atLeast("--shutdown-timeout", c.ShutdownTimeout, 0)
-	atLeast("--kagent-timeout", c.KagentTimeout, time.Second)
-	atLeast("--agent-check-every", c.AgentCheckEvery, time.Second)
-	atLeast("--verify-window", c.VerifyWindow, time.Second)
-	atLeast("--retention", c.Retention, time.Hour)
-	atLeast("--api-request-timeout", c.APIRequestTimeout, time.Second)
-	errs = append(errs, c.checkAPI()...)
-	errs = append(errs, c.checkTLS()...)
-	if c.Retention < c.CatchUp {
-		errs = append(errs, fmt.Errorf("--retention is %s: it must not be shorter than --catch-up (%s), or what was deleted would be told again", c.Retention, c.CatchUp))
-	}
-	for flag, names := range map[string][]string{"--namespaces": c.Namespaces, "--agent-namespaces": c.AgentNamespaces} {
-		for _, ns := range names {
-			if why := validation.IsDNS1123Label(ns); len(why) > 0 && (ns != "*" || flag == "--namespaces") {
-				errs = append(errs, fmt.Errorf("%s has %q, which is no name of a namespace", flag, ns))
-			}
-		}
-	}
-	if c.DedupWindow < time.Second || c.DedupWindow > 24*time.Hour {
-		errs = append(errs, fmt.Errorf("--dedup-window is %s: it must be from 1s to 24h", c.DedupWindow))
-	}
-	if why := validation.IsDNS1123Subdomain(c.LeaderElectionID); len(why) > 0 {
-		errs = append(errs, fmt.Errorf("--leader-election-id is %q, which is no name of a Lease", c.LeaderElectionID))
-	}
-	if c.MaxCallsPerHour < 0 {
-		errs = append(errs, fmt.Errorf("--max-calls-per-hour is %d: it must be at least 1, or 0 for no limit", c.MaxCallsPerHour))
-	}
-	if c.AgentConcurrency < 1 {
-		errs = append(errs, fmt.Errorf("--agent-concurrency is %d: it must be at least 1", c.AgentConcurrency))
-	}
-	for flag, addr := range map[string]string{"--metrics-bind-address": c.metricsAddress(), "--health-probe-bind-address": c.healthAddress()} {
-		if _, _, err := net.SplitHostPort(addr); addr != "0" && err != nil {
-			errs = append(errs, fmt.Errorf("%s is %q: write host:port, such as :8080, or 0 to turn it off", flag, addr))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// The defaults of the addresses: METRICS_PORT and HEALTH_PORT count where these are not changed.
-const (
-	defaultMetricsAddress = ":8080"
-	defaultHealthAddress  = ":8081"
-)
-
-func (c *controllerCmd) metricsAddress() string {
-	return withPort(c.MetricsBindAddress, defaultMetricsAddress, c.MetricsPort)
-}
-
-func (c *controllerCmd) healthAddress() string {
-	return withPort(c.HealthProbeBindAddress, defaultHealthAddress, c.HealthPort)
-}
-
-func withPort(addr, unset string, port int) string {
-	if port > 0 && addr == unset {
-		return fmt.Sprintf(":%d", port)
-	}
-	return addr
-}
-
-// defaultAPIAddress is where the HTTP API listens if nothing else is said.
-const defaultAPIAddress = ":8082"
-
-// apiAddress is where the HTTP API listens. Without authentication that is the loopback address.
-func (c *controllerCmd) apiAddress() string {
-	if c.APIAuth == "none" && !c.APIOpenToAll && c.APIBindAddress == defaultAPIAddress {
-		return "127.0.0.1" + defaultAPIAddress
-	}
-	return c.APIBindAddress
-}
-
-// checkAPI checks the settings of the HTTP API.
-func (c *controllerCmd) checkAPI() []error {
-	var errs []error
-	address := c.apiAddress()
-	if address == "0" {
-		return nil
-	}
-	host, _, err := net.SplitHostPort(address)
-	switch {
-	case err != nil:
-		errs = append(errs, fmt.Errorf("--api-bind-address is %q: write host:port, such as :8082, or 0 to turn it off", address))
-	case c.APIAuth == "none" && !c.APIOpenToAll && !loopback(host):
-		errs = append(errs, fmt.Errorf("--api-bind-address is %q and --api-auth is none: everybody who reaches that address could read everything. "+
-			"Listen on 127.0.0.1, or add --api-open-to-everybody-on-the-network", address))
-	}
-	errs = append(errs, c.checkCallers()...)
-	if c.APIOpenToAll && c.APIAuth != "none" {
-		errs = append(errs, errors.New("--api-open-to-everybody-on-the-network is of use with --api-auth=none only"))
-	}
-	if c.APIRateLimit <= 0 || c.APIRateBurst < 1 || c.APIMaxClientStreams < 1 || c.APIMaxStreams < 0 || c.APIMaxConnections < 0 {
-		errs = append(errs, errors.New("--api-rate-limit must be above 0; --api-rate-burst and --api-max-streams-per-client at least 1; --api-max-streams and --api-max-connections at least 1, or 0 for as many as the memory has room for"))
-	}
-	return errs
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// withoutSecrets is a URL without what may be secret in it.
-func withoutSecrets(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return ""
-	}
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-}
-
-// leaseNamespace is where the leader election's Lease is.
-func (c *controllerCmd) leaseNamespace() string {
-	if c.LeaderElectionNamespace != "" {
-		return c.LeaderElectionNamespace
-	}
-	own, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-	if ns := strings.TrimSpace(string(own)); err == nil && ns != "" {
-		return ns
-	}
-	return "default"
-}
-
-// prepareDatabase makes the folder of the history.
-func (c *controllerCmd) prepareDatabase() error {
-	if err := os.MkdirAll(filepath.Dir(c.Database), 0o750); err != nil {
-		return fmt.Errorf("make the folder of --database: %w", err)
-	}
-	return nil
 }

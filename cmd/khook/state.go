@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
-	"github.com/kagent-dev/khook/internal/capacity"
 )
 
 // state tells the HTTP API how the parts of the process do.
@@ -110,61 +107,4 @@ func (s *state) Queues(ctx context.Context) []api.Queue {
 	return []api.Queue{
 		{Name: "signals-to-record", Depth: waiting}, {Name: "delivery-steps-due", Depth: work.dispatcher.Queued()}, pending, stories,
 	}
-}
-
-// effective are the settings as they count, for people who look for a cause. What may be secret is
-// left out: the values of headers, and what a URL holds beside host and path.
-func (c *controllerCmd) effective() map[string]any {
-	settings := map[string]any{}
-	v := reflect.ValueOf(*c)
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		if f.Anonymous || hidden(f) || !f.IsExported() || f.Name == "Config" {
-			continue
-		}
-		name := f.Tag.Get("name")
-		if name == "" {
-			name = flagName(f.Name)
-		}
-		switch value := v.Field(i).Interface().(type) {
-		case time.Duration:
-			settings[name] = value.String()
-		case map[string]string:
-			names := make([]string, 0, len(value))
-			for header := range value {
-				names = append(names, header)
-			}
-			slices.Sort(names)
-			settings[name] = names
-		default:
-			settings[name] = value
-		}
-	}
-	settings["api-bind-address"], settings["metrics-bind-address"], settings["health-probe-bind-address"] = c.apiAddress(), c.metricsAddress(), c.healthAddress()
-	settings["kagent-url"] = withoutSecrets(c.KagentURL)
-	return settings
-}
-
-// settings are the effective settings, with what the memory has room for where it was not said.
-func (p *pipeline) settings() map[string]any {
-	settings := p.cmd.effective()
-	settings["api-max-streams"], settings["api-max-connections"] = p.plan.N(capacity.Streams), p.plan.N(capacity.Connections)
-	return settings
-}
-
-func hidden(f reflect.StructField) bool {
-	_, ok := f.Tag.Lookup("hidden")
-	return ok
-}
-
-// flagName is how kong names the flag of a field.
-func flagName(field string) string {
-	var b strings.Builder
-	for i, r := range field {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('-')
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToLower(b.String())
 }

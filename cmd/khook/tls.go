@@ -22,23 +22,23 @@ import (
 )
 
 // checkTLS checks the settings of TLS of all ports.
-func (c *controllerCmd) checkTLS() []error {
+func (o *Options) checkTLS() []error {
 	var errs []error
 	wrong := func(is bool, why string) {
 		if is {
 			errs = append(errs, errors.New(why))
 		}
 	}
-	wrong((c.APITLSCertFile == "") != (c.APITLSKeyFile == ""), "--api-tls-cert-file and --api-tls-key-file belong together: set both or none")
-	wrong(c.APITLSSelfSigned && c.APITLSCertFile != "", "--api-tls-self-signed and --api-tls-cert-file exclude each other: leave one out")
-	wrong((c.MetricsTLSCertFile == "") != (c.MetricsTLSKeyFile == ""), "--metrics-tls-cert-file and --metrics-tls-key-file belong together: set both or none")
-	wrong(c.MetricsTLSCertFile != "" && !c.MetricsSecure, "--metrics-tls-cert-file is of use with --metrics-secure only: add it")
-	wrong(c.MetricsSecure && c.APIAuth == "none", "--metrics-secure asks who scrapes, and --api-auth=none does not let it: leave one of them out")
-	wrong(c.TLSCAConfigMap != "" && !c.ownAuthority(), "--tls-ca-configmap is of use with khook's own authority only: add --api-tls-self-signed, or --metrics-secure without a certificate")
-	if why := validation.IsDNS1123Subdomain(c.TLSCAConfigMap); c.TLSCAConfigMap != "" && len(why) > 0 {
-		errs = append(errs, fmt.Errorf("--tls-ca-configmap is %q, which is no name of a ConfigMap", c.TLSCAConfigMap))
+	wrong((o.APITLSCertFile == "") != (o.APITLSKeyFile == ""), "--api-tls-cert-file and --api-tls-key-file belong together: set both or none")
+	wrong(o.APITLSSelfSigned && o.APITLSCertFile != "", "--api-tls-self-signed and --api-tls-cert-file exclude each other: leave one out")
+	wrong((o.MetricsTLSCertFile == "") != (o.MetricsTLSKeyFile == ""), "--metrics-tls-cert-file and --metrics-tls-key-file belong together: set both or none")
+	wrong(o.MetricsTLSCertFile != "" && !o.MetricsSecure, "--metrics-tls-cert-file is of use with --metrics-secure only: add it")
+	wrong(o.MetricsSecure && o.APIAuth == "none", "--metrics-secure asks who scrapes, and --api-auth=none does not let it: leave one of them out")
+	wrong(o.TLSCAConfigMap != "" && !o.ownAuthority(), "--tls-ca-configmap is of use with khook's own authority only: add --api-tls-self-signed, or --metrics-secure without a certificate")
+	if why := validation.IsDNS1123Subdomain(o.TLSCAConfigMap); o.TLSCAConfigMap != "" && len(why) > 0 {
+		errs = append(errs, fmt.Errorf("--tls-ca-configmap is %q, which is no name of a ConfigMap", o.TLSCAConfigMap))
 	}
-	for _, name := range c.TLSNames {
+	for _, name := range o.TLSNames {
 		if net.ParseIP(name) == nil && len(validation.IsDNS1123Subdomain(name)) > 0 && len(validation.IsWildcardDNS1123Subdomain(name)) > 0 {
 			errs = append(errs, fmt.Errorf("--tls-names has %q, which is neither a DNS name nor an IP address", name))
 		}
@@ -47,8 +47,8 @@ func (c *controllerCmd) checkTLS() []error {
 }
 
 // ownAuthority says whether a port has a certificate of khook's own authority.
-func (c *controllerCmd) ownAuthority() bool {
-	return c.APITLSSelfSigned || c.MetricsSecure && c.MetricsTLSCertFile == ""
+func (o *Options) ownAuthority() bool {
+	return o.APITLSSelfSigned || o.MetricsSecure && o.MetricsTLSCertFile == ""
 }
 
 // certificate is a port's, as tls.Config asks for it; nil: the port has no TLS.
@@ -59,26 +59,26 @@ type certificates struct{ api, metrics certificate }
 
 // certificates reads or makes what the ports need, and adds to the manager what keeps it up to date.
 func (p *pipeline) certificates(mgr ctrl.Manager) (found certificates, err error) {
-	c := p.cmd
-	if c.ownAuthority() {
+	o := &p.options
+	if o.ownAuthority() {
 		own, err := p.authority(mgr)
 		if err != nil {
 			return found, err
 		}
-		if c.APITLSSelfSigned {
+		if o.APITLSSelfSigned {
 			found.api = own
 		}
-		if c.MetricsSecure {
+		if o.MetricsSecure {
 			found.metrics = own
 		}
 	}
-	if c.APITLSCertFile != "" {
-		if found.api, err = certificateOf(mgr, c.APITLSCertFile, c.APITLSKeyFile); err != nil {
+	if o.APITLSCertFile != "" {
+		if found.api, err = certificateOf(mgr, o.APITLSCertFile, o.APITLSKeyFile); err != nil {
 			return found, fmt.Errorf("--api-tls-cert-file: %w", err)
 		}
 	}
-	if c.MetricsTLSCertFile != "" {
-		if found.metrics, err = certificateOf(mgr, c.MetricsTLSCertFile, c.MetricsTLSKeyFile); err != nil {
+	if o.MetricsTLSCertFile != "" {
+		if found.metrics, err = certificateOf(mgr, o.MetricsTLSCertFile, o.MetricsTLSKeyFile); err != nil {
 			return found, fmt.Errorf("--metrics-tls-cert-file: %w", err)
 		}
 	}
@@ -96,20 +96,20 @@ func certificateOf(mgr ctrl.Manager, certFile, keyFile string) (certificate, err
 
 // authority takes up khook's own authority beside the history, or makes it, and has its certificate told.
 func (p *pipeline) authority(mgr ctrl.Manager) (certificate, error) {
-	c := p.cmd
-	dir := filepath.Join(filepath.Dir(c.Database), "tls")
-	own, made, err := ca.Open(ca.Config{Dir: dir, Names: c.TLSNames})
+	o := &p.options
+	dir := filepath.Join(filepath.Dir(o.Database), "tls")
+	own, made, err := ca.Open(ca.Config{Dir: dir, Names: o.TLSNames})
 	if err != nil {
 		return nil, err
 	}
 	if made {
-		p.log.Info("made a certificate authority: clients need its certificate", "folder", dir, "configMap", c.TLSCAConfigMap)
+		p.log.Info("made a certificate authority: clients need its certificate", "folder", dir, "configMap", o.TLSCAConfigMap)
 	}
-	if c.TLSCAConfigMap == "" {
+	if o.TLSCAConfigMap == "" {
 		return own.GetCertificate, nil
 	}
 	return own.GetCertificate, mgr.Add(&authorityTeller{
-		client: p.kube.tell, namespace: c.leaseNamespace(), name: c.TLSCAConfigMap, pem: own.PEM(), log: p.log.WithName("tls"),
+		client: p.kube.tell, namespace: o.leaseNamespace(), name: o.TLSCAConfigMap, pem: own.PEM(), log: p.log.WithName("tls"),
 	})
 }
 
