@@ -10,11 +10,11 @@ import (
 )
 
 // actions does what people want done with deliveries, on the leader.
-type actions struct{ *pipeline }
+type actions struct{ app *App }
 
 // Reply implements server.Actions.
 func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
-	w := a.working.Load()
+	w := a.app.leader.Load()
 	if w == nil {
 		return nil, server.ErrStandby
 	}
@@ -23,7 +23,7 @@ func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*d
 
 // Cancel implements server.Actions.
 func (a actions) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
-	w := a.working.Load()
+	w := a.app.leader.Load()
 	if w == nil {
 		return nil, server.ErrStandby
 	}
@@ -32,13 +32,13 @@ func (a actions) Cancel(ctx context.Context, id, by string) (*delivery.Delivery,
 
 // Retry implements server.Actions.
 func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
-	w := a.working.Load()
+	w := a.app.leader.Load()
 	if w == nil {
 		return nil, server.ErrStandby
 	}
 	d, err := w.dispatcher.Retry(ctx, id, by)
 	if err == nil {
-		a.story.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+		a.app.publisher.events.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
 			fmt.Sprintf("%s in %s: calling agent %s again, because %s wants it (delivery %s)", d.EventType, d.Group, d.Agent, by, d.ID))
 	}
 	return d, err
@@ -46,18 +46,18 @@ func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, 
 
 // Resume implements server.Actions.
 func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery, error) {
-	w := a.working.Load()
+	w := a.app.leader.Load()
 	if w == nil {
 		return nil, server.ErrStandby
 	}
-	d, err := a.store.Delivery(ctx, id)
+	d, err := a.app.store.Delivery(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	told := delivery.Entry{DeliveryID: d.ID, Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
-	if err := w.book.Resume(ctx, d.Key(), by, told); err != nil {
+	if err := w.ledger.Resume(ctx, d.Key(), by, told); err != nil {
 		return nil, err
 	}
-	a.status.Touch(d.Hook)
+	a.app.status.Touch(d.Hook)
 	return d, nil
 }

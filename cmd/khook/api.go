@@ -29,17 +29,14 @@ type apiServer struct {
 
 // newAPI returns the HTTP API, which listens already; nil if it is turned off, and the metrics port does not need
 // it to know its callers.
-func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate) (*apiServer, error) {
-	o := &p.options
+func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*apiServer, error) {
+	o := &app.options
 	address := o.apiAddress()
 	if address == "0" && !o.MetricsSecure {
 		return nil, nil //nolint:nilnil // it is turned off
 	}
-	a := &apiServer{
-		feed: feed.New(feed.Config{History: p.store, Encode: api.EncodeEvent, Log: p.log.WithName("feed"), RingBytes: int(p.plan.N(capacity.Ring))}),
-	}
-	p.story.committed = a.feed.Wake
-	access, err := o.apiAccess(mgr.GetConfig(), ctrlmetrics.Registry, p.plan.N(capacity.Callers))
+	a := &apiServer{feed: app.feed}
+	access, err := o.apiAccess(mgr.GetConfig(), ctrlmetrics.Registry, app.plan.N(capacity.Callers))
 	if err != nil {
 		return nil, err
 	}
@@ -48,9 +45,9 @@ func newAPI(ctx context.Context, p *pipeline, mgr ctrl.Manager, own certificate)
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
-		Store: p.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: &state{pipeline: p, kagent: p.kagent}, Actions: actions{p},
-		Validate: p.validate(access), Registry: ctrlmetrics.Registry, Log: p.log.WithName("api"), Version: p.version,
-		Retention: o.Retention, Settings: p.settings(), Limits: o.apiLimits(p.plan), Warnings: p.plan.Shrunk(), HTTP2Cleartext: o.APIHTTP2Cleartext,
+		Store: app.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app}, Actions: actions{app},
+		Validate: app.validate(access), Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
+		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.plan.Shrunk(), HTTP2Cleartext: o.APIHTTP2Cleartext,
 		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),
 		Pprof: o.APIPprof, GetCertificate: own, Drain: o.ShutdownTimeout,
 	})
@@ -82,20 +79,22 @@ func (a *apiServer) NeedLeaderElection() bool { return false }
 // kagentCheckEvery is how often it is looked whether kagent answers.
 const kagentCheckEvery = 30 * time.Second
 
-// kagentCheck looks whether kagent answers, on every replica.
-type kagentCheck struct {
+// kagentProbe looks whether kagent answers, on every replica.
+type kagentProbe struct {
 	agents *agent.Client
 	up     *prometheus.GaugeVec
 	last   atomic.Pointer[api.KagentHealth]
 }
 
 // Start implements manager.Runnable.
-func (k *kagentCheck) Start(ctx context.Context) error { return every(ctx, kagentCheckEvery, k.look) }
+func (k *kagentProbe) Start(ctx context.Context) error {
+	return runEvery(ctx, kagentCheckEvery, k.look)
+}
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (k *kagentCheck) NeedLeaderElection() bool { return false }
+func (k *kagentProbe) NeedLeaderElection() bool { return false }
 
-func (k *kagentCheck) look(ctx context.Context) {
+func (k *kagentProbe) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	h := &api.KagentHealth{PartHealth: api.PartHealth{Status: api.Healthy}}
@@ -114,7 +113,7 @@ func (k *kagentCheck) look(ctx context.Context) {
 	k.last.Store(h)
 }
 
-func (k *kagentCheck) health() api.KagentHealth {
+func (k *kagentProbe) health() api.KagentHealth {
 	if h := k.last.Load(); h != nil {
 		return *h
 	}

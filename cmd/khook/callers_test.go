@@ -90,7 +90,7 @@ func TestValidationsLookUpSoMuchOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pipeline{cmd: &Options{}, kube: clients, asked: newLookupLimits(100)}
+	p := &App{kube: clients, lookups: newLookupLimits(100)}
 	validate := p.validate(nil)
 	var text strings.Builder
 	for i := range 100 {
@@ -107,7 +107,7 @@ func TestValidationsLookUpSoMuchOnly(t *testing.T) {
 	if n := int(asked.Load()); n < callerLookups || n > 2*callerLookups || said != 20*100-n {
 		t.Errorf("20 validations of 100 namespaces looked up %d, and said of %d that they were not", n, said)
 	}
-	if err := p.asked.spend(context.Background(), "this"); !errors.Is(err, hook.ErrUnknown) {
+	if err := p.lookups.spend(context.Background(), "this"); !errors.Is(err, hook.ErrUnknown) {
 		t.Errorf("what was not looked up is a mistake: %v", err)
 	}
 }

@@ -30,8 +30,8 @@ type withheld struct {
 }
 
 // withheld is a check that fails without a reason.
-func (p *pipeline) withheld(name string, check healthz.Checker) healthz.Checker {
-	return (&withheld{name: name, check: check, clock: clock.RealClock{}, log: p.log}).answer
+func (a *App) withheld(name string, check healthz.Checker) healthz.Checker {
+	return (&withheld{name: name, check: check, clock: clock.RealClock{}, log: a.log}).answer
 }
 
 func (w *withheld) answer(r *http.Request) error {

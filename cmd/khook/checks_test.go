@@ -61,7 +61,7 @@ func TestWithoutAuthenticationTheProbesTooAnswerOnlyForNamesThatKhookKnows(t *te
 		{"none", "khook.kagent.svc:8081", http.StatusOK},
 		{"kubernetes", "evil.example", http.StatusOK},
 	} {
-		p := &pipeline{options: Options{APIAuth: c.auth, ServiceName: "khook", LeaderElectionNamespace: "kagent"}}
+		p := &App{options: Options{APIAuth: c.auth, ServiceName: "khook", LeaderElectionNamespace: "kagent"}}
 		r := httptest.NewRequest(http.MethodGet, "/healthz", nil)
 		r.Host = c.host
 		w := httptest.NewRecorder()

@@ -61,7 +61,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	return runAgainst(ctx, cfg, cluster, log)
+	return runOn(ctx, cfg, cluster, log)
 }
 
 // heapShare is the part of the container's memory limit that Go's heap may take before its garbage
@@ -78,8 +78,8 @@ func limitMemory(log logr.Logger) {
 	log.V(1).Info("Go minds a memory limit", "bytes", limit)
 }
 
-// runAgainst runs the controller against a cluster.
-func runAgainst(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logger) error {
+// runOn runs the controller against a cluster.
+func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logger) error {
 	o := &cfg.Options
 	if cfg.Faults.Cluster != nil {
 		cluster.Wrap(cfg.Faults.Cluster)
@@ -115,7 +115,7 @@ func runAgainst(ctx context.Context, cfg Config, cluster *rest.Config, log logr.
 	if err := hooksKnown(mgr); err != nil {
 		return err
 	}
-	p, err := newPipeline(cfg, plan, mgr, st, agents, log)
+	p, err := newApp(cfg, plan, mgr, st, agents, log)
 	if err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}

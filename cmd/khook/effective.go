@@ -53,8 +53,8 @@ func (o *Options) servingSettings() map[string]any {
 }
 
 // settings are the options as they count, with what the memory has room for where it was not said.
-func (p *pipeline) settings() map[string]any {
-	settings := p.options.Settings()
-	settings["api-max-streams"], settings["api-max-connections"] = p.plan.N(capacity.Streams), p.plan.N(capacity.Connections)
+func (a *App) settings() map[string]any {
+	settings := a.options.Settings()
+	settings["api-max-streams"], settings["api-max-connections"] = a.plan.N(capacity.Streams), a.plan.N(capacity.Connections)
 	return settings
 }

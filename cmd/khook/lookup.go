@@ -19,17 +19,17 @@ import (
 )
 
 // validate checks manifests as the controller would, for a caller who sees only what the caller may.
-func (p *pipeline) validate(access access.Control) func(context.Context, []byte) hook.Report {
+func (a *App) validate(access access.Control) func(context.Context, []byte) hook.Report {
 	return func(ctx context.Context, manifests []byte) hook.Report {
 		return hook.Validate(ctx, manifests, hook.ValidateOptions{
-			Policy: p.options.policy(), Cluster: p.options.Cluster, Lookup: &lookup{p, access},
+			Policy: a.options.policy(), Cluster: a.options.Cluster, Lookup: &lookup{a, access},
 		})
 	}
 }
 
 // lookup asks the cluster and kagent.
 type lookup struct {
-	*pipeline
+	app    *App
 	access access.Control
 }
 
@@ -60,7 +60,7 @@ func (l lookupLimits) spend(ctx context.Context, what string) error {
 
 // May implements hook.Lookup.
 func (l *lookup) May(ctx context.Context, namespace string) error {
-	if err := l.asked.spend(ctx, "whether you may use namespace "+namespace); err != nil {
+	if err := l.app.lookups.spend(ctx, "whether you may use namespace "+namespace); err != nil {
 		return err
 	}
 	if l.access == nil {
@@ -80,10 +80,10 @@ func (l *lookup) May(ctx context.Context, namespace string) error {
 
 // Namespace implements hook.Lookup. May has been asked, and has counted it.
 func (l *lookup) Namespace(ctx context.Context, name string) error {
-	if !l.watches(name) {
+	if !l.app.watches(name) {
 		return fmt.Errorf("khook does not watch namespace %s: let the operator add it to --namespaces", name)
 	}
-	_, err := l.kube.lookup.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	_, err := l.app.kube.lookup.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("there is no namespace %s: create it first", name)
@@ -95,10 +95,10 @@ func (l *lookup) Namespace(ctx context.Context, name string) error {
 
 // Agent implements hook.Lookup.
 func (l *lookup) Agent(ctx context.Context, ref delivery.AgentRef) error {
-	if err := l.asked.spend(ctx, fmt.Sprintf("whether there is an agent %s", ref)); err != nil {
+	if err := l.app.lookups.spend(ctx, fmt.Sprintf("whether there is an agent %s", ref)); err != nil {
 		return err
 	}
-	err := l.agents.Exists(ctx, ref)
+	err := l.app.agents.Exists(ctx, ref)
 	switch {
 	case err == nil:
 		return nil

@@ -45,11 +45,11 @@ func main() { os.Exit(untilSignal()) }
 func untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
+	return Main(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
 }
 
-// run executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage.
-func run(ctx context.Context, args []string, io streams) int {
+// Main executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage.
+func Main(ctx context.Context, args []string, io streams) int {
 	return new(cli).run(ctx, args, io)
 }
 

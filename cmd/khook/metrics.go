@@ -12,8 +12,8 @@ import (
 	"github.com/kagent-dev/khook/internal/ledger"
 )
 
-// meters are khook's own metrics. All labels are bounded: event types, states and words of khook.
-type meters struct {
+// metrics are khook's own metrics. All labels are bounded: event types, states and words of khook.
+type metrics struct {
 	events        *prometheus.CounterVec
 	dispositions  *prometheus.CounterVec
 	active        *prometheus.GaugeVec
@@ -39,7 +39,7 @@ type meters struct {
 	droppedDeadly prometheus.Counter
 }
 
-func newMeters(r prometheus.Registerer, version string) *meters {
+func newMetrics(r prometheus.Registerer, version string) *metrics {
 	plain := func(name, help string) prometheus.Counter {
 		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
 	}
@@ -49,7 +49,7 @@ func newMeters(r prometheus.Registerer, version string) *meters {
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
 		return register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
 	}
-	m := &meters{
+	m := &metrics{
 		events:       counter("khook_events_total", "Events recorded.", "event_type", "status"),
 		dispositions: counter("khook_dispositions_total", "Decisions of Hooks about events: why an agent was or was not called.", "event_type", "disposition"),
 		active:       gauge("khook_active_events", "Incidents that are open now.", "event_type"),
@@ -88,7 +88,7 @@ func newMeters(r prometheus.Registerer, version string) *meters {
 
 // begin makes all series exist from the start: a rule that looks for an increase does not see the
 // first one of a series that was not there before.
-func (m *meters) begin() {
+func (m *metrics) begin() {
 	for _, t := range incident.EventTypes() {
 		m.active.WithLabelValues(string(t)).Set(0)
 		m.events.WithLabelValues(string(t), string(incident.Firing))
@@ -130,7 +130,7 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	return c
 }
 
-func (m *meters) applied(a ledger.Applied) {
+func (m *metrics) recorded(a ledger.Applied) {
 	types := make(map[int64]string, len(a.Events))
 	for _, e := range a.Events {
 		types[e.ID] = string(e.Type)
@@ -156,7 +156,7 @@ func (m *meters) applied(a ledger.Applied) {
 	}
 }
 
-func (m *meters) dispatched(c dispatch.Change) {
+func (m *metrics) delivered(c dispatch.Change) {
 	if c.Took > 0 || c.Err != nil {
 		result := "success"
 		if c.Err != nil {

@@ -14,8 +14,8 @@ import (
 )
 
 // addMetricsPort adds the port of the metrics to the manager, unless it is turned off.
-func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *apiServer, own certificate) error {
-	address := p.options.metricsAddress()
+func (a *App) addMetricsPort(ctx context.Context, mgr ctrl.Manager, api *apiServer, own certificate) error {
+	address := a.options.metricsAddress()
 	if address == "0" {
 		return nil
 	}
@@ -23,13 +23,13 @@ func (p *pipeline) addMetricsPort(ctx context.Context, mgr ctrl.Manager, a *apiS
 	if err != nil {
 		return fmt.Errorf("--metrics-bind-address: %w", err)
 	}
-	log, handler := p.log.WithName("metrics"), scrape.Open(ctrlmetrics.Registry)
+	log, handler := a.log.WithName("metrics"), scrape.Open(ctrlmetrics.Registry)
 	switch {
-	case p.options.MetricsSecure:
-		handler = a.server.MetricsPort()
-	case p.options.APIAuth == "none": // then the port is within reach of pages of other sites, by DNS rebinding
-		handler = server.OwnHost(p.options.hosts(), handler)
+	case a.options.MetricsSecure:
+		handler = api.server.MetricsPort()
+	case a.options.APIAuth == "none": // then the port is within reach of pages of other sites, by DNS rebinding
+		handler = server.OwnHost(a.options.hosts(), handler)
 	}
-	log.Info("the metrics port listens", "address", l.Addr().String(), "secure", p.options.MetricsSecure)
-	return mgr.Add(&manager.Server{Name: "metrics", Server: scrape.Server(handler, log), Listener: scrape.Listener(l, own), ShutdownTimeout: &p.options.ShutdownTimeout})
+	log.Info("the metrics port listens", "address", l.Addr().String(), "secure", a.options.MetricsSecure)
+	return mgr.Add(&manager.Server{Name: "metrics", Server: scrape.Server(handler, log), Listener: scrape.Listener(l, own), ShutdownTimeout: &a.options.ShutdownTimeout})
 }

@@ -20,10 +20,12 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/dispatch"
+	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/kube"
@@ -32,74 +34,88 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// pipeline is the way of the data on the leader: kube to ledger to store to dispatch, with what
+// App is the way of the data on the leader: kube to ledger to store to dispatch, with what
 // the Hooks are told beside it.
-type pipeline struct {
-	options Options
-	version string
-	plan    *capacity.Plan
-	log     logr.Logger
-	store   *store.Store
-	agents  *agent.Client
-	hooks   *hook.Set
-	kube    clusterClients
-	story   *story
-	kagent  *kagentCheck
-	asked   lookupLimits
-	status  *hook.StatusWriter
+type App struct {
+	options   Options
+	version   string
+	plan      *capacity.Plan
+	log       logr.Logger
+	store     *store.Store
+	agents    *agent.Client
+	hooks     *hook.Set
+	kube      clusterClients
+	publisher *publisher
+	kagent    *kagentProbe
+	lookups   lookupLimits
+	status    *hook.StatusWriter
+	feed      *feed.Feed
 
-	hooksListed toolscache.InformerSynced // all Hooks are in the set
-	checked     time.Time                 // when all agents were last looked for
-	working     atomic.Pointer[work]      // nil while another replica leads
+	hooksListed toolscache.InformerSynced   // all Hooks are in the set
+	checked     time.Time                   // when all agents were last looked for
+	leader      atomic.Pointer[leaderParts] // nil while another replica leads
 }
 
-// work is what runs on the leader only.
-type work struct {
+// leaderParts is what runs on the leader only.
+type leaderParts struct {
 	sources    source.List
-	book       *ledger.Ledger
+	ledger     *ledger.Ledger
 	dispatcher *dispatch.Dispatcher
 }
 
 // watches says whether khook watches a namespace.
-func (p *pipeline) watches(namespace string) bool {
-	return len(p.options.Namespaces) == 0 || slices.Contains(p.options.Namespaces, namespace)
+func (a *App) watches(namespace string) bool {
+	return len(a.options.Namespaces) == 0 || slices.Contains(a.options.Namespaces, namespace)
 }
 
-func newPipeline(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*pipeline, error) {
+func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, agents *agent.Client, log logr.Logger) (*App, error) {
 	clients, err := newClusterClients(mgr.GetConfig())
 	if err != nil {
 		return nil, err
 	}
 	set := hook.NewSet(cfg.Options.policy())
-	m := newMeters(ctrlmetrics.Registry, cfg.Version)
-	teller := hook.NewTeller(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("story"))
+	m := newMetrics(ctrlmetrics.Registry, cfg.Version)
+	events := hook.NewTeller(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("events"))
 	status := hook.NewStatusWriter(hook.StatusConfig{
-		Client: mgr.GetClient(), Set: set, History: st, Changed: tellHolds(teller), Log: log.WithName("status"),
+		Client: mgr.GetClient(), Set: set, History: st, Changed: recordHolds(events), Log: log.WithName("status"),
 	})
-	return &pipeline{
-		options: cfg.Options, version: cfg.Version, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status,
-		asked:  newLookupLimits(int(plan.N(capacity.Callers))),
-		kagent: &kagentCheck{agents: agents, up: m.kagentUp},
-		story:  &story{meters: m, status: status, teller: teller, store: st, committed: func() {}, log: log.WithName("story"), resolved: make(chan []*incident.Incident, storyBacklog)},
-	}, nil
+	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: log.WithName("feed"), RingBytes: int(plan.N(capacity.Ring))})
+	a := &App{
+		options: cfg.Options, version: cfg.Version, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status, feed: live,
+		lookups: newLookupLimits(int(plan.N(capacity.Callers))),
+		kagent:  &kagentProbe{agents: agents, up: m.kagentUp},
+	}
+	a.publisher = &publisher{
+		metrics: m, status: status, events: events, store: st, wake: a.wake, committed: live.Wake,
+		log: log.WithName("publisher"), resolved: make(chan []*incident.Incident, resolvedBacklog),
+	}
+	return a, nil
+}
+
+// wake has the dispatcher look at deliveries now. On a replica that stands by it does nothing: the one that leads
+// has its own.
+func (a *App) wake(ids ...string) {
+	if leader := a.leader.Load(); leader != nil {
+		leader.dispatcher.Wake(ids...)
+	}
 }
 
 // register adds the pipeline and its checks to the manager.
-func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
-	if err := p.addProbePort(ctx, mgr); err != nil {
+func (a *App) register(ctx context.Context, mgr ctrl.Manager) error {
+	if err := a.addProbePort(ctx, mgr); err != nil {
 		return err
 	}
-	if err := p.followHooks(ctx, mgr); err != nil {
+	if err := a.followHooks(ctx, mgr); err != nil {
 		return err
 	}
-	if err := mgr.Add(p.kagent); err != nil {
+	if err := mgr.Add(a.kagent); err != nil {
 		return err
 	}
-	found, err := p.certificates(mgr)
+	found, err := a.certificates(mgr)
 	if err != nil {
 		return err
 	}
-	api, err := newAPI(ctx, p, mgr, found.api)
+	api, err := newAPI(ctx, a, mgr, found.api)
 	if err != nil {
 		return err
 	}
@@ -108,81 +124,80 @@ func (p *pipeline) register(ctx context.Context, mgr ctrl.Manager) error {
 			return err
 		}
 	}
-	if err := p.addMetricsPort(ctx, mgr, api, found.metrics); err != nil {
+	if err := a.addMetricsPort(ctx, mgr, api, found.metrics); err != nil {
 		return err
 	}
-	return mgr.Add(manager.RunnableFunc(p.lead)) // needs leadership
+	return mgr.Add(manager.RunnableFunc(a.runLeader)) // needs leadership
 }
 
-// lead watches and calls while this replica is the leader.
-func (p *pipeline) lead(ctx context.Context) error {
-	if !toolscache.WaitForCacheSync(ctx.Done(), p.hooksListed) {
+// runLeader watches and calls while this replica is the leader.
+func (a *App) runLeader(ctx context.Context) error {
+	if !toolscache.WaitForCacheSync(ctx.Done(), a.hooksListed) {
 		return errors.New("the Hooks could not be listed")
 	}
-	if p.takeOver(ctx); ctx.Err() != nil {
+	if a.takeOver(ctx); ctx.Err() != nil {
 		return nil // told to end before it began
 	}
 	book, err := ledger.New(ctx, ledger.Config{
-		Cluster: p.options.Cluster, QuietAfter: p.options.QuietAfter, MaxCallsPerHour: p.options.MaxCallsPerHour, Observe: p.story.applied, Log: p.log.WithName("ledger"),
-	}, p.store, p.hooks)
+		Cluster: a.options.Cluster, QuietAfter: a.options.QuietAfter, MaxCallsPerHour: a.options.MaxCallsPerHour, Observe: a.publisher.onRecorded, Log: a.log.WithName("ledger"),
+	}, a.store, a.hooks)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	cluster, err := kube.New(kube.Config{
-		Client: p.kube.watch, Namespaces: p.options.Namespaces,
-		Timing: detect.Timing{PendingAfter: p.options.PendingAfter, Stabilization: p.options.Stabilization, CatchUp: p.options.CatchUp, Start: time.Now()},
-		Sink:   book.Record, Log: p.log.WithName("kube"), Registerer: ctrlmetrics.Registry,
-		Queue: int(p.plan.N(capacity.Signals)), Inbox: int(p.plan.N(capacity.Inbox)),
+		Client: a.kube.watch, Namespaces: a.options.Namespaces,
+		Timing: detect.Timing{PendingAfter: a.options.PendingAfter, Stabilization: a.options.Stabilization, CatchUp: a.options.CatchUp, Start: time.Now()},
+		Sink:   book.Record, Log: a.log.WithName("kube"), Registerer: ctrlmetrics.Registry,
+		Queue: int(a.plan.N(capacity.Signals)), Inbox: int(a.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
 		return err
 	}
 	dispatcher := dispatch.New(dispatch.Config{
-		Concurrency: p.options.AgentConcurrency, VerifyWindow: p.options.VerifyWindow, Follow: true,
-		Workers: int(p.plan.N(capacity.Workers)), Followers: p.plan.N(capacity.Followers),
-		Log: p.log.WithName("dispatch"), Shared: book.Shared, Refusal: p.refusal, Workload: workloadHealth(cluster), Observe: p.story.dispatched,
-	}, p.store, p.agents)
-	p.story.wake = dispatcher.Wake
+		Concurrency: a.options.AgentConcurrency, VerifyWindow: a.options.VerifyWindow, Follow: true,
+		Workers: int(a.plan.N(capacity.Workers)), Followers: a.plan.N(capacity.Followers),
+		Log: a.log.WithName("dispatch"), Shared: book.Shared, Refusal: a.refusal, Workload: workloadHealth(cluster), Observe: a.publisher.onDelivery,
+	}, a.store, a.agents)
 	sources := source.List{cluster}
-	p.working.Store(&work{sources, book, dispatcher})
-	defer p.working.Store(nil)
+	a.leader.Store(&leaderParts{sources, book, dispatcher})
+	defer a.leader.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return sources.Run(ctx, book.Open()) })
 	group.Go(func() error { return dispatcher.Run(ctx) })
-	group.Go(func() error { return p.status.Run(ctx) })
-	group.Go(func() error { return p.story.run(ctx) })
-	group.Go(func() error { return p.story.teller.Run(ctx) })
-	group.Go(func() error { return p.endQuiet(ctx, book, sources) })
-	group.Go(func() error { return p.reconsider(ctx, book) })
-	group.Go(func() error { return p.replayDeadLetters(ctx, book) })
-	group.Go(func() error { return p.prune(ctx) })
-	group.Go(func() error { return p.checkAgents(ctx) })
-	group.Go(func() error { return p.measure(ctx, dispatcher) })
+	group.Go(func() error { return a.status.Run(ctx) })
+	group.Go(func() error { return a.publisher.run(ctx) })
+	group.Go(func() error { return a.publisher.events.Run(ctx) })
+	group.Go(func() error { return a.endQuiet(ctx, book, sources) })
+	group.Go(func() error { return a.reconsider(ctx, book) })
+	group.Go(func() error { return a.replayDeadLetters(ctx, book) })
+	group.Go(func() error { return a.prune(ctx) })
+	group.Go(func() error { return a.checkAgents(ctx) })
+	group.Go(func() error { return a.measure(ctx, dispatcher) })
 	return group.Wait()
 }
 
 // takeOver keeps the former leader from writing, before its history is read. It may have been halted
 // in the middle of a write: then that is waited for.
-func (p *pipeline) takeOver(ctx context.Context) {
+func (a *App) takeOver(ctx context.Context) {
 	_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		err := p.store.Lead(ctx)
+		err := a.store.Lead(ctx)
 		if err != nil && ctx.Err() == nil {
-			p.log.Error(err, "cannot take over from the former leader, will retry")
+			a.log.Error(err, "cannot take over from the former leader, will retry")
 		}
 		return err == nil, nil
 	})
 }
 
 // followHooks keeps the live set of hooks as the cluster has it, on every replica.
-func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
+func (a *App) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 	informer, err := mgr.GetCache().GetInformer(ctx, &v1alpha2.Hook{}, cache.BlockUntilSynced(false))
 	if err != nil {
 		return err
 	}
 	put := func(obj any) {
 		if h, ok := obj.(*v1alpha2.Hook); ok {
-			p.hooks.Put(h)
-			p.status.Touch(refOf(h))
+			a.hooks.Put(h)
+			a.status.Touch(refOf(h))
 		}
 	}
 	handler, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
@@ -193,19 +208,19 @@ func (p *pipeline) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 				obj = gone.Obj
 			}
 			if h, ok := obj.(*v1alpha2.Hook); ok {
-				p.hooks.Delete(refOf(h))
+				a.hooks.Delete(refOf(h))
 			}
 		},
 	})
 	if err == nil {
-		p.hooksListed = handler.HasSynced
+		a.hooksListed = handler.HasSynced
 	}
 	return err
 }
 
 // refusal tells why a delivery must not be sent any more.
-func (p *pipeline) refusal(d *delivery.Delivery) (delivery.Skip, string) {
-	return p.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
+func (a *App) refusal(d *delivery.Delivery) (delivery.Skip, string) {
+	return a.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
 }
 
 // workloadHealth asks the watched cluster how a workload does.
@@ -220,11 +235,11 @@ func refOf(h *v1alpha2.Hook) delivery.HookRef {
 	return delivery.HookRef{Namespace: h.Namespace, Name: h.Name}
 }
 
-func (p *pipeline) historyReady(r *http.Request) error { return p.store.Check(r.Context()) }
+func (a *App) historyReady(r *http.Request) error { return a.store.Check(r.Context()) }
 
 // watchReady is about the leader; another replica is ready to become it.
-func (p *pipeline) watchReady(*http.Request) error {
-	w := p.working.Load()
+func (a *App) watchReady(*http.Request) error {
+	w := a.leader.Load()
 	if w == nil {
 		return nil
 	}

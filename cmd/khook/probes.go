@@ -27,8 +27,8 @@ const (
 
 // addProbePort adds the port with /healthz and /readyz to the manager, unless it is turned off. That of
 // controller-runtime bounds neither connections nor what they may take.
-func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
-	address := p.options.healthAddress()
+func (a *App) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
+	address := a.options.healthAddress()
 	if address == "0" {
 		return nil
 	}
@@ -37,25 +37,25 @@ func (p *pipeline) addProbePort(ctx context.Context, mgr ctrl.Manager) error {
 		return fmt.Errorf("--health-probe-bind-address: %w", err)
 	}
 	return mgr.Add(&manager.Server{
-		Name: "health probe", Server: probeServer(p.probeHandler(), p.log.WithName("probes")),
-		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &p.options.ShutdownTimeout,
+		Name: "health probe", Server: probeServer(a.probeHandler(), a.log.WithName("probes")),
+		Listener: conns.Bound(l, conns.Config{Max: probeConnections, Idle: 2 * probeTime}), ShutdownTimeout: &a.options.ShutdownTimeout,
 	})
 }
 
 // probeHandler answers the probes. Where nobody is asked who they are, it is within reach of pages of other sites as
 // the other ports are (DNS rebinding), and refuses them as these do; the kubelet asks for the Pod's IP address.
-func (p *pipeline) probeHandler() http.Handler {
+func (a *App) probeHandler() http.Handler {
 	mux := http.NewServeMux()
 	for path, checks := range map[string]map[string]healthz.Checker{
 		"/healthz": {"ping": healthz.Ping},
-		"/readyz":  {"history": p.withheld("history", p.historyReady), "watch": p.withheld("watch", p.watchReady)},
+		"/readyz":  {"history": a.withheld("history", a.historyReady), "watch": a.withheld("watch", a.watchReady)},
 	} {
 		answer := http.StripPrefix(path, &healthz.Handler{Checks: checks})
 		mux.Handle(path, answer)
 		mux.Handle(path+"/", answer)
 	}
-	if p.options.APIAuth == "none" {
-		return server.OwnHost(p.options.hosts(), mux)
+	if a.options.APIAuth == "none" {
+		return server.OwnHost(a.options.hosts(), mux)
 	}
 	return mux
 }

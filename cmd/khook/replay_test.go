@@ -26,7 +26,7 @@ spec:
 func khook(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, streams{&out, &errs})
+	code = Main(t.Context(), args, streams{&out, &errs})
 	return code, out.String(), errs.String()
 }
 

@@ -116,7 +116,7 @@ func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
 		d := c.Delivery
 		d.Agent = delivery.AgentRef{Namespace: "kagent", Name: "medic"}
 		d.Answer, d.Error, d.Question, d.Prompt = "CANARY", "CANARY", "CANARY", "CANARY"
-		if reason, what := newsOf(c); reason+" "+what != want {
+		if reason, what := eventFor(c); reason+" "+what != want {
 			t.Errorf("%s %s, want %s", reason, what, want)
 		}
 	}

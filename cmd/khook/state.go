@@ -10,31 +10,28 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 )
 
-// state tells the HTTP API how the parts of the process do.
-type state struct {
-	*pipeline
-	kagent *kagentCheck
-}
+// introspection tells the HTTP API how the parts of the process do.
+type introspection struct{ app *App }
 
 // Leader implements server.State.
-func (s *state) Leader() bool { return s.working.Load() != nil }
+func (i introspection) Leader() bool { return i.app.leader.Load() != nil }
 
 // Hooks implements server.State.
-func (s *state) Hooks() int { return s.hooks.Len() }
+func (i introspection) Hooks() int { return i.app.hooks.Len() }
 
 // Kagent implements server.State.
-func (s *state) Kagent() api.KagentHealth { return s.kagent.health() }
+func (i introspection) Kagent() api.KagentHealth { return i.app.kagent.health() }
 
 // Pipeline implements server.State.
-func (s *state) Pipeline(ctx context.Context) api.PipelineHealth {
+func (i introspection) Pipeline(ctx context.Context) api.PipelineHealth {
 	h := api.PipelineHealth{State: "standby", PartHealth: api.PartHealth{Status: api.Healthy}}
-	oldest, _ := s.oldestPending(ctx) // what keeps it from being known is told of the history
+	oldest, _ := i.app.oldestPending(ctx) // what keeps it from being known is told of the history
 	h.OldestPendingSeconds = oldest.Seconds()
-	work := s.working.Load()
+	work := i.app.leader.Load()
 	if work == nil {
 		return h
 	}
-	h.State, h.OpenIncidents = "leading", work.book.OpenCount()
+	h.State, h.OpenIncidents = "leading", work.ledger.OpenCount()
 	if !work.sources.Synced() {
 		h.State = "starting"
 	}
@@ -46,15 +43,15 @@ func (s *state) Pipeline(ctx context.Context) api.PipelineHealth {
 	case oldest > stuckAfter:
 		h.PartHealth = api.PartHealth{Status: api.Degraded, Reason: fmt.Sprintf("a delivery has waited for its agent for %s", oldest.Truncate(time.Second))}
 	default:
-		h.PartHealth = s.aside(ctx)
+		h.PartHealth = i.aside(ctx)
 	}
 	return h
 }
 
 // aside is degraded while there are dead letters. They do not make khook unready: that would take it
 // from its users for what one of them may have made.
-func (s *state) aside(ctx context.Context) api.PartHealth {
-	n, err := s.deadLetters(ctx) // an error is told of the history
+func (i introspection) aside(ctx context.Context) api.PartHealth {
+	n, err := i.app.deadLetters(ctx) // an error is told of the history
 	if err != nil || n == 0 {
 		return api.PartHealth{Status: api.Healthy}
 	}
@@ -66,8 +63,8 @@ func (s *state) aside(ctx context.Context) api.PartHealth {
 const stuckAfter = 10 * time.Minute
 
 // Plugins implements server.State.
-func (s *state) Plugins() []api.PluginHealth {
-	work := s.working.Load()
+func (i introspection) Plugins() []api.PluginHealth {
+	work := i.app.leader.Load()
 	if work == nil {
 		return nil
 	}
@@ -92,9 +89,9 @@ func (s *state) Plugins() []api.PluginHealth {
 }
 
 // Queues implements server.State.
-func (s *state) Queues(ctx context.Context) []api.Queue {
-	stories := api.Queue{Name: "resolved-incidents-to-tell", Depth: len(s.story.resolved), Limit: cap(s.story.resolved)}
-	work := s.working.Load()
+func (i introspection) Queues(ctx context.Context) []api.Queue {
+	stories := api.Queue{Name: "resolved-incidents-to-tell", Depth: len(i.app.publisher.resolved), Limit: cap(i.app.publisher.resolved)}
+	work := i.app.leader.Load()
 	if work == nil {
 		return []api.Queue{stories}
 	}
@@ -102,7 +99,7 @@ func (s *state) Queues(ctx context.Context) []api.Queue {
 	for _, w := range work.sources.Health() {
 		waiting = max(waiting, w.Waiting)
 	}
-	oldest, _ := s.oldestPending(ctx)
+	oldest, _ := i.app.oldestPending(ctx)
 	pending := api.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting(), OldestAgeSeconds: oldest.Seconds()}
 	return []api.Queue{
 		{Name: "signals-to-record", Depth: waiting}, {Name: "delivery-steps-due", Depth: work.dispatcher.Queued()}, pending, stories,

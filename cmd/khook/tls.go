@@ -58,10 +58,10 @@ type certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 type certificates struct{ api, metrics certificate }
 
 // certificates reads or makes what the ports need, and adds to the manager what keeps it up to date.
-func (p *pipeline) certificates(mgr ctrl.Manager) (found certificates, err error) {
-	o := &p.options
+func (a *App) certificates(mgr ctrl.Manager) (found certificates, err error) {
+	o := &a.options
 	if o.ownAuthority() {
-		own, err := p.authority(mgr)
+		own, err := a.authority(mgr)
 		if err != nil {
 			return found, err
 		}
@@ -95,21 +95,21 @@ func certificateOf(mgr ctrl.Manager, certFile, keyFile string) (certificate, err
 }
 
 // authority takes up khook's own authority beside the history, or makes it, and has its certificate told.
-func (p *pipeline) authority(mgr ctrl.Manager) (certificate, error) {
-	o := &p.options
+func (a *App) authority(mgr ctrl.Manager) (certificate, error) {
+	o := &a.options
 	dir := filepath.Join(filepath.Dir(o.Database), "tls")
 	own, made, err := ca.Open(ca.Config{Dir: dir, Names: o.TLSNames})
 	if err != nil {
 		return nil, err
 	}
 	if made {
-		p.log.Info("made a certificate authority: clients need its certificate", "folder", dir, "configMap", o.TLSCAConfigMap)
+		a.log.Info("made a certificate authority: clients need its certificate", "folder", dir, "configMap", o.TLSCAConfigMap)
 	}
 	if o.TLSCAConfigMap == "" {
 		return own.GetCertificate, nil
 	}
 	return own.GetCertificate, mgr.Add(&authorityTeller{
-		client: p.kube.tell, namespace: o.leaseNamespace(), name: o.TLSCAConfigMap, pem: own.PEM(), log: p.log.WithName("tls"),
+		client: a.kube.tell, namespace: o.leaseNamespace(), name: o.TLSCAConfigMap, pem: own.PEM(), log: a.log.WithName("tls"),
 	})
 }
 
@@ -123,7 +123,7 @@ type authorityTeller struct {
 }
 
 // Start implements manager.Runnable.
-func (a *authorityTeller) Start(ctx context.Context) error { return every(ctx, time.Minute, a.tell) }
+func (a *authorityTeller) Start(ctx context.Context) error { return runEvery(ctx, time.Minute, a.tell) }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
 func (*authorityTeller) NeedLeaderElection() bool { return false }

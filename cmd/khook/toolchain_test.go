@@ -27,7 +27,7 @@ func TestAKhookBuiltByAnOlderGoSaysSo(t *testing.T) {
 		"devel go1.28-abcdef Thu Jan 1 00:00:00 2026 +0000": false, "devel": false, "": false,
 	} {
 		var out bytes.Buffer
-		warnOfOldGo(newLog(streams{err: &out}, "info", "text"), built)
+		warnOfOldGo(newLog(&out, "info", "text"), built)
 		if got := strings.Contains(out.String(), "built by an older Go"); got != warns {
 			t.Errorf("built by %q: it says %q", built, out.String())
 		}

@@ -19,33 +19,33 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// storyBacklog bounds how many commits with resolved incidents wait to be told. What is more is
-// not told as Kubernetes Events; the history and the status have it all the same.
-const storyBacklog = 1000
+// resolvedBacklog bounds how many commits with resolved incidents wait to be published. What is more gets no
+// Kubernetes Events; the history and the status have it all the same.
+const resolvedBacklog = 1000
 
-// story passes on what was committed: to the dispatcher, the metrics, the status of the Hooks and
-// the Kubernetes Events on them.
-type story struct {
-	meters *meters
-	status *hook.StatusWriter
-	teller *hook.Teller
-	store  *store.Store
-	log    logr.Logger
-	wake   func(ids ...string)
-	// committed is called after each commit of the ledger; it must not block.
-	committed func()
-	resolved  chan []*incident.Incident
+// publisher passes on what was committed: to the dispatcher, the metrics, the live streams, the status of the Hooks
+// and the Kubernetes Events on them. It only tells: nothing is lost if it is late or the process ends before it, since
+// whatever must be done is in the history, and is read from there by the next leader.
+type publisher struct {
+	metrics   *metrics
+	status    *hook.StatusWriter
+	events    *hook.Teller
+	store     *store.Store
+	log       logr.Logger
+	wake      func(ids ...string)       // has the dispatcher look at deliveries now, if this replica leads
+	committed func()                    // is called after each commit of the ledger; it must not block
+	resolved  chan []*incident.Incident // whose Hooks are looked up beside the way of the data
 }
 
-// applied is told of each commit of the ledger.
-func (s *story) applied(a ledger.Applied) {
-	s.meters.applied(a)
-	s.putAside(a)
-	s.status.MatchTooCostly(a.TooCostly)
-	s.committed()
+// onRecorded is told of each commit of the ledger.
+func (p *publisher) onRecorded(a ledger.Applied) {
+	p.metrics.recorded(a)
+	p.logDeadLetters(a)
+	p.status.MatchTooCostly(a.TooCostly)
+	p.committed()
 	for _, d := range a.Deliveries {
-		s.wake(d.ID)
-		s.teller.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+		p.wake(d.ID)
+		p.events.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
 			fmt.Sprintf("%s in %s: calling agent %s (delivery %s)", d.EventType, d.Group, d.Agent, d.ID))
 	}
 	hooks := map[delivery.HookRef]bool{}
@@ -59,102 +59,102 @@ func (s *story) applied(a ledger.Applied) {
 		hooks[h] = true
 	}
 	for ref := range hooks {
-		s.status.Touch(ref)
+		p.status.Touch(ref)
 	}
 	if len(a.Resolved) == 0 {
 		return
 	}
 	select {
-	case s.resolved <- a.Resolved:
+	case p.resolved <- a.Resolved:
 	default:
-		s.log.Info("too many incidents end at once: not all are told as Kubernetes Events", "incidents", len(a.Resolved))
+		p.log.Info("too many incidents end at once: not all are told as Kubernetes Events", "incidents", len(a.Resolved))
 	}
 }
 
-// putAside tells the log of what could not be recorded.
-func (s *story) putAside(a ledger.Applied) {
+// logDeadLetters tells the log of what could not be recorded.
+func (p *publisher) logDeadLetters(a ledger.Applied) {
 	for _, d := range a.SetAside {
 		r := d.Signal.Resource
-		s.log.Info("what khook saw can't be recorded and was put aside: see khook dead-letters", "letter", d.ID, "fault", d.Fault, "error", d.Error,
+		p.log.Info("what khook saw can't be recorded and was put aside: see khook dead-letters", "letter", d.ID, "fault", d.Fault, "error", d.Error,
 			"namespace", r.Namespace, "resource", r.Name, "eventType", d.Signal.Type, "signal", d.Signal.Kind, "eventRecorded", d.Recorded)
 	}
 	if a.Dropped > 0 {
-		s.log.Info("too much was put aside: the oldest dead letters are lost", "letters", a.Dropped)
+		p.log.Info("too much was put aside: the oldest dead letters are lost", "letters", a.Dropped)
 	}
 }
 
-// tellHolds tells, as Kubernetes Events, that calls are held back, and that they no longer are.
-func tellHolds(teller *hook.Teller) func(delivery.HookRef, string, metav1.Condition) {
+// recordHolds records as Kubernetes Events that calls are held back, and that they no longer are.
+func recordHolds(events *hook.Teller) func(delivery.HookRef, string, metav1.Condition) {
 	reasons := map[string]string{
 		v1alpha2.ConditionOverBudget: hook.ReasonOverBudget, v1alpha2.ConditionLoopGuard: hook.ReasonLoopGuard,
 		v1alpha2.ConditionMatchTooCostly: hook.ReasonEventProcessingError,
 	}
 	return func(ref delivery.HookRef, uid string, c metav1.Condition) {
 		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
-			teller.Tell(ref, uid, reason, c.Message)
+			events.Tell(ref, uid, reason, c.Message)
 		}
 	}
 }
 
 // run looks up whom the ends of incidents concern, beside the way of the data.
-func (s *story) run(ctx context.Context) error {
+func (p *publisher) run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case ended := <-s.resolved:
-			if err := s.ended(ctx, ended); err != nil && ctx.Err() == nil {
-				s.log.Error(err, "cannot tell the end of incidents", "incidents", len(ended))
+		case ended := <-p.resolved:
+			if err := p.ended(ctx, ended); err != nil && ctx.Err() == nil {
+				p.log.Error(err, "cannot tell the end of incidents", "incidents", len(ended))
 			}
 		}
 	}
 }
 
-func (s *story) ended(ctx context.Context, ended []*incident.Incident) error {
+func (p *publisher) ended(ctx context.Context, ended []*incident.Incident) error {
 	ids := make([]string, len(ended))
 	for i, inc := range ended {
 		ids[i] = inc.ID
 	}
-	deliveries, err := s.store.DeliveriesOfIncidents(ctx, ids)
+	deliveries, err := p.store.DeliveriesOfIncidents(ctx, ids)
 	if err != nil {
 		return err
 	}
 	for _, d := range deliveries {
-		s.wake(d.ID)
+		p.wake(d.ID)
 	}
-	hooks, err := s.store.IncidentHooks(ctx, ids)
+	hooks, err := p.store.IncidentHooks(ctx, ids)
 	if err != nil {
 		return err
 	}
 	for _, inc := range ended {
 		for _, h := range hooks[inc.ID] {
-			s.status.Touch(h.Hook)
-			s.teller.Tell(h.Hook, h.UID, hook.ReasonEventResolved,
+			p.status.Touch(h.Hook)
+			p.events.Tell(h.Hook, h.UID, hook.ReasonEventResolved,
 				fmt.Sprintf("%s: %s after %s", hook.Subject(inc), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
 		}
 	}
 	return nil
 }
 
-// dispatched is told of each committed change of a delivery.
-func (s *story) dispatched(c dispatch.Change) {
+// onDelivery is told of each committed change of a delivery.
+func (p *publisher) onDelivery(c dispatch.Change) {
 	d := c.Delivery
-	s.meters.dispatched(c)
+	p.metrics.delivered(c)
 	if c.Took > 0 || c.Err != nil {
-		s.status.AgentHealth(d.Agent, reachable(c.Err))
+		p.status.AgentHealth(d.Agent, reachable(c.Err))
 	}
 	if d.State == c.From && c.Err == nil {
 		return
 	}
-	s.status.Touch(d.Hook)
-	if reason, what := newsOf(c); reason != "" {
-		s.teller.Tell(d.Hook, d.HookUID, reason, fmt.Sprintf("%s in %s: %s; see khook deliveries show %s", d.EventType, d.Group, what, d.ID))
+	p.status.Touch(d.Hook)
+	if reason, what := eventFor(c); reason != "" {
+		p.events.Tell(d.Hook, d.HookUID, reason, fmt.Sprintf("%s in %s: %s; see khook deliveries show %s", d.EventType, d.Group, what, d.ID))
 	}
 }
 
-// newsOf is the reason of the Kubernetes Event about a change of a delivery, and what it says; "" for
+// eventFor is the reason of the Kubernetes Event about a change of a delivery, and what it says; "" for
 // none. What an agent said or asked is not in it: Events are kept where that does not belong.
-func newsOf(c dispatch.Change) (reason, what string) {
+func eventFor(c dispatch.Change) (reason, what string) {
 	d := c.Delivery
 	switch {
 	case d.Skipped == delivery.SkipRecovered:
