@@ -74,13 +74,12 @@ const maxCell = 2048
 // table prints rows below a header. The last column is cut to the terminal's width, unless the form
 // is wide. What came from the cluster can't move the cursor.
 func (p *display) table(header []string, rows [][]string) error {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 8, 3, ' ', 0)
+	all := make([][]string, 0, len(rows)+1)
 	names := make([]string, len(header))
 	for i, name := range header {
 		names[i] = incident.Clean(name, maxCell)
 	}
-	fmt.Fprintln(w, strings.Join(names, "\t"))
+	all = append(all, names)
 	for _, row := range rows {
 		cells := make([]string, len(row))
 		for i, c := range row {
@@ -88,17 +87,35 @@ func (p *display) table(header []string, rows [][]string) error {
 				cells[i] = "-"
 			}
 		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+		all = append(all, cells)
 	}
-	if err := w.Flush(); err != nil {
+	lines, err := aligned(all, 3)
+	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(p.out, p.cut(strings.TrimRight(line, " \n"))); err != nil {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(p.out, p.cut(line)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// aligned are the lines of a table: each column is as wide as its widest cell, with a gap of some spaces behind it.
+func aligned(rows [][]string, gap int) ([]string, error) {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 8, gap, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	lines := make([]string, 0, len(rows))
+	for line := range strings.Lines(text.String()) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
+	}
+	return lines, nil
 }
 
 func (p *display) cut(line string) string {

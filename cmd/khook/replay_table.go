@@ -8,18 +8,18 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// print writes the story for people: what failed, in order, and which agents would have been
+// printStory writes the story for people: what failed, in order, and which agents would have been
 // called.
-func (s *replayed) print(out io.Writer, hooks bool) error {
+func printStory(out io.Writer, s *replayStory, hooks bool) error {
 	p := &printer{out: out}
-	for i, recording := range s.names {
+	for i, recording := range s.Recordings {
 		if i > 0 {
 			p.line("")
 		}
 		p.line("%s", recording)
-		s.printIncidents(p, recording)
+		printIncidents(p, s, recording)
 		if hooks {
-			s.printDeliveries(p, recording)
+			printDeliveries(p, s, recording)
 		}
 	}
 	if !hooks && len(s.Incidents) > 0 {
@@ -28,7 +28,7 @@ func (s *replayed) print(out io.Writer, hooks bool) error {
 	return p.err
 }
 
-func (s *replayed) printIncidents(p *printer, recording string) {
+func printIncidents(p *printer, s *replayStory, recording string) {
 	rows := [][]string{{"  FIRST SEEN", "EVENT", "POD", "CONTAINER", "WORKLOAD", "EVENTS", "ENDED", "CAUSED BY", "WHAT"}}
 	for _, inc := range s.Incidents {
 		if inc.Recording != recording {
@@ -40,7 +40,7 @@ func (s *replayed) printIncidents(p *printer, recording string) {
 		}
 		rows = append(rows, []string{
 			fmt.Sprintf("  %.1fs", inc.FirstSeen), inc.EventType, inc.Namespace + "/" + inc.ResourceName, dash(inc.Container),
-			inc.Workload, fmt.Sprint(inc.Events), ended, dash(deref(inc.CausedBy)), incident.Truncate(inc.message, 70),
+			inc.Workload, fmt.Sprint(inc.Events), ended, dash(deref(inc.CausedBy)), incident.Truncate(inc.Message, 70),
 		})
 	}
 	if len(rows) == 1 {
@@ -50,7 +50,7 @@ func (s *replayed) printIncidents(p *printer, recording string) {
 	p.table(rows)
 }
 
-func (s *replayed) printDeliveries(p *printer, recording string) {
+func printDeliveries(p *printer, s *replayStory, recording string) {
 	n := 0
 	for _, d := range s.Deliveries {
 		if d.Recording != recording {
@@ -100,22 +100,13 @@ func (p *printer) line(format string, args ...any) {
 	}
 }
 
-// table aligns the cells of the rows; the last column is not padded.
+// table prints rows below each other, as aligned does.
 func (p *printer) table(rows [][]string) {
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
+	lines, err := aligned(rows, 2)
+	if err != nil && p.err == nil {
+		p.err = err
 	}
-	for _, row := range rows {
-		var b strings.Builder
-		for i, cell := range row {
-			b.WriteString(cell)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-len([]rune(cell))+2))
-			}
-		}
-		p.line("%s", strings.TrimRight(b.String(), " "))
+	for _, line := range lines {
+		p.line("%s", line)
 	}
 }

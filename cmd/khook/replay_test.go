@@ -84,7 +84,7 @@ func TestReplayTellsWhatReallyHappened(t *testing.T) {
 			if code != 0 {
 				t.Fatal(errs)
 			}
-			var story replayed
+			var story replayStory
 			if err := json.Unmarshal([]byte(out), &story); err != nil {
 				t.Fatal(err)
 			}
