@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 
@@ -83,16 +82,4 @@ func (c *deliveriesResumeCmd) Run(ctx context.Context, io streams) error {
 	return c.do(ctx, io, "resume", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("calls about %s for the Hook %s/%s go through again", d.Group, d.Hook.Namespace, d.Hook.Name)
 	})
-}
-
-// post sends a JSON body, which may be nil, to a path below /api/v1.
-func (c *apiClient) post(ctx context.Context, path string, body any) ([]byte, error) {
-	text := []byte("")
-	if body != nil {
-		var err error
-		if text, err = json.Marshal(body); err != nil {
-			return nil, err
-		}
-	}
-	return c.ask(ctx, http.MethodPost, path, nil, text)
 }

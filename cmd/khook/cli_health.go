@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
@@ -48,16 +47,6 @@ func (c *healthCmd) Run(ctx context.Context, io streams) error {
 		return errUnhealthy
 	}
 	return nil
-}
-
-// health asks for the health, whose answer is one also with 503.
-func (c *apiClient) health(ctx context.Context) ([]byte, error) {
-	raw, err := c.get(ctx, "/health", nil)
-	var refused *statusError
-	if errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable && refused.contentType == "application/json" {
-		return refused.body, nil
-	}
-	return raw, err
 }
 
 func (p *display) health(h *api.Health) {

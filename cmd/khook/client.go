@@ -18,21 +18,21 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// apiFlags say how a command gets at the HTTP API of a running khook, and how it prints.
-type apiFlags struct {
-	Server                string        `help:"URL of khook's HTTP API, such as http://127.0.0.1:8082; through the current kube context if empty." env:"KHOOK_SERVER" group:"Connection" placeholder:"URL"`
-	Token                 string        `help:"Bearer token; that of the kube context if empty and --server is not set." env:"KHOOK_TOKEN" group:"Connection" placeholder:"TOKEN"`
-	TokenFile             string        `help:"File with the bearer token." env:"KHOOK_TOKEN_FILE" group:"Connection" placeholder:"FILE"`
-	CAFile                string        `name:"ca-file" aliases:"certificate-authority" help:"Certificates in PEM that the server's is checked against, rather than the system's." env:"KHOOK_CA_FILE" group:"Connection" placeholder:"FILE"`
-	TLSServerName         string        `name:"tls-server-name" help:"Name that the server's certificate is checked for; that of --server or of khook's Service if empty." env:"KHOOK_TLS_SERVER_NAME" group:"Connection" placeholder:"NAME"`
-	InsecureSkipTLSVerify bool          `name:"insecure-skip-tls-verify" help:"Do not check the server's certificate." group:"Connection"`
-	AllowPlainHTTP        bool          `name:"allow-plain-http" help:"Send the token without TLS also to what is not the loopback address." group:"Connection"`
-	Kubeconfig            string        `help:"Kubeconfig of the cluster that khook runs in." group:"Connection" placeholder:"FILE"`
-	Context               string        `help:"Context of the kubeconfig; the current one if empty." group:"Connection" placeholder:"NAME"`
-	KhookNamespace        string        `help:"Namespace of khook's Service." default:"kagent" env:"KHOOK_NAMESPACE" group:"Connection" placeholder:"NS"`
-	KhookService          string        `help:"Name of khook's Service." default:"khook" env:"KHOOK_SERVICE" group:"Connection" placeholder:"NAME"`
-	Timeout               time.Duration `help:"How long an answer may take." default:"30s" group:"Connection"`
-	Output                string        `short:"o" help:"Form of the output: table, wide, json or yaml." default:"table" enum:"table,wide,json,yaml"`
+// clientOptions say how the HTTP API of a running khook is reached. They are named as the flags of the command line
+// are, and the errors name these.
+type clientOptions struct {
+	Server                string        // URL of khook's HTTP API, such as http://127.0.0.1:8082; through the current kube context if empty.
+	Token                 string        // Bearer token; that of the kube context if empty and --server is not set.
+	TokenFile             string        // File with the bearer token.
+	CAFile                string        // Certificates in PEM that the server's is checked against, rather than the system's.
+	TLSServerName         string        // Name that the server's certificate is checked for; that of --server or of khook's Service if empty.
+	InsecureSkipTLSVerify bool          // Do not check the server's certificate.
+	AllowPlainHTTP        bool          // Send the token without TLS also to what is not the loopback address.
+	Kubeconfig            string        // Kubeconfig of the cluster that khook runs in.
+	Context               string        // Context of the kubeconfig; the current one if empty.
+	KhookNamespace        string        // Namespace of khook's Service.
+	KhookService          string        // Name of khook's Service.
+	Timeout               time.Duration // How long an answer may take.
 }
 
 // apiClient asks the HTTP API.
@@ -45,34 +45,35 @@ type apiClient struct {
 // maxReply bounds an answer, in bytes.
 const maxReply = 64 << 20
 
-// connect finds the API. The client is to be closed.
-func (f *apiFlags) connect(ctx context.Context) (*apiClient, error) {
-	token, err := f.token()
+// connectTo finds the API: at Server, or through a port that is forwarded to a Pod of khook's Service. The client is to
+// be closed. The errors say what to change.
+func connectTo(ctx context.Context, o clientOptions) (*apiClient, error) {
+	token, err := o.token()
 	if err != nil {
 		return nil, err
 	}
-	if f.Server == "" {
-		return f.throughCluster(ctx, token)
+	if o.Server == "" {
+		return o.throughCluster(ctx, token)
 	}
-	base, err := url.Parse(f.Server)
+	base, err := url.Parse(o.Server)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, fmt.Errorf("--server is %q: write it as http://HOST:PORT or https://HOST:PORT", withoutSecrets(f.Server))
+		return nil, fmt.Errorf("--server is %q: write it as http://HOST:PORT or https://HOST:PORT", withoutSecrets(o.Server))
 	}
-	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) && !f.AllowPlainHTTP {
+	if token != "" && base.Scheme == "http" && !loopback(base.Hostname()) && !o.AllowPlainHTTP {
 		return nil, fmt.Errorf("the token would go to %s without TLS, for all on the way to read: use https, or add --allow-plain-http", base.Host)
 	}
-	transport, err := f.transport()
+	transport, err := o.transport()
 	if err != nil {
 		return nil, err
 	}
-	return newClient(strings.TrimSuffix(base.String(), "/"), token, transport, f.Timeout), nil
+	return newClient(strings.TrimSuffix(base.String(), "/"), token, transport, o.Timeout), nil
 }
 
-func (f *apiFlags) token() (string, error) {
-	if f.Token != "" || f.TokenFile == "" {
-		return f.Token, nil
+func (o *clientOptions) token() (string, error) {
+	if o.Token != "" || o.TokenFile == "" {
+		return o.Token, nil
 	}
-	text, err := os.ReadFile(f.TokenFile)
+	text, err := os.ReadFile(o.TokenFile)
 	if err != nil {
 		return "", fmt.Errorf("--token-file: %w", err)
 	}
@@ -118,6 +119,28 @@ func (c *apiClient) ask(ctx context.Context, method, path string, query url.Valu
 		return nil, &statusError{explainReply(resp, body), resp.StatusCode, resp.Header.Get("Content-Type"), body}
 	}
 	return body, nil
+}
+
+// post sends a JSON body, which may be nil, to a path below /api/v1.
+func (c *apiClient) post(ctx context.Context, path string, body any) ([]byte, error) {
+	text := []byte("")
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
+	}
+	return c.ask(ctx, http.MethodPost, path, nil, text)
+}
+
+// health asks for the health, whose answer is one also with 503.
+func (c *apiClient) health(ctx context.Context) ([]byte, error) {
+	raw, err := c.get(ctx, "/health", nil)
+	var refused *statusError
+	if errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable && refused.contentType == "application/json" {
+		return refused.body, nil
+	}
+	return raw, err
 }
 
 // statusError is an answer that is no success.

@@ -22,8 +22,8 @@ import (
 )
 
 // throughCluster forwards a port to a Pod of khook's Service, and takes the token of the kube context.
-func (f *apiFlags) throughCluster(ctx context.Context, token string) (*apiClient, error) {
-	cfg, err := f.clusterConfig()
+func (o *clientOptions) throughCluster(ctx context.Context, token string) (*apiClient, error) {
+	cfg, err := o.clusterConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -36,16 +36,16 @@ func (f *apiFlags) throughCluster(ctx context.Context, token string) (*apiClient
 	if err != nil {
 		return nil, err
 	}
-	if f.Timeout > 0 { // of finding khook; the answer has as long again
+	if o.Timeout > 0 { // of finding khook; the answer has as long again
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.Timeout)
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
-	svc, pod, err := f.khookPod(ctx, clients)
+	svc, pod, err := o.khookPod(ctx, clients)
 	if err != nil {
 		return nil, err
 	}
-	scheme, transport, err := f.tunnel(svc)
+	scheme, transport, err := o.tunnel(svc)
 	if err != nil {
 		return nil, err
 	}
@@ -53,15 +53,15 @@ func (f *apiFlags) throughCluster(ctx context.Context, token string) (*apiClient
 	if err != nil {
 		return nil, fmt.Errorf("forward a port to Pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}
-	c := newClient(fmt.Sprintf("%s://127.0.0.1:%d", scheme, local), token, transport, f.Timeout)
+	c := newClient(fmt.Sprintf("%s://127.0.0.1:%d", scheme, local), token, transport, o.Timeout)
 	c.close = stop
 	return c, nil
 }
 
-func (f *apiFlags) clusterConfig() (*rest.Config, error) {
+func (o *clientOptions) clusterConfig() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = f.Kubeconfig
-	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.Context}).ClientConfig()
+	rules.ExplicitPath = o.Kubeconfig
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster that khook runs in: %w; set --server, --kubeconfig or --context", err)
 	}
@@ -101,11 +101,11 @@ func (a *authorization) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // khookPod finds khook's Service, and a Pod of it that is ready.
-func (f *apiFlags) khookPod(ctx context.Context, clients kubernetes.Interface) (*corev1.Service, *corev1.Pod, error) {
-	svc, err := clients.CoreV1().Services(f.KhookNamespace).Get(ctx, f.KhookService, metav1.GetOptions{})
+func (o *clientOptions) khookPod(ctx context.Context, clients kubernetes.Interface) (*corev1.Service, *corev1.Pod, error) {
+	svc, err := clients.CoreV1().Services(o.KhookNamespace).Get(ctx, o.KhookService, metav1.GetOptions{})
 	if err != nil {
 		if apierrors.IsNotFound(err) {
-			return nil, nil, fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", f.KhookService, f.KhookNamespace)
+			return nil, nil, fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", o.KhookService, o.KhookNamespace)
 		}
 		return nil, nil, fmt.Errorf("look for khook's Service: %w", err)
 	}

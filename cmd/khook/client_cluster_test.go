@@ -64,7 +64,7 @@ func TestCLIFindsAReadyPodAndThePortOfTheAPI(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen, found, err := (&apiFlags{KhookNamespace: ns, KhookService: "watcher"}).khookPod(t.Context(), clients)
+	seen, found, err := (&clientOptions{KhookNamespace: ns, KhookService: "watcher"}).khookPod(t.Context(), clients)
 	if err != nil || seen.Name != "watcher" || found.Name != "khook-abc-1" || apiPort(seen, found) != 8082 {
 		t.Fatalf("%v %v %v", seen, found, err)
 	}

@@ -11,17 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// AfterApply warns of what takes the protection of TLS away. kong calls it once the flags are read.
-func (f *apiFlags) AfterApply(io streams) error {
-	if f.InsecureSkipTLSVerify {
-		fmt.Fprintln(io.err, "khook: warning: the server's certificate is not checked (--insecure-skip-tls-verify): whoever is on the way can read the token; --ca-file checks it")
-	}
-	return nil
-}
-
 // transport speaks to --server.
-func (f *apiFlags) transport() (http.RoundTripper, error) {
-	config, err := f.tlsConfig(f.TLSServerName, f.InsecureSkipTLSVerify)
+func (o *clientOptions) transport() (http.RoundTripper, error) {
+	config, err := o.tlsConfig(o.TLSServerName, o.InsecureSkipTLSVerify)
 	if err != nil {
 		return nil, err
 	}
@@ -31,18 +23,18 @@ func (f *apiFlags) transport() (http.RoundTripper, error) {
 }
 
 // tlsConfig checks the server's certificate for a name, that of the URL if it is empty, unless it is to go unchecked.
-func (f *apiFlags) tlsConfig(name string, unchecked bool) (*tls.Config, error) {
+func (o *clientOptions) tlsConfig(name string, unchecked bool) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name, InsecureSkipVerify: unchecked} //nolint:gosec // as the user asks, or where the tunnel vouches for it
-	if f.CAFile == "" {
+	if o.CAFile == "" {
 		return config, nil
 	}
-	text, err := os.ReadFile(f.CAFile)
+	text, err := os.ReadFile(o.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("--ca-file: %w", err)
 	}
 	config.RootCAs = x509.NewCertPool()
 	if !config.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--ca-file: %s has no certificate in PEM", f.CAFile)
+		return nil, fmt.Errorf("--ca-file: %s has no certificate in PEM", o.CAFile)
 	}
 	return config, nil
 }
@@ -51,11 +43,11 @@ func (f *apiFlags) tlsConfig(name string, unchecked bool) (*tls.Config, error) {
 // goes through the API server and ends within the Pod, so that it is they who vouch for the other end. With --ca-file
 // the certificate is checked all the same, for the name of the Service; without it there is nothing to check it
 // against, and nobody on the way that a check would keep out.
-func (f *apiFlags) tunnel(svc *corev1.Service) (scheme string, _ http.RoundTripper, _ error) {
+func (o *clientOptions) tunnel(svc *corev1.Service) (scheme string, _ http.RoundTripper, _ error) {
 	if !speaksTLS(svc) {
 		return "http", http.DefaultTransport, nil
 	}
-	config, err := f.tlsConfig(cmp.Or(f.TLSServerName, svc.Name+"."+svc.Namespace+".svc"), f.InsecureSkipTLSVerify || f.CAFile == "")
+	config, err := o.tlsConfig(cmp.Or(o.TLSServerName, svc.Name+"."+svc.Namespace+".svc"), o.InsecureSkipTLSVerify || o.CAFile == "")
 	if err != nil {
 		return "", nil, err
 	}

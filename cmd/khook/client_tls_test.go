@@ -72,7 +72,7 @@ func TestCLISpeaksTLSThroughTheTunnelIfTheServiceSaysSo(t *testing.T) {
 			{Name: "metrics", Port: 8080, AppProtocol: &https}, port,
 		}}}
 	}
-	ask := func(f *apiFlags) error {
+	ask := func(f *clientOptions) error {
 		scheme, transport, err := f.tunnel(service(corev1.ServicePort{Name: "api", Port: 443, AppProtocol: &https}))
 		if err != nil || scheme != "https" {
 			t.Fatalf("%s, %v", scheme, err)
@@ -80,22 +80,22 @@ func TestCLISpeaksTLSThroughTheTunnelIfTheServiceSaysSo(t *testing.T) {
 		_, err = newClient(server.URL, "very-secret", transport, 0).get(t.Context(), "/events", nil)
 		return err
 	}
-	for name, f := range map[string]*apiFlags{"checked for the name of the Service": {CAFile: caFile}, "as the tunnel vouches for it": {}} {
+	for name, f := range map[string]*clientOptions{"checked for the name of the Service": {CAFile: caFile}, "as the tunnel vouches for it": {}} {
 		if err := ask(f); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for name, f := range map[string]*apiFlags{"another authority": {CAFile: other}, "another name": {CAFile: caFile, TLSServerName: "khook.kagent.svc"}} {
+	for name, f := range map[string]*clientOptions{"another authority": {CAFile: other}, "another name": {CAFile: caFile, TLSServerName: "khook.kagent.svc"}} {
 		if err := ask(f); err == nil {
 			t.Errorf("%s: the certificate is taken", name)
 		}
 	}
 	for _, port := range []corev1.ServicePort{{Name: "api", Port: 8082}, {Name: "api", Port: 8082, AppProtocol: &plain}, {Name: "web", Port: 80}} {
-		if scheme, _, err := (&apiFlags{}).tunnel(service(port)); scheme != "http" || err != nil {
+		if scheme, _, err := (&clientOptions{}).tunnel(service(port)); scheme != "http" || err != nil {
 			t.Errorf("%+v: %s %v", port, scheme, err)
 		}
 	}
-	if _, _, err := (&apiFlags{CAFile: "/no/such/file"}).tunnel(service(corev1.ServicePort{Name: "api", AppProtocol: &https})); err == nil {
+	if _, _, err := (&clientOptions{CAFile: "/no/such/file"}).tunnel(service(corev1.ServicePort{Name: "api", AppProtocol: &https})); err == nil {
 		t.Error("a file that is not there is taken")
 	}
 }
