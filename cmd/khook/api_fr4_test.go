@@ -200,7 +200,7 @@ func TestFR4EventsFollowShowsEachEventOnceOverARestart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- Main(ctx, []string{"events", "--follow", "-n", ns, "--server", "http://" + address, "-o", "json", "--since", "1h"}, streams{&out, &errs})
+		ended <- Main(ctx, []string{"events", "--follow", "-n", ns, "--server", "http://" + address, "-o", "json", "--since", "1h"}, Env{Out: &out, Err: &errs})
 	}()
 	names := func() []string {
 		var all []string

@@ -18,7 +18,7 @@ type actionFlags struct {
 }
 
 // do asks khook to do something with the delivery, and tells what became of it.
-func (f *actionFlags) do(ctx context.Context, io streams, action string, body any, told func(*api.Delivery) string) error {
+func (f *actionFlags) do(ctx context.Context, env Env, action string, body any, told func(*api.Delivery) string) error {
 	if err := f.checkID(); err != nil {
 		return err
 	}
@@ -27,7 +27,7 @@ func (f *actionFlags) do(ctx context.Context, io streams, action string, body an
 		return err
 	}
 	defer client.close()
-	return f.send(ctx, client, io, action, body, told)
+	return f.send(ctx, client, env, action, body, told)
 }
 
 func (f *actionFlags) checkID() error {
@@ -37,12 +37,12 @@ func (f *actionFlags) checkID() error {
 	return nil
 }
 
-func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, action string, body any, told func(*api.Delivery) string) error {
+func (f *actionFlags) send(ctx context.Context, client *apiClient, env Env, action string, body any, told func(*api.Delivery) string) error {
 	raw, err := client.post(ctx, "/deliveries/"+url.PathEscape(f.ID)+"/"+action, body)
 	if err != nil {
 		return err
 	}
-	p := newDisplay(io, f.Output)
+	p := newDisplay(env, f.Output)
 	if !p.forPeople() {
 		return p.raw(raw)
 	}
@@ -50,7 +50,7 @@ func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, a
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 	}
-	_, err = fmt.Fprintln(io.out, told(&d))
+	_, err = fmt.Fprintln(env.Out, told(&d))
 	return err
 }
 
@@ -58,8 +58,8 @@ func (f *actionFlags) send(ctx context.Context, client *apiClient, io streams, a
 type deliveriesCancelCmd struct{ actionFlags }
 
 // Run cancels a delivery.
-func (c *deliveriesCancelCmd) Run(ctx context.Context, io streams) error {
-	return c.do(ctx, io, "cancel", nil, func(d *api.Delivery) string {
+func (c *deliveriesCancelCmd) Run(ctx context.Context, env Env) error {
+	return c.do(ctx, env, "cancel", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("delivery %s about %s is being canceled; see khook deliveries show %s", d.ID, d.Group, d.ID)
 	})
 }
@@ -68,8 +68,8 @@ func (c *deliveriesCancelCmd) Run(ctx context.Context, io streams) error {
 type deliveriesRetryCmd struct{ actionFlags }
 
 // Run makes a call again.
-func (c *deliveriesRetryCmd) Run(ctx context.Context, io streams) error {
-	return c.do(ctx, io, "retry", nil, func(d *api.Delivery) string {
+func (c *deliveriesRetryCmd) Run(ctx context.Context, env Env) error {
+	return c.do(ctx, env, "retry", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("agent %s/%s is called again about %s: delivery %s", d.Agent.Namespace, d.Agent.Name, d.Group, d.ID)
 	})
 }
@@ -78,8 +78,8 @@ func (c *deliveriesRetryCmd) Run(ctx context.Context, io streams) error {
 type deliveriesResumeCmd struct{ actionFlags }
 
 // Run lets calls through again.
-func (c *deliveriesResumeCmd) Run(ctx context.Context, io streams) error {
-	return c.do(ctx, io, "resume", nil, func(d *api.Delivery) string {
+func (c *deliveriesResumeCmd) Run(ctx context.Context, env Env) error {
+	return c.do(ctx, env, "resume", nil, func(d *api.Delivery) string {
 		return fmt.Sprintf("calls about %s for the Hook %s/%s go through again", d.Group, d.Hook.Namespace, d.Hook.Name)
 	})
 }

@@ -35,9 +35,9 @@ func (f *apiFlags) connect(ctx context.Context) (*apiClient, error) {
 }
 
 // AfterApply warns of what takes the protection of TLS away. kong calls it once the flags are read.
-func (f *apiFlags) AfterApply(io streams) error {
+func (f *apiFlags) AfterApply(env Env) error {
 	if f.InsecureSkipTLSVerify {
-		fmt.Fprintln(io.err, "khook: warning: the server's certificate is not checked (--insecure-skip-tls-verify): whoever is on the way can read the token; --ca-file checks it")
+		fmt.Fprintln(env.Err, "khook: warning: the server's certificate is not checked (--insecure-skip-tls-verify): whoever is on the way can read the token; --ca-file checks it")
 	}
 	return nil
 }

@@ -27,7 +27,7 @@ type eventsCmd struct {
 }
 
 // Run prints events.
-func (c *eventsCmd) Run(ctx context.Context, io streams) error {
+func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 	q := c.query(time.Now())
 	set(q, "eventType", c.Type)
 	set(q, "status", c.Status)
@@ -52,18 +52,18 @@ func (c *eventsCmd) Run(ctx context.Context, io streams) error {
 		if c.Hook != "" {
 			return errors.New("--follow shows the events of a namespace or of all: it can't be used with --hook")
 		}
-		return c.follow(ctx, io, client, q)
+		return c.follow(ctx, env, client, q)
 	}
 	events, err := list[api.Event](ctx, client, path, q, &c.listFlags)
 	if err != nil {
 		return err
 	}
-	p := newDisplay(io, c.Output)
+	p := newDisplay(env, c.Output)
 	header := []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "CONTAINER"}
 	if c.Hook != "" {
 		header = append(header, "DISPOSITION")
 	}
-	return events.print(io, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e api.Event) (cells, more []string) {
+	return events.print(env, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e api.Event) (cells, more []string) {
 		cells = []string{p.age(e.Timestamp), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Container}
 		if c.Hook != "" {
 			cells = append(cells, dispositions(e.Dispositions))

@@ -23,7 +23,7 @@ The exit code is 0 for healthy and degraded, and 1 for unhealthy.`
 var errUnhealthy = errors.New("khook is unhealthy")
 
 // Run prints the health.
-func (c *healthCmd) Run(ctx context.Context, io streams) error {
+func (c *healthCmd) Run(ctx context.Context, env Env) error {
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (c *healthCmd) Run(ctx context.Context, io streams) error {
 	if err := json.Unmarshal(raw, &h); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 	}
-	p := newDisplay(io, c.Output)
+	p := newDisplay(env, c.Output)
 	if p.forPeople() {
 		p.health(&h)
 	} else if err := p.raw(json.RawMessage(raw)); err != nil {

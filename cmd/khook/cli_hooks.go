@@ -23,7 +23,7 @@ type hooksCmd struct {
 func (c *hooksCmd) Validate() error { return checkLimits(c.Limit, c.Max) }
 
 // Run prints Hooks with their status and how they did, or their manifests.
-func (c *hooksCmd) Run(ctx context.Context, io streams) error {
+func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 	path, q := "/hooks", url.Values{}
 	if c.Hook != "" {
 		ns, name, err := hookName(c.Hook, c.Namespace)
@@ -39,7 +39,7 @@ func (c *hooksCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	defer client.close()
-	p := newDisplay(io, c.Output)
+	p := newDisplay(env, c.Output)
 	switch {
 	case c.Output == "yaml":
 		q.Set("format", "yaml")
@@ -55,7 +55,7 @@ func (c *hooksCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	return hooks.print(io, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
+	return hooks.print(env, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
 		[]string{"TYPES", "AGENTS", "MESSAGE"}, func(h api.Hook) (cells, more []string) {
 			s := h.Statistics
 			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},

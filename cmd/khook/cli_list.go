@@ -110,12 +110,12 @@ func list[T any](ctx context.Context, c *apiClient, path string, query url.Value
 }
 
 // print shows a list, and on the other stream how much of it that is.
-func (l *found[T]) print(io streams, p *display, what string, header, wide []string, row func(T) (cells, more []string)) error {
+func (l *found[T]) print(env Env, p *display, what string, header, wide []string, row func(T) (cells, more []string)) error {
 	if !p.forPeople() {
 		return p.raw(l.raw)
 	}
 	if len(l.items) == 0 {
-		_, err := fmt.Fprintf(io.err, "No %s found.\n", what)
+		_, err := fmt.Fprintf(env.Err, "No %s found.\n", what)
 		return err
 	}
 	rows := make([][]string, len(l.items))
@@ -138,6 +138,6 @@ func (l *found[T]) print(io streams, p *display, what string, header, wide []str
 	if l.least {
 		least = "more than "
 	}
-	_, err := fmt.Fprintf(io.err, "%d of %s%d; show more with --limit or --all\n", len(l.items), least, l.total)
+	_, err := fmt.Fprintf(env.Err, "%d of %s%d; show more with --limit or --all\n", len(l.items), least, l.total)
 	return err
 }

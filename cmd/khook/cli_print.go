@@ -29,9 +29,9 @@ type display struct {
 	now   time.Time
 }
 
-func newDisplay(io streams, form string) *display {
-	p := &display{out: io.out, form: form, now: time.Now()}
-	if f, ok := io.out.(*os.File); ok {
+func newDisplay(env Env, form string) *display {
+	p := &display{out: env.Out, form: form, now: time.Now()}
+	if f, ok := env.Out.(*os.File); ok {
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
 			p.width = w
 		}

@@ -22,7 +22,7 @@ type deliveriesReplyCmd struct {
 }
 
 // Run answers the question that the agent asks now.
-func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
+func (c *deliveriesReplyCmd) Run(ctx context.Context, env Env) error {
 	decision := c.decision()
 	if decision == "" && strings.TrimSpace(c.Text) == "" {
 		return errors.New("say what to tell the agent: a text, --approve or --reject")
@@ -37,7 +37,7 @@ func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
 	defer client.close()
 	question := c.Question
 	if question == "" {
-		if question, err = c.ask(ctx, client, io, decision); err != nil {
+		if question, err = c.ask(ctx, client, env, decision); err != nil {
 			return err
 		}
 	}
@@ -45,7 +45,7 @@ func (c *deliveriesReplyCmd) Run(ctx context.Context, io streams) error {
 	if decision != "" {
 		body["decision"] = decision
 	}
-	return c.send(ctx, client, io, "reply", body, func(d *api.Delivery) string {
+	return c.send(ctx, client, env, "reply", body, func(d *api.Delivery) string {
 		return fmt.Sprintf("agent %s/%s is told; see khook deliveries show %s", d.Agent.Namespace, d.Agent.Name, d.ID)
 	})
 }
@@ -62,7 +62,7 @@ func (c *deliveriesReplyCmd) decision() delivery.Verdict {
 
 // ask shows what the agent asks now, and returns the question's ID: what is answered is what was shown. A
 // decision is not sent along: who makes it must have read the question before.
-func (c *deliveriesReplyCmd) ask(ctx context.Context, client *apiClient, io streams, decision delivery.Verdict) (id string, err error) {
+func (c *deliveriesReplyCmd) ask(ctx context.Context, client *apiClient, env Env, decision delivery.Verdict) (id string, err error) {
 	d, _, err := fetch[api.DeliveryDetail](ctx, client, "/deliveries/"+url.PathEscape(c.ID), nil)
 	switch {
 	case err != nil:
@@ -70,7 +70,7 @@ func (c *deliveriesReplyCmd) ask(ctx context.Context, client *apiClient, io stre
 	case d.State != delivery.InputRequired:
 		return "", fmt.Errorf("the agent does not ask anything: the delivery is %s", d.State)
 	}
-	p := newDisplay(streams{io.err, io.err}, "table")
+	p := newDisplay(Env{Out: env.Err, Err: env.Err}, "table")
 	p.block("The agent asks:", d.Question)
 	if d.TextsWithheld != "" {
 		p.block("What the agent asks is withheld:", d.TextsWithheld)

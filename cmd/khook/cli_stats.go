@@ -38,8 +38,8 @@ type statsSummaryCmd struct {
 }
 
 // Run prints the summary.
-func (c *statsSummaryCmd) Run(ctx context.Context, io streams) error {
-	return stats(ctx, io, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *api.EventStats) error {
+func (c *statsSummaryCmd) Run(ctx context.Context, env Env) error {
+	return stats(ctx, env, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *api.EventStats) error {
 		s := st.Summary
 		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n",
 			s.TotalEvents, incident.Clean(s.TimeRange, maxCell), s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
@@ -53,8 +53,8 @@ type statsByTypeCmd struct {
 }
 
 // Run prints the counts of each type.
-func (c *statsByTypeCmd) Run(ctx context.Context, io streams) error {
-	return stats(ctx, io, &c.apiFlags, "/stats/events/by-type", c.query(), printByType)
+func (c *statsByTypeCmd) Run(ctx context.Context, env Env) error {
+	return stats(ctx, env, &c.apiFlags, "/stats/events/by-type", c.query(), printByType)
 }
 
 func printByType(p *display, st *api.EventStats) error {
@@ -67,7 +67,7 @@ func printByType(p *display, st *api.EventStats) error {
 }
 
 // stats asks for a statistic and shows it.
-func stats[T any](ctx context.Context, io streams, f *apiFlags, path string, q url.Values, show func(*display, *T) error) error {
+func stats[T any](ctx context.Context, env Env, f *apiFlags, path string, q url.Values, show func(*display, *T) error) error {
 	client, err := f.connect(ctx)
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func stats[T any](ctx context.Context, io streams, f *apiFlags, path string, q u
 	if err != nil {
 		return err
 	}
-	p := newDisplay(io, f.Output)
+	p := newDisplay(env, f.Output)
 	if !p.forPeople() {
 		return p.raw(raw)
 	}
@@ -92,11 +92,11 @@ type statsTrendsCmd struct {
 }
 
 // Run prints the trends.
-func (c *statsTrendsCmd) Run(ctx context.Context, io streams) error {
+func (c *statsTrendsCmd) Run(ctx context.Context, env Env) error {
 	q := c.query()
 	set(q, "by", c.By)
 	set(q, "interval", c.Interval)
-	return stats(ctx, io, &c.apiFlags, "/stats/trends", q, printTrends)
+	return stats(ctx, env, &c.apiFlags, "/stats/trends", q, printTrends)
 }
 
 const (
@@ -149,12 +149,12 @@ type statsHookCmd struct {
 }
 
 // Run prints how a Hook did.
-func (c *statsHookCmd) Run(ctx context.Context, io streams) error {
+func (c *statsHookCmd) Run(ctx context.Context, env Env) error {
 	ns, name, err := hookName(c.Hook, c.Namespace)
 	if err != nil {
 		return err
 	}
-	return stats(ctx, io, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", url.Values{"timeRange": {c.Range}}, printHookMetrics)
+	return stats(ctx, env, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", url.Values{"timeRange": {c.Range}}, printHookMetrics)
 }
 
 func printHookMetrics(p *display, m *api.HookMetrics) error {

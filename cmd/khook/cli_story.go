@@ -25,14 +25,14 @@ type incidentsCmd struct {
 }
 
 // Run prints incidents, or the story of one.
-func (c *incidentsCmd) Run(ctx context.Context, io streams) error {
+func (c *incidentsCmd) Run(ctx context.Context, env Env) error {
 	q := c.query(time.Now())
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.close()
-	p := newDisplay(io, c.Output)
+	p := newDisplay(env, c.Output)
 	if c.ID != "" {
 		return tellStory(ctx, client, p, "/incidents/", c.ID, printIncident)
 	}
@@ -44,7 +44,7 @@ func (c *incidentsCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	return incidents.print(io, p, "incidents", []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "EVENTS", "LASTED", "ID", "MESSAGE"},
+	return incidents.print(env, p, "incidents", []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "EVENTS", "LASTED", "ID", "MESSAGE"},
 		[]string{"WORKLOAD", "NODE", "CAUSED BY"}, func(i api.Incident) (cells, more []string) {
 			status := i.Status
 			if i.Resolution != "" {
@@ -141,14 +141,14 @@ type deliveriesListCmd struct {
 }
 
 // Run prints deliveries, or the story of one.
-func (c *deliveriesListCmd) Run(ctx context.Context, io streams) error {
+func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
 	q := c.query(time.Now())
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.close()
-	p := newDisplay(io, c.Output)
+	p := newDisplay(env, c.Output)
 	if c.ID != "" {
 		return tellStory(ctx, client, p, "/deliveries/", c.ID, printDelivery)
 	}
@@ -159,7 +159,7 @@ func (c *deliveriesListCmd) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	return deliveries.print(io, p, "deliveries", []string{"AGE", "STATE", "OUTCOME", "NAMESPACE", "HOOK", "TYPE", "GROUP", "AGENT", "ID"},
+	return deliveries.print(env, p, "deliveries", []string{"AGE", "STATE", "OUTCOME", "NAMESPACE", "HOOK", "TYPE", "GROUP", "AGENT", "ID"},
 		[]string{"ATTEMPTS", "TASK", "ERROR"}, func(d api.Delivery) (cells, more []string) {
 			return []string{p.age(d.CreatedAt), string(d.State), string(d.Outcome), d.Hook.Namespace, d.Hook.Name, string(d.EventType), d.Group, d.Agent.Namespace + "/" + d.Agent.Name, d.ID},
 				[]string{fmt.Sprint(d.Attempt), d.TaskID, d.Error}
@@ -173,13 +173,13 @@ type deliveriesShowCmd struct {
 }
 
 // Run prints the story of a delivery.
-func (c *deliveriesShowCmd) Run(ctx context.Context, io streams) error {
+func (c *deliveriesShowCmd) Run(ctx context.Context, env Env) error {
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.close()
-	return tellStory(ctx, client, newDisplay(io, c.Output), "/deliveries/", c.ID, printDelivery)
+	return tellStory(ctx, client, newDisplay(env, c.Output), "/deliveries/", c.ID, printDelivery)
 }
 
 func printDelivery(p *display, d *api.DeliveryDetail) {

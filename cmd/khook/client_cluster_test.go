@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/kagent-dev/khook/internal/kubetest"
 )
 
 func TestCLITakesTheTokenThatTheKubeContextWouldSend(t *testing.T) {
@@ -45,25 +46,40 @@ func TestCLITakesTheTokenThatTheKubeContextWouldSend(t *testing.T) {
 }
 
 func TestCLIFindsAReadyPodAndThePortOfTheAPI(t *testing.T) {
-	ns := namespace(t)
+	env, err := kubetest.Start(filepath.Join("..", "..", "..", "config", "crd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(env.Stop)
+	clients, err := kubernetes.NewForConfig(env.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ns = "default"
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "watcher"}, Spec: corev1.ServiceSpec{
 		Selector: map[string]string{"app": "khook"},
 		Ports:    []corev1.ServicePort{{Name: "metrics", Port: 8082}, {Name: "api", Port: 80, TargetPort: intstr.FromString("http-api")}},
 	}}
-	if err := world.client.Create(t.Context(), svc); err != nil {
+	if svc, err = clients.CoreV1().Services(ns).Create(t.Context(), svc, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	pod(t, ns, "khook", "khook-abc-0") // not ready
-	for _, p := range []*corev1.Pod{pod(t, ns, "khook", "khook-abc-1"), pod(t, ns, "other", "khook-abc-2")} {
-		setStatus(p, 0, "")
-		if err := world.client.Status().Update(t.Context(), p); err != nil {
+	run := func(app, name string, ready corev1.ConditionStatus) {
+		t.Helper()
+		made, err := clients.CoreV1().Pods(ns).Create(t.Context(), &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": app}},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "app"}}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		if _, err := clients.CoreV1().Pods(ns).UpdateStatus(t.Context(), made, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	clients, err := kubernetes.NewForConfig(world.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	run("khook", "khook-abc-0", corev1.ConditionFalse)
+	run("khook", "khook-abc-1", corev1.ConditionTrue)
+	run("other", "khook-abc-2", corev1.ConditionTrue)
 	seen, found, err := (&clientOptions{KhookNamespace: ns, KhookService: "watcher"}).khookPod(t.Context(), clients)
 	if err != nil || seen.Name != "watcher" || found.Name != "khook-abc-1" || apiPort(seen, found) != 8082 {
 		t.Fatalf("%v %v %v", seen, found, err)
@@ -79,23 +95,5 @@ func TestCLIFindsAReadyPodAndThePortOfTheAPI(t *testing.T) {
 	svc.Spec.Ports = nil
 	if got := apiPort(svc, found); got != 8082 {
 		t.Errorf("without ports: %d", got)
-	}
-}
-
-func TestCLIWaitsForAClusterOnlySoLong(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // that never answers
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = silent.Close() })
-	kubeconfig := write(t, "kubeconfig", fmt.Sprintf(`{"apiVersion": "v1", "kind": "Config", "current-context": "x",
-"clusters": [{"name": "c", "cluster": {"server": "http://%s"}}], "users": [{"name": "u", "user": {}}],
-"contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]}`, silent.Addr()))
-	code, _, errs := khook(t, "events", "--kubeconfig", kubeconfig, "--token", "very-secret", "--timeout", "100ms")
-	if code != 1 || !strings.Contains(errs, "look for khook's Service") || strings.Contains(errs, "very-secret") {
-		t.Errorf("%d %s", code, errs)
-	}
-	if code, _, errs := khook(t, "events", "--kubeconfig", kubeconfig, "--context", "other"); code != 1 || !strings.Contains(errs, "--context") {
-		t.Errorf("%d %s", code, errs)
 	}
 }

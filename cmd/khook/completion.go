@@ -21,11 +21,11 @@ fish: khook completion fish | source`
 }
 
 // Run prints the script. It is made from the commands and flags themselves.
-func (c *completionCmd) Run(io streams, app *kong.Context) error {
+func (c *completionCmd) Run(env Env, app *kong.Context) error {
 	commands := completions(app.Model.Node, "")
 	slices.SortFunc(commands, func(a, b completion) int { return strings.Compare(a.path, b.path) })
 	script := map[string]func([]completion) string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}[c.Shell]
-	_, err := fmt.Fprint(io.out, script(commands))
+	_, err := fmt.Fprint(env.Out, script(commands))
 	return err
 }
 

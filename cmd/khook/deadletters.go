@@ -59,7 +59,7 @@ type deadLettersListCmd struct {
 }
 
 // Run lists the dead letters.
-func (c *deadLettersListCmd) Run(ctx context.Context, io streams) error {
+func (c *deadLettersListCmd) Run(ctx context.Context, env Env) error {
 	return c.with(ctx, func(st *store.Store) error {
 		letters, err := st.DeadLetters(ctx, store.MaxDeadLetters)
 		if err != nil {
@@ -68,12 +68,12 @@ func (c *deadLettersListCmd) Run(ctx context.Context, io streams) error {
 		if letters == nil {
 			letters = []*incident.DeadLetter{} // a list in JSON, and not null
 		}
-		p := newDisplay(io, c.Output)
+		p := newDisplay(env, c.Output)
 		if !p.forPeople() {
 			return p.raw(map[string]any{"data": letters})
 		}
 		if len(letters) == 0 {
-			_, err := fmt.Fprintln(io.out, "Nothing was put aside.")
+			_, err := fmt.Fprintln(env.Out, "Nothing was put aside.")
 			return err
 		}
 		return p.table([]string{"ID", "AGE", "TIMES", "NAMESPACE", "RESOURCE", "EVENT", "EVENT RECORDED", "FAULT", "REPLAY", "ERROR"}, deadLetterRows(p, letters))
@@ -115,14 +115,14 @@ func (f *letterFlags) Validate() error {
 }
 
 // change does something with the letters that are named.
-func (f *letterFlags) change(ctx context.Context, io streams, done string, do func(*store.Store) (int, error)) error {
+func (f *letterFlags) change(ctx context.Context, env Env, done string, do func(*store.Store) (int, error)) error {
 	return f.with(ctx, func(st *store.Store) error {
 		n, err := do(st)
 		if err != nil {
 			return err
 		}
 		if n > 0 || len(f.IDs) == 0 {
-			_, err = fmt.Fprintln(io.out, deadLetters(n), done)
+			_, err = fmt.Fprintln(env.Out, deadLetters(n), done)
 		}
 		if n < len(f.IDs) {
 			return fmt.Errorf("%d of %d dead letters are there: khook dead-letters lists them", n, len(f.IDs))
@@ -143,8 +143,8 @@ func deadLetters(n int) string {
 type deadLettersReplayCmd struct{ letterFlags }
 
 // Run asks the leader to record dead letters.
-func (c *deadLettersReplayCmd) Run(ctx context.Context, io streams) error {
-	return c.change(ctx, io, "will be tried again by the leader; what can be recorded leaves the list", func(st *store.Store) (int, error) {
+func (c *deadLettersReplayCmd) Run(ctx context.Context, env Env) error {
+	return c.change(ctx, env, "will be tried again by the leader; what can be recorded leaves the list", func(st *store.Store) (int, error) {
 		return st.ReplayDeadLetters(ctx, c.IDs...)
 	})
 }
@@ -153,6 +153,6 @@ func (c *deadLettersReplayCmd) Run(ctx context.Context, io streams) error {
 type deadLettersDropCmd struct{ letterFlags }
 
 // Run deletes dead letters.
-func (c *deadLettersDropCmd) Run(ctx context.Context, io streams) error {
-	return c.change(ctx, io, "dropped", func(st *store.Store) (int, error) { return st.DropDeadLetters(ctx, c.IDs...) })
+func (c *deadLettersDropCmd) Run(ctx context.Context, env Env) error {
+	return c.change(ctx, env, "dropped", func(st *store.Store) (int, error) { return st.DropDeadLetters(ctx, c.IDs...) })
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // follow prints events as they happen.
-func (c *eventsCmd) follow(ctx context.Context, io streams, client *apiClient, q url.Values) error {
+func (c *eventsCmd) follow(ctx context.Context, env Env, client *apiClient, q url.Values) error {
 	for _, name := range []string{"sort", "limit", "endTime"} {
 		q.Del(name)
 	}
@@ -22,27 +22,27 @@ func (c *eventsCmd) follow(ctx context.Context, io streams, client *apiClient, q
 		q.Del("startTime")
 		q.Set("since", start)
 	}
-	p := newDisplay(io, c.Output)
+	p := newDisplay(env, c.Output)
 	f := &follower{client: client, query: q, trouble: func(err error) {
-		fmt.Fprintf(io.err, "khook: the stream was lost (%v); coming back\n", err)
+		fmt.Fprintf(env.Err, "khook: the stream was lost (%v); coming back\n", err)
 	}}
 	if p.forPeople() {
-		fmt.Fprintf(io.out, followFormat, "TIME", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "MESSAGE")
+		fmt.Fprintf(env.Out, followFormat, "TIME", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "MESSAGE")
 	}
-	return f.run(ctx, func(m frame) error { return p.followed(io, m) })
+	return f.run(ctx, func(m frame) error { return p.followed(env, m) })
 }
 
 const followFormat = "%-19s  %-12s  %-9s  %-20s  %-40s  %s\n"
 
 // followed prints a message of a stream.
-func (p *display) followed(io streams, m frame) error {
+func (p *display) followed(env Env, m frame) error {
 	switch m.kind {
 	case "gap":
 		var g feed.Gap
 		if err := json.Unmarshal(m.data, &g); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(io.err, "khook: the changes %d to %d are missing: %s\n", g.From, g.To, incident.Clean(g.Reason, maxCell))
+		_, err := fmt.Fprintf(env.Err, "khook: the changes %d to %d are missing: %s\n", g.From, g.To, incident.Clean(g.Reason, maxCell))
 		return err
 	case "event":
 	default:
@@ -57,7 +57,7 @@ func (p *display) followed(io streams, m frame) error {
 	}
 	clean := func(s string) string { return incident.Clean(s, maxCell) }
 	line := fmt.Sprintf(followFormat, e.Timestamp.Local().Format(time.DateTime), clean(string(e.EventType)), clean(string(e.Status)), clean(e.Namespace), clean(e.ResourceName), clean(e.Message))
-	_, err := fmt.Fprintln(io.out, p.cut(strings.TrimRight(line, "\n")))
+	_, err := fmt.Fprintln(env.Out, p.cut(strings.TrimRight(line, "\n")))
 	return err
 }
 

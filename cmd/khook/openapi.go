@@ -1,9 +1,8 @@
 package main
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kagent-dev/khook/internal/server"
 )
@@ -14,7 +13,7 @@ type openapiCmd struct {
 }
 
 // Run prints the document that describes the HTTP API.
-func (c openapiCmd) Run(io streams) error {
+func (c openapiCmd) Run(env Env) error {
 	s, err := server.New(server.Config{Version: server.DocumentVersion, Registry: prometheus.NewRegistry(), Log: logr.Discard()})
 	if err != nil {
 		return err
@@ -27,6 +26,6 @@ func (c openapiCmd) Run(io streams) error {
 	if c.JSON {
 		document = asJSON
 	}
-	_, err = io.out.Write(document)
+	_, err = env.Out.Write(document)
 	return err
 }

@@ -38,27 +38,25 @@ var signals = map[string]syscall.Signal{"SIGKILL": syscall.SIGKILL, "SIGTERM": s
 // The leader election of the tests is quick. Its lease is counted in whole seconds.
 var testLease, testRenew, testRetry = 3 * time.Second, 2 * time.Second, 300 * time.Millisecond
 
-// beKhook is main in a process of a test. If the test asks for the points, khook has its faults injected.
+// beKhook is main in a process of a test. If the test asks for the points, khook has faults injected.
 func beKhook() int {
-	file := os.Getenv(pointsFile)
-	if file == "" {
-		return untilSignal()
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	p, err := openPoints(file, os.Getenv(stopAt))
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 2
+	env := Env{Out: os.Stdout, Err: os.Stderr, Version: "test"}
+	if file := os.Getenv(pointsFile); file != "" {
+		p, err := openPoints(file, os.Getenv(stopAt))
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		env.Faults = Faults{
+			Kagent:  &pointed{p, kagentCall, http.DefaultTransport.(*http.Transport).Clone()},
+			Cluster: func(next http.RoundTripper) http.RoundTripper { return &pointed{p, clusterCall, next} },
+			Commit:  p.commit,
+			Lease:   &testLease, Renew: &testRenew, Retry: &testRetry,
+		}
 	}
-	c := &cli{}
-	c.Controller.faults = Faults{
-		Kagent:  &pointed{p, kagentCall, http.DefaultTransport.(*http.Transport).Clone()},
-		Cluster: func(next http.RoundTripper) http.RoundTripper { return &pointed{p, clusterCall, next} },
-		Commit:  p.commit,
-		Lease:   &testLease, Renew: &testRenew, Retry: &testRetry,
-	}
-	return c.run(ctx, os.Args[1:], streams{os.Stdout, os.Stderr})
+	return Main(ctx, os.Args[1:], env)
 }
 
 // points counts the points that the process reaches, and stops it at one of them.

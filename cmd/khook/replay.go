@@ -29,7 +29,7 @@ Several recordings are independent of each other. Times are seconds of the recor
 }
 
 // Run replays the recordings and prints the story.
-func (c *replayCmd) Run(ctx context.Context, io streams) error {
+func (c *replayCmd) Run(ctx context.Context, env Env) error {
 	o := c.options()
 	hooks, err := readHooks(c.Hooks, o.Policy)
 	if err != nil {
@@ -40,12 +40,12 @@ func (c *replayCmd) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	if c.Output == "json" {
-		enc := json.NewEncoder(io.out)
+		enc := json.NewEncoder(env.Out)
 		enc.SetIndent("", "  ")
 		enc.SetEscapeHTML(false)
 		return enc.Encode(story)
 	}
-	return printStory(io.out, story, len(c.Hooks) > 0)
+	return printStory(env.Out, story, len(c.Hooks) > 0)
 }
 
 func (c *replayCmd) options() replayOptions {

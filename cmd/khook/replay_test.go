@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,22 +20,6 @@ spec:
   - {eventType: pod-pending, agentId: kagent/medic, prompt: "pending {{.ResourceName}}"}
   - {eventType: probe-failed, agentId: kagent/medic, prompt: "probe {{.ResourceName}}"}
 `
-
-func khook(t *testing.T, args ...string) (code int, stdout, stderr string) {
-	t.Helper()
-	var out, errs bytes.Buffer
-	code = Main(t.Context(), args, streams{&out, &errs})
-	return code, out.String(), errs.String()
-}
-
-func write(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
 
 // TestReplayShowsPlainValuesWhereTheOperatorAllowsThem tries a Hook that asks for them as the controller would.
 func TestReplayShowsPlainValuesWhereTheOperatorAllowsThem(t *testing.T) {
@@ -192,15 +174,5 @@ func TestAFileCanHoldTheFlags(t *testing.T) {
 	misspelt := write(t, "khook.yaml", "quiet-aftr: 5m\n")
 	if code, _, errs := khook(t, "controller", "--config", misspelt); code == 0 || !strings.Contains(errs, `there is no flag "quiet-aftr"`) {
 		t.Errorf("%d %s", code, errs)
-	}
-}
-
-func TestVariablesOfTheOriginalSetTheAddresses(t *testing.T) {
-	c := Options{MetricsBindAddress: defaultMetricsAddress, HealthProbeBindAddress: defaultHealthAddress, MetricsPort: 9999}
-	if c.metricsAddress() != ":9999" || c.healthAddress() != ":8081" {
-		t.Errorf("%s %s", c.metricsAddress(), c.healthAddress())
-	}
-	if c.MetricsBindAddress = "127.0.0.1:1"; c.metricsAddress() != "127.0.0.1:1" {
-		t.Error("the variable wins over the flag")
 	}
 }

@@ -169,8 +169,8 @@ func (c *controllerCmd) options() Options {
 }
 
 // Run runs the controller until ctx ends.
-func (c *controllerCmd) Run(ctx context.Context, io streams) error {
-	return Run(ctx, Config{Options: c.options(), Version: buildVersion(), Log: io.err, Faults: c.faults})
+func (c *controllerCmd) Run(ctx context.Context, env Env) error {
+	return Run(ctx, Config{Options: c.options(), Version: env.Version, Log: env.Err, Faults: c.faults})
 }
 
 // Validate checks what kong can't.

@@ -52,7 +52,7 @@ type validatedFile struct {
 var errInvalid = errors.New("the Hooks need changes")
 
 // Run checks the files and prints what was found.
-func (c *validateCmd) Run(ctx context.Context, io streams) error {
+func (c *validateCmd) Run(ctx context.Context, env Env) error {
 	paths, err := c.paths()
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (c *validateCmd) Run(ctx context.Context, io streams) error {
 		}
 		found = append(found, validatedFile{path, report})
 	}
-	if err := c.print(io.out, found); err != nil {
+	if err := c.print(env.Out, found); err != nil {
 		return err
 	}
 	if slices.ContainsFunc(found, func(f validatedFile) bool { return !f.Valid }) {
