@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // where the system has no certificate authorities: khook's image has none
+
+	"github.com/kagent-dev/khook/internal/cli"
 )
 
 // version is set by the build; see Makefile.
@@ -20,7 +22,7 @@ func main() { os.Exit(untilSignal()) }
 func untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return Main(ctx, os.Args[1:], Env{Out: os.Stdout, Err: os.Stderr, Version: buildVersion()})
+	return cli.Main(ctx, os.Args[1:], cli.Env{Out: os.Stdout, Err: os.Stderr, Version: buildVersion()})
 }
 
 // buildVersion is the version of the build, or of the module if it was built by go install.

@@ -27,7 +27,7 @@ const usable = 0.9
 // What one of each costs, in bytes: heap that is live, and stacks.
 const (
 	// Base is khook without anything to do, which is about 10 MiB: clients of Kubernetes, CEL environments, the
-	// CRD's schema, metrics (cmd/khook: TestWhatTheControllerNeedsToStart); 2 MiB of patterns that match
+	// CRD's schema, metrics (test/system: TestWhatTheControllerNeedsToStart); 2 MiB of patterns that match
 	// expressions made (internal/hook: maxKeptSteps); 3 MiB of connections to the ports of the metrics and the
 	// probes; and what compiling one Hook's expressions holds at a time.
 	Base = 26 << 20

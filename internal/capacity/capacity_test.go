@@ -18,7 +18,7 @@ const (
 	mib = 1 << 20
 )
 
-// container is the memory of a container with a limit, as cmd/khook divides it.
+// container is the memory of a container with a limit, as internal/app divides it.
 func container(limit int64) Memory { return Memory{Go: limit / 4 * 3, Outside: limit / 4} }
 
 // The containers of the tests, and of the document: that of the chart is the third.

@@ -1,0 +1,205 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
+)
+
+// throughCluster forwards a port to a Pod of khook's Service, and takes the token of the kube context.
+func (o *Options) throughCluster(ctx context.Context, token string) (*Client, error) {
+	cfg, err := o.clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	if token == "" {
+		if token, err = contextToken(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	clients, err := kubernetes.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if o.Timeout > 0 { // of finding khook; the answer has as long again
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
+		defer cancel()
+	}
+	svc, pod, err := o.khookPod(ctx, clients)
+	if err != nil {
+		return nil, err
+	}
+	scheme, transport, err := o.tunnel(svc)
+	if err != nil {
+		return nil, err
+	}
+	local, stop, err := forward(ctx, cfg, clients, pod, apiPort(svc, pod))
+	if err != nil {
+		return nil, fmt.Errorf("forward a port to Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	c := New(fmt.Sprintf("%s://127.0.0.1:%d", scheme, local), token, transport, o.Timeout)
+	c.Close = stop
+	return c, nil
+}
+
+func (o *Options) clusterConfig() (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("find the cluster that khook runs in: %w; set --server, --kubeconfig or --context", err)
+	}
+	return cfg, nil
+}
+
+// contextToken is the bearer token that a request of the kube context would carry.
+func contextToken(ctx context.Context, cfg *rest.Config) (string, error) {
+	var seen authorization
+	wrapped, err := rest.HTTPWrappersForConfig(cfg, &seen)
+	if err != nil {
+		return "", fmt.Errorf("credentials of the kube context: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://nowhere.invalid/", nil) // it is never sent
+	if err != nil {
+		return "", err
+	}
+	resp, err := wrapped.RoundTrip(req)
+	if err != nil {
+		return "", fmt.Errorf("credentials of the kube context: %w", err)
+	}
+	_ = resp.Body.Close()
+	token, ok := strings.CutPrefix(string(seen), "Bearer ")
+	if !ok || token == "" {
+		return "", errors.New(`the kube context has no bearer token (it may use a client certificate): pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"`)
+	}
+	return token, nil
+}
+
+// authorization notes the header of a request, and sends nothing.
+type authorization string
+
+// RoundTrip implements http.RoundTripper.
+func (a *authorization) RoundTrip(r *http.Request) (*http.Response, error) {
+	*a = authorization(r.Header.Get("Authorization"))
+	return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(strings.NewReader("")), Request: r}, nil
+}
+
+// khookPod finds khook's Service, and a Pod of it that is ready.
+func (o *Options) khookPod(ctx context.Context, clients kubernetes.Interface) (*corev1.Service, *corev1.Pod, error) {
+	svc, err := clients.CoreV1().Services(o.KhookNamespace).Get(ctx, o.KhookService, metav1.GetOptions{})
+	if err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil, fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", o.KhookService, o.KhookNamespace)
+		}
+		return nil, nil, fmt.Errorf("look for khook's Service: %w", err)
+	}
+	if len(svc.Spec.Selector) == 0 {
+		return nil, nil, fmt.Errorf("the Service %s/%s selects no Pods: set --server", svc.Namespace, svc.Name)
+	}
+	pods, err := clients.CoreV1().Pods(svc.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(svc.Spec.Selector).String(), Limit: 100})
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for khook's Pods: %w", err)
+	}
+	for i := range pods.Items {
+		if p := &pods.Items[i]; podReady(p) {
+			return svc, p, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("no Pod of Service %s/%s is ready: kubectl -n %s get pods", svc.Namespace, svc.Name, svc.Namespace)
+}
+
+func podReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil
+		}
+	}
+	return false
+}
+
+// usualPort is that of the HTTP API where nothing else is said.
+const usualPort = 8082
+
+// apiServicePort is the Service's port "api", or else 8082; nil if it has neither.
+func apiServicePort(svc *corev1.Service) *corev1.ServicePort {
+	var found *corev1.ServicePort
+	for i := range svc.Spec.Ports {
+		switch p := &svc.Spec.Ports[i]; {
+		case p.Name == "api":
+			return p
+		case p.Port == usualPort:
+			found = p
+		}
+	}
+	return found
+}
+
+// apiPort is the port of a Pod that the Service's port of the API leads to.
+func apiPort(svc *corev1.Service, pod *corev1.Pod) int {
+	target := intstr.FromInt32(usualPort)
+	if p := apiServicePort(svc); p != nil {
+		target = p.TargetPort
+	}
+	if target.Type == intstr.Int {
+		return max(target.IntValue(), 1)
+	}
+	for _, c := range pod.Spec.Containers {
+		for _, p := range c.Ports {
+			if p.Name == target.StrVal {
+				return int(p.ContainerPort)
+			}
+		}
+	}
+	return usualPort
+}
+
+// forward makes a port of the loopback address lead to a Pod's, until stop is called.
+func forward(ctx context.Context, cfg *rest.Config, clients *kubernetes.Clientset, pod *corev1.Pod, port int) (local uint16, stop func(), err error) {
+	target := clients.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("portforward").URL()
+	transport, upgrader, err := spdy.RoundTripperFor(cfg)
+	if err != nil {
+		return 0, nil, err
+	}
+	websocket, err := portforward.NewSPDYOverWebsocketDialer(target, cfg)
+	if err != nil {
+		return 0, nil, err
+	}
+	dialer := portforward.NewFallbackDialer(websocket, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target),
+		func(err error) bool { return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err) })
+	end, ready, failed := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	f, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, end, ready, io.Discard, io.Discard)
+	if err != nil {
+		return 0, nil, err
+	}
+	go func() { failed <- f.ForwardPorts() }()
+	select {
+	case err := <-failed:
+		return 0, nil, err
+	case <-ctx.Done():
+		close(end)
+		return 0, nil, ctx.Err()
+	case <-ready:
+	}
+	ports, err := f.GetPorts()
+	if err != nil || len(ports) != 1 {
+		close(end)
+		return 0, nil, fmt.Errorf("no port: %w", err)
+	}
+	return ports[0].Local, func() { close(end); <-failed }, nil //nolint:errcheck // it is over
+}

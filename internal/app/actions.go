@@ -1,0 +1,63 @@
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/server"
+)
+
+// actions does what people want done with deliveries, on the leader.
+type actions struct{ app *App }
+
+// Reply implements server.Actions.
+func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
+	w := a.app.leader.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	return w.dispatcher.Reply(ctx, id, by, r)
+}
+
+// Cancel implements server.Actions.
+func (a actions) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
+	w := a.app.leader.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	return w.dispatcher.Cancel(ctx, id, by)
+}
+
+// Retry implements server.Actions.
+func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
+	w := a.app.leader.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	d, err := w.dispatcher.Retry(ctx, id, by)
+	if err == nil {
+		a.app.publisher.events.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+			fmt.Sprintf("%s in %s: calling agent %s again, because %s wants it (delivery %s)", d.EventType, d.Group, d.Agent, by, d.ID))
+	}
+	return d, err
+}
+
+// Resume implements server.Actions.
+func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery, error) {
+	w := a.app.leader.Load()
+	if w == nil {
+		return nil, server.ErrStandby
+	}
+	d, err := a.app.store.Delivery(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	told := delivery.Entry{DeliveryID: d.ID, Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
+	if err := w.ledger.Resume(ctx, d.Key(), by, told); err != nil {
+		return nil, err
+	}
+	a.app.status.Touch(d.Hook)
+	return d, nil
+}

@@ -1,0 +1,32 @@
+package app
+
+import (
+	"testing"
+
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/dispatch"
+)
+
+func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
+	lost := &agent.Error{Kind: agent.KindBadAnswer, Reason: "the answer is not JSON: CANARY"}
+	if why := reachable(lost).Error(); why != "bad-answer" {
+		t.Errorf("the condition Ready says %q", why)
+	}
+	for want, c := range map[string]dispatch.Change{
+		"AgentCallSuccess agent kagent/medic finished its task":                   {Delivery: &delivery.Delivery{State: delivery.Succeeded}},
+		"AgentCallFailure agent kagent/medic ended as failed":                     {Delivery: &delivery.Delivery{State: delivery.Failed}},
+		"AgentCallFailure agent kagent/medic, attempt 2: bad-answer":              {Delivery: &delivery.Delivery{State: delivery.Calling, Attempt: 2}, Err: lost},
+		"EventProcessingError agent kagent/medic waits for a person":              {Delivery: &delivery.Delivery{State: delivery.InputRequired}},
+		"EventProcessingError agent kagent/medic was not called (hook-suspended)": {Delivery: &delivery.Delivery{State: delivery.Canceled, Skipped: delivery.SkipSuspended}},
+		"EventResolved agent kagent/medic was not called, all had ended before":   {Delivery: &delivery.Delivery{State: delivery.Canceled, Skipped: delivery.SkipRecovered}},
+		" ": {Delivery: &delivery.Delivery{State: delivery.Working}, From: delivery.Calling},
+	} {
+		d := c.Delivery
+		d.Agent = delivery.AgentRef{Namespace: "kagent", Name: "medic"}
+		d.Answer, d.Error, d.Question, d.Prompt = "CANARY", "CANARY", "CANARY", "CANARY"
+		if reason, what := eventFor(c); reason+" "+what != want {
+			t.Errorf("%s %s, want %s", reason, what, want)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	goruntime "runtime"
+	"strings"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/agent"
+	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// What the controller may do in the cluster; config/rbac is generated from these.
+//
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=list;watch;create
+// +kubebuilder:rbac:groups=kagent.dev,resources=hooks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=kagent.dev,resources=hooks/status,verbs=get;update;patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+// +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
+// +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=khook-ca,namespace=kagent,verbs=patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,resourceNames=khook.kagent.dev,namespace=kagent,verbs=get;update
+
+// Config is what the process is made of.
+type Config struct {
+	Options Options
+	Version string    // of the build, as people are told it
+	Log     io.Writer // where the log goes
+	Faults  Faults    // of tests
+}
+
+// Run runs the controller until ctx ends. Then it stops in order, and returns nil; an error says what could not be
+// set up or ended the process.
+func Run(ctx context.Context, cfg Config) error {
+	log := newLog(cfg.Log, cfg.Options.LogLevel, cfg.Options.LogFormat)
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+	warnOfOldGo(log, goruntime.Version())
+	limitMemory(log)
+	cluster, err := restConfig(cfg.Options.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	return runOn(ctx, cfg, cluster, log)
+}
+
+// heapShare is the part of the container's memory limit that Go's heap may take before its garbage
+// collector works harder. SQLite's memory is outside of it.
+const heapShare = 0.75
+
+// limitMemory makes Go mind the container's memory limit, if there is one; GOMEMLIMIT wins.
+func limitMemory(log logr.Logger) {
+	limit, err := memlimit.Set(memlimit.WithRatio(heapShare))
+	if err != nil {
+		log.V(1).Info("there is no memory limit to mind", "reason", err.Error())
+		return
+	}
+	log.V(1).Info("Go minds a memory limit", "bytes", limit)
+}
+
+// runOn runs the controller against a cluster.
+func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logger) error {
+	o := &cfg.Options
+	if cfg.Faults.Cluster != nil {
+		cluster.Wrap(cfg.Faults.Cluster)
+	}
+	mgr, err := newManager(cluster, o, cfg.Faults, log)
+	if err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	plan, err := o.planMemory(log)
+	if err != nil {
+		return err
+	}
+	if err := o.prepareDatabase(); err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
+	if err != nil {
+		return fmt.Errorf("open the history (--database): %w", err)
+	}
+	defer func() {
+		if err := st.Close(); err != nil {
+			log.Error(err, "cannot close the history")
+		}
+	}()
+	agents, err := agent.New(agent.Config{
+		BaseURL: o.KagentURL, UserID: o.KagentUserID, Headers: o.KagentHeaders,
+		TokenFile: o.KagentTokenFile, Timeout: o.KagentTimeout, Dialect: o.KagentDialect,
+		Transport: cfg.Faults.Kagent, MaxResponse: plan.MaxAnswer(), ReceiveBytes: plan.N(capacity.Answers), DecodeMemory: plan.N(capacity.Decoding),
+	})
+	if err != nil {
+		return fmt.Errorf("set up the client of kagent: %w", err)
+	}
+	if err := hooksKnown(mgr); err != nil {
+		return err
+	}
+	p, err := newApp(cfg, plan, mgr, st, agents, log)
+	if err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	if err := p.register(ctx, mgr); err != nil {
+		return fmt.Errorf("set up the controller: %w", err)
+	}
+	log.Info("khook starts", "version", cfg.Version, "database", o.Database, "kagent", o.KagentURL,
+		"namespaces", o.Namespaces, "leaderElection", o.LeaderElect)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("controller: %w", err)
+	}
+	log.Info("khook stopped")
+	return nil
+}
+
+func newManager(cluster *rest.Config, o *Options, faults Faults, log logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha2.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	hooks := cache.ByObject{}
+	if len(o.Namespaces) > 0 {
+		hooks.Namespaces = map[string]cache.Config{}
+		for _, ns := range o.Namespaces {
+			hooks.Namespaces[ns] = cache.Config{}
+		}
+	}
+	return ctrl.NewManager(cluster, ctrl.Options{
+		Scheme: scheme,
+		Logger: log,
+		Cache:  cache.Options{ByObject: map[client.Object]cache.ByObject{&v1alpha2.Hook{}: hooks}},
+
+		Metrics:                 metricsserver.Options{BindAddress: "0"}, // khook has its own: see addMetricsPort
+		HealthProbeBindAddress:  "0",                                     // see addProbePort
+		GracefulShutdownTimeout: &o.ShutdownTimeout,
+
+		LeaderElection:                o.LeaderElect,
+		LeaderElectionID:              o.LeaderElectionID,
+		LeaderElectionNamespace:       o.leaseNamespace(),
+		LeaderElectionReleaseOnCancel: true,
+		LeaderElectionConfig:          withRate(cluster, leaseQPS, leaseBurst),
+
+		LeaseDuration: faults.Lease, RenewDeadline: faults.Renew, RetryPeriod: faults.Retry,
+	})
+}
+
+// hooksKnown makes sure that the cluster has the resource.
+func hooksKnown(mgr ctrl.Manager) error {
+	_, err := mgr.GetRESTMapper().RESTMapping(v1alpha2.SchemeGroupVersion.WithKind("Hook").GroupKind(), v1alpha2.SchemeGroupVersion.Version)
+	if meta.IsNoMatchError(err) {
+		return fmt.Errorf("the cluster does not know Hooks: install the CRD first (kubectl apply -f config/crd): %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("ask the API server for the Hook resource: %w", err)
+	}
+	return nil
+}
+
+// restConfig finds the cluster.
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	cfg, err := findCluster(kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("find a cluster: %w; set --kubeconfig or KUBECONFIG", err)
+	}
+	return withRate(cfg, statusQPS, statusBurst), nil
+}
+
+// findCluster looks at the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.
+func findCluster(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" && os.Getenv("KUBECONFIG") == "" {
+		if cfg, err := rest.InClusterConfig(); err == nil {
+			return cfg, nil
+		}
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+}
+
+// newLog returns the log of all parts, client-go's included.
+func newLog(w io.Writer, level, format string) logr.Logger {
+	var l slog.Level
+	if strings.EqualFold(level, "warning") {
+		level = "warn"
+	}
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	options := &slog.HandlerOptions{Level: l}
+	var handler slog.Handler = slog.NewJSONHandler(w, options)
+	if format == "text" {
+		handler = slog.NewTextHandler(w, options)
+	}
+	return logr.FromSlogHandler(handler)
+}

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/api/client"
+)
+
+// actionFlags are those of the commands that do something with a delivery.
+type actionFlags struct {
+	ID string `arg:"" name:"id" help:"ID of the delivery."`
+	apiFlags
+}
+
+// do asks khook to do something with the delivery, and tells what became of it.
+func (f *actionFlags) do(ctx context.Context, env Env, action string, body any, told func(*api.Delivery) string) error {
+	if err := f.checkID(); err != nil {
+		return err
+	}
+	client, err := f.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return f.send(ctx, client, env, action, body, told)
+}
+
+func (f *actionFlags) checkID() error {
+	if strings.ContainsAny(f.ID, "/?#%") {
+		return errors.New("that is no ID: take one from khook deliveries")
+	}
+	return nil
+}
+
+func (f *actionFlags) send(ctx context.Context, client *client.Client, env Env, action string, body any, told func(*api.Delivery) string) error {
+	raw, err := client.Post(ctx, "/deliveries/"+url.PathEscape(f.ID)+"/"+action, body)
+	if err != nil {
+		return err
+	}
+	p := newDisplay(env, f.Output)
+	if !p.forPeople() {
+		return p.raw(raw)
+	}
+	var d api.Delivery
+	if err := json.Unmarshal(raw, &d); err != nil {
+		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
+	}
+	_, err = fmt.Fprintln(env.Out, told(&d))
+	return err
+}
+
+// deliveriesCancelCmd is khook deliveries cancel.
+type deliveriesCancelCmd struct{ actionFlags }
+
+// Run cancels a delivery.
+func (c *deliveriesCancelCmd) Run(ctx context.Context, env Env) error {
+	return c.do(ctx, env, "cancel", nil, func(d *api.Delivery) string {
+		return fmt.Sprintf("delivery %s about %s is being canceled; see khook deliveries show %s", d.ID, d.Group, d.ID)
+	})
+}
+
+// deliveriesRetryCmd is khook deliveries retry.
+type deliveriesRetryCmd struct{ actionFlags }
+
+// Run makes a call again.
+func (c *deliveriesRetryCmd) Run(ctx context.Context, env Env) error {
+	return c.do(ctx, env, "retry", nil, func(d *api.Delivery) string {
+		return fmt.Sprintf("agent %s/%s is called again about %s: delivery %s", d.Agent.Namespace, d.Agent.Name, d.Group, d.ID)
+	})
+}
+
+// deliveriesResumeCmd is khook deliveries resume.
+type deliveriesResumeCmd struct{ actionFlags }
+
+// Run lets calls through again.
+func (c *deliveriesResumeCmd) Run(ctx context.Context, env Env) error {
+	return c.do(ctx, env, "resume", nil, func(d *api.Delivery) string {
+		return fmt.Sprintf("calls about %s for the Hook %s/%s go through again", d.Group, d.Hook.Namespace, d.Hook.Name)
+	})
+}

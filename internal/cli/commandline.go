@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/kagent-dev/khook/internal/app"
+)
+
+// cli is the command line: one field a subcommand.
+type cli struct {
+	Controller  controllerCmd  `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
+	Events      eventsCmd      `cmd:"" help:"List events: what happened."`
+	Incidents   incidentsCmd   `cmd:"" help:"List incidents, or tell the story of one."`
+	Deliveries  deliveriesCmd  `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
+	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
+	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
+	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
+	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
+	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
+	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
+	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
+	OpenAPI     openapiCmd     `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
+}
+
+// Env is what a command line runs in.
+type Env struct {
+	Out, Err io.Writer  // standard output and standard error
+	Version  string     // of the build
+	Faults   app.Faults // that a test injects into khook controller
+}
+
+// Main executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage. It returns when the
+// command is done, or soon after ctx ends.
+func Main(ctx context.Context, args []string, env Env) int {
+	exit := -1
+	c := &cli{Controller: controllerCmd{faults: env.Faults}}
+	parser, err := kong.New(c, kong.Name("khook"),
+		kong.Description("khook notices that something in a Kubernetes cluster went wrong, and calls the AI agent that a Hook names for it."),
+		kong.UsageOnError(), kong.Writers(env.Out, env.Err), kong.Exit(func(code int) { exit = code }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
+	if err != nil {
+		fmt.Fprintln(env.Err, "khook:", err)
+		return 2
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 {
+		return exit
+	}
+	if err != nil {
+		fmt.Fprintf(env.Err, "khook: %v\nRun \"khook --help\" for usage.\n", err)
+		return 2
+	}
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintln(env.Err, "khook:", err)
+		return 1
+	}
+	return 0
+}
+
+// versionCmd is khook version.
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(env Env) error {
+	_, err := fmt.Fprintln(env.Out, "khook", env.Version)
+	return err
+}

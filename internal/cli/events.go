@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// eventsCmd is khook events.
+type eventsCmd struct {
+	Type     string `help:"Only this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Status   string `help:"Only firing, duplicate or resolved ones." enum:",firing,duplicate,resolved" default:""`
+	Resource string `help:"Only about this resource." placeholder:"NAME"`
+	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
+	Hook     string `help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
+	Follow   bool   `short:"f" help:"Show events as they happen, until Ctrl-C; with --since also those from then on."`
+	Sort     string `help:"Order: timestamp, eventType or resourceName; - for descending." default:"-timestamp" enum:"timestamp,-timestamp,eventType,-eventType,resourceName,-resourceName"`
+	listFlags
+	apiFlags
+}
+
+// Run prints events.
+func (c *eventsCmd) Run(ctx context.Context, env Env) error {
+	q := c.query(time.Now())
+	set(q, "eventType", c.Type)
+	set(q, "status", c.Status)
+	set(q, "resourceName", c.Resource)
+	set(q, "workload", c.Workload)
+	set(q, "sort", c.Sort)
+	path := "/events"
+	if c.Hook != "" {
+		ns, name, err := hookName(c.Hook, c.Namespace)
+		if err != nil {
+			return err
+		}
+		q.Del("namespace")
+		path = "/hooks/" + ns + "/" + name + "/events"
+	}
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if c.Follow {
+		if c.Hook != "" {
+			return errors.New("--follow shows the events of a namespace or of all: it can't be used with --hook")
+		}
+		return c.follow(ctx, env, client, q)
+	}
+	events, err := list[api.Event](ctx, client, path, q, &c.listFlags)
+	if err != nil {
+		return err
+	}
+	p := newDisplay(env, c.Output)
+	header := []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "CONTAINER"}
+	if c.Hook != "" {
+		header = append(header, "DISPOSITION")
+	}
+	return events.print(env, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e api.Event) (cells, more []string) {
+		cells = []string{p.age(e.Timestamp), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Container}
+		if c.Hook != "" {
+			cells = append(cells, dispositions(e.Dispositions))
+		}
+		return append(cells, e.Message), []string{incident.Workload(e.Workload).String(), e.Node, e.IncidentID}
+	})
+}
+
+func dispositions(all []api.Decision) string {
+	words := make([]string, len(all))
+	for i, d := range all {
+		words[i] = string(d.Disposition)
+	}
+	return strings.Join(words, ",")
+}
+
+// hookName reads NAMESPACE/NAME, or NAME in a namespace.
+func hookName(text, namespace string) (ns, name string, err error) {
+	ns, name, ok := strings.Cut(text, "/")
+	if !ok {
+		ns, name = namespace, text
+	}
+	if len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+		return "", "", fmt.Errorf("%q names no Hook: write NAMESPACE/NAME", text)
+	}
+	return ns, name, nil
+}

@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	nodes "go.yaml.in/yaml/v3"
+	"golang.org/x/term"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// display writes what a command found.
+type display struct {
+	out   io.Writer
+	form  string // table, wide, json or yaml
+	width int    // of the terminal, in characters; 0 if it is none
+	now   time.Time
+}
+
+func newDisplay(env Env, form string) *display {
+	p := &display{out: env.Out, form: form, now: time.Now()}
+	if f, ok := env.Out.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			p.width = w
+		}
+	}
+	return p
+}
+
+// forPeople says whether the output is a table.
+func (p *display) forPeople() bool { return p.form == "table" || p.form == "wide" }
+
+// raw prints what the server answered, as JSON or YAML.
+func (p *display) raw(v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	text = append([]byte(escaped(string(text))), '\n')
+	if p.form != "yaml" {
+		_, err = p.out.Write(text)
+		return err
+	}
+	if text, err = yaml.JSONToYAML(text); err != nil {
+		return err
+	}
+	return p.yaml(text)
+}
+
+// yaml prints documents that mean the same as text.
+func (p *display) yaml(text []byte) error {
+	_, err := io.WriteString(p.out, harmlessYAML(string(text)))
+	return err
+}
+
+// noHeader is above a column that is no text.
+const noHeader = " "
+
+// maxCell bounds a cell of a table, in bytes.
+const maxCell = 2048
+
+// table prints rows below a header. The last column is cut to the terminal's width, unless the form
+// is wide. What came from the cluster can't move the cursor.
+func (p *display) table(header []string, rows [][]string) error {
+	all := make([][]string, 0, len(rows)+1)
+	names := make([]string, len(header))
+	for i, name := range header {
+		names[i] = incident.Clean(name, maxCell)
+	}
+	all = append(all, names)
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i, c := range row {
+			if cells[i] = incident.Clean(c, maxCell); cells[i] == "" && header[min(i, len(header)-1)] != noHeader {
+				cells[i] = "-"
+			}
+		}
+		all = append(all, cells)
+	}
+	lines, err := aligned(all, 3)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(p.out, p.cut(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aligned are the lines of a table: each column is as wide as its widest cell, with a gap of some spaces behind it.
+func aligned(rows [][]string, gap int) ([]string, error) {
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 8, gap, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	lines := make([]string, 0, len(rows))
+	for line := range strings.Lines(text.String()) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
+	}
+	return lines, nil
+}
+
+func (p *display) cut(line string) string {
+	if p.width < 40 || p.form == "wide" || utf8.RuneCountInString(line) <= p.width {
+		return line
+	}
+	return string([]rune(line)[:p.width-1]) + incident.Ellipsis
+}
+
+// field prints a name and its value.
+func (p *display) field(name, value string) {
+	if value != "" {
+		fmt.Fprintf(p.out, "%-14s %s\n", name+":", incident.Clean(value, maxCell))
+	}
+}
+
+// block prints a text of several lines below a title, with their indentation and in full.
+func (p *display) block(title, text string) {
+	if strings.TrimSpace(text) == "" {
+		return
+	}
+	fmt.Fprintf(p.out, "\n%s\n", incident.Clean(title, maxCell))
+	for line := range strings.Lines(strings.TrimRight(text, "\n")) {
+		line = strings.Map(withoutHarm, strings.ReplaceAll(line, "\t", "    "))
+		fmt.Fprintln(p.out, strings.TrimRight("  "+line, " \n"))
+	}
+}
+
+// age is how long ago a time was, as kubectl shows it. What the clock here has not reached yet is 0s old.
+func (p *display) age(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return duration.HumanDuration(max(0, p.now.Sub(t)))
+}
+
+func seconds(s float64) string {
+	return duration.HumanDuration(time.Duration(s * float64(time.Second)))
+}
+
+// harmful says whether a character is one that terminals obey or do not show: control characters
+// but the end of a line and the tab, and those that format, such as U+202E, which turns text around.
+func harmful(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Cf, r)
+}
+
+func withoutHarm(r rune) rune {
+	if harmful(r) {
+		return -1
+	}
+	return r
+}
+
+// escaped writes the harmful characters of JSON as JSON can.
+func escaped(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if !harmful(r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&b, `\u%04x`, unit)
+		}
+	}
+	return b.String()
+}
+
+// harmlessYAML is text without harmful characters, as documents that mean the same. What is no YAML
+// loses them.
+func harmlessYAML(text string) string {
+	if !strings.ContainsFunc(text, harmful) {
+		return text
+	}
+	var b strings.Builder
+	from, to := nodes.NewDecoder(strings.NewReader(text)), nodes.NewEncoder(&b)
+	to.SetIndent(2)
+	for {
+		var doc nodes.Node
+		err := from.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		quoteHarm(&doc)
+		if err == nil {
+			err = to.Encode(&doc)
+		}
+		if err != nil {
+			return strings.Map(withoutHarm, text)
+		}
+	}
+	if to.Close() != nil {
+		return strings.Map(withoutHarm, text)
+	}
+	return yamlEscaped(b.String())
+}
+
+// quoteHarm double-quotes the scalars with harmful characters: only there can they be escaped.
+func quoteHarm(n *nodes.Node) {
+	if n.Kind == nodes.ScalarNode && strings.ContainsFunc(n.Value, harmful) {
+		n.Style = nodes.DoubleQuotedStyle
+	}
+	n.HeadComment, n.LineComment, n.FootComment = "", "", ""
+	for _, child := range n.Content {
+		quoteHarm(child)
+	}
+}
+
+// yamlEscaped is escaped for YAML, which has no pairs of surrogates.
+func yamlEscaped(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if harmful(r) {
+			fmt.Fprintf(&b, `\U%08x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

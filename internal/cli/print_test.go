@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// lines are what a command printed, without the padding of its columns.
+func lines(text string) []string {
+	var all []string
+	for line := range strings.Lines(text) {
+		all = append(all, strings.Join(strings.Fields(line), " "))
+	}
+	return all
+}
+
+func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
+	now := time.Now()
+	url := answers(t, func(*http.Request) any {
+		return api.Page[api.Event]{Total: 1234, Next: "more", Items: []api.Event{
+			{Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: api.Subject{
+				EventType: incident.OOMKill, Namespace: "shop", ResourceName: "cart-1", Container: "app", Node: "n1",
+				Workload: api.Workload{Kind: "Deployment", Name: "cart"}, Message: "used more than 128Mi"}},
+			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: incident.PodPending, Namespace: "s", ResourceName: "web"}},
+		}}
+	})
+	_, out, errs := khook(t, "events", "--server", url, "--limit", "2")
+	want := []string{
+		"AGE TYPE STATUS NAMESPACE RESOURCE CONTAINER MESSAGE",
+		"3m12s oom-kill firing shop cart-1 app used more than 128Mi",
+		"2d2h pod-pending duplicate s web - -",
+	}
+	if diff := cmp.Diff(want, lines(out)); diff != "" {
+		t.Error(diff)
+	}
+	rows := strings.Split(out, "\n")
+	for _, column := range []string{"TYPE", "RESOURCE"} {
+		at := strings.Index(rows[0], column)
+		if rows[1][at] == ' ' || rows[1][at-1] != ' ' || rows[2][at] == ' ' || rows[2][at-1] != ' ' {
+			t.Errorf("column %s is not aligned:\n%s", column, out)
+		}
+	}
+	if errs != "2 of 1234; show more with --limit or --all\n" {
+		t.Errorf("%q", errs)
+	}
+	if _, out, _ := khook(t, "events", "--server", url, "--limit", "2", "-o", "wide"); !strings.Contains(lines(out)[1], "Deployment/cart n1 i1") {
+		t.Errorf("%s", out)
+	}
+}
+
+func TestCLICutsLinesToTheTerminal(t *testing.T) {
+	var out bytes.Buffer
+	p := &display{out: &out, form: "table", width: 40}
+	if err := p.table([]string{"A", "MESSAGE"}, [][]string{{"1", strings.Repeat("ü", 100)}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := []rune(strings.Split(out.String(), "\n")[1]); len(got) != 40 || string(got[39]) != incident.Ellipsis {
+		t.Errorf("%d: %s", len(got), string(got))
+	}
+}
+
+func TestCLIShowsNoAgeThatIsNone(t *testing.T) {
+	p := &display{now: time.Now()}
+	for want, at := range map[string]time.Time{"": {}, "0s": p.now.Add(5 * time.Second), "3m12s": p.now.Add(-192 * time.Second), "5h": p.now.Add(-5 * time.Hour)} {
+		if got := p.age(at); got != want {
+			t.Errorf("%s: %q, want %q", at, got, want)
+		}
+	}
+}
+
+// evil has what terminals obey: ESC, BEL, the one-character CSI, DEL, and what turns text around.
+const evil = "a\x1b[2J\x07b\u009b2Jc\x7fd\u202ee\u2066f"
+
+func obeyed(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\x7f\u202e\u2066\r") }
+
+func TestCLINeutralizesTheTextOfEveryCommand(t *testing.T) {
+	at := time.Now()
+	subject := api.Subject{EventType: evil, Namespace: evil, ResourceName: evil, Container: evil, Node: evil, Message: evil, Workload: api.Workload{Kind: evil, Name: evil}}
+	name := api.Name{Namespace: evil, Name: evil}
+	delivery := api.Delivery{ID: evil, Hook: name, Agent: name, State: evil, Outcome: evil, Config: evil, Group: evil, EventType: evil, Prompt: evil, Answer: evil, Error: evil, TaskID: evil, TaskState: evil}
+	one := api.Incident{ID: evil, Status: evil, Resolution: evil, CausedBy: evil, Subject: subject}
+	hook := api.Hook{Namespace: evil, Name: evil, Ready: evil, Reason: evil, Message: evil, Events: []string{evil}, Agents: []string{evil}}
+	for command, answer := range map[string]any{
+		"events":             api.Page[api.Event]{Items: []api.Event{{Subject: subject, Status: evil, IncidentID: evil}}},
+		"incidents":          api.Page[api.Incident]{Items: []api.Incident{one}},
+		"incidents x":        api.IncidentDetail{Incident: one, Effects: []api.Incident{one}, Deliveries: []api.Delivery{delivery}, Timeline: []api.TimelineEntry{{At: at, Text: evil}}},
+		"deliveries":         api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
+		"deliveries x":       api.DeliveryDetail{Delivery: delivery, Incidents: []api.Incident{one}},
+		"hooks":              api.Page[api.Hook]{Items: []api.Hook{hook}},
+		"hooks a/b":          hook,
+		"stats":              api.EventStats{Summary: api.EventSummary{TimeRange: evil}},
+		"stats by-type":      api.EventStats{Summary: api.EventSummary{TimeRange: evil}},
+		"stats trends":       api.Trends{Keys: []string{evil}, Buckets: []api.Bucket{{Start: at, Total: 1, Counts: map[string]int64{evil: 1}}}},
+		"stats hook a/b":     api.HookMetrics{Hook: name, TimeRange: evil},
+		"deliveries --all":   api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
+		"events --hook a/b":  api.Page[api.Event]{Items: []api.Event{{Subject: subject, Dispositions: []api.Decision{{Disposition: evil}}}}},
+		"events --status=''": nil,
+	} {
+		url := answers(t, func(*http.Request) any { return answer })
+		for _, form := range []string{"table", "wide", "json", "yaml"} {
+			code, out, errs := khook(t, append(strings.Fields(command), "--server", url, "-o", form)...)
+			if obeyed(out + errs) {
+				t.Errorf("%s -o %s: %d %q %q", command, form, code, out, errs)
+			}
+		}
+	}
+}
+
+func TestCLIPrintsItemsOfTheAPIUnchanged(t *testing.T) {
+	const body = `{"items":[{"id":9007199254740993,"message":"<a> & \u001b[2J \u009b \u202e ü","unknown":{"x":1.50}}],"total":1}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(body)) }))
+	t.Cleanup(s.Close)
+	var want struct{ Items []map[string]any }
+	if err := json.Unmarshal([]byte(body), &want); err != nil {
+		t.Fatal(err)
+	}
+	for form, read := range map[string]func([]byte, any) error{"json": json.Unmarshal, "yaml": func(text []byte, v any) error { return yaml.Unmarshal(text, v) }} {
+		_, out, _ := khook(t, "events", "--server", s.URL, "-o", form)
+		var got []map[string]any
+		if err := read([]byte(out), &got); err != nil {
+			t.Fatalf("%s: %v\n%s", form, err, out)
+		}
+		if diff := cmp.Diff(want.Items, got); diff != "" {
+			t.Errorf("%s: %s", form, diff)
+		}
+		if !strings.Contains(out, "9007199254740993") || obeyed(out) {
+			t.Errorf("%s: %q", form, out)
+		}
+	}
+}
+
+func TestCLIKeepsTheShapeOfPromptsAndAnswers(t *testing.T) {
+	long := strings.Repeat("word ", 1000) + "end"
+	url := answers(t, func(*http.Request) any {
+		return api.DeliveryDetail{Delivery: api.Delivery{Prompt: "first\n\n  - indented\tby two\n", Answer: long}}
+	})
+	_, out, _ := khook(t, "deliveries", "x", "--server", url)
+	if !strings.Contains(out, "\n  first\n\n    - indented    by two\n") || !strings.Contains(out, long) {
+		t.Errorf("%s", out)
+	}
+}

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/replay"
+)
+
+// replayCmd is khook replay.
+type replayCmd struct {
+	Output           string        `short:"o" help:"Form of the story: table or json." default:"table" enum:"table,json"`
+	Hooks            []string      `name:"hook" help:"YAML file with Hooks to try; may be repeated." sep:"none" type:"existingfile" placeholder:"HOOK.yaml"`
+	Settle           time.Duration `help:"How long time goes on after the last record, with nothing new." default:"15m"`
+	PendingAfter     time.Duration `help:"How long a Pod may be Pending before that is an event." default:"1m"`
+	Stabilization    time.Duration `help:"How long a Pod must be healthy before its incidents end as recovered." default:"2m"`
+	QuietAfter       time.Duration `help:"How long nothing new must be seen before an incident ends as quiet." default:"10m"`
+	AgentNamespaces  []string      `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
+	AllowPlainValues bool          `help:"Let Hooks ask for plain values, as for the controller."`
+	Recordings       []string      `arg:"" name:"recording" help:"Recordings: a JSON object a line, {\"t\": seconds, \"type\": \"ADDED\", \"object\": {...}}." type:"existingfile"`
+}
+
+// Help is shown below the flags.
+func (replayCmd) Help() string {
+	return `Feeds recordings of a cluster's watch events through the same detectors, history and Hooks as the controller, on a virtual clock, and prints what was recorded and which agents would have been called with which prompts. Nothing is called; agents are taken to finish at once.
+
+Several recordings are independent of each other. Times are seconds of the recording. A Hook without a namespace is tried in the namespace of the recorded Pods.`
+}
+
+// Run replays the recordings and prints the story.
+func (c *replayCmd) Run(ctx context.Context, env Env) error {
+	o := c.options()
+	hooks, err := replay.ReadHooks(c.Hooks, o.Policy)
+	if err != nil {
+		return err
+	}
+	story, err := replay.Run(ctx, c.Recordings, hooks, o)
+	if err != nil {
+		return err
+	}
+	if c.Output == "json" {
+		enc := json.NewEncoder(env.Out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(story)
+	}
+	return printStory(env.Out, story, len(c.Hooks) > 0)
+}
+
+func (c *replayCmd) options() replay.Options {
+	return replay.Options{
+		Policy:       hook.Policy{AgentNamespaces: c.AgentNamespaces, PlainValues: c.AllowPlainValues},
+		PendingAfter: c.PendingAfter, Stabilization: c.Stabilization, QuietAfter: c.QuietAfter, Settle: c.Settle,
+	}
+}

@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/replay"
+)
+
+// printStory writes the story for people: what failed, in order, and which agents would have been
+// called.
+func printStory(out io.Writer, s *replay.Story, hooks bool) error {
+	p := &printer{out: out}
+	for i, recording := range s.Recordings {
+		if i > 0 {
+			p.line("")
+		}
+		p.line("%s", recording)
+		printIncidents(p, s, recording)
+		if hooks {
+			printDeliveries(p, s, recording)
+		}
+	}
+	if !hooks && len(s.Incidents) > 0 {
+		p.line("\nNo Hook was given: try one with --hook HOOK.yaml to see which agents it would call.")
+	}
+	return p.err
+}
+
+func printIncidents(p *printer, s *replay.Story, recording string) {
+	rows := [][]string{{"  FIRST SEEN", "EVENT", "POD", "CONTAINER", "WORKLOAD", "EVENTS", "ENDED", "CAUSED BY", "WHAT"}}
+	for _, inc := range s.Incidents {
+		if inc.Recording != recording {
+			continue
+		}
+		ended := "still firing"
+		if inc.Resolution != nil {
+			ended = fmt.Sprintf("%s at %.1fs", *inc.Resolution, *inc.ResolvedAt)
+		}
+		rows = append(rows, []string{
+			fmt.Sprintf("  %.1fs", inc.FirstSeen), inc.EventType, inc.Namespace + "/" + inc.ResourceName, dash(inc.Container),
+			inc.Workload, fmt.Sprint(inc.Events), ended, dash(deref(inc.CausedBy)), incident.Truncate(inc.Message, 70),
+		})
+	}
+	if len(rows) == 1 {
+		p.line("  nothing failed")
+		return
+	}
+	p.table(rows)
+}
+
+func printDeliveries(p *printer, s *replay.Story, recording string) {
+	n := 0
+	for _, d := range s.Deliveries {
+		if d.Recording != recording {
+			continue
+		}
+		n++
+		p.line("  %.1fs  hook %s calls agent %s: %s of %s (%s)", d.At, d.Hook, d.Agent, d.EventType, d.Group, plural(d.Events, "event"))
+		for _, l := range strings.Split(strings.TrimRight(d.Prompt, "\n"), "\n") {
+			p.line("    │ %s", l)
+		}
+	}
+	if n == 0 {
+		p.line("  no agent is called")
+	}
+}
+
+func plural(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// printer writes lines and keeps the first error.
+type printer struct {
+	out io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if _, err := fmt.Fprintf(p.out, strings.TrimSuffix(format, "\n")+"\n", args...); err != nil && p.err == nil {
+		p.err = err
+	}
+}
+
+// table prints rows below each other, as aligned does.
+func (p *printer) table(rows [][]string) {
+	lines, err := aligned(rows, 2)
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	for _, line := range lines {
+		p.line("%s", line)
+	}
+}

@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kagent-dev/khook/internal/replay"
+)
+
+const replayHook = `apiVersion: kagent.dev/v1alpha2
+kind: Hook
+metadata: {name: all, namespace: shop}
+spec:
+  eventConfigurations:
+  - {eventType: oom-kill, agentId: kagent/medic, prompt: "oom {{.ResourceName}}"}
+  - {eventType: pod-restart, agentId: kagent/medic, prompt: "restart {{.ResourceName}}"}
+  - {eventType: pod-pending, agentId: kagent/medic, prompt: "pending {{.ResourceName}}"}
+  - {eventType: probe-failed, agentId: kagent/medic, prompt: "probe {{.ResourceName}}"}
+`
+
+// TestReplayShowsPlainValuesWhereTheOperatorAllowsThem tries a Hook that asks for them as the controller would.
+func TestReplayShowsPlainValuesWhereTheOperatorAllowsThem(t *testing.T) {
+	hook := write(t, "hook.yaml", plainValuesHook)
+	for _, allowed := range []bool{false, true} {
+		code, out, errs := khook(t, "replay", "-o", "json", "--hook", hook, fmt.Sprintf("--allow-plain-values=%v", allowed), filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
+		if marked := strings.Contains(out, "It said ⟦"); code != 0 || marked == allowed || !strings.Contains(out, "It said ") {
+			t.Errorf("allowed %v: exit code %d, %s\n%s", allowed, code, errs, out)
+		}
+	}
+}
+
+// plainValuesHook asks for prompts without marks.
+const plainValuesHook = `apiVersion: kagent.dev/v1alpha2
+kind: Hook
+metadata: {name: plain, namespace: shop}
+spec:
+  eventConfigurations:
+  - {eventType: oom-kill, agentId: kagent/medic, prompt: "It said {{.EventMessage}}", plainValues: true}
+`
+
+// TestReplayTellsWhatReallyHappened holds the story of each recording against the truth of it:
+// "event type, container, how it ended, cause", and the calls.
+func TestReplayTellsWhatReallyHappened(t *testing.T) {
+	hook := write(t, "hook.yaml", replayHook)
+	for recording, want := range map[string][]string{
+		"crash-exit1":             {"pod-restart app gone", "pod-restart app gone", "call pod-restart Deployment/crash-exit1"},
+		"crash-once-then-recover": {"pod-restart app recovered", "call pod-restart Pod/crash-once-then-recover"},
+		"exit0-always":            {"pod-restart app quiet", "call pod-restart Pod/exit0-always"},
+		"oom-hog":                 {"oom-kill hog gone", "pod-restart hog gone by oom-kill", "call oom-kill Deployment/oom-hog"},
+		"oom-child":               nil,
+		"liveness-fail":           {"probe-failed app gone", "pod-restart app gone by probe-failed", "call probe-failed Pod/liveness-fail"},
+		"readiness-fail":          {"probe-failed app quiet", "call probe-failed Pod/readiness-fail"},
+		"unschedulable-cpu":       {"pod-pending  gone", "call pod-pending Pod/unschedulable-cpu"},
+		"config-missing":          {"pod-pending  recovered", "call pod-pending Pod/config-missing"},
+		"volume-missing":          {"pod-pending  recovered", "call pod-pending Pod/volume-missing"},
+		"init-fail":               {"pod-restart migrate quiet", "pod-pending  quiet by pod-restart", "call pod-restart Pod/init-fail"},
+		"job-fail":                nil,
+		"healthy":                 nil,
+		"run-once-done":           nil,
+	} {
+		t.Run(recording, func(t *testing.T) {
+			code, out, errs := khook(t, "replay", "-o", "json", "--hook", hook, filepath.Join("..", "..", "test", "recordings", recording+".jsonl"))
+			if code != 0 {
+				t.Fatal(errs)
+			}
+			var story replay.Story
+			if err := json.Unmarshal([]byte(out), &story); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, i := range story.Incidents {
+				s := fmt.Sprintf("%s %s %s", i.EventType, i.Container, deref(i.Resolution))
+				if i.CausedBy != nil {
+					s += " by " + *i.CausedBy
+				}
+				got = append(got, s)
+				if i.FirstSeen < 0 || i.LastSeen < i.FirstSeen || i.Events != i.Duplicates+1 || i.Recording != recording {
+					t.Errorf("incident %+v", i)
+				}
+			}
+			for _, d := range story.Deliveries {
+				got = append(got, "call "+d.EventType+" "+d.Group)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReplayWithoutSettlingLeavesOpenWhatIsOpen(t *testing.T) {
+	path := filepath.Join("..", "..", "test", "recordings", "crash-once-then-recover.jsonl")
+	code, out, errs := khook(t, "replay", "-o", "json", "--settle", "0s", path)
+	if code != 0 || !strings.Contains(out, `"resolution": null`) || !strings.Contains(out, `"deliveries": []`) {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+}
+
+func TestAHookWithoutANamespaceMayNameItsAgentShortly(t *testing.T) {
+	hook := write(t, "hook.yaml", strings.ReplaceAll(strings.Replace(replayHook, ", namespace: shop", "", 1), "kagent/medic", "medic"))
+	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
+	if code != 0 || !strings.Contains(out, "calls agent shop/medic") {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+}
+
+func TestReplayTableIsForPeople(t *testing.T) {
+	hook := write(t, "hook.yaml", strings.Replace(replayHook, ", namespace: shop", "", 1))
+	dir := filepath.Join("..", "..", "test", "recordings")
+	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join(dir, "oom-hog.jsonl"), filepath.Join(dir, "healthy.jsonl"))
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	for _, line := range []string{
+		"oom-hog\n", "FIRST SEEN", "shop/oom-hog-8448b4f6c8-vs899", "gone at 306.2s", "oom-kill",
+		"hook shop/all calls agent kagent/medic: oom-kill of Deployment/oom-hog (6 events)", "│ oom oom-hog-8448b4f6c8-vs899", "healthy\n  nothing failed\n",
+	} {
+		if !strings.Contains(out, line) {
+			t.Errorf("no %q in\n%s", line, out)
+		}
+	}
+}
+
+func TestReplayRefusesWhatItCantUseAndSaysWhy(t *testing.T) {
+	good := filepath.Join("..", "..", "test", "recordings", "healthy.jsonl")
+	for name, tc := range map[string]struct {
+		args []string
+		want string
+	}{
+		"no recording":   {[]string{"replay"}, "expected \"<recording> ...\""},
+		"missing file":   {[]string{"replay", "nope.jsonl"}, "no such file"},
+		"no JSON":        {[]string{"replay", write(t, "bad.jsonl", "{\"t\":1}\nhello\n")}, "line 1"},
+		"wrong type":     {[]string{"replay", write(t, "bad.jsonl", `{"t":1,"type":"GONE","object":{"kind":"Pod"}}`)}, `line 1: "type" is "GONE": it must be ADDED, MODIFIED or DELETED`},
+		"empty":          {[]string{"replay", write(t, "bad.jsonl", "\n")}, "no Pod and no Event"},
+		"bad prompt":     {[]string{"replay", "--hook", write(t, "h.yaml", strings.Replace(replayHook, ".ResourceName", ".Pod", 1)), good}, "unknown variable .Pod"},
+		"unknown field":  {[]string{"replay", "--hook", write(t, "h.yaml", strings.Replace(replayHook, "prompt:", "promt:", 1)), good}, `unknown field "promt"`},
+		"foreign agent":  {[]string{"replay", "--hook", write(t, "h.yaml", strings.Replace(replayHook, "kagent/medic", "x/medic", 1)), good}, "--agent-namespaces"},
+		"no hook inside": {[]string{"replay", "--hook", write(t, "h.yaml", "kind: Pod\napiVersion: v1\n"), good}, "there is no Hook in it"},
+		"unknown output": {[]string{"replay", "-o", "xml", good}, "must be one of"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, out, errs := khook(t, tc.args...)
+			if code == 0 || !strings.Contains(errs, tc.want) {
+				t.Errorf("exit code %d, said %q %q, want %q", code, errs, out, tc.want)
+			}
+		})
+	}
+}
+
+func TestHelpIsDocumentation(t *testing.T) {
+	code, out, errs := khook(t, "controller", "--help")
+	if code != 0 {
+		t.Fatal(errs)
+	}
+	for _, word := range []string{"--kagent-url", "KAGENT_API_URL", "KAGENT_API_BASE_URL", "KAGENT_BASE_URL", "KAGENT_USER_ID", "KAGENT_API_TIMEOUT",
+		"LOG_LEVEL", "METRICS_PORT", "HEALTH_PORT", "LEADER_ELECTION", "/readyz", "--namespaces"} {
+		if !strings.Contains(out, word) {
+			t.Errorf("no %s in\n%s", word, out)
+		}
+	}
+	if code, _, errs := khook(t, "controller", "--stabilization", "0s"); code == 0 || !strings.Contains(errs, "--stabilization is 0s: it must be at least 1s") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+func TestAFileCanHoldTheFlags(t *testing.T) {
+	file := write(t, "khook.yaml", "quiet-after: 0s\n")
+	if code, _, errs := khook(t, "controller", "--config", file); code == 0 || !strings.Contains(errs, "--quiet-after is 0s") {
+		t.Errorf("%d %s", code, errs)
+	}
+	misspelt := write(t, "khook.yaml", "quiet-aftr: 5m\n")
+	if code, _, errs := khook(t, "controller", "--config", misspelt); code == 0 || !strings.Contains(errs, `there is no flag "quiet-aftr"`) {
+		t.Errorf("%d %s", code, errs)
+	}
+}

@@ -1,0 +1,191 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/api/client"
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// statsCmd is khook stats.
+type statsCmd struct {
+	Summary statsSummaryCmd `cmd:"" default:"withargs" help:"How many events there were, by type."`
+	ByType  statsByTypeCmd  `cmd:"" help:"How many events of each type there were."`
+	Trends  statsTrendsCmd  `cmd:"" help:"How many events there were, over time."`
+	Hook    statsHookCmd    `cmd:"" help:"How a Hook did."`
+}
+
+// rangeFlags say what a statistic is about.
+type rangeFlags struct {
+	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
+	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+}
+
+func (f *rangeFlags) query() url.Values {
+	q := url.Values{"timeRange": {f.Range}}
+	set(q, "namespace", f.Namespace)
+	return q
+}
+
+type statsSummaryCmd struct {
+	rangeFlags
+	apiFlags
+}
+
+// Run prints the summary.
+func (c *statsSummaryCmd) Run(ctx context.Context, env Env) error {
+	return stats(ctx, env, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *api.EventStats) error {
+		s := st.Summary
+		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n",
+			s.TotalEvents, incident.Clean(s.TimeRange, maxCell), s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
+		return printByType(p, st)
+	})
+}
+
+type statsByTypeCmd struct {
+	rangeFlags
+	apiFlags
+}
+
+// Run prints the counts of each type.
+func (c *statsByTypeCmd) Run(ctx context.Context, env Env) error {
+	return stats(ctx, env, &c.apiFlags, "/stats/events/by-type", c.query(), printByType)
+}
+
+func printByType(p *display, st *api.EventStats) error {
+	var rows [][]string
+	for _, t := range incident.EventTypes() {
+		of := st.ByType[t]
+		rows = append(rows, []string{string(t), fmt.Sprint(of.Count), fmt.Sprintf("%.1f%%", of.Percentage), fmt.Sprint(of.Active), fmt.Sprint(of.Duplicates), fmt.Sprint(of.Resolved)})
+	}
+	return p.table([]string{"TYPE", "EVENTS", "SHARE", "FIRING", "DUPLICATES", "ENDED"}, rows)
+}
+
+// stats asks for a statistic and shows it.
+func stats[T any](ctx context.Context, env Env, f *apiFlags, path string, q url.Values, show func(*display, *T) error) error {
+	remote, err := f.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer remote.Close()
+	answer, raw, err := client.Fetch[T](ctx, remote, path, q)
+	if err != nil {
+		return err
+	}
+	p := newDisplay(env, f.Output)
+	if !p.forPeople() {
+		return p.raw(raw)
+	}
+	return show(p, &answer)
+}
+
+type statsTrendsCmd struct {
+	rangeFlags
+	Interval string `help:"Width of a bucket, such as 15m or 1h; chosen by the range if empty." placeholder:"DURATION"`
+	By       string `help:"What is counted apart: type or namespace." default:"type" enum:"type,namespace"`
+	apiFlags
+}
+
+// Run prints the trends.
+func (c *statsTrendsCmd) Run(ctx context.Context, env Env) error {
+	q := c.query()
+	set(q, "by", c.By)
+	set(q, "interval", c.Interval)
+	return stats(ctx, env, &c.apiFlags, "/stats/trends", q, printTrends)
+}
+
+const (
+	barWidth  = 24 // characters
+	maxTrends = 6  // columns of types or namespaces
+)
+
+func printTrends(p *display, t *api.Trends) error {
+	keys := t.Keys
+	if p.form == "table" {
+		keys = keys[:min(len(keys), maxTrends)]
+	}
+	var most int64
+	for _, b := range t.Buckets {
+		most = max(most, b.Total)
+	}
+	var rows [][]string
+	for _, b := range t.Buckets {
+		row := []string{b.Start.Local().Format(time.DateTime), fmt.Sprint(b.Total)}
+		for _, k := range keys {
+			row = append(row, fmt.Sprint(b.Counts[k]))
+		}
+		rows = append(rows, append(row, bar(b.Total, most)))
+	}
+	header := []string{"FROM", "EVENTS"}
+	for _, k := range keys {
+		header = append(header, strings.ToUpper(k))
+	}
+	return p.table(append(header, noHeader), rows)
+}
+
+// bar is n in proportion to most, in eighths of a character.
+func bar(n, most int64) string {
+	if n == 0 || most == 0 {
+		return ""
+	}
+	eighths := max(1, n*barWidth*8/most)
+	text := strings.Repeat("█", int(eighths/8))
+	if rest := eighths % 8; rest > 0 {
+		text += string([]rune("▏▎▍▌▋▊▉")[rest-1])
+	}
+	return text
+}
+
+type statsHookCmd struct {
+	Hook      string `arg:"" name:"hook" help:"The Hook: NAMESPACE/NAME."`
+	Namespace string `short:"n" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
+	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	apiFlags
+}
+
+// Run prints how a Hook did.
+func (c *statsHookCmd) Run(ctx context.Context, env Env) error {
+	ns, name, err := hookName(c.Hook, c.Namespace)
+	if err != nil {
+		return err
+	}
+	return stats(ctx, env, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", url.Values{"timeRange": {c.Range}}, printHookMetrics)
+}
+
+func printHookMetrics(p *display, m *api.HookMetrics) error {
+	p.field("Hook", m.Hook.Namespace+"/"+m.Hook.Name)
+	p.field("Range", m.TimeRange)
+	p.field("Active", fmt.Sprintf("%d incidents", m.ActiveIncidents))
+	p.field("Last fired", p.age(m.LastFired))
+	p.field("Calls", fmt.Sprintf("%d made due, %d ended%s", m.Deliveries.Created, m.Deliveries.Ended, share(m.Deliveries.SuccessRate, " of them succeeded")))
+	p.field("Call time", percentile(m.Calls))
+	p.field("Recovery", percentile(m.Recovery)+share(m.Outcomes.Effectiveness, " of the calls were followed by it"))
+	fmt.Fprintln(p.out)
+	var rows [][]string
+	for _, d := range delivery.Dispositions() {
+		if n := m.Events.ByDisposition[d]; n > 0 {
+			rows = append(rows, []string{string(d), fmt.Sprint(n)})
+		}
+	}
+	return p.table([]string{"DISPOSITION", "EVENTS"}, rows)
+}
+
+func share(percent *float64, of string) string {
+	if percent == nil {
+		return ""
+	}
+	return fmt.Sprintf(", %.1f%%%s", *percent, of)
+}
+
+func percentile(d api.Durations) string {
+	if d.P50 == nil || d.P95 == nil {
+		return "none yet"
+	}
+	return fmt.Sprintf("half within %s, 95%% within %s (%d)", seconds(*d.P50), seconds(*d.P95), d.Samples)
+}

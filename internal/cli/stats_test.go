@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+func TestCLICountsEventsByType(t *testing.T) {
+	var asked string
+	url := answers(t, func(r *http.Request) any {
+		asked = r.URL.RequestURI()
+		return api.EventStats{Summary: api.EventSummary{TotalEvents: 8, TimeRange: "6h"}, ByType: map[incident.EventType]api.TypeCounts{
+			incident.PodRestart: {Count: 5, Percentage: 62.5, Active: 1, Duplicates: 3, Resolved: 2}, incident.OOMKill: {Count: 3, Percentage: 37.5},
+		}}
+	})
+	_, out, _ := khook(t, "stats", "by-type", "-n", "shop", "--range", "6h", "--server", url)
+	want := []string{"TYPE EVENTS SHARE FIRING DUPLICATES ENDED", "oom-kill 3 37.5% 0 0 0", "pod-restart 5 62.5% 1 3 2"}
+	got := lines(out)
+	for _, w := range want {
+		if !strings.Contains(strings.Join(got, "\n"), w) {
+			t.Errorf("no line %q in\n%s", w, out)
+		}
+	}
+	if asked != "/api/v1/stats/events/by-type?namespace=shop&timeRange=6h" {
+		t.Error(asked)
+	}
+}
+
+func TestCLIDrawsTrends(t *testing.T) {
+	start := time.Date(2026, 1, 15, 10, 0, 0, 0, time.Local)
+	url := answers(t, func(*http.Request) any {
+		return api.Trends{Keys: []string{"oom-kill"}, Buckets: []api.Bucket{
+			{Start: start, Total: 24, Counts: map[string]int64{"oom-kill": 24}}, {Start: start.Add(time.Hour)}, {Start: start.Add(2 * time.Hour), Total: 6, Counts: map[string]int64{"oom-kill": 6}},
+		}}
+	})
+	_, out, _ := khook(t, "stats", "trends", "--server", url)
+	if diff := cmp.Diff([]string{
+		"FROM EVENTS OOM-KILL", "2026-01-15 10:00:00 24 24 " + strings.Repeat("█", 24), "2026-01-15 11:00:00 0 0", "2026-01-15 12:00:00 6 6 " + strings.Repeat("█", 6),
+	}, lines(out)); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/api/client"
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// incidentsCmd is khook incidents.
+type incidentsCmd struct {
+	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this incident."`
+	Type     string `help:"Only this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
+	Resource string `help:"Only about this resource." placeholder:"NAME"`
+	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
+	listFlags
+	apiFlags
+}
+
+// Run prints incidents, or the story of one.
+func (c *incidentsCmd) Run(ctx context.Context, env Env) error {
+	q := c.query(time.Now())
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	p := newDisplay(env, c.Output)
+	if c.ID != "" {
+		return tellStory(ctx, client, p, "/incidents/", c.ID, printIncident)
+	}
+	set(q, "eventType", c.Type)
+	set(q, "status", c.Status)
+	set(q, "resourceName", c.Resource)
+	set(q, "workload", c.Workload)
+	incidents, err := list[api.Incident](ctx, client, "/incidents", q, &c.listFlags)
+	if err != nil {
+		return err
+	}
+	return incidents.print(env, p, "incidents", []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "EVENTS", "LASTED", "ID", "MESSAGE"},
+		[]string{"WORKLOAD", "NODE", "CAUSED BY"}, func(i api.Incident) (cells, more []string) {
+			status := i.Status
+			if i.Resolution != "" {
+				status = string(i.Resolution)
+			}
+			return []string{p.age(i.FirstSeen), string(i.EventType), status, i.Namespace, i.ResourceName, fmt.Sprint(i.Events), seconds(i.DurationSeconds), i.ID, i.Message},
+				[]string{incident.Workload(i.Workload).String(), i.Node, i.CausedBy}
+		})
+}
+
+// tellStory prints one incident or delivery.
+func tellStory[T any](ctx context.Context, c *client.Client, p *display, path, id string, show func(*display, *T)) error {
+	if strings.ContainsAny(id, "/?#%") {
+		return errors.New("that is no ID: take one from the list")
+	}
+	story, raw, err := client.Fetch[T](ctx, c, path+url.PathEscape(id), nil)
+	if err != nil {
+		return err
+	}
+	if !p.forPeople() {
+		return p.raw(raw)
+	}
+	show(p, &story)
+	return nil
+}
+
+func printIncident(p *display, i *api.IncidentDetail) {
+	p.field("Incident", i.ID)
+	p.field("What", fmt.Sprintf("%s of %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.Container))
+	p.field("Workload", incident.Workload(i.Workload).String())
+	p.field("Node", i.Node)
+	p.field("Message", i.Message)
+	status := i.Status
+	if i.Resolution != "" {
+		status += " (" + string(i.Resolution) + ")"
+	}
+	p.field("Status", fmt.Sprintf("%s, %d events in %s, first seen %s ago", status, i.Events, seconds(i.DurationSeconds), p.age(i.FirstSeen)))
+	p.field("Caused by", i.CausedBy)
+	for _, e := range i.Effects {
+		p.field("Effect", fmt.Sprintf("%s %s", e.EventType, e.ID))
+	}
+	p.timeline(i.Timeline, i.Truncated)
+	for _, d := range i.Deliveries {
+		p.conversation(d)
+	}
+}
+
+// timeline prints what happened, in the order of time.
+func (p *display) timeline(line []api.TimelineEntry, truncated bool) {
+	if len(line) == 0 {
+		return
+	}
+	fmt.Fprintln(p.out, "\nTimeline:")
+	for _, e := range line {
+		fmt.Fprintln(p.out, p.cut(fmt.Sprintf("  %s  %s", e.At.Local().Format(time.DateTime), incident.Clean(e.Text, maxCell))))
+	}
+	if truncated {
+		fmt.Fprintln(p.out, "  ... and more")
+	}
+}
+
+func (p *display) conversation(d api.Delivery) {
+	if d.TextsWithheld != "" {
+		p.block(fmt.Sprintf("The texts of delivery %s are withheld:", d.ID), d.TextsWithheld)
+	}
+	p.block(fmt.Sprintf("Prompt to %s/%s (delivery %s, %s):", d.Agent.Namespace, d.Agent.Name, d.ID, d.State), d.Prompt)
+	p.block("Answer:", d.Answer)
+	p.block("Error:", d.Error)
+	if d.Outcome != "" {
+		fmt.Fprintf(p.out, "\nOutcome: %s\n", incident.Clean(string(d.Outcome), maxCell))
+	}
+}
+
+// deliveriesCmd is khook deliveries: without a subcommand it lists them.
+type deliveriesCmd struct {
+	List   deliveriesListCmd   `cmd:"" default:"withargs" help:"List the calls to agents."`
+	Show   deliveriesShowCmd   `cmd:"" help:"Tell the story of a call: what was asked, said and done, and what came of it."`
+	Reply  deliveriesReplyCmd  `cmd:"" help:"Answer the question of an agent that waits for a person."`
+	Cancel deliveriesCancelCmd `cmd:"" help:"Cancel a call: it is not made, or the agent is told to stop."`
+	Retry  deliveriesRetryCmd  `cmd:"" help:"Make a call again that has ended."`
+	Resume deliveriesResumeCmd `cmd:"" help:"Let calls through again that the loop guard holds back."`
+}
+
+// deliveriesListCmd is khook deliveries list.
+type deliveriesListCmd struct {
+	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this delivery."`
+	Hook     string `help:"Only of the Hook with this name." placeholder:"NAME"`
+	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
+	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
+	Type     string `help:"Only about this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Incident string `help:"Only those that this incident made due." placeholder:"ID"`
+	listFlags
+	apiFlags
+}
+
+// Run prints deliveries, or the story of one.
+func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
+	q := c.query(time.Now())
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	p := newDisplay(env, c.Output)
+	if c.ID != "" {
+		return tellStory(ctx, client, p, "/deliveries/", c.ID, printDelivery)
+	}
+	for name, value := range map[string]string{"hook": c.Hook, "agent": c.Agent, "state": c.State, "eventType": c.Type, "incident": c.Incident} {
+		set(q, name, value)
+	}
+	deliveries, err := list[api.Delivery](ctx, client, "/deliveries", q, &c.listFlags)
+	if err != nil {
+		return err
+	}
+	return deliveries.print(env, p, "deliveries", []string{"AGE", "STATE", "OUTCOME", "NAMESPACE", "HOOK", "TYPE", "GROUP", "AGENT", "ID"},
+		[]string{"ATTEMPTS", "TASK", "ERROR"}, func(d api.Delivery) (cells, more []string) {
+			return []string{p.age(d.CreatedAt), string(d.State), string(d.Outcome), d.Hook.Namespace, d.Hook.Name, string(d.EventType), d.Group, d.Agent.Namespace + "/" + d.Agent.Name, d.ID},
+				[]string{fmt.Sprint(d.Attempt), d.TaskID, d.Error}
+		})
+}
+
+// deliveriesShowCmd is khook deliveries show.
+type deliveriesShowCmd struct {
+	ID string `arg:"" name:"id" help:"ID of the delivery."`
+	apiFlags
+}
+
+// Run prints the story of a delivery.
+func (c *deliveriesShowCmd) Run(ctx context.Context, env Env) error {
+	client, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return tellStory(ctx, client, newDisplay(env, c.Output), "/deliveries/", c.ID, printDelivery)
+}
+
+func printDelivery(p *display, d *api.DeliveryDetail) {
+	p.field("Delivery", d.ID)
+	p.field("Hook", fmt.Sprintf("%s/%s (%s)", d.Hook.Namespace, d.Hook.Name, d.Config))
+	p.field("Agent", d.Agent.Namespace+"/"+d.Agent.Name)
+	p.field("About", fmt.Sprintf("%s of %s", d.EventType, d.Group))
+	p.field("State", fmt.Sprintf("%s, attempt %d, made due %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
+	p.field("Task", strings.TrimSpace(d.TaskID+" "+d.TaskState))
+	p.field("Not called", string(d.Skipped))
+	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
+	p.field("To be canceled", by(d.CancelRequestedBy))
+	if h := d.HeldBack; h != nil {
+		p.field("Held back", fmt.Sprintf("%d events for want of budget, %d by the loop guard, of %s", h.OverBudget, h.LoopGuard, strings.Join(h.Resources, ", ")))
+	}
+	for _, i := range d.Incidents {
+		p.field("Incident", fmt.Sprintf("%s %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.ID))
+	}
+	p.timeline(d.Timeline, false)
+	p.conversation(d.Delivery)
+	if d.RecoverySeconds > 0 {
+		fmt.Fprintf(p.out, "It took %s from the call being due to recovery.\n", seconds(d.RecoverySeconds))
+	}
+	p.question(d)
+}
+
+func by(person string) string {
+	if person == "" {
+		return ""
+	}
+	return "by " + person
+}
+
+// shellWord is a text as one word of a shell: it is the agent's, and may be meant to be more.
+func shellWord(text string) string {
+	return "'" + strings.ReplaceAll(incident.Clean(text, maxCell), "'", `'\''`) + "'"
+}
+
+// question prints what the agent waits for, and how to answer.
+func (p *display) question(d *api.DeliveryDetail) {
+	if d.State != delivery.InputRequired {
+		return
+	}
+	p.block("The agent asks:", d.Question)
+	switch {
+	case d.TextsWithheld != "":
+		fmt.Fprintln(p.out, "\nThe agent waits for a person who may read what it asks.")
+	case d.Reply != nil:
+		fmt.Fprintf(p.out, "\n%s has answered; the answer is on its way.\n", incident.Clean(d.Reply.By, maxCell))
+	case d.NeedsApproval:
+		fmt.Fprintf(p.out, "\nDecide: khook deliveries reply %s --question %s --approve (or --reject)\n", d.ID, shellWord(d.QuestionID))
+	default:
+		fmt.Fprintf(p.out, "\nAnswer: khook deliveries reply %s --question %s \"...\"\n", d.ID, shellWord(d.QuestionID))
+	}
+}

@@ -1,0 +1,60 @@
+package system
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// TestAStandbyTakesOverAndCallsNobodyTwice runs two replicas with exactly the generated role.
+func TestAStandbyTakesOverAndCallsNobodyTwice(t *testing.T) {
+	kagent := kagenttest.New(t, kagenttest.Options{})
+	ns, dir := namespace(t), t.TempDir()
+	applyHook(t, ns, "shop", incident.PodRestart)
+	args := append(settings(kagent, dir), "--leader-elect", "--leader-election-namespace", "kagent")
+	replicas := []*process{controller(t, args...), controller(t, args...)}
+	leader := func() *process {
+		for _, p := range replicas {
+			if strings.Contains(p.scrape(), `khook_watch_up{resource="events"} 1`) {
+				return p
+			}
+		}
+		return nil
+	}
+	var first *process
+	eventually(t, "one replica leads", func() error {
+		if first = leader(); first == nil {
+			return fmt.Errorf("none does")
+		}
+		return nil
+	})
+	crashLoops(t, pod(t, ns, "before", "before-1"), 1, "Error")
+	if _, err := kagent.Await(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if code := first.stop(); code != 0 {
+		t.Errorf("the leader ended with %d", code)
+	}
+	crashLoops(t, pod(t, ns, "after", "after-1"), 1, "Error")
+	if _, err := kagent.Await(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range replicas {
+		if log := p.log.String(); strings.Contains(log, "forbidden") {
+			t.Errorf("the generated role is too small:\n%s", tail(log, 3000))
+		}
+	}
+	var lease coordinationv1.Lease
+	if err := world.client.Get(t.Context(), client.ObjectKey{Namespace: "kagent", Name: "khook.kagent.dev"}, &lease); err != nil {
+		t.Error(err)
+	}
+	if n := len(kagent.Messages()); n != 2 {
+		t.Errorf("%d messages for two workloads", n)
+	}
+}

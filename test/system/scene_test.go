@@ -1,0 +1,274 @@
+package system
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// scene is what happens in the cluster, always the same: Pods of three workloads fail, one of them
+// again, agents are called, the Pods become healthy, the agents finish. Only khook is disturbed.
+type scene struct {
+	t       testing.TB
+	ns, dir string
+	hook    *v1alpha2.Hook
+	kagent  *kagenttest.Server
+	pods    map[string]*corev1.Pod
+	tend    func()        // sees to khook while the scene waits
+	healed  chan struct{} // closed when the Pods are healthy
+	vain    []string      // what was waited for in vain
+}
+
+// What the scene makes: so many events, incidents and deliveries.
+const sceneEvents, sceneIncidents, sceneDeliveries = 8, 7, 3
+
+// patience is how long the scene waits for what must happen. A call that may have arrived is looked
+// for, leadership has to be taken over: some seconds.
+const patience = time.Minute
+
+func newScene(t testing.TB, dialect string) *scene {
+	t.Helper()
+	s := &scene{t: t, ns: namespace(t), dir: t.TempDir(), pods: map[string]*corev1.Pod{}, healed: make(chan struct{}), tend: func() {}}
+	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: s.agent})
+	s.hook = applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
+	for name, workload := range map[string]string{"cart1": "cart", "pay1": "pay", "web1": "web", "web2": "web"} {
+		s.pods[name] = pod(t, s.ns, workload, name)
+		becomes(t, s.pods[name], 0, "")
+	}
+	return s
+}
+
+// agent works until the Pods are healthy, or only a moment.
+func (s *scene) agent(m kagenttest.Message) kagenttest.Act {
+	switch {
+	case strings.Contains(m.Text, "/cart"):
+		return kagenttest.Act{Until: s.healed, Answer: "cart has more memory now"}
+	case strings.Contains(m.Text, "/pay"):
+		return kagenttest.Act{Until: s.healed, Chunks: []string{"pay crashed, ", "and runs again"}}
+	default:
+		return kagenttest.Act{Work: 300 * time.Millisecond, Answer: "looked at web"}
+	}
+}
+
+// play lets it all happen, to the last outcome.
+func (s *scene) play() {
+	s.crashes("cart1", 1, "OOMKilled")
+	s.crashes("pay1", 1, "Error")
+	s.crashes("web1", 1, "OOMKilled")
+	s.await("an agent is called for each workload", func() error {
+		called := map[string]bool{}
+		for _, m := range s.kagent.Messages() {
+			called[m.ID] = true
+		}
+		return want(len(called), sceneDeliveries, "messages")
+	})
+	s.crashes("pay1", 2, "Error") // khook has the first: a Pod's status shows the newest only
+	s.crashes("web2", 1, "OOMKilled")
+	s.await("all is recorded", s.inHistory(func(h *history) error { return want(h.events, sceneEvents, "events") }))
+	for _, p := range s.pods {
+		restarts := int(p.Status.ContainerStatuses[0].RestartCount)
+		becomes(s.t, p, restarts, p.Status.ContainerStatuses[0].LastTerminationState.Terminated.Reason)
+	}
+	close(s.healed)
+	s.await("all outcomes are known", s.inHistory((*history).final))
+	s.told()
+}
+
+// told waits until the Hook's status tells of all incidents, and that none is open.
+func (s *scene) told() {
+	s.await("the Hook tells that all is well again", func() error {
+		st := hookNow(s.t, s.hook).Status
+		if st.Active != 0 || len(st.ActiveEvents) != sceneIncidents {
+			return fmt.Errorf("%d active, %d events", st.Active, len(st.ActiveEvents))
+		}
+		return nil
+	})
+}
+
+func want(got, want int, what string) error {
+	if got < want {
+		return fmt.Errorf("%d %s, want %d", got, what, want)
+	}
+	return nil
+}
+
+// crashes writes the status of a Pod whose container ended and waits to be started again.
+func (s *scene) crashes(name string, restarts int, reason string) {
+	s.t.Helper()
+	p := s.pods[name]
+	setStatus(p, restarts, reason)
+	c := &p.Status.ContainerStatuses[0]
+	c.Ready, c.Started = false, new(bool)
+	c.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	p.Status.Conditions[0].Status = corev1.ConditionFalse
+	if err := world.client.Status().Update(s.t.Context(), p); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// await waits for what must happen. If it does not, the scene goes on: the history tells more.
+func (s *scene) await(what string, check func() error) {
+	if len(s.vain) > 0 {
+		return
+	}
+	err := poll(patience, 20*time.Millisecond, func() error {
+		s.tend()
+		return check()
+	})
+	if err != nil {
+		s.vain = append(s.vain, fmt.Sprintf("waited in vain until %s: %v", what, err))
+	}
+}
+
+// inHistory is a check of the history, made now and then.
+func (s *scene) inHistory(check func(*history) error) func() error {
+	var looked time.Time
+	var verdict error
+	return func() error {
+		if time.Since(looked) < 200*time.Millisecond {
+			return verdict
+		}
+		h, err := s.read()
+		if err == nil {
+			err = check(h)
+		}
+		looked, verdict = time.Now(), err
+		return err
+	}
+}
+
+// history is what khook recorded, without what differs from run to run: numbers, times, attempts.
+type history struct {
+	lines      []string
+	events     int
+	incidents  map[string]*incident.Incident // by type and Pod
+	deliveries []*delivery.Delivery
+}
+
+// final says what is not over yet.
+func (h *history) final() error {
+	for name, inc := range h.incidents {
+		if inc.Open() {
+			return fmt.Errorf("%s is open", name)
+		}
+	}
+	for _, d := range h.deliveries {
+		if !d.State.Ended() || d.State == delivery.Succeeded && d.Outcome == "" {
+			return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
+		}
+	}
+	return want(len(h.deliveries), sceneDeliveries, "deliveries")
+}
+
+// read reads the history from its file.
+func (s *scene) read() (*history, error) {
+	st, err := store.Open(s.t.Context(), store.Config{Path: filepath.Join(s.dir, "khook.db")})
+	if err != nil {
+		return nil, err
+	}
+	defer st.Close()
+	h := &history{incidents: map[string]*incident.Incident{}}
+	if err := s.readIncidents(st, h); err != nil {
+		return nil, err
+	}
+	if h.deliveries, err = st.AllDeliveries(s.t.Context(), 1000); err != nil {
+		return nil, err
+	}
+	for _, d := range h.deliveries {
+		h.add("delivery %s %s for %s, made due by %s, to %s: %s %s, answer %q, error %q, outcome %s, prompt %q", d.Hook.Name, d.Config, d.Group,
+			h.nameOf(d.IncidentID), d.Agent, d.State, d.TaskState, d.Answer, d.Error, d.Outcome, d.Prompt)
+	}
+	slices.Sort(h.lines)
+	return h, nil
+}
+
+func (h *history) add(format string, args ...any) {
+	h.lines = append(h.lines, fmt.Sprintf(format, args...))
+}
+
+func (s *scene) readIncidents(st *store.Store, h *history) error {
+	all, err := st.AllIncidents(s.t.Context(), 1000)
+	if err != nil {
+		return err
+	}
+	for _, inc := range all {
+		name := fmt.Sprintf("%s of %s", inc.Type, inc.Resource.Name)
+		if h.incidents[name] != nil {
+			name += " again"
+		}
+		h.incidents[name] = inc
+	}
+	for name, inc := range h.incidents {
+		pod := inc.Attributes.PodOrZero()
+		h.add("incident %s (%s, %s): %s, caused by %q, %d events, %d repeats, restart %d, exit %s, %s: %s", name, inc.Container, inc.Workload,
+			inc.Resolution, h.nameOf(inc.CausedBy), inc.Events, inc.Duplicates, pod.RestartCount, code(pod.ExitCode), inc.Reason, inc.Message)
+		if err := s.readEvents(st, h, name, inc); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *scene) readEvents(st *store.Store, h *history, name string, inc *incident.Incident) error {
+	events, err := st.IncidentEvents(s.t.Context(), inc.ID, 100)
+	if err != nil {
+		return err
+	}
+	h.events += len(events)
+	for _, e := range events {
+		decisions, err := st.EventDecisions(s.t.Context(), e.ID)
+		if err != nil {
+			return err
+		}
+		pod := e.Attributes.PodOrZero()
+		what := fmt.Sprintf("%s, restart %d", name, pod.RestartCount)
+		h.add("event %s: %s, exit %s, %s: %s, %d times", what, e.Status, code(pod.ExitCode), e.Reason, e.Message, e.Count)
+		for _, d := range decisions {
+			group := ""
+			if dl, err := st.Delivery(s.t.Context(), d.DeliveryID); err == nil {
+				group = dl.Config + " for " + dl.Group
+			}
+			h.add("decision about %s by %s %s: %s %s", what, d.Hook.Name, d.Config, d.Disposition, group)
+		}
+	}
+	return nil
+}
+
+func (h *history) nameOf(incidentID string) string {
+	for name, inc := range h.incidents {
+		if inc.ID == incidentID {
+			return name
+		}
+	}
+	return incidentID
+}
+
+func code(c *int32) string {
+	if c == nil {
+		return "unknown"
+	}
+	return fmt.Sprint(*c)
+}
+
+// lost is which incidents of another history this one does not have.
+func (h *history) lost(other *history) []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(other.incidents)) {
+		if h.incidents[name] == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
