@@ -268,7 +268,7 @@ lint-workflows: $(ACTIONLINT) ## Check the workflows in .github by actionlint
 generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI document
 	$(CONTROLLER_GEN) object crd:crdVersions=v1 paths=./api/... output:crd:artifacts:config=config/crd
 	cp config/crd/kagent.dev_hooks.yaml charts/khook/files/
-	$(CONTROLLER_GEN) rbac:roleName=khook paths=./cmd/... output:rbac:artifacts:config=config/rbac
+	$(CONTROLLER_GEN) rbac:roleName=khook paths=./internal/app/... output:rbac:artifacts:config=config/rbac
 	go run -C tools/values .
 	go run ./cmd/khook openapi >docs/openapi.yaml.new && mv docs/openapi.yaml.new docs/openapi.yaml
 

@@ -17,6 +17,7 @@ func subject(t incident.EventType, cluster string, o incident.Observation) Subje
 	}
 }
 
+// EventOf is the JSON of an event, without dispositions.
 func EventOf(e *incident.Event) Event {
 	return Event{
 		ID: e.ID, IncidentID: e.IncidentID, Status: e.Status, Timestamp: e.At, RecordedAt: e.RecordedAt, Count: e.Count,
@@ -27,10 +28,12 @@ func EventOf(e *incident.Event) Event {
 // EncodeEvent makes the record of an event that live streams carry: the same as in lists.
 func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(EventOf(e)) }
 
+// DecisionOf is the JSON of a decision.
 func DecisionOf(d delivery.Decision) Decision {
 	return Decision{EventID: d.EventID, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
 }
 
+// IncidentOf is the JSON of an incident; the duration of an open one reaches to now.
 func IncidentOf(i *incident.Incident, now time.Time) Incident {
 	status, end := string(incident.Resolved), i.ResolvedAt
 	if i.Open() {
@@ -43,6 +46,7 @@ func IncidentOf(i *incident.Incident, now time.Time) Incident {
 	}
 }
 
+// IncidentsOf is the JSON of incidents, in their order; never nil.
 func IncidentsOf(all []*incident.Incident, now time.Time) []Incident {
 	shaped := make([]Incident, 0, len(all))
 	for _, i := range all {
@@ -51,6 +55,8 @@ func IncidentsOf(all []*incident.Incident, now time.Time) []Incident {
 	return shaped
 }
 
+// DeliveryOf is the JSON of a delivery with all its texts. Lists, and callers who may not read the texts, get it
+// without: that is up to whoever answers.
 func DeliveryOf(d *delivery.Delivery) Delivery {
 	shaped := Delivery{
 		ID: d.ID, State: d.State, Cluster: d.Cluster, Hook: Name(d.Hook), Config: d.Config, EventType: d.EventType, Group: d.Group,
@@ -75,6 +81,7 @@ func DeliveryOf(d *delivery.Delivery) Delivery {
 	return shaped
 }
 
+// LogOf is the JSON of a delivery's log, in its order; never nil.
 func LogOf(entries []delivery.Entry) []LogEntry {
 	shaped := make([]LogEntry, 0, len(entries))
 	for _, e := range entries {

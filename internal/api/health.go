@@ -44,7 +44,7 @@ type PartHealth struct {
 }
 
 // APIHealth is how the HTTP API does.
-type APIHealth struct {
+type APIHealth struct { //nolint:revive // it is the name of the schema in the OpenAPI document, which clients are generated from
 	PartHealth
 	Requests int64 `json:"requests" doc:"Answered since the start."`
 	Errors   int64 `json:"errors" doc:"Answered with 5xx since the start."`

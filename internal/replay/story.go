@@ -8,6 +8,7 @@ type Story struct {
 	Recordings []string `json:"-"` // their names, in the order in which they were replayed
 }
 
+// Incident is what the history says of one incident. Times are seconds of the recording.
 type Incident struct {
 	Recording    string   `json:"recording"`
 	EventType    string   `json:"eventType"`
@@ -26,6 +27,7 @@ type Incident struct {
 	Message string `json:"-"` // of the newest event
 }
 
+// Delivery is one call that would have been made. Times are seconds of the recording.
 type Delivery struct {
 	Recording string  `json:"recording"`
 	Hook      string  `json:"hook"`

@@ -82,6 +82,7 @@ func (o *Options) token() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
+// New returns a client of the API at a base URL without a slash at its end, with a bearer token unless it is empty.
 func New(base, token string, transport http.RoundTripper, timeout time.Duration) *Client {
 	return &Client{base: base, token: token, Close: func() {}, http: &http.Client{
 		Transport: transport, Timeout: timeout,
