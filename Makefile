@@ -41,6 +41,10 @@ IMAGE            := go run -C tools/image . --repository $(IMAGE_REPOSITORY)
 # What the end-to-end tests install, and what they upgrade it to.
 E2E_TAGS := e2e-1 e2e-2
 
+# The Kubernetes that the tests run on, such as K8S=1.30: one of test/cluster/versions.txt; the newest if empty.
+K8S ?=
+export K8S
+
 # The race detector needs a C compiler. Without one the tests run without it, and say so.
 RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo -race)
 

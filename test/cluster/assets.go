@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 // binary is a program that is built from a Go module below build/, at the version that its go.mod
@@ -23,6 +24,8 @@ type binary struct {
 const (
 	kubernetes = "k8s.io/kubernetes"
 	etcd       = "go.etcd.io/etcd/server/v3"
+
+	newest = "kubernetes" // the folder below build/ of the newest Kubernetes
 )
 
 var binaries = []binary{
@@ -52,8 +55,13 @@ func buildAssets(ctx context.Context, o options) (*assets, error) {
 	if err != nil {
 		return nil, err
 	}
+	r, err := releaseOf(o.k8s)
+	if err != nil {
+		return nil, err
+	}
 	var missing []binary
 	for _, b := range binaries {
+		b = b.of(r)
 		if b.node && !o.node {
 			continue
 		}
@@ -85,7 +93,8 @@ func (a *assets) find(b binary, cache string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	dir := filepath.Join(cache, b.cached+"-"+version)
+	kind, _, _ := strings.Cut(b.cached, "-")
+	dir := filepath.Join(cache, kind+"-"+version)
 	path := filepath.Join(dir, b.name)
 	a.program[b.name] = path
 	if !b.node {

@@ -43,7 +43,11 @@ func TestABinaryOfAnotherVersionIsNotTaken(t *testing.T) {
 // The staging modules of Kubernetes v1.X.Y are v0.X.Y, all of them.
 func TestModulesOfKubernetesHaveItsVersion(t *testing.T) {
 	replace := regexp.MustCompile(`(?m)^\s*(?:replace )?(k8s\.io/\S+) => (\S+) (\S+)$`)
-	for _, module := range []string{"kubernetes", "kubelet"} {
+	modules := []string{"kubelet"}
+	for _, r := range releases() {
+		modules = append(modules, r.module)
+	}
+	for _, module := range modules {
 		version, err := versionOf(module, kubernetes)
 		if err != nil {
 			t.Fatal(err)
@@ -62,5 +66,22 @@ func TestModulesOfKubernetesHaveItsVersion(t *testing.T) {
 				t.Errorf("%s: %s is replaced by %s %s, want %s", module, l[1], l[2], l[3], want)
 			}
 		}
+	}
+}
+
+// The version in versions.txt is that of the module.
+func TestTheTableOfVersionsNamesTheModulesOfThem(t *testing.T) {
+	all := releases()
+	for _, r := range all {
+		version, err := versionOf(r.module, kubernetes)
+		if err != nil || !strings.HasPrefix(version, "v"+r.minor+".") {
+			t.Errorf("%s is %s: %v", r.minor, version, err)
+		}
+	}
+	if got, err := releaseOf(""); err != nil || got != all[len(all)-1] || got.module != newest {
+		t.Errorf("without a version it is %v, %v", got, err)
+	}
+	if _, err := releaseOf("9.9"); err == nil || !strings.Contains(err.Error(), "take one of 1.30, 1.33, 1.37 ") {
+		t.Errorf("a version that is not there: %v", err)
 	}
 }

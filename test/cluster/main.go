@@ -18,6 +18,7 @@ const usage = `usage: go run -C test/cluster . COMMAND [FLAGS]
   up [--node] [FLAGS]               start a cluster until Ctrl-C
 
   --node         with a node: kubelet, containerd and runc (Linux and root)
+  --kubernetes V another Kubernetes than the newest, such as 1.30: one of versions.txt; or the variable K8S
   --image FILE   an archive of images that the node is to have; may be repeated
   --cwd DIR      the working directory of COMMAND; relative paths are taken from there
   --dir DIR      keep the cluster's data and logs in DIR, which is new or empty
@@ -30,6 +31,7 @@ type options struct {
 	node, existing, keep bool
 	cwd, dir             string
 	images               []string
+	k8s                  string // minor version of Kubernetes; the newest if empty
 }
 
 func main() {
@@ -84,6 +86,7 @@ func parse(args []string) (o options, command string, rest []string, err error) 
 	flags.BoolVar(&o.keep, "keep", false, "")
 	flags.StringVar(&o.cwd, "cwd", "", "")
 	flags.StringVar(&o.dir, "dir", "", "")
+	flags.StringVar(&o.k8s, "kubernetes", os.Getenv("K8S"), "")
 	flags.Func("image", "", func(file string) error {
 		o.images = append(o.images, file)
 		return nil

@@ -169,3 +169,27 @@ func TestEachGoModuleGetsUpdates(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsSaidOfTestedClustersIsWhatIsTested holds the workflow and the documents to the table of versions.
+func TestWhatIsSaidOfTestedClustersIsWhatIsTested(t *testing.T) {
+	var minors []string
+	for line := range strings.Lines(read(t, "test/cluster/versions.txt")) {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] != "#" {
+			minors = append(minors, fields[0])
+		}
+	}
+	if len(minors) < 3 {
+		t.Fatalf("the table has %q", minors)
+	}
+	last := len(minors) - 1
+	prose := strings.Join(minors[:last], ", ") + " and " + minors[last]
+	for file, want := range map[string]string{
+		".github/workflows/nightly.yaml": `k8s: ["` + strings.Join(minors, `", "`) + `"]`,
+		"README.md":                      prose,
+		"docs/install.md":                prose,
+	} {
+		if !strings.Contains(strings.Join(strings.Fields(read(t, file)), " "), want) {
+			t.Errorf("%s does not say %s", file, want)
+		}
+	}
+}
