@@ -27,19 +27,11 @@ const (
 	DefaultTimeout     = time.Hour
 )
 
-// maxConfigs and maxPrompt are the bounds of the Hook API.
+// Bounds of the Hook API.
 const (
 	maxConfigs = 50
-	maxPrompt  = 10_000 // characters
-	maxMatch   = 1_024  // characters
+	maxMatch   = 1_024 // characters
 )
-
-// Facts are what is known of an event when hooks are asked about it.
-type Facts struct {
-	Cluster  string
-	Signal   *incident.Signal
-	Incident *incident.Incident // nil in an offline check
-}
 
 // Policy says what the operator allows hooks to do.
 type Policy struct {

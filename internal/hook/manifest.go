@@ -15,7 +15,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 )
 
-// Bounds of what Validate reads.
+// Bounds of what is read.
 const (
 	maxText      = 1 << 20 // bytes
 	maxDocuments = 100     // and Hooks
@@ -34,13 +34,22 @@ type reader struct {
 	document int  // that is read
 	full     bool // the bounds are reached
 	unfolded int  // bytes
-	findings *findings
+	tell     func(problem)
 }
 
-// readManifests returns the objects that could be read, and adds what is wrong with the others to
-// the findings.
-func readManifests(text []byte, f *findings) []manifest {
-	r := &reader{findings: f}
+// problem is why a text, or a part of it, can't be read.
+type problem struct {
+	Document int    // from 1
+	Line     int    // of the whole text, from 1
+	Field    string // path of the value, where it is about one
+	Message  string // says what to change
+	Stops    bool   // nothing behind it was looked at
+}
+
+// readManifests returns the objects of a text that could be read, and tells of each problem as it is found: of one
+// part, the others are read all the same; of one that stops, what comes behind is not.
+func readManifests(text []byte, tell func(problem)) []manifest {
+	r := &reader{tell: tell}
 	if len(text) > maxText {
 		r.stop(1, fmt.Sprintf("the text is larger than %d MiB: check it in parts", maxText>>20))
 		return nil
@@ -71,13 +80,13 @@ func split(text []byte) [][]byte {
 }
 
 func (r *reader) fail(line int, message string) {
-	r.findings.error(Finding{Document: max(1, r.document), Line: line, Message: message})
+	r.tell(problem{Document: max(1, r.document), Line: line, Message: message})
 }
 
 // stop says why the rest of the text is not looked at.
 func (r *reader) stop(line int, message string) {
 	r.full = true
-	r.findings.unfinished(Finding{Document: max(1, r.document), Line: line, Message: message})
+	r.tell(problem{Document: max(1, r.document), Line: line, Message: message, Stops: true})
 }
 
 // begin counts the document that begins at a line, and says whether it may be read.
@@ -139,7 +148,7 @@ func (r *reader) surveyYAML(node *yaml.Node, before int) (at *position, repeats 
 	s := yamlSurveyor{before: before, aliased: map[*yaml.Node]*position{}}
 	s.told = func(line int, path, message string) {
 		repeats = true
-		r.findings.error(Finding{Document: r.document, Line: line, Field: path, Message: message})
+		r.tell(problem{Document: r.document, Line: line, Field: path, Message: message})
 	}
 	if at, err = s.survey(node); err != nil {
 		return nil, false, err
@@ -231,7 +240,7 @@ func startsWithJSON(text []byte) bool {
 func (r *reader) readValue(text []byte, before int) (read int, ok bool) {
 	s := jsonSurveyor{text: text, line: before + 1, decoder: json.NewDecoder(bytes.NewReader(text))}
 	s.told = func(line int, path, message string) {
-		r.findings.error(Finding{Document: r.document, Line: line, Field: path, Message: message})
+		r.tell(problem{Document: r.document, Line: line, Field: path, Message: message})
 	}
 	at, err := s.survey()
 	var value any

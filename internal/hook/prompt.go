@@ -14,6 +14,9 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
+// maxPrompt is the bound of the Hook API, in characters.
+const maxPrompt = 10_000
+
 // maxValue bounds each value of the cluster that a prompt may contain, in bytes.
 const maxValue = incident.MaxMessage
 

@@ -56,7 +56,7 @@ func Validate(ctx context.Context, text []byte, opt ValidateOptions) Report {
 		opt: opt, findings: newFindings(), inquiry: newInquiry(opt.Lookup), first: map[string]*candidate{},
 		report: Report{Hooks: []string{}, Prompts: []SamplePrompt{}},
 	}
-	manifests := readManifests(text, v.findings)
+	manifests := readManifests(text, v.unreadable)
 	if len(manifests) == 0 && len(v.findings.errors)+len(v.findings.unread) == 0 {
 		v.findings.error(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text: " + needed})
 	}
@@ -94,6 +94,16 @@ type candidate struct {
 	hook     *v1alpha2.Hook
 	configs  []*Config
 	mistakes []mistake
+}
+
+// unreadable takes up why a part of the text can't be read.
+func (v *validator) unreadable(p problem) {
+	found := Finding{Document: p.Document, Line: p.Line, Field: p.Field, Message: p.Message}
+	if p.Stops {
+		v.findings.unfinished(found)
+		return
+	}
+	v.findings.error(found)
 }
 
 // stop says why no further Hook is looked at; "" if the next one is.
