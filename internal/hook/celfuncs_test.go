@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 )
 
 // verdictOf judges a large event by one expression.
@@ -73,7 +75,7 @@ func TestAPatternIsChargedByItsStepsAndNotByItsCharacters(t *testing.T) {
 func TestPatternsThatEventsMakeFillNoMemory(t *testing.T) {
 	c := compiled(t, matchHook("h", `event.reason.matches(event.name)`))[0]
 	for n := range 1000 {
-		f := oomFacts()
+		f := hooktest.OOMFacts()
 		s := *f.Signal
 		s.Resource.Name, f.Signal = fmt.Sprintf("name-%d-x{%d}", n, 500+n%500), &s
 		NewMeter().Judge(c, f)

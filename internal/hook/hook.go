@@ -102,7 +102,7 @@ func (c *Config) concerns(s *incident.Signal) bool {
 func (c *Config) Evaluates() bool { return c.match != nil || c.selectorCost > 0 }
 
 // Matches says whether the configuration is about the event.
-func (c *Config) Matches(f Facts) bool { return NewMeter().Judge(c, f) == Match }
+func (c *Config) Matches(f incident.Facts) bool { return NewMeter().Judge(c, f) == Match }
 
 // Groups are the names that Group can return for the signal, by any configuration.
 func Groups(s *incident.Signal) []string {
@@ -129,7 +129,7 @@ func (c *Config) Group(s *incident.Signal) string {
 
 // Render fills the configuration's prompt. The error is of a fault in khook: a prompt that compiles can
 // be rendered for every event.
-func (c *Config) Render(f Facts) (prompt string, err error) {
+func (c *Config) Render(f incident.Facts) (prompt string, err error) {
 	defer recovered(&err)
 	return c.prompt.Render(f), nil
 }

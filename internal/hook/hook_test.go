@@ -9,23 +9,8 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/delivery"
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 )
-
-func oomFacts() Facts {
-	code := int32(137)
-	return Facts{Cluster: "prod", Signal: &incident.Signal{
-		Key: "k", Kind: incident.Observed, Type: incident.OOMKill,
-		At: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
-		Observation: incident.Observation{
-			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "cart-5d9-x", UID: "u1"}, Container: "app",
-			Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
-			Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: 3, ExitCode: &code, Labels: map[string]string{"app": "cart", "tier": "front"}}},
-			Reason:     "OOMKilled", Message: "container app was OOM-killed",
-		},
-		Count: 1,
-	}}
-}
 
 func hookWith(change func(*v1alpha2.EventConfiguration)) *v1alpha2.Hook {
 	id := "kagent/medic"
@@ -125,7 +110,7 @@ func TestMatchingAsksTypeNamespaceLabelsAndExpression(t *testing.T) {
 			if errs := set.Put(hookWith(tc.change)); len(errs) > 0 {
 				t.Fatal(errs)
 			}
-			if got := len(set.Matching(oomFacts())) == 1; got != tc.want {
+			if got := len(set.Matching(hooktest.OOMFacts())) == 1; got != tc.want {
 				t.Errorf("matched %v, want %v", got, tc.want)
 			}
 		})
@@ -134,7 +119,7 @@ func TestMatchingAsksTypeNamespaceLabelsAndExpression(t *testing.T) {
 	h := hookWith(nil)
 	h.Namespace = "other"
 	set.Put(h)
-	if len(set.Matching(oomFacts())) > 0 {
+	if len(set.Matching(hooktest.OOMFacts())) > 0 {
 		t.Error("a hook of another namespace matched")
 	}
 }
@@ -144,12 +129,12 @@ func TestTwoConfigurationsOfOneTypeBothMatch(t *testing.T) {
 	h.Spec.EventConfigurations = append(h.Spec.EventConfigurations, h.Spec.EventConfigurations[0])
 	set := NewSet(policy)
 	set.Put(h)
-	got := set.Matching(oomFacts())
+	got := set.Matching(hooktest.OOMFacts())
 	if len(got) != 2 || got[0].Key != "oom-kill" || got[1].Key != "oom-kill#2" {
 		t.Errorf("got %v", got)
 	}
 	set.Delete(delivery.HookRef{Namespace: "shop", Name: "h"})
-	if len(set.Matching(oomFacts())) != 0 {
+	if len(set.Matching(hooktest.OOMFacts())) != 0 {
 		t.Error("a deleted hook matched")
 	}
 }

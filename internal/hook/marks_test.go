@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/test/injections"
 )
@@ -16,16 +17,6 @@ var place = regexp.MustCompile("⟦[^⟦⟧]*⟧")
 // instructions are what is left of a prompt without the marked places and the notice.
 func instructions(prompt string) string {
 	return place.ReplaceAllString(strings.TrimSuffix(prompt, notice), "")
-}
-
-// hostile are facts all of whose texts are an attempt.
-func hostile(attempt string) Facts {
-	f := oomFacts()
-	s := *f.Signal
-	s.Message, s.Reason, s.Container, s.Node = attempt, attempt, attempt, attempt
-	s.Resource.Name, s.Workload.Name = attempt, attempt
-	f.Signal = &s
-	return f
 }
 
 func TestNoAttemptGetsOutOfItsPlaceInAPrompt(t *testing.T) {
@@ -52,7 +43,7 @@ func TestNoAttemptGetsOutOfItsPlaceInAPrompt(t *testing.T) {
 			t.Fatalf("%s: %v", text, err)
 		}
 		for _, attempt := range injections.All() {
-			got := p.Render(hostile(attempt))
+			got := p.Render(hooktest.Hostile(attempt))
 			if strings.ContainsFunc(got, func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Cf, r) }) || len(got) > delivery.MaxPrompt {
 				t.Errorf("%s of %.80q: %d bytes, or invisible characters: %.300q", text, attempt, len(got), got)
 			}
@@ -75,7 +66,7 @@ func TestConditionsOfAPromptSeeTheBareValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := oomFacts()
+	f := hooktest.OOMFacts()
 	f.Signal.Message = "two words"
 	got := p.Render(f)
 	if want := "memory 9 OOMKilled cart-5d9-x " + f.Signal.Workload.String(); got != want {
@@ -89,7 +80,7 @@ func TestAPromptThatIsCutLeavesNoPlaceOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 40 { // the cut is somewhere else each time
-		got := p.Render(hostile(strings.Repeat("A ", 400+n)))
+		got := p.Render(hooktest.Hostile(strings.Repeat("A ", 400+n)))
 		if len(got) > delivery.MaxPrompt || instructions(got) != "" || !strings.HasSuffix(got, incident.Ellipsis+markClose+notice) {
 			t.Errorf("%d: %d bytes, left %.80q, ends in %q", n, len(got), instructions(got), got[len(got)-200:])
 		}

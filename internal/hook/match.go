@@ -32,7 +32,7 @@ type celEvent struct {
 	Labels       map[string]string `cel:"labels"`
 }
 
-func celEventOf(f Facts) *celEvent {
+func celEventOf(f incident.Facts) *celEvent {
 	s, pod := f.Signal, f.Signal.Attributes.PodOrZero()
 	e := &celEvent{
 		Type: string(s.Type), Reason: s.Reason, Message: s.Message,

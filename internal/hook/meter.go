@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // What evaluating match expressions and selectors may cost, in the units of CEL's cost model: about
@@ -49,7 +50,7 @@ type Meter struct {
 	over       map[delivery.HookRef]bool
 
 	event *celEvent // of the newest facts
-	of    Facts
+	of    incident.Facts
 	count int64
 }
 
@@ -65,7 +66,7 @@ func (m *Meter) Spent() uint64 { return m.spent }
 func (m *Meter) Overruns() []Overrun { return m.overruns }
 
 // Judge says whether the configuration is about the event.
-func (m *Meter) Judge(c *Config, f Facts) Verdict {
+func (m *Meter) Judge(c *Config, f incident.Facts) Verdict {
 	switch {
 	case !c.concerns(f.Signal):
 		return NoMatch
@@ -110,7 +111,7 @@ func (m *Meter) overrun(c *Config, why string) Verdict {
 }
 
 // eventOf makes the variable event once for all configurations that ask about the same facts.
-func (m *Meter) eventOf(f Facts) *celEvent {
+func (m *Meter) eventOf(f incident.Facts) *celEvent {
 	var count int64
 	if f.Incident != nil {
 		count = f.Incident.Events

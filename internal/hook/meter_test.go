@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -40,8 +41,8 @@ func repeated(n int, expression string) []string {
 }
 
 // bigEvent is as large as an event can be, with the labels of a real Pod.
-func bigEvent() Facts {
-	f := oomFacts()
+func bigEvent() incident.Facts {
+	f := hooktest.OOMFacts()
 	s := *f.Signal
 	s.Message = strings.Repeat("a sentence of the kubelet ", incident.MaxMessage)[:incident.MaxMessage]
 	pod := s.Attributes.PodOrZero()
@@ -95,9 +96,9 @@ func TestAHookIsNotEvaluatedBeyondItsBudget(t *testing.T) {
 	verdicts := map[Verdict]int{}
 	for range 100 {
 		for _, c := range costly {
-			verdicts[m.Judge(c, oomFacts())]++
+			verdicts[m.Judge(c, hooktest.OOMFacts())]++
 		}
-		if v := m.Judge(decent[0], oomFacts()); v != Match {
+		if v := m.Judge(decent[0], hooktest.OOMFacts()); v != Match {
 			t.Fatalf("another Hook of the namespace gets the verdict %d", v)
 		}
 	}
@@ -107,10 +108,10 @@ func TestAHookIsNotEvaluatedBeyondItsBudget(t *testing.T) {
 	if over := m.Overruns(); len(over) != 1 || over[0].Hook.Name != "costly" || over[0].Config == "" || over[0].Why == "" {
 		t.Errorf("%+v", over)
 	}
-	if v := m.Judge(cheap[0], oomFacts()); v != Match {
+	if v := m.Judge(cheap[0], hooktest.OOMFacts()); v != Match {
 		t.Errorf("what needs no evaluation gets the verdict %d", v)
 	}
-	if v := NewMeter().Judge(costly[0], oomFacts()); v != NoMatch {
+	if v := NewMeter().Judge(costly[0], hooktest.OOMFacts()); v != NoMatch {
 		t.Errorf("in the next batch the verdict is %d", v)
 	}
 }
@@ -119,7 +120,7 @@ func TestManyHooksOfANamespaceHaveABudgetTogether(t *testing.T) {
 	m := NewMeter()
 	for n := range 100 {
 		for _, c := range compiled(t, matchHook(fmt.Sprint("costly-", n), repeated(5, nested)...)) {
-			m.Judge(c, oomFacts())
+			m.Judge(c, hooktest.OOMFacts())
 		}
 	}
 	if m.Spent() > namespaceBudget+evaluationBudget {
@@ -127,7 +128,7 @@ func TestManyHooksOfANamespaceHaveABudgetTogether(t *testing.T) {
 	}
 	elsewhere := matchHook("elsewhere", `event.name != ""`)
 	elsewhere.Namespace = "pay"
-	f := oomFacts()
+	f := hooktest.OOMFacts()
 	s := *f.Signal
 	s.Resource.Namespace, f.Signal = "pay", &s
 	if v := m.Judge(compiled(t, elsewhere)[0], f); v != Match {
@@ -138,10 +139,10 @@ func TestManyHooksOfANamespaceHaveABudgetTogether(t *testing.T) {
 func TestAnExpressionThatCostsTooMuchForOneEventIsSaidNotToBeEvaluated(t *testing.T) {
 	m := NewMeter()
 	c := compiled(t, matchHook("deep", tooDeep))[0]
-	if v := m.Judge(c, oomFacts()); v != TooCostly || len(m.Overruns()) != 1 || !strings.Contains(m.Overruns()[0].Why, "single event") {
+	if v := m.Judge(c, hooktest.OOMFacts()); v != TooCostly || len(m.Overruns()) != 1 || !strings.Contains(m.Overruns()[0].Why, "single event") {
 		t.Errorf("the verdict is %d, %+v", v, m.Overruns())
 	}
-	if c.Matches(oomFacts()) {
+	if c.Matches(hooktest.OOMFacts()) {
 		t.Error("it matches")
 	}
 }
@@ -169,7 +170,7 @@ func TestALongSelectorCountsAsWell(t *testing.T) {
 
 func TestEveryGroupOfAConfigurationIsAmongTheGroupsOfItsSignal(t *testing.T) {
 	for _, node := range []string{"", "n1"} {
-		f := oomFacts()
+		f := hooktest.OOMFacts()
 		s := *f.Signal
 		s.Node = node
 		for _, by := range []v1alpha2.GroupBy{"", v1alpha2.GroupByWorkload, v1alpha2.GroupByResource, v1alpha2.GroupByNode} {

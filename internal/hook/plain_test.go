@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 )
 
 // plainHook asks for plain values in its first configuration, and not in its second.
@@ -30,7 +31,7 @@ func TestPlainValuesAreForHooksThatAskWhereTheOperatorAllows(t *testing.T) {
 			t.Fatal(errs)
 		}
 		for i, want := range []string{tc.first, tc.second} {
-			if got, err := configs[i].Render(oomFacts()); got != want || err != nil {
+			if got, err := configs[i].Render(hooktest.OOMFacts()); got != want || err != nil {
 				t.Errorf("allowed %v, configuration %d: %q, %v", tc.allowed, i, got, err)
 			}
 		}
@@ -49,11 +50,11 @@ func TestAFaultWhileCompilingMakesOneConfigurationInvalid(t *testing.T) {
 	if errs := set.Put(h); len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.eventConfigurations[0]: Internal error: khook has a fault that this Hook shows, please report it") {
 		t.Errorf("%v", errs)
 	}
-	configs := set.Matching(oomFacts())
+	configs := set.Matching(hooktest.OOMFacts())
 	if len(configs) != 2 || configs[0].Invalid == "" || configs[1].Invalid != "" {
 		t.Fatalf("%+v", configs)
 	}
-	if got, err := configs[1].Render(oomFacts()); err != nil || got == "" {
+	if got, err := configs[1].Render(hooktest.OOMFacts()); err != nil || got == "" {
 		t.Errorf("the other one: %q, %v", got, err)
 	}
 }

@@ -42,7 +42,7 @@ type Variables struct {
 }
 
 // variables fills the template variables from an event and its incident.
-func variables(f Facts) Variables {
+func variables(f incident.Facts) Variables {
 	clean := func(s string) string { return incident.Clean(s, maxValue) }
 	pod := f.Signal.Attributes.PodOrZero()
 	v := Variables{
@@ -175,7 +175,7 @@ func (p *Prompt) try(sample Variables) error {
 
 // Render fills the prompt for an event. It is at most incident.MaxPrompt bytes, longer ones are
 // cut. A value that goes over a budget is cut too: rendering never fails.
-func (p *Prompt) Render(f Facts) string {
+func (p *Prompt) Render(f incident.Facts) string {
 	return p.run(variables(f)).text()
 }
 

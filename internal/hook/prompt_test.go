@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,7 +11,9 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -20,46 +21,15 @@ import (
 // in all, garbage included: the tree and the steps of 10,000 characters, and a few renderings.
 const maxAllocated = 8 << 20
 
-// allocated is how many bytes a function allocates.
-func allocated(t interface{ Helper() }, f func()) uint64 {
-	t.Helper()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	return (after.TotalAlloc - before.TotalAlloc) / overhead
-}
-
 // longFacts are an event all of whose texts are as long as they can be.
-func longFacts() Facts { return hostile(strings.Repeat("say ⟦\u07f7\"", 4_000)) }
-
-// bombs are prompts of 400 to 450 bytes whose intermediate values grow with each step.
-func bombs() map[string]string {
-	chain := func(start, step string, n int) string { return start + strings.Repeat(step, n) }
-	return map[string]string{
-		"replace":             chain(`{{"aaaaaaaaaa"`, ` | replace "a" "aaaaaaaaaaaaaaaaaaaaaaaaa"`, 10) + "}}",
-		"replace of nothing":  chain(`{{"aaaaaaaaaa"`, ` | replace "" "aaaaaaaaaaaaaaaaaaaaaaaaa"`, 10) + "}}",
-		"quote":               chain(`{{"\"\"\"\""`, ` | quote`, 50) + "}}",
-		"print":               chain(`{{$x := .EventMessage}}{{$x = "aaaaaaaa"}}`, `{{$x = print $x $x $x $x}}`, 14) + "{{$x}}",
-		"printf":              chain(`{{"aaaaaaaaaa"`, ` | printf "%[1]s%[1]s%[1]s%[1]s"`, 12) + "}}",
-		"printf of widths":    chain(`{{$x := "a"}}`, `{{$x = printf "%99s%99s" $x $x}}`, 12) + "{{$x}}",
-		"printf of %q":        chain(`{{"\x01"`, ` | printf "%+q%[1]q"`, 19) + "}}",
-		"printf of %x":        chain(`{{"a"`, ` | printf "%# x"`, 25) + "}}",
-		"upper":               chain(`{{$x := "ɐɐɐɐɐɐ"}}`, `{{$x = print (upper $x) $x}}`, 14) + "{{$x}}",
-		"in a branch":         chain(`{{$x := "aaaaaaaa"}}{{if eq .ExitCode 77}}`, `{{$x = print $x $x $x $x}}`, 14) + "{{end}}",
-		"behind an and":       `{{$x := and (eq .ExitCode 77) (` + chain(`"aaaaaaaaaa"`, ` | replace "a" "aaaaaaaaaaaaaaaaaaaaa"`, 9) + ")}}",
-		"in an else":          `{{if .Cluster}}{{else if eq .ExitCode 77}}` + chain(`{{"a"`, ` | printf "%[1]s%[1]s%[1]s%[1]s"`, 12) + "}}{{end}}",
-		"print after the end": chain(`{{$x := "aaaaaaaa"}}`, `{{$x = print $x $x $x $x}}`, 14) + strings.Repeat("{{len (quote $x)}}", 50),
-	}
-}
+func longFacts() incident.Facts { return hooktest.Hostile(strings.Repeat("say ⟦\u07f7\"", 4_000)) }
 
 func TestNoPromptMakesMoreTextThanItsBudget(t *testing.T) {
-	for name, text := range bombs() {
+	for name, text := range hooktest.PromptBombs() {
 		t.Run(name, func(t *testing.T) {
 			var err error
-			for _, facts := range []Facts{oomFacts(), longFacts(), exitCode(77)} {
-				took := allocated(t, func() {
+			for _, facts := range []incident.Facts{hooktest.OOMFacts(), longFacts(), exitCode(77)} {
+				took := capacitytest.Allocated(t, func() {
 					var p *Prompt
 					if p, err = ParsePrompt(text); err == nil {
 						p.Render(facts)
@@ -78,8 +48,8 @@ func TestNoPromptMakesMoreTextThanItsBudget(t *testing.T) {
 	}
 }
 
-func exitCode(code int32) Facts {
-	f := oomFacts()
+func exitCode(code int32) incident.Facts {
+	f := hooktest.OOMFacts()
 	s := *f.Signal
 	pod := s.Attributes.PodOrZero()
 	pod.ExitCode = &code
@@ -120,7 +90,7 @@ func TestAPromptOverItsBudgetOnOneEventIsCutAndGoesOut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := hostile(strings.Repeat("a ", 2_000))
+		f := hooktest.Hostile(strings.Repeat("a ", 2_000))
 		f.Signal.Container = "a"
 		code := int32(77)
 		f.Signal.Attributes.Pod = &incident.PodAttributes{ExitCode: &code}
@@ -229,9 +199,9 @@ func drawTemplate(t *rapid.T) string {
 	return strings.Repeat(text, min(times, max(1, maxPrompt/max(1, len(text)))))
 }
 
-func drawFacts(t *rapid.T) Facts {
+func drawFacts(t *rapid.T) incident.Facts {
 	text := rapid.SampledFrom([]string{"", "a", "OOMKilled", "two words", "⟦a⟧ \"b\"", strings.Repeat("a ", 600), strings.Repeat("\u07f7 ", 600)})
-	f := hostile(text.Draw(t, "text"))
+	f := hooktest.Hostile(text.Draw(t, "text"))
 	f.Signal.Message = text.Draw(t, "message")
 	pod := &incident.PodAttributes{RestartCount: rapid.Int32().Draw(t, "restarts")}
 	f.Signal.Attributes.Pod, f.Signal.Count = pod, rapid.Int32Range(0, math.MaxInt32).Draw(t, "count")
@@ -256,12 +226,12 @@ func TestEveryPromptThatCompilesRendersForEveryEventWithinItsBounds(t *testing.T
 func checkBounds(t interface {
 	Helper()
 	Errorf(string, ...any)
-}, text string, facts Facts, compiled *int) {
+}, text string, facts incident.Facts, compiled *int) {
 	t.Helper()
 	var p *Prompt
 	var err error
 	got := ""
-	took := allocated(t, func() {
+	took := capacitytest.Allocated(t, func() {
 		if p, err = ParsePrompt(text); err == nil {
 			got = p.Render(facts)
 		}
@@ -297,7 +267,7 @@ func TestNoTextOfTheClusterIsPrintedWithoutMarks(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			got := p.Render(hostile("ж ⟧ Жж ⟦ ж"))
+			got := p.Render(hooktest.Hostile("ж ⟧ Жж ⟦ ж"))
 			if left := instructions(got); strings.ContainsAny(left, "жЖ"+markOpen+markClose) {
 				t.Errorf("outside of marks: %q", left)
 			}
@@ -328,7 +298,7 @@ func TestPromptsMeanWhatGoTemplatesMean(t *testing.T) {
 }
 
 // comparesWithGo says whether there was something to compare.
-func comparesWithGo(t *rapid.T, text string, facts Facts) bool {
+func comparesWithGo(t *rapid.T, text string, facts incident.Facts) bool {
 	p, err := ParsePrompt(text)
 	if err != nil {
 		return false
@@ -377,7 +347,7 @@ func FuzzParsePrompt(f *testing.F) {
 	for _, s := range []string{"{{.ResourceName}}", "{{if .Reason}}a{{else}}b{{end}}", "{{printf \"%5d\" .Count}}", "{{range 3}}{{end}}", "{{define \"prompt\"}}{{end}}a", "{{.}}"} {
 		f.Add(s)
 	}
-	for _, s := range bombs() {
+	for _, s := range hooktest.PromptBombs() {
 		f.Add(s)
 	}
 	compiled := 0

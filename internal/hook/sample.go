@@ -8,7 +8,7 @@ import (
 
 // SampleFacts returns an event as a detector would tell it, to show what becomes of a prompt. It is
 // the same at each call; one of an unknown type has no reason and no message.
-func SampleFacts(t incident.EventType, namespace, cluster string) Facts {
+func SampleFacts(t incident.EventType, namespace, cluster string) incident.Facts {
 	s := &incident.Signal{
 		Kind: incident.Observed, Type: t, Count: 1,
 		At: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
@@ -34,5 +34,5 @@ func SampleFacts(t incident.EventType, namespace, cluster string) Facts {
 		s.Container, s.Node = "", ""
 		s.Reason, s.Message = "Unschedulable", "Pod is Pending for longer than 1m: 0/3 nodes are available: 3 Insufficient memory."
 	}
-	return Facts{Cluster: cluster, Signal: s}
+	return incident.Facts{Cluster: cluster, Signal: s}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Set is the live set of hooks. It is safe for concurrent use.
@@ -81,7 +82,7 @@ func (s *Set) index(namespace string) {
 }
 
 // Matching returns the configurations that are about the event, in a stable order.
-func (s *Set) Matching(f Facts) []*Config {
+func (s *Set) Matching(f incident.Facts) []*Config {
 	var found []*Config
 	for _, c := range s.In(f.Signal.Resource.Namespace) {
 		if c.Matches(f) {

@@ -10,7 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/hook/hooktest"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -425,13 +427,13 @@ func hugeTexts() map[string]string {
 		"JSON maps":         fill(`{"apiVersion": "kagent.dev/v1alpha2", "kind": "Hook", "spec": {"a": [`, `{"":{}},`, "1]}}"),
 		"aliases":           fill(head+"  a: &a [1,1,1,1,1,1,1,1]\n  b: [", "*a,", "*a]\n"),
 		"documents":         fill("", "---\na: 1\n", ""),
-		"bombs":             configs(quoted(bombs()["in a branch"])),
+		"bombs":             configs(quoted(hooktest.PromptBombs()["in a branch"])),
 		"long prompts":      configs(quoted(strings.Repeat("{{.EventMessage | quote}}", 390))),
 		"prompts that grow": configs(quoted(`{{$x := "` + strings.Repeat("a", 99) + `"}}` + strings.Repeat("{{$x = print $x $x}}", 8) + "{{$x}}")),
 		"braces":            configs(quoted("{{" + strings.Repeat("(", 9_900))),
 		"conditions":        configs(quoted(strings.Repeat("{{if .Count}}", 760))),
-		"match":             configs(`x, match: "` + matchBombs["fewer doubling types"].text + `"`),
-		"match that ends":   configs(`x, match: "` + matchBombs["large pattern"].text + `"`),
+		"match":             configs(`x, match: "` + hooktest.MatchBombs["fewer doubling types"].text + `"`),
+		"match that ends":   configs(`x, match: "` + hooktest.MatchBombs["large pattern"].text + `"`),
 	}
 }
 
@@ -442,7 +444,7 @@ func TestValidateNeedsBoundedMemoryForAnyText(t *testing.T) {
 	for name, text := range hugeTexts() {
 		t.Run(name, func(t *testing.T) {
 			var report Report
-			took := allocated(t, func() { report = Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy}) })
+			took := capacitytest.Allocated(t, func() { report = Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy}) })
 			answer, err := json.Marshal(report)
 			if took > 384<<20 || err != nil || len(answer) > 1<<20 {
 				t.Errorf("%d MiB allocated for %d KiB of text, answer of %d KiB, %v", took>>20, len(text)>>10, len(answer)>>10, err)

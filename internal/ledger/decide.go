@@ -16,7 +16,7 @@ const groupHistory = 16
 // decide asks every hook that cares about the event, and makes deliveries due. ev is nil for a
 // sign that an incident goes on, which only matters where a new delivery is due.
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
-	facts := hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
+	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
 	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, facts) {
 		disposition, deliveryID, err := b.dispose(ctx, c, facts, ev)
 		if err != nil {
@@ -35,7 +35,7 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 
 // dispose decides about one event for one configuration, in the order in which a user would look
 // for the reason.
-func (b *batch) dispose(ctx context.Context, m match, f hook.Facts, ev *incident.Event) (delivery.Disposition, string, error) {
+func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *incident.Event) (delivery.Disposition, string, error) {
 	c := m.Config
 	if c.Invalid != "" || m.tooCostly || b.noCalls {
 		return delivery.Invalid, "", nil
@@ -80,7 +80,7 @@ func (b *batch) covered(c *hook.Config, past []*delivery.Delivery, ev *incident.
 }
 
 // deliver makes a delivery due, which tells of all incidents of the group that are open.
-func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (delivery.Disposition, string, error) {
+func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) (delivery.Disposition, string, error) {
 	prompt, err := c.Render(f)
 	if err != nil {
 		return delivery.Invalid, "", nil //nolint:nilerr // the configuration is at fault, not the batch
@@ -109,7 +109,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f hook.Facts) (delivery.Dispos
 
 // explained says whether the hook has already been asked about the same cause: it names the
 // event type of one of the incident's causes, or it called for an effect that was told first.
-func (b *batch) explained(ctx context.Context, c *hook.Config, f hook.Facts) (deliveryID string, explained bool, err error) {
+func (b *batch) explained(ctx context.Context, c *hook.Config, f incident.Facts) (deliveryID string, explained bool, err error) {
 	if other, cause := b.explanation(c, f); other != nil {
 		return b.newest(ctx, other, cause)
 	}
@@ -117,7 +117,7 @@ func (b *batch) explained(ctx context.Context, c *hook.Config, f hook.Facts) (de
 }
 
 // explanation finds the nearest cause of the occurrence that the hook has a configuration for.
-func (b *batch) explanation(c *hook.Config, f hook.Facts) (*hook.Config, *incident.Incident) {
+func (b *batch) explanation(c *hook.Config, f incident.Facts) (*hook.Config, *incident.Incident) {
 	cause := b.causeOfEvent(f)
 	for range 8 {
 		if cause == nil {
@@ -133,7 +133,7 @@ func (b *batch) explanation(c *hook.Config, f hook.Facts) (*hook.Config, *incide
 
 // causeOfEvent is the incident that caused this very occurrence: a container that was OOM-killed once
 // may crash for another reason later, in the same incident. nil if it has none.
-func (b *batch) causeOfEvent(f hook.Facts) *incident.Incident {
+func (b *batch) causeOfEvent(f incident.Facts) *incident.Incident {
 	if f.Signal.Kind == incident.Ongoing {
 		return b.findID(f.Incident.CausedBy)
 	}

@@ -34,7 +34,7 @@ func newMatcher(hooks *hook.Set) *matcher {
 }
 
 // matching returns the configurations that are about the subject, in a stable order.
-func (m *matcher) matching(of subject, f hook.Facts) []match {
+func (m *matcher) matching(of subject, f incident.Facts) []match {
 	if found, asked := m.found[of]; asked {
 		return found
 	}
@@ -71,8 +71,8 @@ func (b *batch) matchingOf(inc *incident.Incident) []match {
 	return b.matcher.matching(subject{incident: inc.ID, events: inc.Events}, b.factsOf(inc))
 }
 
-func (b *batch) factsOf(inc *incident.Incident) hook.Facts {
-	return hook.Facts{Cluster: b.cfg.Cluster, Signal: signalOf(inc), Incident: inc}
+func (b *batch) factsOf(inc *incident.Incident) incident.Facts {
+	return incident.Facts{Cluster: b.cfg.Cluster, Signal: signalOf(inc), Incident: inc}
 }
 
 // foresee evaluates what the transaction will ask, before it begins: it goes the way of the signals on
@@ -113,7 +113,7 @@ func (b *batch) foresee(s *incident.Signal) {
 	if inc == nil {
 		return
 	}
-	f := hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
+	f := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
 	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, f) {
 		if c.tooCostly || c.Invalid != "" || c.Suspended || !c.OnePerCause {
 			continue

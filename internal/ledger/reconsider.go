@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
-	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -80,7 +79,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
 		if newest := lastSeen(open); newest != nil {
 			s := signalOf(newest)
 			s.Kind = incident.Ongoing
-			_, _, err := b.dispose(ctx, match{Config: c}, hook.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
+			_, _, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
 			return err
 		}
 		if !complete {

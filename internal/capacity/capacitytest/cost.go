@@ -69,3 +69,15 @@ func Check(t testing.TB, what string, cost, planned int64) {
 		t.Errorf("%s costs %s, and the plan of the memory takes it for %s: correct the one or the other in internal/capacity", what, capacity.Text(cost), capacity.Text(planned))
 	}
 }
+
+// Allocated is how many bytes a function allocates, at least: with the race detector sync.Pool drops at random what it
+// is given back, so that the buffers of fmt and of parsers are made again and again, and a part only is counted.
+func Allocated(t interface{ Helper() }, f func()) uint64 {
+	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return (after.TotalAlloc - before.TotalAlloc) / overhead
+}
