@@ -23,8 +23,8 @@ import (
 	"github.com/kagent-dev/khook/internal/kubetest"
 )
 
-// admission is an API server with the CRD and the chart's admission policy, and with a Hook "old" that
-// was there before the policy, which would refuse it.
+// admission is an API server with the CRD and the chart's admission lintPolicy, and with a Hook "old" that
+// was there before the lintPolicy, which would refuse it.
 func admission(t *testing.T) rest.Interface {
 	t.Helper()
 	env, err := kubetest.Start(filepath.Join("..", "..", "config", "crd"))
@@ -136,7 +136,7 @@ func whatAdmissionRefuses(t *testing.T, server rest.Interface) {
 func whatKhookAccepts(t *testing.T, server rest.Interface) {
 	for name, text := range clusterManifests() {
 		err := dryRun(t.Context(), server, text)
-		if report := Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy}); report.Valid && err != nil && !kubectlOnly[name] {
+		if report := Validate(t.Context(), []byte(text), ValidateOptions{Policy: lintPolicy}); report.Valid && err != nil && !kubectlOnly[name] {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -20,11 +20,11 @@ func TestNoMatchExpressionTakesMoreThanItsBounds(t *testing.T) {
 	f := hooktest.Hostile(strings.Repeat("a", 1024))
 	for name, bomb := range hooktest.MatchBombs {
 		t.Run(name, func(t *testing.T) {
-			matched, err := matchWithinBounds(t, bomb.text, f)
-			if matched || len(bomb.text) > maxMatch {
-				t.Errorf("%d characters match: %v", len(bomb.text), matched)
+			matched, err := matchWithinBounds(t, bomb.Text, f)
+			if matched || len(bomb.Text) > maxMatch {
+				t.Errorf("%d characters match: %v", len(bomb.Text), matched)
 			}
-			if bomb.refused != "" && (err == nil || !strings.Contains(err.Error(), bomb.refused)) {
+			if bomb.Refused != "" && (err == nil || !strings.Contains(err.Error(), bomb.Refused)) {
 				t.Errorf("not refused for that: %v", err)
 			}
 		})
@@ -51,7 +51,7 @@ func matches(e *expression, f incident.Facts) bool {
 
 func FuzzParseMatch(f *testing.F) {
 	for _, bomb := range hooktest.MatchBombs {
-		f.Add(bomb.text)
+		f.Add(bomb.Text)
 	}
 	long := hooktest.Hostile(strings.Repeat("a", 1024))
 	f.Fuzz(func(t *testing.T, text string) {

@@ -187,7 +187,7 @@ func TestValidateAgreesWithTheAPIServer(t *testing.T) {
 	for name, text := range clusterManifests() {
 		t.Run(name, func(t *testing.T) {
 			refused := dryRun(t.Context(), server, text)
-			report := Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy})
+			report := Validate(t.Context(), []byte(text), ValidateOptions{Policy: lintPolicy})
 			if accepted := refused == nil || kubectlOnly[name]; accepted != report.Valid {
 				t.Errorf("valid %t, but the API server says %v\n%v", report.Valid, refused, report.Errors)
 			}

@@ -24,7 +24,7 @@ func hookText(name string, configs ...string) string {
 
 func validate(t *testing.T, text string) Report {
 	t.Helper()
-	return Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy, Cluster: "prod"})
+	return Validate(t.Context(), []byte(text), ValidateOptions{Policy: lintPolicy, Cluster: "prod"})
 }
 
 // told are findings as lines of text.
@@ -258,7 +258,7 @@ func TestValidateAsksTheClusterOnceForEachQuestion(t *testing.T) {
 	}
 	text := hookText("a", "{"+goodConfig+"}", "{eventType: pod-restart, agentId: kagent/gone, prompt: Look}", "{eventType: pod-pending, agentRef: {name: lost, namespace: kagent}, prompt: Look}") +
 		"---\n" + hookText("b", "{eventType: probe-failed, agentId: kagent/medic, prompt: Look}", "{eventType: oom-kill, agentId: other/medic, prompt: Look}")
-	r := Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy, Lookup: lookup})
+	r := Validate(t.Context(), []byte(text), ValidateOptions{Policy: lintPolicy, Lookup: lookup})
 	want := []string{
 		"1:7 shop/a spec.eventConfigurations[1].agentId: agent kagent/gone is not there: create it",
 		"2:16 shop/b spec.eventConfigurations[1].agentId: agent other/medic is in a namespace that hooks may not call",
@@ -296,7 +296,7 @@ func TestValidateTellsNothingOfNamespacesAndAgentsToWhoMayNotUseThem(t *testing.
 		"an agent that Hooks may not call": {nil, hookText("a", asksFor("other/gone")), 2, ""},
 	} {
 		lookup := &cluster{rights: map[string]error{"shop": c.right}, namespaces: map[string]error{}, agents: map[string]error{"kagent/gone": gone, "shop/gone": gone, "other/gone": gone}}
-		r := Validate(t.Context(), []byte(c.text), ValidateOptions{Policy: policy, Lookup: lookup})
+		r := Validate(t.Context(), []byte(c.text), ValidateOptions{Policy: lintPolicy, Lookup: lookup})
 		all := strings.Join(append(told(r.Errors), told(r.Warnings)...), "\n")
 		if lookup.asked != c.asked || strings.Contains(all, gone.Error()) || !strings.Contains(all, c.told) || all == "" {
 			t.Errorf("%s: asked %d times, told\n%s", name, lookup.asked, all)
@@ -401,7 +401,7 @@ func FuzzValidate(f *testing.F) {
 	f.Add([]byte("a: &a [*a]\n<<: *a\n"))
 	f.Add([]byte("{\"a\": [1, {\"b\": 2, \"b\": null}]}{"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		bounded(t, text, Validate(t.Context(), text, ValidateOptions{Policy: policy}))
+		bounded(t, text, Validate(t.Context(), text, ValidateOptions{Policy: lintPolicy}))
 	})
 }
 
@@ -432,8 +432,8 @@ func hugeTexts() map[string]string {
 		"prompts that grow": configs(quoted(`{{$x := "` + strings.Repeat("a", 99) + `"}}` + strings.Repeat("{{$x = print $x $x}}", 8) + "{{$x}}")),
 		"braces":            configs(quoted("{{" + strings.Repeat("(", 9_900))),
 		"conditions":        configs(quoted(strings.Repeat("{{if .Count}}", 760))),
-		"match":             configs(`x, match: "` + hooktest.MatchBombs["fewer doubling types"].text + `"`),
-		"match that ends":   configs(`x, match: "` + hooktest.MatchBombs["large pattern"].text + `"`),
+		"match":             configs(`x, match: "` + hooktest.MatchBombs["fewer doubling types"].Text + `"`),
+		"match that ends":   configs(`x, match: "` + hooktest.MatchBombs["large pattern"].Text + `"`),
 	}
 }
 
@@ -444,7 +444,7 @@ func TestValidateNeedsBoundedMemoryForAnyText(t *testing.T) {
 	for name, text := range hugeTexts() {
 		t.Run(name, func(t *testing.T) {
 			var report Report
-			took := capacitytest.Allocated(t, func() { report = Validate(t.Context(), []byte(text), ValidateOptions{Policy: policy}) })
+			took := capacitytest.Allocated(t, func() { report = Validate(t.Context(), []byte(text), ValidateOptions{Policy: lintPolicy}) })
 			answer, err := json.Marshal(report)
 			if took > 384<<20 || err != nil || len(answer) > 1<<20 {
 				t.Errorf("%d MiB allocated for %d KiB of text, answer of %d KiB, %v", took>>20, len(text)>>10, len(answer)>>10, err)
@@ -452,3 +452,5 @@ func TestValidateNeedsBoundedMemoryForAnyText(t *testing.T) {
 		})
 	}
 }
+
+var lintPolicy = Policy{AgentNamespaces: []string{"kagent"}}
