@@ -15,7 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/lint"
 )
 
 func TestTheServiceIsKnownByItsNames(t *testing.T) {
@@ -81,7 +81,7 @@ func TestValidationsLookUpSoMuchOnly(t *testing.T) {
 	if n := int(asked.Load()); n < callerLookups || n > 2*callerLookups || said != 20*100-n {
 		t.Errorf("20 validations of 100 namespaces looked up %d, and said of %d that they were not", n, said)
 	}
-	if err := p.lookups.spend(context.Background(), "this"); !errors.Is(err, hook.ErrUnknown) {
+	if err := p.lookups.spend(context.Background(), "this"); !errors.Is(err, lint.ErrUnknown) {
 		t.Errorf("what was not looked up is a mistake: %v", err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"github.com/kagent-dev/khook/internal/delivery"
-	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/status"
 )
 
 // actions does what people want done with deliveries, on the leader.
@@ -38,7 +38,7 @@ func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, 
 	}
 	d, err := w.dispatcher.Retry(ctx, id, by)
 	if err == nil {
-		a.app.publisher.events.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+		a.app.publisher.events.Record(d.Hook, d.HookUID, status.ReasonEventFiring,
 			fmt.Sprintf("%s in %s: calling agent %s again, because %s wants it (delivery %s)", d.EventType, d.Group, d.Agent, by, d.ID))
 	}
 	return d, err

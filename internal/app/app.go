@@ -31,6 +31,7 @@ import (
 	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/source"
+	"github.com/kagent-dev/khook/internal/status"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -48,7 +49,7 @@ type App struct {
 	publisher *publisher
 	kagent    *kagentProbe
 	lookups   lookupLimits
-	status    *hook.StatusWriter
+	status    *status.Writer
 	feed      *feed.Feed
 
 	hooksListed toolscache.InformerSynced   // all Hooks are in the set
@@ -75,8 +76,8 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 	}
 	set := hook.NewSet(cfg.Options.policy())
 	m := newMetrics(ctrlmetrics.Registry, cfg.Version)
-	events := hook.NewTeller(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("events"))
-	status := hook.NewStatusWriter(hook.StatusConfig{
+	events := status.NewEventRecorder(clients.tell, func(reason string) { m.droppedEvents.WithLabelValues(reason).Inc() }, log.WithName("events"))
+	status := status.NewWriter(status.Config{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: recordHolds(events), Log: log.WithName("status"),
 	})
 	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: log.WithName("feed"), RingBytes: int(plan.N(capacity.Ring))})

@@ -12,16 +12,16 @@ import (
 	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
-	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/limit"
+	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/review"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
 // validate checks manifests as the controller would, for a caller who sees only what the caller may.
-func (a *App) validate(access access.Control) func(context.Context, []byte) hook.Report {
-	return func(ctx context.Context, manifests []byte) hook.Report {
-		return hook.Validate(ctx, manifests, hook.ValidateOptions{
+func (a *App) validate(access access.Control) func(context.Context, []byte) lint.Report {
+	return func(ctx context.Context, manifests []byte) lint.Report {
+		return lint.Check(ctx, manifests, lint.Options{
 			Policy: a.options.policy(), Cluster: a.options.Cluster, Lookup: &lookup{a, access},
 		})
 	}
@@ -53,7 +53,7 @@ func newLookupLimits(callers int) lookupLimits {
 // spend takes a look-up from what the caller of a request has left; an error if that is none.
 func (l lookupLimits) spend(ctx context.Context, what string) error {
 	if _, ok := l.byCaller.Allow(server.CallerName(ctx)); !ok || !l.all.Allow() {
-		return fmt.Errorf("%s %w: too many look-ups, validate fewer Hooks at once or later", what, hook.ErrUnknown)
+		return fmt.Errorf("%s %w: too many look-ups, validate fewer Hooks at once or later", what, lint.ErrUnknown)
 	}
 	return nil
 }
@@ -69,9 +69,9 @@ func (l *lookup) May(ctx context.Context, namespace string) error {
 	ok, err := server.MayRead(ctx, l.access, namespace)
 	switch {
 	case errors.Is(err, review.ErrBusy):
-		return fmt.Errorf("whether you may use namespace %s %w: too many look-ups, validate fewer Hooks at once or later", namespace, hook.ErrUnknown)
+		return fmt.Errorf("whether you may use namespace %s %w: too many look-ups, validate fewer Hooks at once or later", namespace, lint.ErrUnknown)
 	case err != nil:
-		return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer; its agents were not checked", namespace, hook.ErrUnknown)
+		return fmt.Errorf("whether you may use namespace %s %w: the API server does not answer; its agents were not checked", namespace, lint.ErrUnknown)
 	case !ok:
 		return fmt.Errorf("you may not list Hooks in namespace %s: ask for a Role with that right; the agents were not checked", namespace)
 	}
@@ -88,7 +88,7 @@ func (l *lookup) Namespace(ctx context.Context, name string) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("there is no namespace %s: create it first", name)
 	case err != nil:
-		return fmt.Errorf("whether there is a namespace %s %w: %s", name, hook.ErrUnknown, apierrors.ReasonForError(err))
+		return fmt.Errorf("whether there is a namespace %s %w: %s", name, lint.ErrUnknown, apierrors.ReasonForError(err))
 	}
 	return nil
 }
@@ -105,5 +105,5 @@ func (l *lookup) Agent(ctx context.Context, ref delivery.AgentRef) error {
 	case errors.Is(err, agent.ErrNoAgent):
 		return fmt.Errorf("kagent has no agent %s: create it, or correct the name", ref)
 	}
-	return fmt.Errorf("whether there is an agent %s %w: %s", ref, hook.ErrUnknown, agent.Brief(err))
+	return fmt.Errorf("whether there is an agent %s %w: %s", ref, lint.ErrUnknown, agent.Brief(err))
 }

@@ -7,9 +7,9 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
-	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/status"
 )
 
 // metrics are khook's own metrics. All labels are bounded: event types, states and words of khook.
@@ -110,7 +110,7 @@ func (m *metrics) begin() {
 	for _, fault := range incident.Faults() {
 		m.putAside.WithLabelValues(string(fault))
 	}
-	for _, reason := range hook.Reasons() {
+	for _, reason := range status.Reasons() {
 		m.droppedEvents.WithLabelValues(reason)
 	}
 	for _, o := range []delivery.Outcome{delivery.OutcomeRecovered, delivery.OutcomePersisting, delivery.OutcomeUnknown} {

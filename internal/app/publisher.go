@@ -13,9 +13,9 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
-	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/status"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -28,8 +28,8 @@ const resolvedBacklog = 1000
 // whatever must be done is in the history, and is read from there by the next leader.
 type publisher struct {
 	metrics   *metrics
-	status    *hook.StatusWriter
-	events    *hook.Teller
+	status    *status.Writer
+	events    *status.EventRecorder
 	store     *store.Store
 	log       logr.Logger
 	wake      func(ids ...string)       // has the dispatcher look at deliveries now, if this replica leads
@@ -45,7 +45,7 @@ func (p *publisher) onRecorded(a ledger.Applied) {
 	p.committed()
 	for _, d := range a.Deliveries {
 		p.wake(d.ID)
-		p.events.Tell(d.Hook, d.HookUID, hook.ReasonEventFiring,
+		p.events.Record(d.Hook, d.HookUID, status.ReasonEventFiring,
 			fmt.Sprintf("%s in %s: calling agent %s (delivery %s)", d.EventType, d.Group, d.Agent, d.ID))
 	}
 	hooks := map[delivery.HookRef]bool{}
@@ -84,14 +84,14 @@ func (p *publisher) logDeadLetters(a ledger.Applied) {
 }
 
 // recordHolds records as Kubernetes Events that calls are held back, and that they no longer are.
-func recordHolds(events *hook.Teller) func(delivery.HookRef, string, metav1.Condition) {
+func recordHolds(events *status.EventRecorder) func(delivery.HookRef, string, metav1.Condition) {
 	reasons := map[string]string{
-		v1alpha2.ConditionOverBudget: hook.ReasonOverBudget, v1alpha2.ConditionLoopGuard: hook.ReasonLoopGuard,
-		v1alpha2.ConditionMatchTooCostly: hook.ReasonEventProcessingError,
+		v1alpha2.ConditionOverBudget: status.ReasonOverBudget, v1alpha2.ConditionLoopGuard: status.ReasonLoopGuard,
+		v1alpha2.ConditionMatchTooCostly: status.ReasonEventProcessingError,
 	}
 	return func(ref delivery.HookRef, uid string, c metav1.Condition) {
 		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
-			events.Tell(ref, uid, reason, c.Message)
+			events.Record(ref, uid, reason, c.Message)
 		}
 	}
 }
@@ -129,8 +129,8 @@ func (p *publisher) ended(ctx context.Context, ended []*incident.Incident) error
 	for _, inc := range ended {
 		for _, h := range hooks[inc.ID] {
 			p.status.Touch(h.Hook)
-			p.events.Tell(h.Hook, h.UID, hook.ReasonEventResolved,
-				fmt.Sprintf("%s: %s after %s", hook.Subject(inc), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
+			p.events.Record(h.Hook, h.UID, status.ReasonEventResolved,
+				fmt.Sprintf("%s: %s after %s", status.Subject(inc), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
 		}
 	}
 	return nil
@@ -148,7 +148,7 @@ func (p *publisher) onDelivery(c dispatch.Change) {
 	}
 	p.status.Touch(d.Hook)
 	if reason, what := eventFor(c); reason != "" {
-		p.events.Tell(d.Hook, d.HookUID, reason, fmt.Sprintf("%s in %s: %s; see khook deliveries show %s", d.EventType, d.Group, what, d.ID))
+		p.events.Record(d.Hook, d.HookUID, reason, fmt.Sprintf("%s in %s: %s; see khook deliveries show %s", d.EventType, d.Group, what, d.ID))
 	}
 }
 
@@ -158,17 +158,17 @@ func eventFor(c dispatch.Change) (reason, what string) {
 	d := c.Delivery
 	switch {
 	case d.Skipped == delivery.SkipRecovered:
-		return hook.ReasonEventResolved, fmt.Sprintf("agent %s was not called, all had ended before", d.Agent)
+		return status.ReasonEventResolved, fmt.Sprintf("agent %s was not called, all had ended before", d.Agent)
 	case d.Skipped != "":
-		return hook.ReasonEventProcessingError, fmt.Sprintf("agent %s was not called (%s)", d.Agent, d.Skipped)
+		return status.ReasonEventProcessingError, fmt.Sprintf("agent %s was not called (%s)", d.Agent, d.Skipped)
 	case d.State == delivery.Succeeded:
-		return hook.ReasonAgentCallSuccess, fmt.Sprintf("agent %s finished its task", d.Agent)
+		return status.ReasonAgentCallSuccess, fmt.Sprintf("agent %s finished its task", d.Agent)
 	case d.State == delivery.InputRequired:
-		return hook.ReasonEventProcessingError, fmt.Sprintf("agent %s waits for a person", d.Agent)
+		return status.ReasonEventProcessingError, fmt.Sprintf("agent %s waits for a person", d.Agent)
 	case c.Err != nil:
-		return hook.ReasonAgentCallFailure, fmt.Sprintf("agent %s, attempt %d: %s", d.Agent, d.Attempt, agent.Brief(c.Err))
+		return status.ReasonAgentCallFailure, fmt.Sprintf("agent %s, attempt %d: %s", d.Agent, d.Attempt, agent.Brief(c.Err))
 	case d.State.Ended():
-		return hook.ReasonAgentCallFailure, fmt.Sprintf("agent %s ended as %s", d.Agent, d.State)
+		return status.ReasonAgentCallFailure, fmt.Sprintf("agent %s ended as %s", d.Agent, d.State)
 	}
 	return "", ""
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/lint"
 )
 
 // validateCmd is khook validate.
@@ -46,7 +47,7 @@ func (c *validateCmd) Validate() error {
 // validatedFile is what was found in one file.
 type validatedFile struct {
 	File string `json:"file"`
-	hook.Report
+	lint.Report
 }
 
 var errInvalid = errors.New("the Hooks need changes")
@@ -102,25 +103,25 @@ func (c *validateCmd) paths() ([]string, error) {
 // maxHooksText is one byte more than what hook.Validate takes, so that it can refuse the text.
 const maxHooksText = 1<<20 + 1
 
-func (c *validateCmd) check(ctx context.Context, path string) (hook.Report, error) {
+func (c *validateCmd) check(ctx context.Context, path string) (lint.Report, error) {
 	in := io.ReadCloser(os.Stdin)
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
-			return hook.Report{}, err
+			return lint.Report{}, err
 		}
 		defer f.Close()
 		in = f
 	}
 	text, err := io.ReadAll(io.LimitReader(in, maxHooksText))
 	if err != nil {
-		return hook.Report{}, err
+		return lint.Report{}, err
 	}
-	report := hook.Validate(ctx, text, hook.ValidateOptions{
+	report := lint.Check(ctx, text, lint.Options{
 		Policy: hook.Policy{AgentNamespaces: c.AgentNamespaces, PlainValues: c.AllowPlainValues}, Namespace: c.Namespace,
 	})
 	if c.Strict {
-		report.Errors, report.Warnings = append(report.Errors, report.Warnings...), []hook.Finding{}
+		report.Errors, report.Warnings = append(report.Errors, report.Warnings...), []lint.Finding{}
 		report.Valid = len(report.Errors) == 0
 	}
 	return report, nil
@@ -130,7 +131,7 @@ func (c *validateCmd) print(out io.Writer, found []validatedFile) error {
 	if c.Output == "json" {
 		if !c.Prompts {
 			for i := range found {
-				found[i].Prompts = []hook.SamplePrompt{}
+				found[i].Prompts = []lint.SamplePrompt{}
 			}
 		}
 		enc := json.NewEncoder(out)
@@ -155,7 +156,7 @@ func (f validatedFile) write(b *strings.Builder, prompts bool) {
 	if name == "-" {
 		name = "<stdin>"
 	}
-	tell := func(kind string, findings []hook.Finding) {
+	tell := func(kind string, findings []lint.Finding) {
 		for _, found := range findings {
 			field := ""
 			if found.Field != "" {

@@ -73,8 +73,8 @@ func textOf(v ref.Val) string {
 	return s
 }
 
-// most is the number that an optional last argument has; -1 if it is missing.
-func most(args []ref.Val, at int) int {
+// optionalCount is the number that an optional last argument has; -1 if it is missing.
+func optionalCount(args []ref.Val, at int) int {
 	if len(args) <= at {
 		return -1
 	}
@@ -87,7 +87,7 @@ func tooLong(function string) ref.Val {
 }
 
 func replaceBounded(args ...ref.Val) ref.Val {
-	text, old, with, n := textOf(args[0]), textOf(args[1]), textOf(args[2]), most(args, 3)
+	text, old, with, n := textOf(args[0]), textOf(args[1]), textOf(args[2]), optionalCount(args, 3)
 	if len(text) > maxCELText {
 		return tooLong("replace")
 	}
@@ -106,7 +106,7 @@ func splitBounded(args ...ref.Val) ref.Val {
 	if len(text) > maxCELText {
 		return tooLong("split")
 	}
-	return types.NewStringList(types.DefaultTypeAdapter, strings.SplitN(text, textOf(args[1]), most(args, 2)))
+	return types.NewStringList(types.DefaultTypeAdapter, strings.SplitN(text, textOf(args[1]), optionalCount(args, 2)))
 }
 
 func joinBounded(args ...ref.Val) ref.Val {
@@ -143,8 +143,8 @@ func matchesBounded(text, pattern ref.Val) ref.Val {
 	return types.Bool(p.MatchString(textOf(text)))
 }
 
-// pattern is a compiled pattern of matches.
-type pattern struct {
+// compiledPattern is a compiled pattern of matches.
+type compiledPattern struct {
 	*regexp.Regexp
 	steps int          // that each byte of a text may cost
 	fresh *atomic.Bool // that it was compiled is not charged for yet
@@ -153,7 +153,7 @@ type pattern struct {
 // patternCache keeps compiled patterns: an expression has few, and is evaluated for each event.
 type patternCache struct {
 	mu    sync.Mutex
-	known map[string]pattern
+	known map[string]compiledPattern
 	steps int // of all of them
 }
 
@@ -162,7 +162,7 @@ var patterns patternCache
 // maxKeptSteps bounds the patterns that are kept, by their steps: one takes up to about a hundred bytes.
 const maxKeptSteps = 20_000
 
-func (c *patternCache) of(text string) (pattern, error) {
+func (c *patternCache) of(text string) (compiledPattern, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p, ok := c.known[text]; ok {
@@ -170,12 +170,12 @@ func (c *patternCache) of(text string) (pattern, error) {
 	}
 	p, err := compilePattern(text)
 	if err != nil {
-		return pattern{}, err
+		return compiledPattern{}, err
 	}
 	p.fresh = new(atomic.Bool)
 	p.fresh.Store(true)
 	if c.known == nil || c.steps+p.steps > maxKeptSteps {
-		c.known, c.steps = map[string]pattern{}, 0 // patterns made of events: begin anew
+		c.known, c.steps = map[string]compiledPattern{}, 0 // patterns made of events: begin anew
 	}
 	c.known[text] = p
 	c.steps += p.steps
@@ -184,20 +184,20 @@ func (c *patternCache) of(text string) (pattern, error) {
 
 // compilePattern refuses a pattern that is too large before it is compiled, which would take the
 // memory already.
-func compilePattern(text string) (pattern, error) {
+func compilePattern(text string) (compiledPattern, error) {
 	if len(text) > 4*maxPattern {
-		return pattern{}, fmt.Errorf("the pattern has %d bytes: at most %d", len(text), 4*maxPattern)
+		return compiledPattern{}, fmt.Errorf("the pattern has %d bytes: at most %d", len(text), 4*maxPattern)
 	}
 	parsed, err := syntax.Parse(text, syntax.Perl)
 	if err != nil {
-		return pattern{}, err
+		return compiledPattern{}, err
 	}
 	steps := stepsOf(parsed)
 	if steps > maxPattern {
-		return pattern{}, fmt.Errorf("the pattern takes more than %d steps: repeat less, such as + rather than {1,500}", maxPattern)
+		return compiledPattern{}, fmt.Errorf("the pattern takes more than %d steps: repeat less, such as + rather than {1,500}", maxPattern)
 	}
 	compiled, err := regexp.Compile(text)
-	return pattern{Regexp: compiled, steps: steps}, err
+	return compiledPattern{Regexp: compiled, steps: steps}, err
 }
 
 // runesPerStep is how many bounds of a class of characters take as much memory as a step: \pC has two thousand of

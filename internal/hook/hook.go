@@ -1,6 +1,3 @@
-// Package hook knows which hooks care about an event. It compiles Hook resources into
-// configurations, keeps the live set of them, matches events, renders prompts, and writes what
-// khook has to say about a Hook into its status.
 package hook
 
 import (
@@ -19,6 +16,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/prompt"
 )
 
 // Defaults of optional fields (Hook API).
@@ -29,7 +27,7 @@ const (
 
 // Bounds of the Hook API.
 const (
-	maxConfigs = 50
+	MaxConfigs = 50
 	maxMatch   = 1_024 // characters
 )
 
@@ -44,19 +42,19 @@ type Policy struct {
 	PlainValues bool
 }
 
-func (p Policy) allows(hookNamespace string, agent delivery.AgentRef) bool {
+func (p Policy) Allows(hookNamespace string, agent delivery.AgentRef) bool {
 	return agent.Namespace == hookNamespace ||
 		slices.Contains(p.AgentNamespaces, agent.Namespace) || slices.Contains(p.AgentNamespaces, "*")
 }
 
-// whyMarked says what becomes of a wish for plain values that the operator does not grant. The Hook
+// WhyMarked says what becomes of a wish for plain values that the operator does not grant. The Hook
 // is called for all the same: to lose a call would be worse than the marks in its prompt, and to leave
 // the marks out would be what the operator did not allow.
-const whyMarked = "the operator does not allow plain values, so what the cluster says stays marked in the prompt: " +
+const WhyMarked = "the operator does not allow plain values, so what the cluster says stays marked in the prompt: " +
 	"remove this, or let the operator set --allow-plain-values"
 
-// stillMarked returns the fields of a Hook that ask for plain values in vain.
-func (p Policy) stillMarked(h *v1alpha2.Hook) []string {
+// StillMarked returns the fields of a Hook that ask for plain values in vain.
+func (p Policy) StillMarked(h *v1alpha2.Hook) []string {
 	var fields []string
 	for i := range h.Spec.EventConfigurations {
 		if h.Spec.EventConfigurations[i].PlainValues && !p.PlainValues {
@@ -86,10 +84,10 @@ type Config struct {
 	OnePerCause bool
 	Invalid     string // why it can't be used; "" if it can
 
-	selector     labels.Selector
+	Selector     labels.Selector
 	selectorCost uint64 // of asking it, see Meter
-	match        *expression
-	prompt       *Prompt
+	match        *matchProgram
+	prompt       *prompt.Template
 }
 
 // concerns says whether the configuration is for events of that type and namespace.
@@ -142,8 +140,8 @@ func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
 	switch n := len(h.Spec.EventConfigurations); {
 	case n == 0:
 		errs = append(errs, field.Required(path, "name at least one event and the agent to call for it"))
-	case n > maxConfigs:
-		errs = append(errs, field.TooMany(path, n, maxConfigs))
+	case n > MaxConfigs:
+		errs = append(errs, field.TooMany(path, n, MaxConfigs))
 	}
 	if _, err := callsOf(h.Spec.MaxCallsPerHour, field.NewPath("spec", "maxCallsPerHour")); err != nil {
 		errs = append(errs, err)
@@ -171,7 +169,7 @@ func guarded(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	var fault error
 	func() {
 		defer recovered(&fault)
-		c, errs = compile(h, ec, path, policy)
+		c, errs = compileConfig(h, ec, path, policy)
 	}()
 	if fault != nil {
 		c = &Config{
@@ -193,13 +191,13 @@ func recovered(err *error) {
 // maxFault bounds what is told of a panic, in bytes.
 const maxFault = 256
 
-func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Config, field.ErrorList) {
+func compileConfig(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Config, field.ErrorList) {
 	c := &Config{
 		Hook:    delivery.HookRef{Namespace: h.Namespace, Name: h.Name},
 		HookUID: string(h.UID), Key: ec.EventType, EventType: incident.EventType(ec.EventType),
 		GroupBy: ec.GroupBy, Suspended: h.Spec.Suspend,
 		OnePerCause: h.Spec.OnePerCause == nil || *h.Spec.OnePerCause,
-		EvenIfEnded: ec.EvenIfRecovered, ResumedAt: resumedAt(h),
+		EvenIfEnded: ec.EvenIfRecovered, ResumedAt: ResumedAt(h),
 	}
 	var errs field.ErrorList
 	add := func(e ...*field.Error) { errs = append(errs, e...) }
@@ -217,10 +215,10 @@ func compile(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	if c.prompt, err = promptOf(ec, path.Child("prompt"), policy); err != nil {
 		add(err)
 	}
-	if c.selector, err = selectorOf(ec, path.Child("selector")); err != nil {
+	if c.Selector, err = selectorOf(ec, path.Child("selector")); err != nil {
 		add(err)
 	}
-	c.selectorCost = selectorCost(c.selector)
+	c.selectorCost = selectorCost(c.Selector)
 	if c.match, err = matchOf(ec, path.Child("match")); err != nil {
 		add(err)
 	}
@@ -254,9 +252,9 @@ func callsOf(n *int32, path *field.Path) (int, *field.Error) {
 	return int(*n), nil
 }
 
-// resumedAt is when a person last let calls through, as the Hook's annotation says; zero if it says
+// ResumedAt is when a person last let calls through, as the Hook's annotation says; zero if it says
 // nothing that can be read.
-func resumedAt(h *v1alpha2.Hook) time.Time {
+func ResumedAt(h *v1alpha2.Hook) time.Time {
 	at, err := time.Parse(time.RFC3339, h.Annotations[v1alpha2.AnnotationResumedAt])
 	if err != nil {
 		return time.Time{}
@@ -299,7 +297,7 @@ func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path
 	if len(validation.IsDNS1123Label(agent.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(agent.Name)) > 0 {
 		return agent, field.Invalid(id, agent.String(), `must be "namespace/name" or "name", in lower-case letters, digits, '-' and '.'`)
 	}
-	if !policy.allows(namespace, agent) {
+	if !policy.Allows(namespace, agent) {
 		return agent, field.Forbidden(id, fmt.Sprintf(
 			"agent %s is in a namespace that hooks may not call: use an agent in %s, or let the operator add %s to --agent-namespaces",
 			agent, strings.Join(append([]string{namespace}, policy.AgentNamespaces...), " or "), agent.Namespace))
@@ -307,16 +305,16 @@ func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path
 	return agent, nil
 }
 
-func promptOf(ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Prompt, *field.Error) {
-	if n := utf8.RuneCountInString(ec.Prompt); n > maxPrompt {
-		return nil, field.TooLong(path, "", maxPrompt)
+func promptOf(ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*prompt.Template, *field.Error) {
+	if n := utf8.RuneCountInString(ec.Prompt); n > prompt.MaxLength {
+		return nil, field.TooLong(path, "", prompt.MaxLength)
 	}
-	p, err := ParsePrompt(ec.Prompt)
+	p, err := prompt.Parse(ec.Prompt)
 	if err != nil {
 		return nil, field.Invalid(path, incident.Truncate(ec.Prompt, 80), err.Error())
 	}
 	if ec.PlainValues && policy.PlainValues {
-		p = p.withPlainValues()
+		p = p.WithPlainValues()
 	}
 	return p, nil
 }
@@ -332,7 +330,7 @@ func selectorOf(ec *v1alpha2.EventConfiguration, path *field.Path) (labels.Selec
 	return sel, nil
 }
 
-func matchOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*expression, *field.Error) {
+func matchOf(ec *v1alpha2.EventConfiguration, path *field.Path) (*matchProgram, *field.Error) {
 	if utf8.RuneCountInString(ec.Match) > maxMatch {
 		return nil, field.TooLong(path, "", maxMatch)
 	}

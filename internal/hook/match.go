@@ -52,7 +52,7 @@ func celEventOf(f incident.Facts) *celEvent {
 	return e
 }
 
-var celEnv = sync.OnceValues(func() (*cel.Env, error) {
+var CELEnv = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewCustomEnv(append([]cel.EnvOption{
 		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("matches")))), // boundedFunctions has it
 		ext.NativeTypes(reflect.TypeFor[celEvent](), ext.ParseStructTags(true)),
@@ -61,15 +61,15 @@ var celEnv = sync.OnceValues(func() (*cel.Env, error) {
 	}, boundedFunctions()...)...)
 })
 
-// expression is a compiled match expression; nil matches everything.
-type expression struct{ program cel.Program }
+// matchProgram is a compiled match expression; nil matches everything.
+type matchProgram struct{ program cel.Program }
 
 // parseMatch compiles a match expression. The error says where it is wrong.
-func parseMatch(text string) (*expression, error) {
+func parseMatch(text string) (*matchProgram, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
 	}
-	environment, err := celEnv()
+	environment, err := CELEnv()
 	if err != nil {
 		return nil, fmt.Errorf("set up match expressions: %w", err)
 	}
@@ -93,7 +93,7 @@ func parseMatch(text string) (*expression, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &expression{program}, nil
+	return &matchProgram{program}, nil
 }
 
 func firstLine(s string) string {

@@ -14,7 +14,7 @@ import (
 const maxMatchAllocated = 128 << 20
 
 func TestNoMatchExpressionTakesMoreThanItsBounds(t *testing.T) {
-	if _, err := celEnv(); err != nil { // which takes a while, once
+	if _, err := CELEnv(); err != nil { // which takes a while, once
 		t.Fatal(err)
 	}
 	f := hooktest.Hostile(strings.Repeat("a", 1024))
@@ -34,7 +34,7 @@ func TestNoMatchExpressionTakesMoreThanItsBounds(t *testing.T) {
 func matchWithinBounds(t *testing.T, text string, f incident.Facts) (matched bool, err error) {
 	t.Helper()
 	if took := capacitytest.Allocated(t, func() {
-		var e *expression
+		var e *matchProgram
 		if e, err = parseMatch(text); err == nil {
 			matched = matches(e, f)
 		}
@@ -44,7 +44,7 @@ func matchWithinBounds(t *testing.T, text string, f incident.Facts) (matched boo
 	return matched, err
 }
 
-func matches(e *expression, f incident.Facts) bool {
+func matches(e *matchProgram, f incident.Facts) bool {
 	verdict, _ := e.evaluate(celEventOf(f))
 	return verdict == Match
 }

@@ -82,7 +82,7 @@ func (m *Meter) Judge(c *Config, f incident.Facts) Verdict {
 		return m.overrun(c, "the match expressions of all Hooks in the namespace cost too much together for the events that came at once")
 	}
 	m.charge(c, c.selectorCost)
-	if !c.selector.Matches(labels.Set(f.Signal.Attributes.PodOrZero().Labels)) {
+	if !c.Selector.Matches(labels.Set(f.Signal.Attributes.PodOrZero().Labels)) {
 		return NoMatch
 	}
 	if c.match == nil {
@@ -124,7 +124,7 @@ func (m *Meter) eventOf(f incident.Facts) *celEvent {
 
 // evaluate says whether the expression matches, and what that cost. An expression that fails on an
 // event (a label that the Pod has not) does not match it.
-func (e *expression) evaluate(event *celEvent) (Verdict, uint64) {
+func (e *matchProgram) evaluate(event *celEvent) (Verdict, uint64) {
 	out, details, err := e.program.Eval(map[string]any{"event": event})
 	var canceled interpreter.EvalCancelledError
 	if errors.As(err, &canceled) && canceled.Cause == interpreter.CostLimitExceeded {

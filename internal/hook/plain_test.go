@@ -6,6 +6,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/hook/hooktest"
+	"github.com/kagent-dev/khook/internal/prompt"
 )
 
 // plainHook asks for plain values in its first configuration, and not in its second.
@@ -21,7 +22,7 @@ func plainHook() *v1alpha2.Hook {
 
 func TestPlainValuesAreForHooksThatAskWhereTheOperatorAllows(t *testing.T) {
 	const plain = "It said container app was OOM-killed. n1"
-	withMarks := "It said ⟦container app was OOM-killed⟧. n1" + notice
+	withMarks := "It said ⟦container app was OOM-killed⟧. n1" + prompt.Notice
 	for _, tc := range []struct {
 		allowed       bool
 		first, second string
@@ -41,10 +42,10 @@ func TestPlainValuesAreForHooksThatAskWhereTheOperatorAllows(t *testing.T) {
 func TestAFaultWhileCompilingMakesOneConfigurationInvalid(t *testing.T) {
 	h := hookWith(nil)
 	h.Spec.EventConfigurations = append(h.Spec.EventConfigurations, h.Spec.EventConfigurations[0])
-	functions["panics"] = &function{takes: []kinds{textKind}, yields: textKind} // and has no code
-	parsedFunctions["panics"] = true
-	defer delete(functions, "panics")
-	defer delete(parsedFunctions, "panics")
+	prompt.Functions["panics"] = &prompt.Function{Takes: []prompt.Kinds{prompt.TextKind}, Yields: prompt.TextKind} // and has no code
+	prompt.ParsedFunctions["panics"] = true
+	defer delete(prompt.Functions, "panics")
+	defer delete(prompt.ParsedFunctions, "panics")
 	h.Spec.EventConfigurations[0].Prompt = "{{print (panics .Reason)}}"
 	set := NewSet(policy)
 	if errs := set.Put(h); len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.eventConfigurations[0]: Internal error: khook has a fault that this Hook shows, please report it") {

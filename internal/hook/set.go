@@ -17,14 +17,14 @@ import (
 
 // Set is the live set of hooks. It is safe for concurrent use.
 type Set struct {
-	policy Policy
+	Policy Policy
 
 	mu          sync.RWMutex
-	hooks       map[delivery.HookRef]*entry
+	hooks       map[delivery.HookRef]*setEntry
 	byNamespace map[string][]*Config // all configurations of a namespace, in a stable order
 }
 
-type entry struct {
+type setEntry struct {
 	generation int64
 	uid        string
 	resumed    time.Time // by its annotation, which is of no generation
@@ -35,7 +35,7 @@ type entry struct {
 
 // NewSet returns an empty set under a policy.
 func NewSet(policy Policy) *Set {
-	return &Set{policy: policy, hooks: map[delivery.HookRef]*entry{}, byNamespace: map[string][]*Config{}}
+	return &Set{Policy: policy, hooks: map[delivery.HookRef]*setEntry{}, byNamespace: map[string][]*Config{}}
 }
 
 // Put adds the hook, or replaces what the set knows of it, and returns what is wrong with it. A
@@ -45,13 +45,13 @@ func (s *Set) Put(h *v1alpha2.Hook) field.ErrorList {
 	s.mu.RLock()
 	old := s.hooks[ref]
 	s.mu.RUnlock()
-	if old != nil && h.Generation != 0 && old.generation == h.Generation && old.uid == string(h.UID) && old.resumed.Equal(resumedAt(h)) {
+	if old != nil && h.Generation != 0 && old.generation == h.Generation && old.uid == string(h.UID) && old.resumed.Equal(ResumedAt(h)) {
 		return old.errs
 	}
-	configs, errs := Compile(h, s.policy)
+	configs, errs := Compile(h, s.Policy)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hooks[ref] = &entry{h.Generation, string(h.UID), resumedAt(h), h.Spec.Suspend, configs, errs}
+	s.hooks[ref] = &setEntry{h.Generation, string(h.UID), ResumedAt(h), h.Spec.Suspend, configs, errs}
 	s.index(h.Namespace)
 	return errs
 }
@@ -184,7 +184,7 @@ func (s *Set) Refusal(ref delivery.HookRef, uid string, agent delivery.AgentRef)
 		return delivery.SkipDeleted, "the Hook was deleted before its agent was called"
 	case e.suspended:
 		return delivery.SkipSuspended, "the Hook was suspended before its agent was called"
-	case !s.policy.allows(ref.Namespace, agent):
+	case !s.Policy.Allows(ref.Namespace, agent):
 		return delivery.SkipForbidden, fmt.Sprintf("agent %s is in a namespace that hooks may not call any more", agent)
 	}
 	return "", ""

@@ -22,7 +22,7 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/capacity/capacitytest"
-	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/lint"
 )
 
 // anyName lets in whoever says a name, and refuses the others.
@@ -162,7 +162,7 @@ func TestManyValidationsOfOneCallerWaitForEachOtherAndNotTheOthersForThem(t *tes
 	f := newFixture(t, func(c *Config) {
 		c.Access = anyName{}
 		c.Limits.Validations = 2
-		c.Validate = func(ctx context.Context, _ []byte) hook.Report {
+		c.Validate = func(ctx context.Context, _ []byte) lint.Report {
 			n := running.Add(1)
 			defer running.Add(-1)
 			for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
@@ -171,7 +171,7 @@ func TestManyValidationsOfOneCallerWaitForEachOtherAndNotTheOthersForThem(t *tes
 				<-release
 			}
 			done.Add(1)
-			return hook.Report{Hooks: []string{}, Errors: []hook.Finding{}, Warnings: []hook.Finding{}, Prompts: []hook.SamplePrompt{}}
+			return lint.Report{Hooks: []string{}, Errors: []lint.Finding{}, Warnings: []lint.Finding{}, Prompts: []lint.SamplePrompt{}}
 		}
 	})
 	validate := func(caller string) int {
@@ -345,12 +345,12 @@ func TestACheckThatTakesTooLongLeavesTimeForThoseOfOthers(t *testing.T) {
 	begun := make(chan struct{})
 	f := newFixture(t, func(c *Config) {
 		c.Access, c.Limits.Validations = anyName{}, 1
-		c.Validate = func(ctx context.Context, text []byte) hook.Report {
+		c.Validate = func(ctx context.Context, text []byte) lint.Report {
 			if string(text) == "large" {
 				close(begun)
 				<-ctx.Done()
 			}
-			return hook.Report{Hooks: []string{}, Errors: []hook.Finding{}, Warnings: []hook.Finding{}, Prompts: []hook.SamplePrompt{}}
+			return lint.Report{Hooks: []string{}, Errors: []lint.Finding{}, Warnings: []lint.Finding{}, Prompts: []lint.SamplePrompt{}}
 		}
 	})
 	done := make(chan int)

@@ -25,6 +25,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -267,7 +268,7 @@ func (s *Server) registerValidate() {
 // manifestTypes are the content types of manifests.
 var manifestTypes = []string{yamlType, "application/x-yaml", "text/yaml", "text/x-yaml", "application/json"}
 
-func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[hook.Report], error) {
+func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[lint.Report], error) {
 	sent, _, err := mime.ParseMediaType(in.ContentType)
 	if err != nil || !slices.Contains(manifestTypes, sent) {
 		return nil, huma.ErrorWithHeaders(huma.Error415UnsupportedMediaType("send the Hooks as "+strings.Join([]string{yamlType, "application/json"}, " or ")+
@@ -284,7 +285,7 @@ func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[hook.
 	defer turn.Leave()
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	return &answer[hook.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
+	return &answer[lint.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
 }
 
 // checkTime is how long a text with Hooks may be checked, but for the Hook that is being looked at then; the report says

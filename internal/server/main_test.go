@@ -25,6 +25,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/kubetest"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -110,8 +111,8 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	t.Cleanup(func() { _ = st.Close() })
 	cfg := Config{
 		Store: st, Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Version: "test", Retention: 7 * 24 * time.Hour,
-		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Validate: func(ctx context.Context, text []byte) hook.Report {
-			return hook.Validate(ctx, text, hook.ValidateOptions{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
+		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Validate: func(ctx context.Context, text []byte) lint.Report {
+			return lint.Check(ctx, text, lint.Options{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
 		},
 	}
 	cfg.Feed = feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard()})

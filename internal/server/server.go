@@ -19,7 +19,7 @@ import (
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/feed"
-	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -40,7 +40,7 @@ type Config struct {
 	// Actions does what people want done with deliveries; nil: they can't.
 	Actions Actions
 	// Validate checks manifests of Hooks.
-	Validate func(ctx context.Context, manifests []byte) hook.Report
+	Validate func(ctx context.Context, manifests []byte) lint.Report
 	Registry interface {
 		prometheus.Registerer
 		prometheus.Gatherer

@@ -15,7 +15,7 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/api"
-	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/lint"
 )
 
 // FR5: Provide API endpoints for managing Hook configurations.
@@ -94,10 +94,10 @@ func TestFR5HookConfigurationManagement(t *testing.T) {
 
 // checkValidate sends good and bad manifests.
 func checkValidate(t *testing.T, s *served) {
-	validate := func(c caller, manifest string) hook.Report {
+	validate := func(c caller, manifest string) lint.Report {
 		t.Helper()
 		r := c.do(http.MethodPost, "/hooks/validate", manifest, "Content-Type: application/yaml; charset=utf-8")
-		var report hook.Report
+		var report lint.Report
 		if err := json.Unmarshal([]byte(r.body), &report); err != nil || r.code != http.StatusOK {
 			t.Fatalf("%d %s", r.code, r.body)
 		}

@@ -1,0 +1,85 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+const (
+	lookAtHolds = time.Minute // how often it is looked whether calls are still held back
+	maxHolds    = 1000        // groups that are looked at
+)
+
+// holds computes the conditions OverBudget and LoopGuard.
+func (w *Writer) holds(ctx context.Context, ref delivery.HookRef) ([]metav1.Condition, error) {
+	groups, err := w.cfg.History.HeldGroups(ctx, ref, w.cfg.Clock.Now(), maxHolds)
+	if err != nil {
+		return nil, fmt.Errorf("read what is held back of hook %s: %w", ref, err)
+	}
+	return []metav1.Condition{overBudget(heldBy(groups, delivery.OverBudget)), loopGuard(heldBy(groups, delivery.LoopGuard))}, nil
+}
+
+func heldBy(groups []*delivery.GroupState, d delivery.Disposition) []*delivery.GroupState {
+	var held []*delivery.GroupState
+	for _, g := range groups {
+		if g.Hold == d {
+			held = append(held, g)
+		}
+	}
+	return held
+}
+
+func overBudget(held []*delivery.GroupState) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha2.ConditionOverBudget, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonWithinBudget, Message: "No call is held back"}
+	if len(held) == 0 {
+		return c
+	}
+	c.Status, c.Reason = metav1.ConditionTrue, v1alpha2.ReasonMaxCallsPerHour
+	c.Message = describe(held, held[0], "The agent is told of them with the next call.")
+	return c
+}
+
+func loopGuard(held []*delivery.GroupState) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha2.ConditionLoopGuard, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonNoLoop, Message: "No failure comes back after each call"}
+	if len(held) == 0 {
+		return c
+	}
+	c.Status, c.Reason = metav1.ConditionTrue, v1alpha2.ReasonPausing
+	shown, what := held[0], ""
+	for _, g := range held {
+		if g.NeedsPerson {
+			c.Reason, shown = v1alpha2.ReasonNeedsPerson, g
+			what = "Look at it, then let calls through again: khook deliveries resume, or the annotation " + v1alpha2.AnnotationResumedAt + "."
+			break
+		}
+	}
+	c.Message = describe(held, shown, what)
+	return c
+}
+
+// describe says what is held back, by the example of one group. Its numbers are left out where they
+// would change with each event.
+func describe(held []*delivery.GroupState, shown *delivery.GroupState, what string) string {
+	text := fmt.Sprintf("%s (%s): %s.", shown.Group, shown.Config, shown.Why)
+	if n := len(held) - 1; n > 0 {
+		text += " More groups are held back as well."
+	}
+	if what != "" {
+		text += " " + what
+	}
+	return incident.Clean(text, maxCondition)
+}
+
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b < a {
+		return b
+	}
+	return a
+}
