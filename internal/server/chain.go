@@ -240,7 +240,7 @@ var produces = map[string][]string{
 	api.Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
 	api.Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
 	api.Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
-	streamPath:                             {sseType},
+	streamPath:                             {ContentType},
 	api.Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
 }
 
@@ -281,7 +281,7 @@ func acceptable(next http.Handler) http.Handler {
 			writeProblem(w, http.StatusNotAcceptable, fmt.Sprintf("the header Accept is longer than %d bytes: name fewer types", maxAccept))
 			return
 		}
-		if accept != "" && (!isUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
+		if accept != "" && (!IsUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return
 		}

@@ -300,7 +300,7 @@ func serveBare(l net.Listener) (change func(*incident.Event)) {
 		clients[queue] = true
 		mu.Unlock()
 		defer func() { mu.Lock(); delete(clients, queue); mu.Unlock() }()
-		w.Header().Set("Content-Type", sseType)
+		w.Header().Set("Content-Type", ContentType)
 		_, _ = w.Write([]byte(": hello\n\n"))
 		flusher := w.(http.Flusher) //nolint:forcetypeassert // it is one
 		flusher.Flush()

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -25,8 +24,6 @@ import (
 
 	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/api"
-	"github.com/kagent-dev/khook/internal/feed"
-	"github.com/kagent-dev/khook/internal/review"
 )
 
 // hostile is an API server that answers reviews, and counts them. It knows the tokens that begin with
@@ -202,34 +199,29 @@ func (u *unsure) May(ctx context.Context, c access.Caller, r access.Right) (bool
 	return u.doorman.May(ctx, c, r)
 }
 
-func TestAStreamGoesOnForAWhileWhenKubernetesCannotBeAsked(t *testing.T) {
-	for _, fails := range []error{errors.New("connection refused"), review.ErrNotAsked, review.ErrBusy} {
-		for _, who := range []bool{false, true} {
-			u := &unsure{fails: fails, who: who}
-			f := newFixture(t, func(c *Config) { c.Access = u })
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			reader, err := f.cfg.Feed.Read(ctx, feed.Filter{}, feed.End)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := httptest.NewRequest(http.MethodGet, streamPath, nil).WithContext(ctx)
-			r.Header.Set("Authorization", "Bearer t0ken")
-			due := func(sinceConfirmed time.Duration) *session {
-				return &session{server: f.Server, request: r, reader: reader, rate: newPace(0), checked: time.Now().Add(-recheck), confirmed: time.Now().Add(-sinceConfirmed)}
-			}
-			if err := due(review.StaleFor - time.Minute).mayStill(ctx); err != nil {
-				t.Errorf("%v: it ended early: %v", fails, err)
-			}
-			w := httptest.NewRecorder()
-			due(review.StaleFor).serveSSE(w, r) // which ends
-			if body := w.Body.String(); !strings.Contains(body, "could not ask Kubernetes") || strings.Contains(body, "may not read") {
-				t.Errorf("%v: it says %q", fails, body)
-			}
-			u.fails = nil // and with a real no it ends at once
-			if err := due(0).mayStill(ctx); !errors.Is(err, errNoRight) {
-				t.Errorf("after a no: %v", err)
-			}
+func TestAStreamIsToldApartWhoMayNotReadAndWhoCouldNotBeAskedAbout(t *testing.T) {
+	refused := errors.New("connection refused")
+	for _, c := range []struct {
+		fails   error
+		who     bool
+		open    bool
+		may     bool
+		because error
+	}{
+		{nil, false, true, true, nil},
+		{nil, false, false, false, nil},
+		{refused, false, true, false, refused},
+		{refused, true, true, false, refused},
+		{access.ErrUnknownCaller, true, true, false, nil},
+	} {
+		u := &unsure{fails: c.fails, who: c.who}
+		u.open.Store(c.open)
+		f := newFixture(t, func(cfg *Config) { cfg.Access = u })
+		r := httptest.NewRequest(http.MethodGet, streamPath, nil)
+		r.Header.Set("Authorization", "Bearer t0ken")
+		may, err := (&streamCaller{f.Server, r}).MayRead(t.Context(), shop)
+		if may != c.may || !errors.Is(err, c.because) {
+			t.Errorf("%+v: %v %v", c, may, err)
 		}
 	}
 }

@@ -38,7 +38,9 @@ type recaller interface {
 // of strangers, which is what bounds it.
 func (s *Server) limitAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		tokenOfProtocol(r)
+		if r.URL.Path == streamPath { // elsewhere no browser needs it
+			TakeToken(r)
+		}
 		address := requestOf(r.Context()).limitBy
 		if address != "" && s.isOnlyAnAddress(r) {
 			if wait, ok := s.limits.byAddress.Allow(address); !ok {

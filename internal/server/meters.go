@@ -20,11 +20,8 @@ type meters struct {
 	limited  *prometheus.CounterVec
 	closed   *prometheus.CounterVec
 
-	streams   prometheus.Gauge
-	streamed  prometheus.Counter
-	coalesced prometheus.Counter
-	gaps      prometheus.Counter
-	streamLag prometheus.Histogram
+	streams prometheus.Gauge
+	stream  *Metrics
 
 	answered, broken, open atomic.Int64 // the same for the health
 }
@@ -53,11 +50,8 @@ func newMeters(r prometheus.Registerer) *meters {
 		m.closed.WithLabelValues(string(r))
 	}
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_stream_connections", Help: "Live streams that are open."})
-	m.streamed = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_total", Help: "Messages that were sent to live streams."})
-	m.coalesced = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_messages_coalesced_total", Help: "Messages that live streams left out for a later one of the same event."})
-	m.gaps = prometheus.NewCounter(prometheus.CounterOpts{Name: "khook_stream_gaps_total", Help: "Times that a live stream was told that it missed something."})
-	m.streamLag = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "khook_stream_lag_seconds", Help: "Time from a change to its way into a live stream.", Buckets: prometheus.ExponentialBuckets(0.001, 4, 10)})
-	r.MustRegister(m.streams, m.streamed, m.coalesced, m.gaps, m.streamLag, m.requests, m.seconds, m.inFlight, m.limited, m.closed)
+	m.stream = NewMetrics(r)
+	r.MustRegister(m.streams, m.requests, m.seconds, m.inFlight, m.limited, m.closed)
 	return m
 }
 

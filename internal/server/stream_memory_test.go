@@ -108,46 +108,6 @@ func TestStreamsThatAStormLeavesBehindTakeABoundedPartOfTheMemory(t *testing.T) 
 	}
 }
 
-func TestWhatAPaceDoesNotHoldIsReadAgain(t *testing.T) {
-	f := newFixture(t, shortFeed)
-	f.record(t, 500)
-	reader, err := f.cfg.Feed.Read(t.Context(), feed.Filter{}, feed.Where{After: 0})
-	if err != nil {
-		t.Fatal(err)
-	}
-	st := &session{server: f.Server, reader: reader, rate: newPace(1000)}
-	seen := map[int64]bool{}
-	for last := int64(0); len(seen) < 500; {
-		if st.rate.full() {
-			st.rate.limiter.SetBurst(1 << 20) // time goes on
-		}
-		messages, _ := st.rate.pass(nil)
-		if len(messages) == 0 {
-			b, err := st.reader.Next(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			messages, _ = st.rate.pass(b.Messages)
-		}
-		if reach, ok := st.rate.forget(); ok {
-			st.reader.Rewind(reach)
-		}
-		held := 0
-		for _, m := range st.rate.held {
-			held += len(m.Frame)
-		}
-		if held > maxHeldBytes+4<<10 {
-			t.Fatalf("%d bytes are held", held)
-		}
-		for _, m := range messages {
-			if m.Seq <= last {
-				t.Fatalf("%d comes after %d", m.Seq, last)
-			}
-			last, seen[m.Event.ID] = m.Seq, true
-		}
-	}
-}
-
 func TestALongListOfHooksIsWrittenPieceByPiece(t *testing.T) {
 	f := newFixture(t)
 	for path, want := range map[string]string{"/hooks?namespace=" + shop: `"namespace":"shop"`, "/hooks?namespace=nowhere": `"items":[]`, "/hooks?format=yaml&namespace=" + shop: "kind: Hook"} {

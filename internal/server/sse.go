@@ -18,23 +18,23 @@ type sse struct {
 }
 
 // serveSSE serves the stream until the client leaves.
-func (st *session) serveSSE(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := st.server.until(r.Context())
+func (s *Session) serveSSE(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := s.untilStop(r.Context())
 	defer cancel()
 	out := &sse{w, http.NewResponseController(w)}
-	st.out = out
+	s.out = out
 	_ = out.rc.SetReadDeadline(time.Time{}) // the limits of other requests are not for streams
 	h := w.Header()
-	h.Set("Content-Type", sseType)
+	h.Set("Content-Type", ContentType)
 	h.Set("X-Accel-Buffering", "no")
-	err := st.loop(ctx, func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, st.patience()) })
+	err := s.loop(ctx, func() (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, s.patience()) })
 	switch {
 	case errors.Is(err, errStops):
-		_ = out.write(fmt.Appendf(nil, "retry: %d\n: khook stops, come back\n\n", comeBack()))
+		_ = out.write(fmt.Appendf(nil, "retry: %d\n: khook stops, come back\n\n", retryDelay()))
 	case errors.Is(err, errNoRight):
 		_ = out.write([]byte(": " + errNoRight.Error() + "\n\n"))
 	case errors.Is(err, errNotAsked):
-		_ = out.write(fmt.Appendf(nil, "retry: %d\n: %s\n\n", comeBack(), errNotAsked))
+		_ = out.write(fmt.Appendf(nil, "retry: %d\n: %s\n\n", retryDelay(), errNotAsked))
 	}
 }
 
@@ -53,7 +53,7 @@ func (s *sse) write(parts ...[]byte) error {
 
 // ready tells the client where it is: so it misses nothing if it leaves before the first event.
 func (s *sse) ready(position int64) error {
-	return s.write(fmt.Appendf(nil, "retry: %d\nid: %d\nevent: ready\ndata: {\"position\":%d}\n\n", 1000+comeBack()/5, position, position))
+	return s.write(fmt.Appendf(nil, "retry: %d\nid: %d\nevent: ready\ndata: {\"position\":%d}\n\n", 1000+retryDelay()/5, position, position))
 }
 
 func (s *sse) events(messages []*feed.Message) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,26 +20,25 @@ import (
 
 // The subprotocols. Browsers can set no header: there the token is a second subprotocol.
 const (
-	streamProtocol = "khook.v1"
-	tokenProtocol  = "khook.bearer." //nolint:gosec // no token, but what stands before one
+	Protocol      = "khook.v1"
+	TokenProtocol = "khook.bearer." //nolint:gosec // no token, but what stands before one
 )
 
-// tokenOfProtocol puts a token that came as a subprotocol where the others are. Only the stream takes
-// one: elsewhere no browser needs it.
-func tokenOfProtocol(r *http.Request) {
-	if r.URL.Path != streamPath || !isUpgrade(r) || r.Header.Get("Authorization") != "" {
+// TakeToken puts a token that came as a subprotocol where the others are, in the header Authorization.
+func TakeToken(r *http.Request) {
+	if !IsUpgrade(r) || r.Header.Get("Authorization") != "" {
 		return
 	}
 	for _, list := range r.Header.Values("Sec-WebSocket-Protocol") {
 		for p := range strings.SplitSeq(list, ",") {
-			if token, ok := strings.CutPrefix(strings.TrimSpace(p), tokenProtocol); ok {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(p), TokenProtocol); ok {
 				r.Header.Set("Authorization", "Bearer "+token)
 			}
 		}
 	}
 }
 
-// Message is what goes over a WebSocket, either way.
+// message is what goes over a WebSocket, either way.
 type message struct {
 	Type   string          `json:"type"`
 	ID     int64           `json:"id,omitempty"`
@@ -63,36 +63,36 @@ type ws struct {
 	conn *websocket.Conn
 	ctx  context.Context //nolint:containedctx // of the stream, without its end: that is told first
 
-	mu      sync.Mutex
-	asked   []message // by the client, not yet looked at
-	wakeful context.CancelFunc
+	mu        sync.Mutex
+	asked     []message          // by the client, not yet looked at
+	interrupt context.CancelFunc // of the wait for the next batch
 }
 
 // maxAsked bounds how many messages of a client wait.
 const maxAsked = 16
 
-func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+func (s *Session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 	shake := &handshake{ResponseWriter: w}
-	conn, err := websocket.Accept(shake, r, &websocket.AcceptOptions{Subprotocols: []string{streamProtocol}})
+	conn, err := websocket.Accept(shake, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}})
 	if err != nil {
-		shake.refuse()
+		shake.refuse(s.Caller)
 		return
 	}
 	conn.SetReadLimit(maxControl)
-	ctx, cancel := st.server.until(context.WithoutCancel(r.Context()))
+	ctx, cancel := s.untilStop(context.WithoutCancel(r.Context()))
 	defer cancel()
 	ctx, gone := context.WithCancelCause(ctx)
 	defer gone(nil)
 	out := &ws{conn: conn, ctx: context.WithoutCancel(ctx)} // a write that is canceled takes the connection with it
-	st.out, st.control = out, func(ctx context.Context) error { return st.obey(ctx, out) }
-	hear, deaf := context.WithCancel(context.WithoutCancel(ctx))
-	defer deaf()
+	s.out, s.control = out, func(ctx context.Context) error { return s.applyControl(ctx, out) }
+	readCtx, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReading()
 	done := make(chan struct{})
-	go func() { defer close(done); gone(out.listen(hear)) }()
-	err = st.loop(ctx, func() (context.Context, context.CancelFunc) {
-		wait, cancel := context.WithTimeout(ctx, st.patience())
+	go func() { defer close(done); gone(out.listen(readCtx)) }()
+	err = s.loop(ctx, func() (context.Context, context.CancelFunc) {
+		wait, cancel := context.WithTimeout(ctx, s.patience())
 		out.mu.Lock()
-		out.wakeful = cancel
+		out.interrupt = cancel
 		if len(out.asked) > 0 {
 			cancel()
 		}
@@ -100,7 +100,7 @@ func (st *session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return wait, cancel
 	})
 	out.end(err)
-	deaf()
+	stopReading()
 	<-done
 }
 
@@ -132,9 +132,9 @@ func (h *handshake) Write(p []byte) (int, error) {
 func (h *handshake) Unwrap() http.ResponseWriter { return h.ResponseWriter }
 
 // refuse answers with the problem, if the handshake came to one.
-func (h *handshake) refuse() {
+func (h *handshake) refuse(caller Caller) {
 	if h.code != 0 {
-		writeProblem(h.ResponseWriter, h.code, incident.Clean(strings.TrimSpace(h.why.String()), incident.MaxMessage))
+		caller.Refuse(h.ResponseWriter, h.code, incident.Clean(strings.TrimSpace(h.why.String()), incident.MaxMessage))
 	}
 }
 
@@ -143,7 +143,7 @@ func (w *ws) end(err error) {
 	code, reason := websocket.StatusInternalError, "khook could not read its history"
 	switch {
 	case errors.Is(err, errStops):
-		code, reason = websocket.StatusServiceRestart, fmt.Sprintf("khook stops: come back in %d ms", comeBack())
+		code, reason = websocket.StatusServiceRestart, fmt.Sprintf("khook stops: come back in %d ms", retryDelay())
 	case errors.Is(err, errNoRight):
 		code, reason = websocket.StatusPolicyViolation, errNoRight.Error()
 	case errors.Is(err, errNotAsked):
@@ -171,8 +171,8 @@ func (w *ws) listen(ctx context.Context) error {
 		if len(w.asked) < maxAsked {
 			w.asked = append(w.asked, m)
 		}
-		if w.wakeful != nil {
-			w.wakeful()
+		if w.interrupt != nil {
+			w.interrupt()
 		}
 		w.mu.Unlock()
 	}
@@ -203,27 +203,26 @@ func readControl(text []byte) message {
 	return m
 }
 
-// obey does what the client asked for.
-func (st *session) obey(ctx context.Context, out *ws) error {
+// applyControl does what the client asked for.
+func (s *Session) applyControl(ctx context.Context, out *ws) error {
 	out.mu.Lock()
 	asked := out.asked
 	out.asked = nil
 	out.mu.Unlock()
 	for _, m := range asked {
-		if wait, ok := st.server.limits.byName.Allow(clientOf(ctx)); !ok {
-			st.server.meters.limited.WithLabelValues("client").Inc()
-			m = message{Type: "error", Reason: "too many messages: wait " + wholeSeconds(wait) + " s"}
+		if wait, ok := s.Caller.LimitControl(); !ok {
+			m = message{Type: "error", Reason: fmt.Sprintf("too many messages: wait %d s", max(1, int(math.Ceil(wait.Seconds()))))}
 		}
 		if m.Type == "filter" {
-			if err := st.server.allow(ctx, m.Namespace); err != nil {
+			if err := s.Caller.Allow(ctx, m.Namespace); err != nil {
 				m = message{Type: "error", Reason: err.Error()}
 			} else {
-				st.namespace = m.Namespace
-				st.reader.Filter(feed.Filter{Namespace: m.Namespace, Type: m.EventType, Status: m.Status, Name: m.ResourceName, Workload: m.Workload})
-				held := st.rate.held
-				st.rate = newPace(m.MaxRate)
-				st.rate.held = held
-				m.ID = st.reader.Position()
+				s.Namespace = m.Namespace
+				s.Reader.Filter(feed.Filter{Namespace: m.Namespace, Type: m.EventType, Status: m.Status, Name: m.ResourceName, Workload: m.Workload})
+				held := s.rate.held
+				s.rate = newPace(m.MaxRate)
+				s.rate.held = held
+				m.ID = s.Reader.Position()
 			}
 		}
 		if err := out.send(m); err != nil { //nolint:contextcheck // it has that of the stream

@@ -1,60 +1,13 @@
 package server
 
 import (
-	"fmt"
-	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
 
 	"github.com/kagent-dev/khook/internal/feed"
 )
-
-// streamCount bounds the streams, of all clients and of each.
-type streamCount struct {
-	most, mostEach int
-
-	mu       sync.Mutex
-	all      int
-	byClient map[string]int
-	changed  func(all int)
-}
-
-func (c *streamCount) enter(client string) (leave func(), err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	free := c.most - c.all
-	switch own := c.byClient[client]; {
-	case own >= c.mostEach:
-		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, which is the most: close one, or use one with a wider filter", c.mostEach))
-	case c.all >= c.most:
-		return nil, tooManyStreams(http.StatusServiceUnavailable, "too many streams are open: come back later")
-	case own > 0 && own >= free: // whoever has streams leaves room for others, as at a capacity.Gate
-		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, and %d more of all are possible: close one, or use one with a wider filter", own, free))
-	}
-	c.all++
-	c.byClient[client]++
-	c.changed(c.all)
-	return func() { c.leave(client) }, nil
-}
-
-func (c *streamCount) leave(client string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.all--
-	if c.byClient[client]--; c.byClient[client] == 0 {
-		delete(c.byClient, client)
-	}
-	c.changed(c.all)
-}
-
-func (c *streamCount) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.all
-}
 
 // What a pace holds back at most, in messages and in bytes. Beyond the half of it nothing more is read,
 // which costs nothing: the feed has it.
@@ -81,8 +34,8 @@ func newPace(perSecond float64) *pace {
 func (p *pace) empty() bool { return len(p.held) == 0 }
 func (p *pace) full() bool  { return len(p.held) >= maxHeld/2 || p.bytes >= maxHeldBytes/2 }
 
-// soon is when the next message may be sent.
-func (p *pace) soon() time.Duration {
+// nextIn is in how long the next message may be sent.
+func (p *pace) nextIn() time.Duration {
 	r := p.limiter.Reserve()
 	defer r.Cancel()
 	return min(max(r.Delay(), 5*time.Millisecond), time.Second)
