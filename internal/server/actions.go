@@ -53,7 +53,7 @@ func (s *Server) registerActions() {
 			OperationID: id, Method: http.MethodPost, Path: api.Base + "/deliveries/{id}/" + path, Tags: []string{tagStory}, Summary: summary,
 			Description:   description + " Who did it is recorded in the delivery's log. The answer has no texts for who may not read them.",
 			DefaultStatus: status, MaxBodyBytes: s.cfg.Limits.MaxBody, BodyReadTimeout: 20 * time.Second,
-			Errors: append(append(errs, http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType), usual...),
+			Errors: append(append(errs, http.StatusNotFound, http.StatusConflict, http.StatusUnsupportedMediaType), commonErrors...),
 		}
 	}
 	huma.Register(s.api, action("replyToDelivery", "reply", "Answer the agent's question",
@@ -152,7 +152,7 @@ func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Action
 	case errors.Is(err, ErrStandby):
 		return nil, s.standby()
 	case err != nil:
-		return nil, s.failed(ctx, err)
+		return nil, s.storeError(ctx, err)
 	}
 	s.cfg.Log.Info("a person acted on a delivery", "delivery", id, "hook", dl.Hook, "route", routeOf(ctx), "user", by, "request", requestID(ctx))
 	return d, nil

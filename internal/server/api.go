@@ -65,8 +65,8 @@ func (s *Server) registerRoutes() {
 	s.registerHealth()
 }
 
-// usual are the errors that every route can answer with.
-var usual = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+// commonErrors are the errors that every route can answer with.
+var commonErrors = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable, http.StatusTooManyRequests, http.StatusServiceUnavailable}
 
 // answer is a JSON body.
 type answer[T any] struct{ Body T }
@@ -74,7 +74,7 @@ type answer[T any] struct{ Body T }
 // get registers a route that answers with JSON.
 func get[I, O any](s *Server, id, path, tag, summary, description string, handle func(context.Context, *I) (O, error), change ...func(*huma.Operation)) {
 	op := huma.Operation{
-		OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tag}, Summary: summary, Description: description, Errors: usual,
+		OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tag}, Summary: summary, Description: description, Errors: commonErrors,
 	}
 	for _, do := range change {
 		do(&op)
@@ -88,8 +88,8 @@ func get[I, O any](s *Server, id, path, tag, summary, description string, handle
 	})
 }
 
-// mayMiss documents that a route can answer with 404.
-func mayMiss(op *huma.Operation) {
+// with404 documents that a route can answer with 404.
+func with404(op *huma.Operation) {
 	op.Errors = append(append([]int{}, op.Errors...), http.StatusNotFound)
 }
 

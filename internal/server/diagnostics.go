@@ -5,7 +5,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
-	"runtime/metrics"
+	runtimemetrics "runtime/metrics"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
@@ -26,13 +26,13 @@ func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (api.Diagnostics,
 	}
 	states, err := s.cfg.Store.DeliveryStates(ctx)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	for state, n := range states {
 		d.Deliveries[string(state)] = n
 	}
 	if d.Store, err = s.storeStats(ctx); err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	return d, nil
 }
@@ -63,23 +63,23 @@ func (s *Server) storeStats(ctx context.Context) (api.StoreStats, error) {
 }
 
 func runtimeStats() api.RuntimeStats {
-	samples := []metrics.Sample{
+	samples := []runtimemetrics.Sample{
 		{Name: "/sched/goroutines:goroutines"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/total:bytes"},
 		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/sched/pauses/total/gc:seconds"},
 	}
-	metrics.Read(samples)
+	runtimemetrics.Read(samples)
 	r := api.RuntimeStats{CPUs: runtime.GOMAXPROCS(0)}
 	number := func(i int) uint64 {
-		if samples[i].Value.Kind() == metrics.KindUint64 {
+		if samples[i].Value.Kind() == runtimemetrics.KindUint64 {
 			return samples[i].Value.Uint64()
 		}
 		return 0
 	}
 	r.Goroutines, r.HeapBytes, r.MemoryBytes, r.GCCycles = int(number(0)), number(1), number(2), number(3)
-	if samples[4].Value.Kind() == metrics.KindFloat64 {
+	if samples[4].Value.Kind() == runtimemetrics.KindFloat64 {
 		r.GCCPUSeconds = samples[4].Value.Float64()
 	}
-	if samples[5].Value.Kind() == metrics.KindFloat64Histogram {
+	if samples[5].Value.Kind() == runtimemetrics.KindFloat64Histogram {
 		r.GCPauseP99Ms = quantile(samples[5].Value.Float64Histogram(), 0.99) * 1000
 	}
 	if limit := debug.SetMemoryLimit(-1); limit != math.MaxInt64 {
@@ -89,7 +89,7 @@ func runtimeStats() api.RuntimeStats {
 }
 
 // quantile is the upper bound of the bucket that holds it.
-func quantile(h *metrics.Float64Histogram, q float64) float64 {
+func quantile(h *runtimemetrics.Float64Histogram, q float64) float64 {
 	var all, seen uint64
 	for _, n := range h.Counts {
 		all += n

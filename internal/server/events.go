@@ -101,7 +101,7 @@ func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) 
 	}
 	rows, total, err := s.cfg.Store.ListEvents(ctx, q, p)
 	if err != nil {
-		return none, s.failed(ctx, err)
+		return none, s.storeError(ctx, err)
 	}
 	return pageOf(f.Paging, rows, total, q, q.Position, api.EventOf), nil
 }
@@ -124,7 +124,7 @@ func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (api.Page[api.E
 	}
 	decisions, err := s.cfg.Store.HookDecisions(ctx, in.ref(), ids)
 	if err != nil {
-		return page, s.failed(ctx, err)
+		return page, s.storeError(ctx, err)
 	}
 	for _, d := range decisions {
 		e := &page.Items[at[d.EventID]]

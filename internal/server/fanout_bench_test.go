@@ -24,6 +24,7 @@ import (
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // asFanout makes the test binary be a server of streams, so that its memory and CPU are its own:
@@ -300,7 +301,7 @@ func serveBare(l net.Listener) (change func(*incident.Event)) {
 		clients[queue] = true
 		mu.Unlock()
 		defer func() { mu.Lock(); delete(clients, queue); mu.Unlock() }()
-		w.Header().Set("Content-Type", ContentType)
+		w.Header().Set("Content-Type", stream.ContentType)
 		_, _ = w.Write([]byte(": hello\n\n"))
 		flusher := w.(http.Flusher) //nolint:forcetypeassert // it is one
 		flusher.Flush()

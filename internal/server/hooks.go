@@ -67,7 +67,7 @@ func (s *Server) registerHooks() {
 	doc := func(path, id, summary, description string, schema *huma.Schema, errs ...int) huma.Operation {
 		return huma.Operation{
 			OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tagHooks}, Summary: summary, Description: description,
-			Errors: append(errs, usual...),
+			Errors: append(errs, commonErrors...),
 			Responses: map[string]*huma.Response{"200": {Description: "OK", Content: map[string]*huma.MediaType{
 				"application/json": {Schema: schema}, yamlType: {Schema: &huma.Schema{Type: huma.TypeString, Description: "Manifests, separated by ---."}},
 			}}},
@@ -87,7 +87,7 @@ func (s *Server) listHooks(ctx context.Context, in *hooksInput) (*huma.StreamRes
 	var list v1alpha2.HookList
 	// They are not copied: all of them together can be large.
 	if err := s.cfg.Hooks.List(ctx, &list, client.InNamespace(in.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-		return nil, s.failed(ctx, fmt.Errorf("list Hooks: %w", err))
+		return nil, s.storeError(ctx, fmt.Errorf("list Hooks: %w", err))
 	}
 	list.Items = slices.Clone(list.Items)
 	slices.SortFunc(list.Items, func(a, b v1alpha2.Hook) int {
@@ -134,7 +134,7 @@ func (s *Server) getHook(ctx context.Context, in *hookInput) (*rawAnswer, error)
 		if apierrors.IsNotFound(err) {
 			return nil, huma.Error404NotFound(fmt.Sprintf("there is no Hook %s in namespace %s", incident.Clean(in.Name, 253), incident.Clean(in.Namespace, 63)))
 		}
-		return nil, s.failed(ctx, fmt.Errorf("get a Hook: %w", err))
+		return nil, s.storeError(ctx, fmt.Errorf("get a Hook: %w", err))
 	}
 	if in.asYAML() {
 		return exported(h)
@@ -219,16 +219,16 @@ func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (api.HookSt
 	var err error
 	st := api.HookStatistics{TimeRange: "24h"}
 	if st.ActiveIncidents, st.LastFired, err = s.cfg.Store.HookSummary(ctx, ref); err != nil {
-		return st, s.failed(ctx, err)
+		return st, s.storeError(ctx, err)
 	}
 	now := time.Now()
 	from, to := now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
 	counts, err := s.cfg.Store.HookCounts(ctx, ref, from, to)
 	if err != nil {
-		return st, s.failed(ctx, err)
+		return st, s.storeError(ctx, err)
 	}
 	if st.Deliveries, err = s.cfg.Store.HookDeliveriesMade(ctx, ref, from, to); err != nil {
-		return st, s.failed(ctx, err)
+		return st, s.storeError(ctx, err)
 	}
 	countStatistics(&st, counts)
 	return st, nil
@@ -261,7 +261,7 @@ func (s *Server) registerValidate() {
 		Description: "YAML or JSON, one or several documents, at most 256 KiB, or as much as khook's memory allows. The rules are those of the CRD and of the controller; nothing is stored. " +
 			"The answer is 200 also for Hooks with errors: valid says whether they are right.",
 		MaxBodyBytes: s.cfg.Limits.MaxBody, SkipValidateBody: true, BodyReadTimeout: 20 * time.Second,
-		Errors: append([]int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, usual...),
+		Errors: append([]int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, commonErrors...),
 	}, s.validate)
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // rebinds sends a request for a host, and returns the answer.
@@ -50,7 +51,7 @@ func TestWithoutAuthenticationAPageThatRebindsItsNameReadsNothing(t *testing.T) 
 			misdirectedTo(t, l.rebinds(method, api.Base+path, "evil.example:8082", "X-Forwarded-Host", "localhost"), "evil.example")
 		}
 	}
-	misdirectedTo(t, l.rebinds(http.MethodGet, streamPath, "evil.example", "Accept", ContentType), "evil.example")
+	misdirectedTo(t, l.rebinds(http.MethodGet, streamPath, "evil.example", "Accept", stream.ContentType), "evil.example")
 	_, resp, err := websocket.Dial(t.Context(), strings.Replace(l.base, "http", "ws", 1)+streamPath, &websocket.DialOptions{Host: "evil.example", HTTPHeader: http.Header{"Origin": {"http://evil.example"}}})
 	if err == nil || resp == nil || resp.StatusCode != http.StatusMisdirectedRequest {
 		t.Errorf("a WebSocket: %+v %v", resp, err)
@@ -123,7 +124,7 @@ func TestOnlyTheStreamTakesATokenAsSubprotocol(t *testing.T) {
 	d := &doorman{}
 	d.open.Store(true)
 	l := goLive(t, func(c *Config) { c.Access = d })
-	upgrade := []string{"Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Protocol", TokenProtocol + "t0ken"}
+	upgrade := []string{"Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Protocol", stream.TokenProtocol + "t0ken"}
 	for _, path := range []string{"/events", "/incidents", "/hooks", "/openapi.json"} {
 		if resp := l.rebinds(http.MethodGet, api.Base+path, "localhost", upgrade...); resp.StatusCode != http.StatusUnauthorized {
 			t.Errorf("%s: %s", path, resp.Status)

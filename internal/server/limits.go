@@ -10,6 +10,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/limit"
 	"github.com/kagent-dev/khook/internal/review"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // limiters hold back clients that ask too often: by their name, and those who have none by their address.
@@ -39,7 +40,7 @@ type recaller interface {
 func (s *Server) limitAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == streamPath { // elsewhere no browser needs it
-			TakeToken(r)
+			stream.TakeToken(r)
 		}
 		address := requestOf(r.Context()).limitBy
 		if address != "" && s.isOnlyAnAddress(r) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // The times of connections.
@@ -67,7 +68,7 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: s.cfg.Limits.ClientStreams + 28, MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 4 << 10, MaxEncoderHeaderTableSize: 4 << 10,
 			MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 8 << 10,
-			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: writeLimit,
+			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second, WriteByteTimeout: stream.WriteLimit,
 		},
 	}
 	srv.Protocols.SetHTTP1(true)

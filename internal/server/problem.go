@@ -118,8 +118,8 @@ func parameters(op *huma.Operation) string {
 	return strings.Join(names, ", ")
 }
 
-// failed turns an error of the store into one of the API.
-func (s *Server) failed(ctx context.Context, err error) error {
+// storeError turns an error of the store into one of the API.
+func (s *Server) storeError(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return huma.Error404NotFound("there is nothing with that ID; it may have been deleted with the old history")

@@ -41,7 +41,7 @@ var nowhere = delivery.HookRef{Namespace: "-", Name: "-"}
 func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.HookRef, further ...func(delivery.HookRef) access.Right) error {
 	missing := errors.Is(lookup, store.ErrNotFound)
 	if lookup != nil && !missing {
-		return s.failed(ctx, lookup)
+		return s.storeError(ctx, lookup)
 	}
 	if missing {
 		hook = nowhere
@@ -54,7 +54,7 @@ func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.Hoo
 	case err != nil:
 		return err
 	case missing || !ok:
-		return s.failed(ctx, store.ErrNotFound)
+		return s.storeError(ctx, store.ErrNotFound)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ type Server struct {
 	mux     *http.ServeMux
 	api     huma.API
 	handler http.Handler
-	meters  *meters
+	meters  *metrics
 	limits  *limiters
 	origins addresses
 	health  healthCache
@@ -137,7 +137,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	access := newAccessLog(cfg.Log)
 	cfg.Log = boundedlog.New(cfg.Log) // most of its lines can be caused by anybody
-	s := &Server{access: access, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMeters(cfg.Registry)}
+	s := &Server{access: access, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMetrics(cfg.Registry)}
 	s.limits, s.origins, s.stopping = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}, context.Background()
 	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.meters.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))

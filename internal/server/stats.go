@@ -104,11 +104,11 @@ func (s *Server) eventStats(ctx context.Context, in *statsInput) (api.EventStats
 	}
 	counts, err := s.cfg.Store.EventCounts(ctx, from, to, in.Namespace)
 	if err != nil {
-		return stats, s.failed(ctx, err)
+		return stats, s.storeError(ctx, err)
 	}
 	active, err := s.cfg.Store.ActiveEvents(ctx, in.Namespace)
 	if err != nil {
-		return stats, s.failed(ctx, err)
+		return stats, s.storeError(ctx, err)
 	}
 	stats = countEvents(counts, active)
 	stats.Summary.TimeRange, stats.Summary.Namespace = in.TimeRange.TimeRange, in.Namespace
@@ -166,18 +166,18 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookM
 	}
 	m.StartTime, m.EndTime = from, now
 	if m.ActiveIncidents, m.LastFired, err = s.cfg.Store.HookSummary(ctx, in.ref()); err != nil {
-		return m, s.failed(ctx, err)
+		return m, s.storeError(ctx, err)
 	}
 	counts, err := s.cfg.Store.HookCounts(ctx, in.ref(), from, to)
 	if err != nil {
-		return m, s.failed(ctx, err)
+		return m, s.storeError(ctx, err)
 	}
 	if m.Deliveries.Created, err = s.cfg.Store.HookDeliveriesMade(ctx, in.ref(), from, to); err != nil {
-		return m, s.failed(ctx, err)
+		return m, s.storeError(ctx, err)
 	}
 	times, err := s.cfg.Store.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
 	if err != nil {
-		return m, s.failed(ctx, err)
+		return m, s.storeError(ctx, err)
 	}
 	countMetrics(&m, counts)
 	measure(&m, times)

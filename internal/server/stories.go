@@ -46,9 +46,9 @@ const textsDoc = "What was asked and said (prompt, data, answer, question, repli
 func (s *Server) registerStories() {
 	get(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
 	get(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
-		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. "+textsDoc, s.incident, mayMiss)
+		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. "+textsDoc, s.incident, with404)
 	get(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without what was asked and said. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
-	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, mayMiss)
+	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, with404)
 }
 
 func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Page[api.Incident], error) {
@@ -69,7 +69,7 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Pag
 	}
 	rows, total, err := s.cfg.Store.ListIncidents(ctx, q, p)
 	if err != nil {
-		return none, s.failed(ctx, err)
+		return none, s.storeError(ctx, err)
 	}
 	now := time.Now()
 	return pageOf(in.Paging, rows, total, q, q.Position, func(i *incident.Incident) api.Incident { return api.IncidentOf(i, now) }), nil
@@ -97,7 +97,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.P
 	}
 	rows, total, err := s.cfg.Store.ListDeliveries(ctx, q, p)
 	if err != nil {
-		return none, s.failed(ctx, err)
+		return none, s.storeError(ctx, err)
 	}
 	return pageOf(in.Paging, rows, total, q, q.Position, func(d *delivery.Delivery) api.Delivery { return api.DeliveryOf(withoutTexts(d)) }), nil
 }
@@ -132,19 +132,19 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetai
 	st := s.cfg.Store
 	events, err := st.IncidentEvents(ctx, inc.ID, storyEvents)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	decisions, err := st.IncidentDecisions(ctx, inc.ID, storyEvents)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	deliveries, err := st.DeliveriesOfIncident(ctx, inc.ID, storyDeliveries)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	effects, err := st.IncidentEffects(ctx, []string{inc.ID})
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	now := time.Now()
 	d = api.IncidentDetail{
@@ -178,11 +178,11 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetai
 	}
 	covered, err := s.cfg.Store.DeliveryIncidents(ctx, dl.ID, storyEffects)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	log, err := s.cfg.Store.DeliveryEntries(ctx, dl.ID)
 	if err != nil {
-		return d, s.failed(ctx, err)
+		return d, s.storeError(ctx, err)
 	}
 	if shaped.TextsWithheld != "" {
 		log = withoutWords(log)

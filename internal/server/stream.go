@@ -18,6 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 const streamPath = api.Base + "/events/stream"
@@ -76,9 +77,9 @@ func (s *Server) registerStream() {
 		Description: "New events and changes of their status, each with its number in the change sequence as ID and with the whole record. A client that comes back with the last ID it saw " +
 			"(Last-Event-ID, or after) gets every change once and in order, whatever happened meanwhile; if the history does not reach back so far, a message gap tells which range is missing.\n\n" +
 			"Server-sent events, or a WebSocket on upgrade with the same messages as JSON: {type: ready|event|gap|position|filter|error, id, event}. A WebSocket client may send {\"type\": \"filter\", ...} with the " +
-			"filters and maxRate of this route to change them. Its token goes into the header, or into the subprotocol " + TokenProtocol + "TOKEN beside " + Protocol + ".",
-		Errors:    append([]int{http.StatusUpgradeRequired}, usual...),
-		Responses: map[string]*huma.Response{"200": {Description: "A stream that does not end by itself.", Content: map[string]*huma.MediaType{ContentType: {Schema: &huma.Schema{Type: huma.TypeString}}}}},
+			"filters and maxRate of this route to change them. Its token goes into the header, or into the subprotocol " + stream.TokenProtocol + "TOKEN beside " + stream.Protocol + ".",
+		Errors:    append([]int{http.StatusUpgradeRequired}, commonErrors...),
+		Responses: map[string]*huma.Response{"200": {Description: "A stream that does not end by itself.", Content: map[string]*huma.MediaType{stream.ContentType: {Schema: &huma.Schema{Type: huma.TypeString}}}}},
 	}, s.stream)
 }
 
@@ -102,12 +103,12 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	reader, err := s.cfg.Feed.Read(wait, in.filter(), where)
 	if err != nil {
 		leave()
-		return nil, s.failed(wait, err)
+		return nil, s.storeError(wait, err)
 	}
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer leave()
 		r, w := humago.Unwrap(hctx)
-		session := &Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.meters.stream, Stopping: s.stopping}
+		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.meters.stream, Stopping: s.stopping}
 		session.Serve(w, r)
 	}}, nil
 }

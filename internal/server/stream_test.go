@@ -18,6 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // live is a server that listens, with a history.
@@ -79,7 +80,7 @@ func (l *live) sse(path string, headers ...string) *sseClient {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	l.t.Cleanup(cancel)
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, l.base+streamPath+path, nil)
-	req.Header.Set("Accept", ContentType)
+	req.Header.Set("Accept", stream.ContentType)
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
@@ -117,7 +118,7 @@ func (c *sseClient) wants(parts ...string) {
 func TestAStreamOfServerSentEvents(t *testing.T) {
 	l := goLive(t)
 	c := l.sse("?namespace=shop")
-	for name, want := range map[string]string{"Content-Type": ContentType, "X-Accel-Buffering": "no", "Content-Encoding": "", "Cache-Control": "no-store"} {
+	for name, want := range map[string]string{"Content-Type": stream.ContentType, "X-Accel-Buffering": "no", "Content-Encoding": "", "Cache-Control": "no-store"} {
 		if got := c.resp.Header.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -136,7 +137,7 @@ func TestAStreamOfServerSentEvents(t *testing.T) {
 	again.wants(`"namespace":"pay"`)
 	again.wants(`"namespace":"shop"`)
 	head, err := http.Head(l.base + streamPath)
-	if err != nil || head.StatusCode != http.StatusOK || head.Header.Get("Content-Type") != ContentType {
+	if err != nil || head.StatusCode != http.StatusOK || head.Header.Get("Content-Type") != stream.ContentType {
 		t.Fatalf("HEAD: %+v %v", head, err)
 	}
 	head.Body.Close()
@@ -224,8 +225,8 @@ func (c *wsClient) says(text string) {
 
 func TestAStreamOverAWebSocket(t *testing.T) {
 	l := goLive(t)
-	c := l.ws("?namespace=shop", &websocket.DialOptions{Subprotocols: []string{Protocol}})
-	if c.conn.Subprotocol() != Protocol {
+	c := l.ws("?namespace=shop", &websocket.DialOptions{Subprotocols: []string{stream.Protocol}})
+	if c.conn.Subprotocol() != stream.Protocol {
 		t.Errorf("subprotocol %q", c.conn.Subprotocol())
 	}
 	ready := c.wants("ready")
@@ -298,11 +299,11 @@ func TestTheTokenOfAWebSocketMayBeASubprotocol(t *testing.T) {
 	d := &doorman{}
 	d.open.Store(true)
 	l := goLive(t, func(c *Config) { c.Access = d })
-	c := l.ws("", &websocket.DialOptions{Subprotocols: []string{Protocol, TokenProtocol + "t0ken"}})
-	if c.wants("ready"); c.conn.Subprotocol() != Protocol {
+	c := l.ws("", &websocket.DialOptions{Subprotocols: []string{stream.Protocol, stream.TokenProtocol + "t0ken"}})
+	if c.wants("ready"); c.conn.Subprotocol() != stream.Protocol {
 		t.Errorf("the token is told again: %q", c.conn.Subprotocol())
 	}
-	_, resp, err := websocket.Dial(t.Context(), strings.Replace(l.base, "http", "ws", 1)+streamPath, &websocket.DialOptions{Subprotocols: []string{TokenProtocol + "other"}})
+	_, resp, err := websocket.Dial(t.Context(), strings.Replace(l.base, "http", "ws", 1)+streamPath, &websocket.DialOptions{Subprotocols: []string{stream.TokenProtocol + "other"}})
 	if err == nil || resp == nil || resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("%+v %v", resp, err)
 	}

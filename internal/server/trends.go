@@ -51,7 +51,7 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (api.Trends, error
 	}
 	counts, err := s.trend(ctx, in, first, last, interval)
 	if err != nil {
-		return none, s.failed(ctx, err)
+		return none, s.storeError(ctx, err)
 	}
 	fillTrends(&t, counts, first, last, interval)
 	return t, nil

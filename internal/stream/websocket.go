@@ -1,4 +1,4 @@
-package server
+package stream
 
 import (
 	"bytes"
@@ -241,7 +241,7 @@ func (w *ws) send(m message) error {
 }
 
 func (w *ws) write(text []byte) error {
-	ctx, cancel := context.WithTimeout(w.ctx, writeLimit)
+	ctx, cancel := context.WithTimeout(w.ctx, WriteLimit)
 	defer cancel()
 	return w.conn.Write(ctx, websocket.MessageText, text)
 }
@@ -268,7 +268,7 @@ func (w *ws) position(position int64) error {
 	if err := w.send(message{Type: "position", ID: position}); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(w.ctx, writeLimit)
+	ctx, cancel := context.WithTimeout(w.ctx, WriteLimit)
 	defer cancel()
 	return w.conn.Ping(ctx)
 }

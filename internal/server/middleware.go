@@ -20,6 +20,7 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // chain is what each request passes on its way to its route.
@@ -240,7 +241,7 @@ var produces = map[string][]string{
 	api.Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
 	api.Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
 	api.Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
-	streamPath:                             {ContentType},
+	streamPath:                             {stream.ContentType},
 	api.Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
 }
 
@@ -281,7 +282,7 @@ func acceptable(next http.Handler) http.Handler {
 			writeProblem(w, http.StatusNotAcceptable, fmt.Sprintf("the header Accept is longer than %d bytes: name fewer types", maxAccept))
 			return
 		}
-		if accept != "" && (!IsUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
+		if accept != "" && (!stream.IsUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
 			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
 			return
 		}

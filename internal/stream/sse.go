@@ -1,4 +1,4 @@
-package server
+package stream
 
 import (
 	"context"
@@ -40,7 +40,7 @@ func (s *Session) serveSSE(w http.ResponseWriter, r *http.Request) {
 
 // write sends bytes at once, within the limit of time.
 func (s *sse) write(parts ...[]byte) error {
-	_ = s.rc.SetWriteDeadline(time.Now().Add(writeLimit))
+	_ = s.rc.SetWriteDeadline(time.Now().Add(WriteLimit))
 	for _, p := range parts {
 		if _, err := s.w.Write(p); err != nil {
 			return err

@@ -10,10 +10,11 @@ import (
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/conns"
+	"github.com/kagent-dev/khook/internal/stream"
 )
 
-// meters are the metrics of the API. A route is a pattern, never what a client asked for.
-type meters struct {
+// metrics are the metrics of the API. A route is a pattern, never what a client asked for.
+type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
@@ -21,13 +22,13 @@ type meters struct {
 	closed   *prometheus.CounterVec
 
 	streams prometheus.Gauge
-	stream  *Metrics
+	stream  *stream.Metrics
 
 	answered, broken, open atomic.Int64 // the same for the health
 }
 
-func newMeters(r prometheus.Registerer) *meters {
-	m := &meters{
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "khook_http_requests_total", Help: "Requests that the HTTP API answered.",
 		}, []string{"route", "method", "code"}),
@@ -50,7 +51,7 @@ func newMeters(r prometheus.Registerer) *meters {
 		m.closed.WithLabelValues(string(r))
 	}
 	m.streams = prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_stream_connections", Help: "Live streams that are open."})
-	m.stream = NewMetrics(r)
+	m.stream = stream.NewMetrics(r)
 	r.MustRegister(m.streams, m.requests, m.seconds, m.inFlight, m.limited, m.closed)
 	return m
 }
@@ -58,7 +59,7 @@ func newMeters(r prometheus.Registerer) *meters {
 // methods are those that are told apart.
 var methods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodOptions: true}
 
-func (m *meters) observe(route, method string, code int, took time.Duration) {
+func (m *metrics) observe(route, method string, code int, took time.Duration) {
 	if !methods[method] {
 		method = "other"
 	}

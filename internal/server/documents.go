@@ -64,7 +64,7 @@ func (s *Server) describe(id, path, tag, summary, description string, contentTyp
 		Responses: map[string]*huma.Response{"200": {Description: "OK", Content: bodies}},
 	}
 	problem := huma.SchemaFromType(s.api.OpenAPI().Components.Schemas, reflect.TypeFor[huma.ErrorModel]())
-	for _, code := range append([]int{http.StatusInternalServerError}, usual...) {
+	for _, code := range append([]int{http.StatusInternalServerError}, commonErrors...) {
 		op.Responses[fmt.Sprint(code)] = &huma.Response{Description: http.StatusText(code), Content: map[string]*huma.MediaType{problemType: {Schema: problem}}}
 	}
 	s.api.OpenAPI().AddOperation(op)

@@ -1,4 +1,4 @@
-package server
+package stream
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const ContentType = "text/event-stream"
 // The times of a stream.
 const (
 	heartbeat  = 15 * time.Second // at least so often something is sent
-	writeLimit = 20 * time.Second // for one write: who takes longer is disconnected, and comes back
+	WriteLimit = 20 * time.Second // for one write: who takes longer is disconnected, and comes back
 	recheck    = 30 * time.Second // how often it is asked whether the caller may still read
 	checkLimit = 2 * time.Second  // for the answer: nothing is sent meanwhile
 )
