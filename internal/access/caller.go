@@ -19,7 +19,7 @@ import (
 // callerAccess asks Kubernetes in the caller's own name.
 type callerAccess struct {
 	*tokenAccess
-	*rights
+	*rightCache
 	client *kubernetes.Clientset // without credentials of its own
 }
 
@@ -35,7 +35,7 @@ func NewAsCaller(cfg *rest.Config, o Config) (Control, error) {
 	meters := review.NewMeters(o.Registry)
 	a := &callerAccess{client: client}
 	a.tokenAccess = newTokenAccess(a.whoIs, cfg, meters, o.callers())
-	a.rights = newRights(a.callers, meters, o.callers())
+	a.rightCache = newRights(a.callers, meters, o.callers())
 	return a, nil
 }
 

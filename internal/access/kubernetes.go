@@ -19,7 +19,7 @@ import (
 // kubeAccess asks Kubernetes about callers in khook's name.
 type kubeAccess struct {
 	*tokenAccess
-	*rights
+	*rightCache
 	client    *kubernetes.Clientset
 	audiences []string // empty: the API server's own, and Audience
 }
@@ -34,7 +34,7 @@ func New(cfg *rest.Config, o Config) (Control, error) {
 	meters := review.NewMeters(o.Registry)
 	a := &kubeAccess{client: client, audiences: o.Audiences}
 	a.tokenAccess = newTokenAccess(a.whoIs, cfg, meters, o.callers())
-	a.rights = newRights(a.callers, meters, o.callers())
+	a.rightCache = newRights(a.callers, meters, o.callers())
 	return a, nil
 }
 

@@ -21,15 +21,15 @@ type rightOf struct {
 	right Right
 }
 
-// rights are those that callers have.
-type rights struct {
+// rightCache are those that callers have.
+type rightCache struct {
 	answers *review.Answers[rightOf, struct{}]
 	limits  *limit.Clients // by the caller's name
 	queue   *limit.Queue
 }
 
-func newRights(queue *limit.Queue, meters *review.Meters, callers int) *rights {
-	return &rights{
+func newRights(queue *limit.Queue, meters *review.Meters, callers int) *rightCache {
+	return &rightCache{
 		answers: review.New[rightOf, struct{}](review.Config{Kind: "right", Yes: allowTTL, No: denyTTL, Size: callers, Meters: meters}),
 		limits:  limit.NewClients(rightsASecond, rightsAtOnce, callers),
 		queue:   queue,
@@ -37,7 +37,7 @@ func newRights(queue *limit.Queue, meters *review.Meters, callers int) *rights {
 }
 
 // may says whether a caller has a right, by asking if need be.
-func (r *rights) may(ctx context.Context, c *caller, right Right, ask func(context.Context) (bool, error)) (bool, error) {
+func (r *rightCache) may(ctx context.Context, c *caller, right Right, ask func(context.Context) (bool, error)) (bool, error) {
 	_, yes, err := r.answers.Get(ctx, rightOf{c.hash, right}, review.Question[struct{}]{
 		Before: func() error {
 			if wait, ok := r.limits.Allow(c.Name); !ok {

@@ -21,7 +21,7 @@ type Client struct {
 	cfg   Config
 	base  *url.URL
 	http  *http.Client
-	known *known
+	known *peerCache
 	sessions
 }
 

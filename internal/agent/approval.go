@@ -28,8 +28,8 @@ type asked struct {
 	hint      string   // what the lines say better; by the extension
 }
 
-// request is what the extension asks, and as far as the names go what kagent up to 0.10 does.
-type request struct {
+// confirmation is what the extension asks, and as far as the names go what kagent up to 0.10 does.
+type confirmation struct {
 	Type      string            `json:"type"`
 	ID        string            `json:"id"`
 	Hint      string            `json:"hint"`
@@ -71,7 +71,7 @@ func askedBy(m *a2a.Message) *asked {
 
 // byExtension reads a request of the extension; nil if it is none that can be answered.
 func byExtension(payload any) *asked {
-	var r request
+	var r confirmation
 	if raw, err := json.Marshal(payload); err != nil || json.Unmarshal(raw, &r) != nil {
 		return nil
 	}
@@ -114,7 +114,7 @@ func byPart(data any) *asked {
 	if err != nil || json.Unmarshal(raw, &part) != nil {
 		return &asked{approval: true, lines: []string{toolCall{}.question("")}}
 	}
-	var ask request
+	var ask confirmation
 	call := part.Args.Call
 	if call.Name == "ask_user" && json.Unmarshal(call.Args, &ask) == nil && len(ask.Questions) > 0 {
 		return &asked{questions: len(ask.Questions), lines: questionLines(ask.Questions)}
@@ -160,7 +160,7 @@ func questionLines(questions []json.RawMessage) []string {
 // cut for showing too: the agent chooses the message's ID, and could put another question under it between
 // the person's look and the decision.
 func (a *asked) idIn(m *a2a.Message) string {
-	said := text(m.Parts)
+	said := textOf(m.Parts)
 	parts := []string{"question", entryID(EntryMessage, m.ID, said), said, strconv.FormatBool(a.approval), a.id, strconv.Itoa(len(a.calls))}
 	return incident.DeriveID(append(append(parts, a.calls...), a.lines...)...)
 }
@@ -170,10 +170,10 @@ func (a *asked) idIn(m *a2a.Message) string {
 func question(m *a2a.Message) string {
 	a := askedBy(m)
 	if len(a.lines) == 0 {
-		return text(m.Parts)
+		return textOf(m.Parts)
 	}
 	var all joined
-	said := plain(m.Parts)
+	said := plainText(m.Parts)
 	if said == strings.TrimSpace(a.hint) {
 		said = ""
 	}
@@ -212,7 +212,7 @@ func (a *asked) answer(msg *a2a.Message, said string, data map[string]any, hitl 
 	if response != nil || hitl && decided != "" {
 		msg.Extensions = []string{hitlExtension}
 	}
-	msg.Parts = parts(said, data)
+	msg.Parts = newParts(said, data)
 }
 
 func (a *asked) approvals(approved bool, reason any) []any {

@@ -23,8 +23,8 @@ const (
 // Dialects lists all dialects, the oldest first.
 func Dialects() []string { return []string{Kagent05, Kagent097, KagentMain, Kagent10} }
 
-// dialect is what the client must know about one.
-type dialect struct {
+// dialectSpec is what the client must know about one.
+type dialectSpec struct {
 	name       string
 	path       string // of the agents, before "namespace/name"
 	slash      string // after it
@@ -34,7 +34,7 @@ type dialect struct {
 	hitl       bool   // asks for approvals by its extension
 }
 
-var dialects = map[string]dialect{
+var dialects = map[string]dialectSpec{
 	Kagent05:   {name: Kagent05, path: "api/a2a", slash: "/", rest: true},
 	Kagent097:  {name: Kagent097, path: "api/a2a", slash: "/", rest: true, v1: true},
 	KagentMain: {name: KagentMain, path: "api/a2a", slash: "/", v1: true, hitl: true},
@@ -44,7 +44,7 @@ var dialects = map[string]dialect{
 // peer is what is known of one agent.
 type peer struct {
 	ref       delivery.AgentRef
-	dialect   dialect
+	dialect   dialectSpec
 	streaming bool
 	carded    bool // streaming was read from its card
 }
@@ -114,13 +114,13 @@ func (c *Client) findOut(ctx context.Context, ref delivery.AgentRef) (peer, erro
 	}
 }
 
-func newPeer(ref delivery.AgentRef, d dialect, c card) peer {
+func newPeer(ref delivery.AgentRef, d dialectSpec, c card) peer {
 	return peer{ref: ref, dialect: d, streaming: c.Capabilities.Streaming, carded: true}
 }
 
 // card reads the agent card at the dialect's path. What is no card counts as absent: a proxy or
 // a web page may answer any path with 200.
-func (c *Client) card(ctx context.Context, d dialect, ref delivery.AgentRef) (card, error) {
+func (c *Client) card(ctx context.Context, d dialectSpec, ref delivery.AgentRef) (card, error) {
 	body, err := c.get(ctx, d.path, ref.Namespace, ref.Name, ".well-known", "agent-card.json")
 	if err != nil {
 		if absent(err) {
@@ -169,26 +169,26 @@ func (c *Client) hasVersion(ctx context.Context) (bool, error) {
 // maxKnown bounds the agents that are remembered.
 const maxKnown = 1000
 
-// known remembers agents; the one that was put first is forgotten first.
-type known struct {
+// peerCache remembers agents; the one that was put first is forgotten first.
+type peerCache struct {
 	mu    sync.Mutex
 	max   int
 	peers map[delivery.AgentRef]peer
 	order []delivery.AgentRef
 }
 
-func newKnown(limit int) *known {
-	return &known{max: limit, peers: map[delivery.AgentRef]peer{}}
+func newKnown(limit int) *peerCache {
+	return &peerCache{max: limit, peers: map[delivery.AgentRef]peer{}}
 }
 
-func (k *known) get(ref delivery.AgentRef) (peer, bool) {
+func (k *peerCache) get(ref delivery.AgentRef) (peer, bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p, ok := k.peers[ref]
 	return p, ok
 }
 
-func (k *known) put(ref delivery.AgentRef, p peer) {
+func (k *peerCache) put(ref delivery.AgentRef, p peer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.peers[ref]; !ok {
@@ -201,7 +201,7 @@ func (k *known) put(ref delivery.AgentRef, p peer) {
 	k.peers[ref] = p
 }
 
-func (k *known) forget(ref delivery.AgentRef) {
+func (k *peerCache) forget(ref delivery.AgentRef) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if _, ok := k.peers[ref]; ok {

@@ -38,9 +38,9 @@ type Entry struct {
 	Cut  bool   // Text was cut
 }
 
-// entries are what the agent said and made in the task, the newest of it, and whether there was
+// entriesOf are what the agent said and made in the task, the newest of it, and whether there was
 // more. A message that comes twice stands at its first place, with its last text.
-func entries(t *a2a.Task) (kept []Entry, more bool) {
+func entriesOf(t *a2a.Task) (kept []Entry, more bool) {
 	at := map[[2]string]int{}
 	add := func(e Entry, ok bool) {
 		key := [2]string{string(e.Kind), e.ID}
@@ -80,7 +80,7 @@ func messageEntry(m *a2a.Message) (Entry, bool) {
 }
 
 func artifactEntry(a *a2a.Artifact) (Entry, bool) {
-	e, ok := entry(EntryArtifact, string(a.ID), text(a.Parts))
+	e, ok := entry(EntryArtifact, string(a.ID), textOf(a.Parts))
 	e.Name = incident.Clean(a.Name, maxEntryName)
 	return e, ok
 }

@@ -20,7 +20,7 @@ func TestOnlyTheNewestEntriesAreKept(t *testing.T) {
 	for i := range 60 {
 		task.History = append(task.History, says(fmt.Sprint("m", i), "step"))
 	}
-	got, more := entries(task)
+	got, more := entriesOf(task)
 	if len(got) != MaxEntries || !more || got[0].ID != "m12" || got[48].ID != "status" || got[49].ID != "made" {
 		t.Errorf("%d entries from %s to %s, more %t", len(got), got[0].ID, got[len(got)-1].ID, more)
 	}
@@ -28,7 +28,7 @@ func TestOnlyTheNewestEntriesAreKept(t *testing.T) {
 
 func TestALongEntryIsCutWithAMark(t *testing.T) {
 	exact, long := strings.Repeat("x", MaxEntry), strings.Repeat("ü", MaxEntry)
-	got, _ := entries(&a2a.Task{History: []*a2a.Message{says("exact", exact), says("long", long)}})
+	got, _ := entriesOf(&a2a.Task{History: []*a2a.Message{says("exact", exact), says("long", long)}})
 	if got[0].Cut || got[0].Text != exact {
 		t.Errorf("a text of %d bytes was cut", MaxEntry)
 	}
@@ -51,7 +51,7 @@ func TestEachThingThatWasSaidIsOneEntry(t *testing.T) {
 		Status:    a2a.TaskStatus{Message: says("a1", "half and whole")},
 		Artifacts: []*a2a.Artifact{{ID: "a1", Name: "the\nreport\u202e", Parts: a2a.ContentParts{a2a.NewTextPart("It leaks.")}}, nil},
 	}
-	got, more := entries(task)
+	got, more := entriesOf(task)
 	want := []Entry{
 		{Kind: EntryMessage, ID: "a1", Role: "agent", Text: "half and whole"},
 		{Kind: EntryMessage, ID: incident.DeriveID("message", "no ID"), Role: "agent", Text: "no ID"},
@@ -73,13 +73,13 @@ func hitl(text string, request map[string]any) *a2a.Message {
 	return m
 }
 
-// tool is a call that waits for its approval.
-func tool(id, name string) map[string]any {
+// toolPart is a call that waits for its approval.
+func toolPart(id, name string) map[string]any {
 	return map[string]any{"id": id, "call_id": "c" + id, "name": name, "args": map[string]any{"n": 1}}
 }
 
-// legacy is a data part of kagent up to 0.10.
-func legacy(call map[string]any) *a2a.Message {
+// legacyCall is a data part of kagent up to 0.10.
+func legacyCall(call map[string]any) *a2a.Message {
 	m := says("q", "")
 	m.Parts = append(m.Parts, a2a.NewDataPart(map[string]any{"name": "adk_request_confirmation", "args": map[string]any{"originalFunctionCall": call}}))
 	return m
@@ -100,12 +100,12 @@ func TestEachFormOfAQuestionIsShownAndAnsweredInItsOwn(t *testing.T) {
 	}{
 		"a text": {says("q", "Restart?"), "Restart?", false, "yes", nil, nil, nil},
 		"two tools": {
-			hitl("Allow these?", map[string]any{"type": "tool_approval_request", "hint": "Allow these?", "tools": []any{tool("1", "a"), tool("2", "b")}}),
+			hitl("Allow these?", map[string]any{"type": "tool_approval_request", "hint": "Allow these?", "tools": []any{toolPart("1", "a"), toolPart("2", "b")}}),
 			"approve a call of the tool a with {\"n\":1}?\napprove a call of the tool b with {\"n\":1}?", true, "", approve, approve,
 			map[string]any{"type": "tool_approval_response", "approvals": []any{map[string]any{"id": "1", "approved": true}, map[string]any{"id": "2", "approved": true}}},
 		},
 		"a tool of an agent's agent": {
-			hitl("Asking.", map[string]any{"type": "tool_approval_request", "tools": []any{tool("1", "call_agent")}, "nested": map[string]any{"subagent_name": "dba", "tools": []any{tool("7", "drop")}}}),
+			hitl("Asking.", map[string]any{"type": "tool_approval_request", "tools": []any{toolPart("1", "call_agent")}, "nested": map[string]any{"subagent_name": "dba", "tools": []any{toolPart("7", "drop")}}}),
 			"Asking.\nfor the agent dba:\napprove a call of the tool drop with {\"n\":1}?", true, "", map[string]any{"decision_type": "yes please"}, map[string]any{"decision_type": "yes please"},
 			map[string]any{"type": "tool_approval_response", "approvals": []any{map[string]any{"id": "7", "approved": false}}},
 		},
@@ -115,10 +115,10 @@ func TestEachFormOfAQuestionIsShownAndAnsweredInItsOwn(t *testing.T) {
 			map[string]any{"type": "ask_user_response", "id": "r", "answers": answers},
 		},
 		"questions of 0.10": {
-			legacy(map[string]any{"name": "ask_user", "args": map[string]any{"questions": which}}),
+			legacyCall(map[string]any{"name": "ask_user", "args": map[string]any{"questions": which}}),
 			"Which region? (eu, us)\nWhen?", false, "eu", nil, map[string]any{"decision_type": "approve", "ask_user_answers": answers}, nil,
 		},
-		"a tool of 0.10":  {legacy(map[string]any{"name": "drop"}), "approve a call of the tool drop?", true, "", approve, approve, nil},
+		"a tool of 0.10":  {legacyCall(map[string]any{"name": "drop"}), "approve a call of the tool drop?", true, "", approve, approve, nil},
 		"what is no form": {hitl("Well?", map[string]any{"type": "tool_approval_request", "tools": 7}), "Well?", false, "yes", nil, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {

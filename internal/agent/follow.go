@@ -152,7 +152,7 @@ func apply(task Task, event a2a.Event) (Task, bool) {
 		}
 		task.State = stateOf(e.Status.State)
 		if m := e.Status.Message; m != nil {
-			task.Answer = text(m.Parts)
+			task.Answer = textOf(m.Parts)
 		}
 		return task.asking(e.Status.Message), true
 	case *a2a.TaskArtifactUpdateEvent:

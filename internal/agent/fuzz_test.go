@@ -17,14 +17,14 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
-// answers is a transport that gives one answer to everything.
-type answers struct {
+// fuzzAnswers is a transport that gives one answer to everything.
+type fuzzAnswers struct {
 	status int
 	kind   string
 	body   string
 }
 
-func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
+func (a fuzzAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	closeBody(req)
 	return &http.Response{
 		StatusCode: a.status, Header: http.Header{"Content-Type": {a.kind}}, Request: req,
@@ -32,7 +32,7 @@ func (a answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func facing(t testing.TB, a answers, dialect string) *Client {
+func facing(t testing.TB, a fuzzAnswers, dialect string) *Client {
 	t.Helper()
 	c, err := New(Config{BaseURL: "http://kagent", Dialect: dialect, Transport: a, MaxResponse: 1 << 20, Settle: time.Nanosecond})
 	if err != nil {
@@ -100,7 +100,7 @@ func FuzzEveryAnswerIsBoundedAndExplained(f *testing.F) {
 			status = 200
 		}
 		name := Dialects()[uint(dialect)%uint(len(Dialects()))]
-		c := facing(t, answers{status, "application/json", body}, name)
+		c := facing(t, fuzzAnswers{status, "application/json", body}, name)
 		task, err := c.Send(t.Context(), Request{Agent: ref, MessageID: "m", ContextID: "c", Prompt: "p"})
 		sane(t, task, err)
 		task, err = c.Send(t.Context(), Request{Agent: ref, MessageID: "m", ContextID: "c", Prompt: "p", Resend: true})
@@ -123,7 +123,7 @@ func FuzzEveryStreamEndsBounded(f *testing.F) {
 		if v1 {
 			name = Kagent10
 		}
-		c := facing(t, answers{200, eventStream, body}, name)
+		c := facing(t, fuzzAnswers{200, eventStream, body}, name)
 		start := Task{ID: "t", State: Working, Dialect: name}
 		err := c.stream(t.Context(), peer{ref: delivery.AgentRef{Namespace: "a", Name: "b"}, dialect: dialects[name]}, start, func(task Task) { sane(t, task, nil) })
 		if err != nil {
@@ -208,7 +208,7 @@ func TestTheAnswerIsFoundWhereverTheAgentPutsIt(t *testing.T) {
 		"[file x.txt text/plain]": {Artifacts: []*a2a.Artifact{{Parts: a2a.ContentParts{{Content: a2a.Raw("x"), Filename: "x.txt", MediaType: "text/plain"}}}}},
 		"Hello world\nNext":       {Artifacts: []*a2a.Artifact{{Parts: a2a.ContentParts{a2a.NewTextPart("Hello"), a2a.NewTextPart(" world"), a2a.NewTextPart("Next")}}}},
 	} {
-		if got := answer(task); got != want {
+		if got := answerOf(task); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -14,18 +14,18 @@ import (
 // that reading the events takes, and on the time without a byte.
 type guard struct {
 	body  io.ReadCloser
-	wire  *wire
+	wire  *wireClient
 	ctx   context.Context //nolint:containedctx // that of the request, which lives as long as the body
 	give  context.CancelCauseFunc
 	idle  *time.Timer
 	event int64 // bytes since the last empty line
 	line  int64 // bytes since the last end of a line
-	json  values
+	json  jsonValues
 	whole int64          // memory that reading takes of the events that the last Read completed
 	pass  *capacity.Pass // for them
 }
 
-func newGuard(body io.ReadCloser, w *wire, ctx context.Context, give context.CancelCauseFunc) *guard {
+func newGuard(body io.ReadCloser, w *wireClient, ctx context.Context, give context.CancelCauseFunc) *guard {
 	idle := w.cfg.StreamIdle
 	return &guard{
 		body: body, wire: w, ctx: ctx, give: give,
@@ -62,7 +62,7 @@ func (g *guard) count(p []byte) {
 		switch {
 		case b == '\n' && g.line == 0:
 			g.whole += costOf(g.event, g.json.n)
-			g.event, g.json = 0, values{}
+			g.event, g.json = 0, jsonValues{}
 		case b == '\n':
 			g.line = 0
 		case b != '\r':

@@ -79,14 +79,14 @@ func noRoom(err error) error {
 	return err
 }
 
-// values counts the values in JSON as it passes by, at most as many as there are: each comma and each
+// jsonValues counts the values in JSON as it passes by, at most as many as there are: each comma and each
 // bracket that is not in a text begins one. What is no JSON is counted somehow.
-type values struct {
+type jsonValues struct {
 	n               int64
 	quoted, escaped bool
 }
 
-func (v *values) add(b byte) {
+func (v *jsonValues) add(b byte) {
 	switch {
 	case v.escaped:
 		v.escaped = false
@@ -100,7 +100,7 @@ func (v *values) add(b byte) {
 }
 
 func countValues(text []byte) int64 {
-	var v values
+	var v jsonValues
 	for _, b := range text {
 		v.add(b)
 	}

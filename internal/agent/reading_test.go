@@ -47,8 +47,8 @@ func clientOf(t *testing.T, dialect string, kagent http.RoundTripper, change ...
 	return c
 }
 
-// task is the answer of an agent whose task has something in it, repeated until the text has a size.
-func task(dialect, before, piece, after string, size int) string {
+// taskJSON is the answer of an agent whose task has something in it, repeated until the text has a size.
+func taskJSON(dialect, before, piece, after string, size int) string {
 	state := `"completed"`
 	if dialects[dialect].v1 {
 		state = `"TASK_STATE_COMPLETED"`
@@ -61,15 +61,15 @@ func task(dialect, before, piece, after string, size int) string {
 // shapes are answers that make much memory of few bytes.
 func shapes(dialect string, size int) map[string]string {
 	return map[string]string{
-		"tiny parts":     task(dialect, `"artifacts":[{"artifactId":"a","parts":[`, `{"kind":"text","text":""}`, `]}]`, size),
-		"tiny artifacts": task(dialect, `"artifacts":[`, `{"artifactId":"a","parts":[]}`, `]`, size),
-		"empty objects":  task(dialect, `"metadata":{"a":[`, `{}`, `]}`, size),
-		"empty lists":    task(dialect, `"metadata":{"a":[`, `[]`, `]}`, size),
-		"small objects":  task(dialect, `"metadata":{"a":[`, `{"":0}`, `]}`, size),
-		"numbers":        task(dialect, `"metadata":{"a":[`, `0`, `]}`, size),
-		"messages":       task(dialect, `"history":[`, `{"role":"agent","messageId":"m","parts":[{"kind":"text","text":"x"}]}`, `]`, size),
-		"one text":       task(dialect, `"artifacts":[{"artifactId":"a","parts":[{"kind":"text","text":"`, strings.Repeat("x", size), `"}]}]`, size),
-		"escapes":        task(dialect, `"artifacts":[{"artifactId":"a","parts":[{"kind":"text","text":"`, strings.Repeat(`\u2028`, size/6), `"}]}]`, size),
+		"tiny parts":     taskJSON(dialect, `"artifacts":[{"artifactId":"a","parts":[`, `{"kind":"text","text":""}`, `]}]`, size),
+		"tiny artifacts": taskJSON(dialect, `"artifacts":[`, `{"artifactId":"a","parts":[]}`, `]`, size),
+		"empty objects":  taskJSON(dialect, `"metadata":{"a":[`, `{}`, `]}`, size),
+		"empty lists":    taskJSON(dialect, `"metadata":{"a":[`, `[]`, `]}`, size),
+		"small objects":  taskJSON(dialect, `"metadata":{"a":[`, `{"":0}`, `]}`, size),
+		"numbers":        taskJSON(dialect, `"metadata":{"a":[`, `0`, `]}`, size),
+		"messages":       taskJSON(dialect, `"history":[`, `{"role":"agent","messageId":"m","parts":[{"kind":"text","text":"x"}]}`, `]`, size),
+		"one text":       taskJSON(dialect, `"artifacts":[{"artifactId":"a","parts":[{"kind":"text","text":"`, strings.Repeat("x", size), `"}]}]`, size),
+		"escapes":        taskJSON(dialect, `"artifacts":[{"artifactId":"a","parts":[{"kind":"text","text":"`, strings.Repeat(`\u2028`, size/6), `"}]}]`, size),
 	}
 }
 
@@ -119,7 +119,7 @@ const mib = 1 << 20
 
 func TestManyHostileAnswersAtOnceTakeNoMoreMemoryThanThereIs(t *testing.T) {
 	const memory = 48 * mib
-	answer := task(Kagent10, `"metadata":{"a":[`, `{"":0}`, `]}`, 256<<10) // 64 KiB of it take 4 MiB
+	answer := taskJSON(Kagent10, `"metadata":{"a":[`, `{"":0}`, `]}`, 256<<10) // 64 KiB of it take 4 MiB
 	var calls atomic.Int64
 	c := clientOf(t, Kagent10, always(answer), func(cfg *Config) {
 		cfg.DecodeMemory, cfg.ReceiveBytes, cfg.MaxResponse, cfg.Timeout = memory, 4*mib, mib, time.Hour
@@ -147,11 +147,11 @@ func TestManyHostileAnswersAtOnceTakeNoMoreMemoryThanThereIs(t *testing.T) {
 
 // read is where the client's answers are read.
 func (c *Client) read() *reading {
-	return c.http.Transport.(*wire).read //nolint:forcetypeassert // New put it there
+	return c.http.Transport.(*wireClient).read //nolint:forcetypeassert // New put it there
 }
 
 func TestAnAnswerInTooManyPiecesIsRefusedBeforeItIsRead(t *testing.T) {
-	answer := task(Kagent10, `"metadata":{"a":[`, `{"":0}`, `]}`, 7*mib)
+	answer := taskJSON(Kagent10, `"metadata":{"a":[`, `{"":0}`, `]}`, 7*mib)
 	c := clientOf(t, Kagent10, always(answer), func(cfg *Config) { cfg.DecodeMemory = 64 * mib })
 	var err error
 	cost := peakOf(func() { _, err = c.Task(t.Context(), hostile, "t") })
@@ -180,7 +180,7 @@ func (s stalled) Read(p []byte) (int, error) {
 }
 
 func TestAgentsThatStopInTheMiddleOfTheirAnswersKeepNoOtherFromBeingHeard(t *testing.T) {
-	good := task(Kagent10, `"artifacts":[{"artifactId":"a","parts":[`, `{"text":"`+strings.Repeat("all is well. ", 10_000)+`"}`, `]}]`, 1)
+	good := taskJSON(Kagent10, `"artifacts":[{"artifactId":"a","parts":[`, `{"text":"`+strings.Repeat("all is well. ", 10_000)+`"}`, `]}]`, 1)
 	reached, end := make(chan struct{}, 100), make(chan struct{})
 	c := clientOf(t, Kagent10, answering(func(r *http.Request) io.Reader {
 		if strings.Contains(r.URL.Path, "hostile") {
@@ -204,7 +204,7 @@ func TestAgentsThatStopInTheMiddleOfTheirAnswersKeepNoOtherFromBeingHeard(t *tes
 
 func TestEventsOfAStreamInTooManyPiecesEndItBeforeTheyAreRead(t *testing.T) {
 	cfg := Config{MaxNews: mib, DecodeMemory: 4 * mib, ReceiveBytes: mib, StreamIdle: time.Minute}
-	w := &wire{cfg: cfg, read: newReading(cfg)}
+	w := &wireClient{cfg: cfg, read: newReading(cfg)}
 	event := "data: " + strings.Repeat("{},", 20_000) + "\n\n"
 	g := newGuard(io.NopCloser(bytes.NewReader([]byte(event))), w, t.Context(), func(error) {})
 	_, err := io.ReadAll(g)

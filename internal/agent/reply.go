@@ -21,7 +21,7 @@ import (
 // Task.Heard.
 func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, text string, data json.RawMessage, messageID string) (Task, error) {
 	op := "answer agent " + ref.String() + " in task " + task.ID
-	if _, err := message(messageID, text, data); err != nil {
+	if _, err := newMessage(messageID, text, data); err != nil {
 		return Task{}, explain(op, err, true)
 	}
 	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {

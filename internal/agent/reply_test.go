@@ -26,7 +26,7 @@ func asking(act kagenttest.Act) kagenttest.Options {
 // asked returns a task that waits for a person.
 func asked(t *testing.T, c *agent.Client, want agent.State) agent.Task {
 	t.Helper()
-	task, err := c.Send(within(t), request("shop"))
+	task, err := c.Send(within(t), confirmation("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 			for how, r := range replies {
 				name := what + " with " + how
 				id := strings.ReplaceAll("reply "+name, " ", "-")
-				r0 := request(name)
+				r0 := confirmation(name)
 				task, err := c.Send(within(t), r0)
 				if err != nil {
 					t.Fatal(err)
@@ -130,7 +130,7 @@ func TestAnAgentMayAskAgain(t *testing.T) {
 				}
 				old := task
 				for task.QuestionID == old.QuestionID || !task.State.Interrupted() {
-					task = looked(t, c, old.ID)
+					task = lookedUp(t, c, old.ID)
 				}
 				questions[task.QuestionID] = true
 				_, err := c.Reply(within(t), helper, old, "approve this", approve, "late-"+text)
@@ -155,7 +155,7 @@ func TestAnAgentMayAskAgain(t *testing.T) {
 	}
 }
 
-func looked(t *testing.T, c *agent.Client, id string) agent.Task {
+func lookedUp(t *testing.T, c *agent.Client, id string) agent.Task {
 	t.Helper()
 	task, err := c.Task(within(t), helper, id)
 	if err != nil {
@@ -181,14 +181,14 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 			if err := reply(); err == nil || agent.NoEffect(err) {
 				t.Fatalf("a lost answer: %v", err)
 			}
-			if now := looked(t, c, waits.ID); now.Heard("reply-1") || now.QuestionID != waits.QuestionID {
+			if now := lookedUp(t, c, waits.ID); now.Heard("reply-1") || now.QuestionID != waits.QuestionID {
 				t.Errorf("of a reply that did not arrive: heard %t, question %q", now.Heard("reply-1"), now.QuestionID)
 			}
 			s.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
 			if err := reply(); err == nil || agent.NoEffect(err) {
 				t.Fatalf("a lost answer: %v", err)
 			}
-			if now := looked(t, c, waits.ID); !now.Heard("reply-1") || now.QuestionID == waits.QuestionID {
+			if now := lookedUp(t, c, waits.ID); !now.Heard("reply-1") || now.QuestionID == waits.QuestionID {
 				t.Errorf("of a reply that arrived: heard %t, question %q", now.Heard("reply-1"), now.QuestionID)
 			}
 			if err := reply(); err != nil {
@@ -221,7 +221,7 @@ func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
 func TestFindTellsWhatBecameOfAMessageWithoutSendingIt(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		r := request("shop")
+		r := confirmation("shop")
 		task, found, err := c.Find(within(t), r)
 		if s.Dialect() == agent.Kagent10 {
 			if !errors.Is(err, agent.ErrCannotLook) || found {
@@ -257,7 +257,7 @@ func TestAKagentThatCantListTasksCannotLook(t *testing.T) {
 	f := rpcFault(200, -32601, "no such method")
 	f.On = kagenttest.List
 	s.Inject(f)
-	if _, found, err := dial(t, s).Find(within(t), request("shop")); !errors.Is(err, agent.ErrCannotLook) || found {
+	if _, found, err := dial(t, s).Find(within(t), confirmation("shop")); !errors.Is(err, agent.ErrCannotLook) || found {
 		t.Errorf("%t, %v", found, err)
 	}
 }
@@ -292,14 +292,14 @@ func TestWhatTheAgentSaidAndMadeIsKeptInEachDialect(t *testing.T) {
 		if diff := cmp.Diff(want, saidOf(done.Entries)); diff != "" || done.MoreEntries {
 			t.Errorf("more: %t: %s", done.MoreEntries, diff)
 		}
-		if done.Entries[0].ID != waits.Entries[0].ID || !done.Heard(request("shop").MessageID) || !done.Heard("reply-1") || done.Heard("") || done.Heard(waits.Entries[0].ID) {
+		if done.Entries[0].ID != waits.Entries[0].ID || !done.Heard(confirmation("shop").MessageID) || !done.Heard("reply-1") || done.Heard("") || done.Heard(waits.Entries[0].ID) {
 			t.Errorf("heard is wrong of %+v", done)
 		}
 		if s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097 {
 			gone := rpcFault(200, -32001, "task not found")
 			gone.On = kagenttest.Get
 			s.Inject(gone)
-			if diff := cmp.Diff(done.Entries, looked(t, c, waits.ID).Entries); diff != "" {
+			if diff := cmp.Diff(done.Entries, lookedUp(t, c, waits.ID).Entries); diff != "" {
 				t.Error("as kagent stored it:", diff)
 			}
 		}
@@ -331,7 +331,7 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 			t.Errorf("%d entries, more %t", len(all.Entries), all.MoreEntries)
 		}
 		small := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 64 << 10 })
-		got := looked(t, small, task.ID)
+		got := lookedUp(t, small, task.ID)
 		if got.Answer != "Done." || !got.MoreEntries || len(got.Entries) != 6 || !got.Heard("reply-6") {
 			t.Errorf("%d entries, more %t, answer %q", len(got.Entries), got.MoreEntries, got.Answer)
 		}

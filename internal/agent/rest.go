@@ -67,14 +67,14 @@ func (c *Client) rest(req *http.Request) ([]byte, error) {
 	return io.ReadAll(resp.Body)
 }
 
-// envelope is kagent's REST answer. Its error is a string, or false.
-type envelope struct {
+// errorEnvelope is kagent's REST answer. Its error is a string, or false.
+type errorEnvelope struct {
 	Error json.RawMessage `json:"error"`
 	Data  json.RawMessage `json:"data"`
 }
 
 // failure returns the error in the envelope, "" if there is none.
-func (e envelope) failure() string {
+func (e errorEnvelope) failure() string {
 	var text string
 	if json.Unmarshal(e.Error, &text) == nil {
 		return text
@@ -86,7 +86,7 @@ func (e envelope) failure() string {
 }
 
 func open(body []byte) (json.RawMessage, error) {
-	var e envelope
+	var e errorEnvelope
 	if err := json.Unmarshal(body, &e); err != nil {
 		return nil, &garbledError{reason: "kagent's answer is not JSON: " + begin(body)}
 	}

@@ -56,7 +56,7 @@ func (c *Client) Dialect(ctx context.Context, ref delivery.AgentRef) (string, er
 // context than the one it was sent, or an agent of before 1.0 answers with a message instead of a
 // task, a lost answer can't be found, and the message runs again.)
 func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
-	msg, err := message(r.MessageID, r.Prompt, r.Data)
+	msg, err := newMessage(r.MessageID, r.Prompt, r.Data)
 	if err != nil {
 		return Task{}, explain("call agent "+r.Agent.String(), err, true)
 	}
@@ -92,12 +92,12 @@ var errUpgraded = &Error{Kind: KindRefused, NoEffect: true, Reason: "the answer 
 
 var errNoMessage = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
 
-func message(id, prompt string, data json.RawMessage) (*a2a.Message, error) {
+func newMessage(id, prompt string, data json.RawMessage) (*a2a.Message, error) {
 	object, err := decode(data)
 	if err != nil || id == "" || prompt == "" && object == nil {
 		return nil, errNoMessage
 	}
-	msg := &a2a.Message{ID: id, Role: a2a.MessageRoleUser, Parts: parts(prompt, object)}
+	msg := &a2a.Message{ID: id, Role: a2a.MessageRoleUser, Parts: newParts(prompt, object)}
 	for _, p := range msg.Parts {
 		if p.Data() != nil {
 			p.Metadata = untrusted()
@@ -120,8 +120,8 @@ func decode(data json.RawMessage) (map[string]any, error) {
 	return object, nil
 }
 
-// parts are those of a message: a text, data beside it, or both.
-func parts(text string, data map[string]any) a2a.ContentParts {
+// newParts are those of a message: a text, data beside it, or both.
+func newParts(text string, data map[string]any) a2a.ContentParts {
 	var all a2a.ContentParts
 	if text != "" {
 		all = append(all, a2a.NewTextPart(text))
@@ -147,7 +147,7 @@ func (c *Client) send(ctx context.Context, p peer, msg *a2a.Message) (Task, erro
 	case *a2a.Task:
 		return convert(got, p.dialect.name, shortHistory)
 	case *a2a.Message:
-		return said(got, p.dialect.name), nil
+		return fromMessage(got, p.dialect.name), nil
 	}
 	return Task{}, &garbledError{reason: "the answer is neither a task nor a message"}
 }

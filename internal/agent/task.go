@@ -105,8 +105,8 @@ func convert(t *a2a.Task, dialect string, history int) (Task, error) {
 		return Task{}, &garbledError{reason: "the answer names no usable context ID"}
 	}
 	task := Task{ID: string(t.ID), ContextID: t.ContextID, Dialect: dialect, State: stateOf(t.Status.State), Usage: usage(t.Metadata)}
-	task.Answer = answer(t)
-	task.Entries, task.MoreEntries = entries(t)
+	task.Answer = answerOf(t)
+	task.Entries, task.MoreEntries = entriesOf(t)
 	task.MoreEntries = task.MoreEntries || len(t.History) >= history
 	task.heard = heard(t.History)
 	return task.asking(t.Status.Message), nil
@@ -127,13 +127,13 @@ func (t Task) asking(m *a2a.Message) Task {
 	return t
 }
 
-// said makes a completed Task of an agent's direct answer.
-func said(m *a2a.Message, dialect string) Task {
+// fromMessage makes a completed Task of an agent's direct answer.
+func fromMessage(m *a2a.Message, dialect string) Task {
 	contextID := m.ContextID
 	if !validID(contextID) {
 		contextID = ""
 	}
-	task := Task{ContextID: contextID, Dialect: dialect, State: Completed, Answer: text(m.Parts), Usage: usage(m.Metadata)}
+	task := Task{ContextID: contextID, Dialect: dialect, State: Completed, Answer: textOf(m.Parts), Usage: usage(m.Metadata)}
 	if e, ok := messageEntry(m); ok {
 		task.Entries = []Entry{e}
 	}
@@ -147,24 +147,24 @@ func validID(id string) bool {
 	return !slices.ContainsFunc([]byte(id), func(b byte) bool { return b <= ' ' || b >= 0x7f })
 }
 
-func answer(t *a2a.Task) string {
+func answerOf(t *a2a.Task) string {
 	var all joined
 	for _, a := range t.Artifacts {
 		if a != nil {
-			all.add("\n\n", text(a.Parts))
+			all.add("\n\n", textOf(a.Parts))
 		}
 	}
 	if all.Len() > 0 {
 		return incident.Truncate(all.String(), delivery.MaxAnswer)
 	}
 	if m := t.Status.Message; m != nil && m.Role != a2a.MessageRoleUser {
-		if s := text(m.Parts); s != "" {
+		if s := textOf(m.Parts); s != "" {
 			return s
 		}
 	}
 	for _, m := range slices.Backward(t.History) {
 		if m != nil && m.Role == a2a.MessageRoleAgent {
-			return text(m.Parts)
+			return textOf(m.Parts)
 		}
 	}
 	return ""

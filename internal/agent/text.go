@@ -12,27 +12,27 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// text renders parts for people: their texts, or if they have none their data as JSON and the
+// textOf renders parts for people: their texts, or if they have none their data as JSON and the
 // names of their files. At most incident.MaxAnswer bytes.
-func text(parts a2a.ContentParts) string {
-	if s := plain(parts); s != "" {
+func textOf(parts a2a.ContentParts) string {
+	if s := plainText(parts); s != "" {
 		return s
 	}
 	var all joined
 	for _, p := range parts {
-		if p != nil && !thought(p.Metadata) {
-			all.add("\n", other(p))
+		if p != nil && !isThought(p.Metadata) {
+			all.add("\n", otherPart(p))
 		}
 	}
 	return incident.Truncate(all.String(), delivery.MaxAnswer)
 }
 
-// plain joins the texts of parts, without what the agent only thought. A new line goes between
+// plainText joins the texts of parts, without what the agent only thought. A new line goes between
 // two parts, unless they are pieces of one text: then one of them has white space at the seam.
-func plain(parts a2a.ContentParts) string {
+func plainText(parts a2a.ContentParts) string {
 	var all joined
 	for _, p := range parts {
-		if p == nil || thought(p.Metadata) {
+		if p == nil || isThought(p.Metadata) {
 			continue
 		}
 		s := clean(p.Text())
@@ -45,11 +45,11 @@ func plain(parts a2a.ContentParts) string {
 	return incident.Truncate(strings.TrimSpace(all.String()), delivery.MaxAnswer)
 }
 
-func thought(metadata map[string]any) bool {
+func isThought(metadata map[string]any) bool {
 	return metadata["adk_thought"] == true || metadata["kagent_thought"] == true
 }
 
-func other(p *a2a.Part) string {
+func otherPart(p *a2a.Part) string {
 	switch {
 	case p.Data() != nil:
 		raw, err := json.Marshal(p.Data())

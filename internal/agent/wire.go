@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// wire is the only way to kagent: it says who calls, bounds what comes back, and keeps what the
+// wireClient is the only way to kagent: it says who calls, bounds what comes back, and keeps what the
 // SDK throws away, the reasons of failures. It answers with status 200 or not at all.
-type wire struct {
+type wireClient struct {
 	cfg  Config
 	base *url.URL
 	next http.RoundTripper
 	read *reading
 }
 
-func newWire(cfg Config, base *url.URL) *wire {
+func newWire(cfg Config, base *url.URL) *wireClient {
 	next := cfg.Transport
 	if next == nil {
 		next = &http.Transport{
@@ -39,7 +39,7 @@ func newWire(cfg Config, base *url.URL) *wire {
 			ForceAttemptHTTP2:      true,
 		}
 	}
-	return &wire{cfg: cfg, base: base, next: next, read: newReading(cfg)}
+	return &wireClient{cfg: cfg, base: base, next: next, read: newReading(cfg)}
 }
 
 // sameHost follows redirects of reads on the same host only, so that no other host gets the token.
@@ -53,7 +53,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 
 // RoundTrip implements http.RoundTripper. A request has the time limit of the settings for its
 // complete answer; one for a stream has it for the beginning, and then the stream's own.
-func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+func (w *wireClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	holdOf(req.Context()).keep(nil) // the answer before this one has been read
 	ctx, give := context.WithCancelCause(req.Context())
 	limit := time.AfterFunc(w.cfg.Timeout, func() { give(noAnswerError{w.cfg.Timeout}) })
@@ -79,7 +79,7 @@ func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // exchange sends the request and returns the beginning of its answer. What it knows of a failure
 // is whether the request can have left: if its connection was never made, it can not.
-func (w *wire) exchange(ctx context.Context, req *http.Request) (*http.Response, error) {
+func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Response, error) {
 	if req.Context().Err() != nil {
 		closeBody(req)
 		return nil, w.broken(ctx, false, req.Context().Err())
@@ -123,14 +123,14 @@ func dialing(err error) bool {
 }
 
 // CloseIdleConnections is what http.Client looks for.
-func (w *wire) CloseIdleConnections() {
+func (w *wireClient) CloseIdleConnections() {
 	if next, ok := w.next.(interface{ CloseIdleConnections() }); ok {
 		next.CloseIdleConnections()
 	}
 }
 
 // sign says who calls.
-func (w *wire) sign(req *http.Request) error {
+func (w *wireClient) sign(req *http.Request) error {
 	if req.URL.Host != w.base.Host || req.URL.Scheme != w.base.Scheme {
 		return fmt.Errorf("refused to send credentials to another host than %s", w.base.Host)
 	}
@@ -150,7 +150,7 @@ func (w *wire) sign(req *http.Request) error {
 }
 
 // whole reads a complete answer, and makes an error of it unless it is a result.
-func (w *wire) whole(ctx context.Context, req *http.Request, resp *http.Response) (*http.Response, error) {
+func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Response) (*http.Response, error) {
 	limit := w.cfg.MaxResponse
 	if resp.StatusCode != http.StatusOK {
 		limit = min(limit, maxRefusal)
@@ -187,7 +187,7 @@ func (w *wire) whole(ctx context.Context, req *http.Request, resp *http.Response
 }
 
 // unread is the error about an answer that came and was not read.
-func (w *wire) unread(ctx context.Context, err error) error {
+func (w *wireClient) unread(ctx context.Context, err error) error {
 	var garbled *garbledError
 	if errors.As(err, &garbled) {
 		return garbled
@@ -195,7 +195,7 @@ func (w *wire) unread(ctx context.Context, err error) error {
 	return w.broken(ctx, true, err)
 }
 
-func (w *wire) broken(ctx context.Context, sent bool, err error) error {
+func (w *wireClient) broken(ctx context.Context, sent bool, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}

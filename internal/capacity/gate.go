@@ -224,7 +224,7 @@ func (g *Gate) next() *visitor {
 		if len(v.line) == 0 || v.used > 0 && v.used+v.line[0].cost > free {
 			continue
 		}
-		if best == nil || before(v, best) {
+		if best == nil || goesBefore(v, best) {
 			best = v
 		}
 	}
@@ -234,7 +234,7 @@ func (g *Gate) next() *visitor {
 	return best
 }
 
-func before(a, b *visitor) bool {
+func goesBefore(a, b *visitor) bool {
 	if a.used != b.used {
 		return a.used < b.used
 	}

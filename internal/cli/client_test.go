@@ -12,8 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// problem is a server that refuses each request.
-func problem(t *testing.T, model huma.ErrorModel) string {
+// serveProblem is a server that refuses each request.
+func serveProblem(t *testing.T, model huma.ErrorModel) string {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
@@ -42,7 +42,7 @@ func TestCLIExplainsWhatTheServerRefuses(t *testing.T) {
 		"who is not known is told what to pass": {huma.ErrorModel{Status: 401},
 			`khook: khook does not know who you are: pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"` + "\n"},
 	} {
-		code, out, errs := khook(t, "events", "--server", problem(t, c.problem))
+		code, out, errs := khook(t, "events", "--server", serveProblem(t, c.problem))
 		if code != 1 || out != "" || errs != c.want {
 			t.Errorf("%s: %d %q\n got %s want %s", name, code, out, errs, c.want)
 		}

@@ -32,11 +32,11 @@ func (c *completionCmd) Run(env Env, app *kong.Context) error {
 // completion is what can follow a command.
 type completion struct {
 	path  string // such as "stats trends"; "" for khook itself
-	words []word
+	words []completionWord
 	flags []*kong.Flag // those that take a value
 }
 
-type word struct{ text, help string }
+type completionWord struct{ text, help string }
 
 func completions(n *kong.Node, path string) []completion {
 	c := completion{path: path}
@@ -45,7 +45,7 @@ func completions(n *kong.Node, path string) []completion {
 		if child.Hidden {
 			continue
 		}
-		c.words = append(c.words, word{child.Name, child.Help})
+		c.words = append(c.words, completionWord{child.Name, child.Help})
 		all = append(all, completions(child, strings.TrimSpace(path+" "+child.Name))...)
 	}
 	for _, group := range n.AllFlags(true) {
@@ -55,8 +55,8 @@ func completions(n *kong.Node, path string) []completion {
 		c.add(n.DefaultCmd.Flags)
 	}
 	for _, a := range n.Positional {
-		for _, value := range values(a) {
-			c.words = append(c.words, word{value, ""})
+		for _, value := range enumValues(a) {
+			c.words = append(c.words, completionWord{value, ""})
 		}
 	}
 	return append(all, c)
@@ -67,15 +67,15 @@ func (c *completion) add(flags []*kong.Flag) {
 		if f.Hidden {
 			continue
 		}
-		c.words = append(c.words, word{"--" + f.Name, f.Help})
+		c.words = append(c.words, completionWord{"--" + f.Name, f.Help})
 		if !f.IsBool() {
 			c.flags = append(c.flags, f)
 		}
 	}
 }
 
-// values are what a flag or an argument can be, if that is one of a few words.
-func values(v *kong.Value) []string {
+// enumValues are what a flag or an argument can be, if that is one of a few words.
+func enumValues(v *kong.Value) []string {
 	return strings.FieldsFunc(v.Enum, func(r rune) bool { return r == ',' })
 }
 
@@ -110,7 +110,7 @@ func bashScript(commands []completion) string {
 			if f.Short != 0 {
 				names += fmt.Sprintf("|%q", c.path+":-"+string(f.Short))
 			}
-			fmt.Fprintf(&b, "    %s) offer=%q;;\n", names, strings.Join(values(f.Value), " "))
+			fmt.Fprintf(&b, "    %s) offer=%q;;\n", names, strings.Join(enumValues(f.Value), " "))
 		}
 	}
 	b.WriteString("    *) case \"$at\" in\n")
@@ -163,7 +163,7 @@ func fishValue(c completion, name string, quote func(string) string) string {
 	if f := c.flags[i]; f.Short != 0 {
 		short = " -s " + string(f.Short)
 	}
-	if all := values(c.flags[i].Value); len(all) > 0 {
+	if all := enumValues(c.flags[i].Value); len(all) > 0 {
 		return short + " -x -a " + quote(strings.Join(all, " "))
 	}
 	return short + " -r"

@@ -71,8 +71,8 @@ func set(q url.Values, name, value string) {
 	}
 }
 
-// found is what a list has.
-type found[T any] struct {
+// foundList is what a list has.
+type foundList[T any] struct {
 	items []T
 	raw   []json.RawMessage
 	total int
@@ -81,12 +81,12 @@ type found[T any] struct {
 }
 
 // list follows the pages as far as the flags say.
-func list[T any](ctx context.Context, c *client.Client, path string, query url.Values, f *listFlags) (*found[T], error) {
+func list[T any](ctx context.Context, c *client.Client, path string, query url.Values, f *listFlags) (*foundList[T], error) {
 	want := f.Limit
 	if f.All {
 		want = f.Max
 	}
-	all := &found[T]{raw: []json.RawMessage{}}
+	all := &foundList[T]{raw: []json.RawMessage{}}
 	for {
 		query.Set("limit", strconv.Itoa(min(want-len(all.items), maxPage)))
 		page, _, err := client.Fetch[api.Page[json.RawMessage]](ctx, c, path, query)
@@ -111,7 +111,7 @@ func list[T any](ctx context.Context, c *client.Client, path string, query url.V
 }
 
 // print shows a list, and on the other stream how much of it that is.
-func (l *found[T]) print(env Env, p *display, what string, header, wide []string, row func(T) (cells, more []string)) error {
+func (l *foundList[T]) print(env Env, p *display, what string, header, wide []string, row func(T) (cells, more []string)) error {
 	if !p.forPeople() {
 		return p.raw(l.raw)
 	}

@@ -79,32 +79,32 @@ func TestCLIShowsNoAgeThatIsNone(t *testing.T) {
 	}
 }
 
-// evil has what terminals obey: ESC, BEL, the one-character CSI, DEL, and what turns text around.
-const evil = "a\x1b[2J\x07b\u009b2Jc\x7fd\u202ee\u2066f"
+// evilText has what terminals obey: ESC, BEL, the one-character CSI, DEL, and what turns text around.
+const evilText = "a\x1b[2J\x07b\u009b2Jc\x7fd\u202ee\u2066f"
 
 func obeyed(text string) bool { return strings.ContainsAny(text, "\x1b\x07\u009b\x7f\u202e\u2066\r") }
 
 func TestCLINeutralizesTheTextOfEveryCommand(t *testing.T) {
 	at := time.Now()
-	subject := api.Subject{EventType: evil, Namespace: evil, ResourceName: evil, Container: evil, Node: evil, Message: evil, Workload: api.Workload{Kind: evil, Name: evil}}
-	name := api.Name{Namespace: evil, Name: evil}
-	delivery := api.Delivery{ID: evil, Hook: name, Agent: name, State: evil, Outcome: evil, Config: evil, Group: evil, EventType: evil, Prompt: evil, Answer: evil, Error: evil, TaskID: evil, TaskState: evil}
-	one := api.Incident{ID: evil, Status: evil, Resolution: evil, CausedBy: evil, Subject: subject}
-	hook := api.Hook{Namespace: evil, Name: evil, Ready: evil, Reason: evil, Message: evil, Events: []string{evil}, Agents: []string{evil}}
+	subject := api.Subject{EventType: evilText, Namespace: evilText, ResourceName: evilText, Container: evilText, Node: evilText, Message: evilText, Workload: api.Workload{Kind: evilText, Name: evilText}}
+	name := api.Name{Namespace: evilText, Name: evilText}
+	delivery := api.Delivery{ID: evilText, Hook: name, Agent: name, State: evilText, Outcome: evilText, Config: evilText, Group: evilText, EventType: evilText, Prompt: evilText, Answer: evilText, Error: evilText, TaskID: evilText, TaskState: evilText}
+	one := api.Incident{ID: evilText, Status: evilText, Resolution: evilText, CausedBy: evilText, Subject: subject}
+	hook := api.Hook{Namespace: evilText, Name: evilText, Ready: evilText, Reason: evilText, Message: evilText, Events: []string{evilText}, Agents: []string{evilText}}
 	for command, answer := range map[string]any{
-		"events":             api.Page[api.Event]{Items: []api.Event{{Subject: subject, Status: evil, IncidentID: evil}}},
+		"events":             api.Page[api.Event]{Items: []api.Event{{Subject: subject, Status: evilText, IncidentID: evilText}}},
 		"incidents":          api.Page[api.Incident]{Items: []api.Incident{one}},
-		"incidents x":        api.IncidentDetail{Incident: one, Effects: []api.Incident{one}, Deliveries: []api.Delivery{delivery}, Timeline: []api.TimelineEntry{{At: at, Text: evil}}},
+		"incidents x":        api.IncidentDetail{Incident: one, Effects: []api.Incident{one}, Deliveries: []api.Delivery{delivery}, Timeline: []api.TimelineEntry{{At: at, Text: evilText}}},
 		"deliveries":         api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
 		"deliveries x":       api.DeliveryDetail{Delivery: delivery, Incidents: []api.Incident{one}},
 		"hooks":              api.Page[api.Hook]{Items: []api.Hook{hook}},
 		"hooks a/b":          hook,
-		"stats":              api.EventStats{Summary: api.EventSummary{TimeRange: evil}},
-		"stats by-type":      api.EventStats{Summary: api.EventSummary{TimeRange: evil}},
-		"stats trends":       api.Trends{Keys: []string{evil}, Buckets: []api.Bucket{{Start: at, Total: 1, Counts: map[string]int64{evil: 1}}}},
-		"stats hook a/b":     api.HookMetrics{Hook: name, TimeRange: evil},
+		"stats":              api.EventStats{Summary: api.EventSummary{TimeRange: evilText}},
+		"stats by-type":      api.EventStats{Summary: api.EventSummary{TimeRange: evilText}},
+		"stats trends":       api.Trends{Keys: []string{evilText}, Buckets: []api.Bucket{{Start: at, Total: 1, Counts: map[string]int64{evilText: 1}}}},
+		"stats hook a/b":     api.HookMetrics{Hook: name, TimeRange: evilText},
 		"deliveries --all":   api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
-		"events --hook a/b":  api.Page[api.Event]{Items: []api.Event{{Subject: subject, Dispositions: []api.Decision{{Disposition: evil}}}}},
+		"events --hook a/b":  api.Page[api.Event]{Items: []api.Event{{Subject: subject, Dispositions: []api.Decision{{Disposition: evilText}}}}},
 		"events --status=''": nil,
 	} {
 		url := answers(t, func(*http.Request) any { return answer })

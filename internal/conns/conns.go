@@ -48,11 +48,11 @@ const (
 // Reasons returns all of them.
 func Reasons() []Reason { return []Reason{Full, Idle, Refused} }
 
-// rank says who gives way first.
-type rank int
+// connRank says who gives way first.
+type connRank int
 
 const (
-	unknownIdle rank = iota // nobody knows whose it is, and it has no request under way
+	unknownIdle connRank = iota // nobody knows whose it is, and it has no request under way
 	unknownBusy
 	knownIdle
 	ranks
@@ -115,7 +115,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		l.buffer(accepted)
-		c := &Conn{Conn: accepted, of: l, owner: "address " + host(accepted.RemoteAddr()), since: time.Now()}
+		c := &Conn{Conn: accepted, of: l, owner: "address " + hostOf(accepted.RemoteAddr()), since: time.Now()}
 		if l.add(c) {
 			return c, nil
 		}
@@ -138,7 +138,7 @@ func (l *Listener) buffer(c net.Conn) {
 	}
 }
 
-func host(a net.Addr) string {
+func hostOf(a net.Addr) string {
 	if a == nil {
 		return ""
 	}
@@ -343,7 +343,7 @@ type Conn struct {
 	requests int
 	header   int // bytes that came in since the last request ended: the header of the next one
 	held     int // shares of the headers of the requests under way
-	rank     rank
+	rank     connRank
 	since    time.Time // since when it has had its rank
 	place    *list.Element
 }
@@ -387,7 +387,7 @@ func (c *Conn) received(n int) {
 	l.room(0)
 }
 
-func (c *Conn) now() rank {
+func (c *Conn) now() connRank {
 	switch {
 	case c.known && c.requests > 0:
 		return knownBusy

@@ -16,7 +16,7 @@ import (
 // instances were told as OOM-killed, and whether the current instance was ready once.
 func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 	p := &podState{
-		name: packName(pod.Name, string(pod.UID)), created: seconds(pod.CreationTimestamp.Time), phase: phases[pod.Status.Phase],
+		name: packName(pod.Name, string(pod.UID)), created: unixSeconds(pod.CreationTimestamp.Time), phase: phases[pod.Status.Phase],
 		namespace: unique.Make(pod.Namespace), node: unique.Make(pod.Spec.NodeName),
 		workload: unique.Make(workloadOf(pod)), labels: unique.Make(encodeLabels(pod.Labels)),
 	}
@@ -73,7 +73,7 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 	same := was != nil && was.id == s.id
 	if r := st.State.Running; r != nil {
 		s.flags |= containerRunning
-		s.started = min(seconds(r.StartedAt.Time), seconds(now)) // a node's clock may be ahead
+		s.started = min(unixSeconds(r.StartedAt.Time), unixSeconds(now)) // a node's clock may be ahead
 	}
 	if st.Ready {
 		s.flags |= containerReady | containerWasReady
@@ -83,7 +83,7 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 	}
 	if st.Started != nil && *st.Started {
 		s.flags |= containerStarted
-		s.readyAt = seconds(now)
+		s.readyAt = unixSeconds(now)
 		if same && was.readyAt != 0 {
 			s.readyAt = was.readyAt
 		}

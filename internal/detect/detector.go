@@ -91,7 +91,7 @@ func (d *Detector) Seed(open []*incident.Incident) {
 		known := d.known(key).with(func(p *problems) {
 			p.resource = inc.Resource
 			p.setOpen(openProblem{
-				slot: slot{inc.Type, inc.Container}, lastSignal: inc.LastSeen, lastFailure: inc.LastSeen,
+				containerSlot: containerSlot{inc.Type, inc.Container}, lastSignal: inc.LastSeen, lastFailure: inc.LastSeen,
 				probes: probesOf(inc), seenUnready: true,
 			})
 		})
@@ -117,8 +117,8 @@ func (d *Detector) troubledPod(key podKey) *troubledPod {
 	return t
 }
 
-func (d *Detector) look(key podKey, now time.Time) look {
-	return look{key: key, now: now, timing: d.timing, live: d.live}
+func (d *Detector) look(key podKey, now time.Time) observed {
+	return observed{key: key, now: now, timing: d.timing, live: d.live}
 }
 
 // Pod takes a version of a Pod. catchUp marks those of the first list. The Pod is neither kept
@@ -177,7 +177,7 @@ func (d *Detector) judge(now time.Time, key podKey, ev *eventsv1.Event, catchUp 
 }
 
 // deleted tells the end of the Pod, if anybody waits for it, and forgets it.
-func (d *Detector) deleted(known state, seen look) []incident.Signal {
+func (d *Detector) deleted(known state, seen observed) []incident.Signal {
 	delete(d.troubled, seen.key)
 	delete(d.pods, seen.key)
 	delete(d.early.events, seen.key)
@@ -190,7 +190,7 @@ func (d *Detector) deleted(known state, seen look) []incident.Signal {
 
 // keep stores what is known of a Pod after a look, forgets its problems if they are quiet, and sets its
 // next timer.
-func (d *Detector) keep(known state, seen look) {
+func (d *Detector) keep(known state, seen observed) {
 	d.pods[seen.key] = known.pod
 	if known.problems == nil {
 		return

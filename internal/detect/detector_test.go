@@ -24,10 +24,10 @@ func (s *scene) opened() *incident.Incident {
 func TestAfterARestartOfKhook(t *testing.T) {
 	crashed := func(s *scene) *incident.Incident {
 		s.run("app")
-		s.wait(10 * second)
-		s.crash("app", 137, "OOMKilled", second)
+		s.wait(10 * oneSecond)
+		s.crash("app", 137, "OOMKilled", oneSecond)
 		inc := s.opened()
-		s.wait(10 * second)
+		s.wait(10 * oneSecond)
 		return inc
 	}
 	tell(t, []story{
@@ -62,9 +62,9 @@ func TestAfterARestartOfKhook(t *testing.T) {
 			s.restartKhook(inc)
 			s.signals = nil
 			s.list()
-			s.wait(119 * second)
+			s.wait(119 * oneSecond)
 			s.says()
-			s.wait(2 * second)
+			s.wait(2 * oneSecond)
 		}, []string{"pod-restart web app x0 then healthy"}},
 		{"restarts from before the catch-up are not told, later ones are", nil, func(s *scene) {
 			crashed(s)
@@ -73,7 +73,7 @@ func TestAfterARestartOfKhook(t *testing.T) {
 			s.signals = nil
 			s.list()
 			s.says()
-			s.crash("app", 1, "Error", second)
+			s.crash("app", 1, "Error", oneSecond)
 			s.wait(30 * time.Minute)
 			s.restartKhook()
 			s.signals = nil
@@ -83,7 +83,7 @@ func TestAfterARestartOfKhook(t *testing.T) {
 			s.run("app")
 			s.ready("app", true)
 			s.wait(time.Minute)
-			s.probes("app", notReady, 5, 10*second)
+			s.probes("app", notReady, 5, 10*oneSecond)
 			s.ready("app", false)
 			s.ready("app", true)
 			before := keys(s.signals)
@@ -111,7 +111,7 @@ func TestAfterARestartOfKhook(t *testing.T) {
 		}, nil},
 		{"an Event from before the catch-up is nothing", withReadiness(httpProbe(1, 10, 0)), func(s *scene) {
 			s.run("app")
-			s.probes("app", notReady, 2, 10*second)
+			s.probes("app", notReady, 2, 10*oneSecond)
 			s.signals = nil
 			s.wait(2 * time.Hour)
 			s.restartKhook()
@@ -168,7 +168,7 @@ func TestAPodKeepsItsUIDWhateverItsForm(t *testing.T) {
 			s.pod.UID = uid
 			s.put()
 			s.run("app")
-			s.crash("app", 1, "Error", second)
+			s.crash("app", 1, "Error", oneSecond)
 			if got := s.observed()[0].Resource.UID; got != string(uid) {
 				t.Errorf("the signal's UID is %q", got)
 			}
@@ -183,14 +183,14 @@ func TestNothingIsKeptOfPodsThatAreGoneOrWell(t *testing.T) {
 	s.put()
 	s.run("app")
 	s.ready("app", true)
-	s.probes("app", notReady, 2, 10*second)
-	s.crash("app", 1, "Error", second)
+	s.probes("app", notReady, 2, 10*oneSecond)
+	s.crash("app", 1, "Error", oneSecond)
 	s.ready("app", true)
 	s.wait(3 * time.Hour)
 	if len(s.d.troubled) != 0 {
 		t.Errorf("%d Pods are still in trouble", len(s.d.troubled))
 	}
-	s.probes("app", notReady, 3, 10*second)
+	s.probes("app", notReady, 3, 10*oneSecond)
 	s.remove()
 	if _, ok := s.d.Next(); ok || len(s.d.pods)+len(s.d.troubled) != 0 {
 		t.Errorf("%d Pods, %d in trouble, timer %v", len(s.d.pods), len(s.d.troubled), ok)

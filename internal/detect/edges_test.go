@@ -16,24 +16,24 @@ func TestProbesThatCannotBeMade(t *testing.T) {
 	tell(t, []story{
 		{"a readiness probe that can't be made keeps its container from ever being ready", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
-			s.wait(5 * second)
-			s.probes("app", noCommand, 5, 10*second)
+			s.wait(5 * oneSecond)
+			s.probes("app", noCommand, 5, 10*oneSecond)
 		}, []string{"probe-failed web app x1"}},
 		{"a startup probe that can't be made keeps its container from ever being started", withStartup(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
-			s.wait(5 * second)
-			s.probes("app", "Startup probe errored: no such command", 4, 10*second)
+			s.wait(5 * oneSecond)
+			s.probes("app", "Startup probe errored: no such command", 4, 10*oneSecond)
 		}, []string{"probe-failed web app x1"}},
 		{"one that can't be made any more changes nothing for a container that is ready", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.ready("app", true)
 			s.wait(time.Minute)
-			s.probes("app", noCommand, 6, 10*second)
+			s.probes("app", noCommand, 6, 10*oneSecond)
 		}, nil},
 		{"a liveness probe that can't be made kills nothing", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)
-			s.probes("app", "Liveness probe errored: no such command", 6, 10*second)
+			s.probes("app", "Liveness probe errored: no such command", 6, 10*oneSecond)
 		}, nil},
 	})
 }
@@ -44,7 +44,7 @@ func TestNotesThatTheKubeletCombines(t *testing.T) {
 			s.run("app")
 			s.ready("app", true)
 			s.wait(time.Minute)
-			s.probes("app", "(combined from similar events): Readiness probe failed: took 1.043 s", 3, 10*second)
+			s.probes("app", "(combined from similar events): Readiness probe failed: took 1.043 s", 3, 10*oneSecond)
 			s.ready("app", false)
 			if got := s.observed()[0].Message; got != "Readiness probe failed: took 1.043 s" {
 				s.t.Errorf("it says %q", got)
@@ -58,26 +58,26 @@ func TestWhichRestartsAFailedProbeCauses(t *testing.T) {
 		{"one that its container's grace period puts off by minutes", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)
-			s.probes("app", notAlive, 3, 10*second)
+			s.probes("app", notAlive, 3, 10*oneSecond)
 			s.wait(5 * time.Minute)
-			s.crash("app", 137, "Error", second)
+			s.crash("app", 137, "Error", oneSecond)
 		}, []string{"probe-failed web app x1", "pod-restart web app x1 by probe-failed"}},
 		{"one that waits in CrashLoopBackOff", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)
-			s.probes("app", notAlive, 3, 10*second)
+			s.probes("app", notAlive, 3, 10*oneSecond)
 			s.end("app", 137, "Error")
 			s.waits("app", "CrashLoopBackOff")
-			s.wait(160 * second)
+			s.wait(160 * oneSecond)
 			s.run("app")
 		}, []string{"probe-failed web app x1", "pod-restart web app x1 by probe-failed"}},
 		{"not the next one, which is a crash of its own", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)
-			s.probes("app", notAlive, 3, 10*second)
-			s.crash("app", 137, "Error", second)
-			s.wait(10 * second)
-			s.crash("app", 1, "Error", second)
+			s.probes("app", notAlive, 3, 10*oneSecond)
+			s.crash("app", 137, "Error", oneSecond)
+			s.wait(10 * oneSecond)
+			s.crash("app", 1, "Error", oneSecond)
 			if all := s.observed(); len(all[2].Causes) != 0 {
 				s.t.Errorf("the crash is caused by %v", all[2].Causes)
 			}
@@ -89,7 +89,7 @@ func TestACrashAfterANodeWasLostIsNoRestartOfItsOwn(t *testing.T) {
 	s := newScene(t)
 	s.put()
 	s.run("app")
-	s.wait(10 * second)
+	s.wait(10 * oneSecond)
 	st := s.status("app")
 	st.RestartCount, st.ContainerID = 1, "containerd://after"
 	st.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "ContainerStatusUnknown"}
@@ -105,8 +105,8 @@ func TestAProbeThatFailsEachSecondIsNotToldEachSecond(t *testing.T) {
 	s.wait(time.Minute)
 	s.probe("app", notReady, 1)
 	s.ready("app", false)
-	s.wait(second)
-	s.probes("app", notReady, 60, second)
+	s.wait(oneSecond)
+	s.probes("app", notReady, 60, oneSecond)
 	if n := len(s.observed()); n < 4 || n > 8 {
 		t.Errorf("it was told %d times within a minute", n)
 	}
@@ -147,7 +147,7 @@ func unhealthyEvent(pod *corev1.Pod, note string, count int32, first, last time.
 func TestAnEventThatOvertakesItsPodIsHeldUntilThatComes(t *testing.T) {
 	s := newScene(t, withReadiness(httpProbe(3, 10, 20))...)
 	s.probe("app", notReady, 1)
-	s.wait(second)
+	s.wait(oneSecond)
 	s.run("app")
 	s.wait(time.Hour)
 	s.says()
@@ -155,10 +155,10 @@ func TestAnEventThatOvertakesItsPodIsHeldUntilThatComes(t *testing.T) {
 
 func TestAnEventWhosePodNeverComesIsToldAfterAMoment(t *testing.T) {
 	s := newScene(t)
-	s.probes("app", notReady, 3, second)
+	s.probes("app", notReady, 3, oneSecond)
 	s.wait(time.Minute)
 	s.says("probe-failed web app x1")
-	if got := s.observed()[0]; got.Count != 3 || got.At.Sub(noon) != 2*second {
+	if got := s.observed()[0]; got.Count != 3 || got.At.Sub(noon) != 2*oneSecond {
 		t.Errorf("told %d failures at %s", got.Count, got.At)
 	}
 }
@@ -167,9 +167,9 @@ func TestAStartOfKhookTellsNothingOfContainersThatStartedAsTheyMay(t *testing.T)
 	s := newScene(t, withReadiness(httpProbe(3, 10, 20))...)
 	s.put()
 	s.run("app")
-	s.wait(20 * second)
-	s.probes("app", notReady, 3, 10*second)
-	s.wait(5 * second)
+	s.wait(20 * oneSecond)
+	s.probes("app", notReady, 3, 10*oneSecond)
+	s.wait(5 * oneSecond)
 	s.ready("app", true)
 	s.wait(10 * time.Minute)
 	s.restartKhook()
@@ -185,16 +185,16 @@ func TestFailuresFromBeforeAContainerWasReadyDoNotAddUpWithThoseAfterAStartOfKho
 	s := newScene(t, withReadiness(httpProbe(3, 10, 20))...)
 	s.put()
 	s.run("app")
-	s.wait(20 * second)
-	s.probes("app", notReady, 3, 10*second)
-	s.wait(second)
+	s.wait(20 * oneSecond)
+	s.probes("app", notReady, 3, 10*oneSecond)
+	s.wait(oneSecond)
 	s.ready("app", true)
 	s.restartKhook()
 	s.list()
 	for _, ev := range s.events {
 		s.see(ev, true)
 	}
-	s.wait(9 * second)
+	s.wait(9 * oneSecond)
 	s.probe("app", notReady, 1)
 	s.wait(time.Hour)
 	s.says()

@@ -17,8 +17,8 @@ import (
 	"github.com/kagent-dev/khook/internal/recording"
 )
 
-// lines returns some lines of each recording.
-func lines(f *testing.F) [][]byte {
+// recordedLines returns some lines of each recording.
+func recordedLines(f *testing.F) [][]byte {
 	var all [][]byte
 	for _, name := range recordingNames(f) {
 		raw, err := os.ReadFile(filepath.Join(recordings, name+".jsonl"))
@@ -45,7 +45,7 @@ func sane(t *testing.T, s incident.Signal, now time.Time) {
 }
 
 func FuzzReadRecording(f *testing.F) {
-	for _, line := range lines(f) {
+	for _, line := range recordedLines(f) {
 		f.Add(line)
 	}
 	f.Add([]byte("{\"t\":0,\"type\":\"ADDED\",\"object\":{\"kind\":\"Pod\"}}\n\n{\"t\":1,\"type\":\"DELETED\",\"object\":{\"kind\":\"Pod\"}}"))
@@ -69,7 +69,7 @@ func FuzzReadRecording(f *testing.F) {
 
 // FuzzDetector lets two objects of a mangled cluster follow each other.
 func FuzzDetector(f *testing.F) {
-	all := lines(f)
+	all := recordedLines(f)
 	for i, line := range all {
 		f.Add(line, all[(i+1)%len(all)], uint16(i*17), i%2 == 0)
 	}

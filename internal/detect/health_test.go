@@ -43,7 +43,7 @@ func TestAWorkloadIsAsItsPodsAre(t *testing.T) {
 		"being made":           {"StatefulSet", func(*scene) {}, 1, 0},
 		"not ready":            {"StatefulSet", func(s *scene) { s.run("app"); s.ready("app", false) }, 1, 0},
 		"crashed":              {"StatefulSet", func(s *scene) { s.run("app"); s.end("app", 1, "Error") }, 1, 0},
-		"and back":             {"StatefulSet", func(s *scene) { s.run("app"); s.crash("app", 1, "Error", second) }, 1, 1},
+		"and back":             {"StatefulSet", func(s *scene) { s.run("app"); s.crash("app", 1, "Error", oneSecond) }, 1, 1},
 		"two":                  {"StatefulSet", func(s *scene) { s.run("app"); s.another(2) }, 2, 1},
 		"terminating":          {"StatefulSet", func(s *scene) { s.run("app"); s.terminate() }, 0, 0},
 		"replaced":             {"StatefulSet", func(s *scene) { s.terminate(); s.another(2); s.run("app") }, 1, 1},
@@ -51,13 +51,23 @@ func TestAWorkloadIsAsItsPodsAre(t *testing.T) {
 		"evicted":              {"StatefulSet", func(s *scene) { s.ended(corev1.PodFailed) }, 0, 0},
 		"evicted and replaced": {"StatefulSet", func(s *scene) { s.ended(corev1.PodFailed); s.another(2); s.run("app") }, 1, 1},
 
-		"a Job that works":             {"Job", func(s *scene) { s.run("app") }, 1, 1},
-		"a Job that is done":           {"Job", func(s *scene) { s.ended(corev1.PodSucceeded) }, 1, 1},
-		"a Job that failed":            {"Job", func(s *scene) { s.ended(corev1.PodFailed) }, 1, 0},
-		"a Job that tries again":       {"Job", func(s *scene) { s.ended(corev1.PodFailed); s.wait(second); s.another(2) }, 1, 0},
-		"a Job done at the second try": {"Job", func(s *scene) { s.ended(corev1.PodFailed); s.wait(second); s.another(2); s.ended(corev1.PodSucceeded) }, 1, 1},
-		"a run that failed at last":    {"Job", func(s *scene) { s.ended(corev1.PodSucceeded); s.wait(second); s.another(2); s.ended(corev1.PodFailed) }, 1, 0},
-		"one of two at once failed":    {"Job", func(s *scene) { s.ended(corev1.PodFailed); s.another(2); s.ended(corev1.PodSucceeded) }, 1, 0},
+		"a Job that works":       {"Job", func(s *scene) { s.run("app") }, 1, 1},
+		"a Job that is done":     {"Job", func(s *scene) { s.ended(corev1.PodSucceeded) }, 1, 1},
+		"a Job that failed":      {"Job", func(s *scene) { s.ended(corev1.PodFailed) }, 1, 0},
+		"a Job that tries again": {"Job", func(s *scene) { s.ended(corev1.PodFailed); s.wait(oneSecond); s.another(2) }, 1, 0},
+		"a Job done at the second try": {"Job", func(s *scene) {
+			s.ended(corev1.PodFailed)
+			s.wait(oneSecond)
+			s.another(2)
+			s.ended(corev1.PodSucceeded)
+		}, 1, 1},
+		"a run that failed at last": {"Job", func(s *scene) {
+			s.ended(corev1.PodSucceeded)
+			s.wait(oneSecond)
+			s.another(2)
+			s.ended(corev1.PodFailed)
+		}, 1, 0},
+		"one of two at once failed": {"Job", func(s *scene) { s.ended(corev1.PodFailed); s.another(2); s.ended(corev1.PodSucceeded) }, 1, 0},
 
 		"a bare Pod":              {"", func(s *scene) { s.run("app") }, 1, 1},
 		"a bare Pod that failed":  {"", func(s *scene) { s.ended(corev1.PodFailed) }, 1, 0},

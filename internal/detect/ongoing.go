@@ -11,9 +11,9 @@ import (
 // not end as quiet.
 const ongoingEvery = 4 * time.Minute
 
-// ongoing is the rule for open problems that the Pod still shows, without a new occurrence. While the
+// stillOngoing is the rule for open problems that the Pod still shows, without a new occurrence. While the
 // cluster is not watched it says nothing: what was seen last may be over.
-func ongoing(known state, seen look) (state, []incident.Signal) {
+func stillOngoing(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil || !seen.live {
 		return known, nil
 	}
@@ -22,7 +22,7 @@ func ongoing(known state, seen look) (state, []incident.Signal) {
 	for i, o := range open {
 		if stillSeen(known.pod, o) && seen.now.Sub(o.lastSignal) >= ongoingEvery {
 			open[i].lastSignal = seen.now
-			signals = append(signals, known.about(seen, incident.Ongoing, o.slot))
+			signals = append(signals, known.about(seen, incident.Ongoing, o.containerSlot))
 		}
 	}
 	return known.with(func(p *problems) { p.open = open }), signals

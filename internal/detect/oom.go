@@ -19,7 +19,7 @@ const reasonOOMKilled = "OOMKilled"
 //
 // Invariant: an instance is told if and only if its ID is not yet among the container's ooms, and it is
 // among them afterwards. Without that the same end, which moves from state to lastState, is told twice.
-func oomKills(known state, seen look) (state, []incident.Signal) {
+func oomKills(known state, seen observed) (state, []incident.Signal) {
 	var signals []incident.Signal
 	for st := range containerStatuses(seen.pod) {
 		for _, end := range [...]*corev1.ContainerStateTerminated{st.LastTerminationState.Terminated, st.State.Terminated} {
@@ -48,7 +48,7 @@ func oomKills(known state, seen look) (state, []incident.Signal) {
 	return known, signals
 }
 
-func oomSignal(seen look, st *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, id uint64, limit string) incident.Signal {
+func oomSignal(seen observed, st *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, id uint64, limit string) incident.Signal {
 	at := end.FinishedAt.Time
 	if at.IsZero() {
 		at = seen.now

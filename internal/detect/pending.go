@@ -22,10 +22,10 @@ type pendingState struct {
 	heldByContainer string // the init container that keeps it Pending; "" if none does
 }
 
-// pending is the rule for Pods in phase Pending (pkg/kubelet/kubelet_pods.go, getPhase: until all
+// longPending is the rule for Pods in phase Pending (pkg/kubelet/kubelet_pods.go, getPhase: until all
 // init containers are done and all containers have started once). It follows such a Pod, and tells it
 // when that has lasted too long.
-func pending(known state, seen look) (state, []incident.Signal) {
+func longPending(known state, seen observed) (state, []incident.Signal) {
 	if known.pod.phase != phasePending || known.pod.over() {
 		if known.problems != nil && known.problems.pending != nil {
 			known = known.with(func(p *problems) { p.pending = nil })
@@ -52,7 +52,7 @@ const eventsLag = 5 * time.Second
 
 // pendingSince is when the Pod began to wait: at its creation, when its scheduling gates went
 // away, or when it came back to Pending.
-func pendingSince(p *podState, seen look) time.Time {
+func pendingSince(p *podState, seen observed) time.Time {
 	if seen.before != nil && (seen.before.has(podGated) || seen.before.phase != phasePending) || p.has(podGated) {
 		return seen.now
 	}
@@ -60,7 +60,7 @@ func pendingSince(p *podState, seen look) time.Time {
 }
 
 // pendingOverdue is the rule for Pods that have been Pending for too long.
-func pendingOverdue(known state, seen look) (state, []incident.Signal) {
+func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil || !known.problems.pending.mayReport(known.pod) {
 		return known, nil
 	}
@@ -98,7 +98,7 @@ func (s *pendingState) mayReport(p *podState) bool {
 // volumeWarned is the rule for Warnings about a volume or the sandbox of a Pod: they make no signal of
 // their own, but say why it is Pending. The kubelet writes them (reasons in pkg/kubelet/events/event.go)
 // and, of FailedAttachVolume, the attach-detach controller.
-func volumeWarned(known state, seen look) (state, []incident.Signal) {
+func volumeWarned(known state, seen observed) (state, []incident.Signal) {
 	if seen.warning == nil || known.pod.phase != phasePending || known.problems == nil {
 		return known, nil
 	}

@@ -21,7 +21,7 @@ func (s *scene) unscheduled(reason, message string) {
 func TestPendingPods(t *testing.T) {
 	tell(t, []story{
 		{"one that starts within a minute is nothing", nil, func(s *scene) {
-			s.wait(59 * second)
+			s.wait(59 * oneSecond)
 			s.run("app")
 			s.wait(time.Hour)
 		}, nil},
@@ -46,7 +46,7 @@ func TestPendingPods(t *testing.T) {
 			s.remove()
 		}, []string{"pod-pending web x1 then gone"}},
 		{"one that terminates before its minute is nothing", nil, func(s *scene) {
-			s.wait(30 * second)
+			s.wait(30 * oneSecond)
 			s.terminate()
 			s.wait(time.Hour)
 		}, nil},
@@ -57,7 +57,7 @@ func TestPendingPods(t *testing.T) {
 			s.wait(time.Hour)
 		}, []string{"pod-pending web x1"}},
 		{"one that the node refuses is nothing", nil, func(s *scene) {
-			s.wait(second)
+			s.wait(oneSecond)
 			s.pod.Status.Phase, s.pod.Status.Reason = corev1.PodFailed, "OutOfcpu"
 			s.put()
 			s.wait(time.Hour)
@@ -69,9 +69,9 @@ func TestPendingPods(t *testing.T) {
 			s.says()
 			s.pod.Spec.SchedulingGates = nil
 			s.unscheduled("Unschedulable", "0/3 nodes are available")
-			s.wait(59 * second)
+			s.wait(59 * oneSecond)
 			s.says()
-			s.wait(2 * second)
+			s.wait(2 * oneSecond)
 		}, []string{"pod-pending web x1"}},
 		{"one of two containers that can't start keeps it", []corev1.Container{{Name: "app"}, {Name: "proxy"}}, func(s *scene) {
 			s.run("app")
@@ -80,7 +80,7 @@ func TestPendingPods(t *testing.T) {
 		}, []string{"pod-pending web x1"}},
 		{"one whose init container crashes says what keeps it", []corev1.Container{{Name: "init:migrate"}, {Name: "app"}}, func(s *scene) {
 			s.run("migrate")
-			s.crash("migrate", 1, "Error", second)
+			s.crash("migrate", 1, "Error", oneSecond)
 			s.end("migrate", 1, "Error")
 			s.waits("migrate", "CrashLoopBackOff")
 			s.wait(2 * time.Minute)
@@ -107,7 +107,7 @@ func TestAPendingPodTellsWhy(t *testing.T) {
 		"NotScheduled":  func(s *scene) { s.pod.Spec.NodeName, s.pod.Status.ContainerStatuses = "", nil; s.put() },
 		"ImagePullBackOff": func(s *scene) {
 			s.waits("app", "ErrImagePull")
-			s.wait(20 * second)
+			s.wait(20 * oneSecond)
 			s.waits("app", "ImagePullBackOff")
 		},
 		"ErrImagePull":               func(s *scene) { s.waits("app", "ErrImagePull") },

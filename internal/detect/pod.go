@@ -192,8 +192,8 @@ func (p *podState) labelMap() map[string]string {
 	return m
 }
 
-// seconds packs a time: Unix seconds, within the years 1970 to 2106.
-func seconds(t time.Time) uint32 { return uint32(min(max(0, t.Unix()), math.MaxUint32)) }
+// unixSeconds packs a time: Unix seconds, within the years 1970 to 2106.
+func unixSeconds(t time.Time) uint32 { return uint32(min(max(0, t.Unix()), math.MaxUint32)) }
 
 func hash(s string) uint64 {
 	h := fnv.New64a()

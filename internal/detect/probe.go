@@ -57,7 +57,7 @@ func probesOf(inc *incident.Incident) probeSet {
 
 // probeFailed is the rule for failed probes: it counts them, and tells a streak when the probe's
 // threshold is reached, which is when the kubelet acts (pkg/kubelet/prober/worker.go, doProbe).
-func probeFailed(known state, seen look) (state, []incident.Signal) {
+func probeFailed(known state, seen observed) (state, []incident.Signal) {
 	failed := seen.failure
 	if failed == nil || known.pod.over() || seen.tooOld(failed.last) || failed.errored && withoutResult(known.pod, failed.probe) {
 		return known, nil
@@ -85,7 +85,7 @@ func withoutResult(p *podState, of probe) bool {
 }
 
 // streakDue tells a probe's failure if its streak is long enough, and a long streak again now and then.
-func streakDue(known state, seen look, s streak) (state, []incident.Signal) {
+func streakDue(known state, seen observed, s streak) (state, []incident.Signal) {
 	threshold, repeatAfter := int32(1), int32(1)
 	c := known.pod.container(s.probe.container)
 	if c != nil {
@@ -111,7 +111,7 @@ func streakDue(known state, seen look, s streak) (state, []incident.Signal) {
 	return stillFailing(known, s), []incident.Signal{sig}
 }
 
-func streakSignal(known state, seen look, s streak, id string) incident.Signal {
+func streakSignal(known state, seen observed, s streak, id string) incident.Signal {
 	container, kind := s.probe.container, s.probe.kind
 	sig := incident.Signal{
 		Key:  fmt.Sprintf("probe-failed/%s/%s/%s/%s", known.pod.resource(seen.key).UID, container, kind, id),
@@ -133,7 +133,7 @@ func streakSignal(known state, seen look, s streak, id string) incident.Signal {
 // stillFailing notes the streak's newest failure on the open problem.
 func stillFailing(known state, s streak) state {
 	return known.with(func(p *problems) {
-		o, _ := p.find(slot{incident.ProbeFailed, s.probe.container})
+		o, _ := p.find(containerSlot{incident.ProbeFailed, s.probe.container})
 		o.lastFailure = latest(o.lastFailure, s.lastFailure)
 		o.probes = o.probes.with(s.probe.kind)
 		if c := known.pod.container(s.probe.container); c != nil && !c.has(containerReady) {
@@ -146,7 +146,7 @@ func stillFailing(known state, s streak) state {
 // countsForReadiness says whether the failures of a readiness probe count. Those of a container that was not
 // ready yet count after the time that the probe itself allows for starting. What is found at the
 // start of khook may have come before the container was ready.
-func countsForReadiness(c *containerState, s streak, seen look) bool {
+func countsForReadiness(c *containerState, s streak, seen observed) bool {
 	if c.has(containerWasReady) && !seen.catchUp {
 		return true
 	}
@@ -191,7 +191,7 @@ func (s streak) startupOver(p *podState) (time.Time, bool) {
 
 // startupOverdue is the rule for containers whose time for starting is over while their readiness
 // probe fails.
-func startupOverdue(known state, seen look) (state, []incident.Signal) {
+func startupOverdue(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil {
 		return known, nil
 	}
@@ -208,7 +208,7 @@ func startupOverdue(known state, seen look) (state, []incident.Signal) {
 
 // readinessRegained is the rule for containers that have become ready: it ends the streaks of their
 // readiness probes, and tells nothing.
-func readinessRegained(known state, seen look) (state, []incident.Signal) {
+func readinessRegained(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil {
 		return known, nil
 	}

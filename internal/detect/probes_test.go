@@ -29,18 +29,18 @@ func withStartup(p *corev1.Probe) []corev1.Container {
 }
 
 func TestReadinessProbes(t *testing.T) {
-	up := func(s *scene) { s.run("app"); s.wait(20 * second); s.ready("app", true); s.wait(time.Minute) }
+	up := func(s *scene) { s.run("app"); s.wait(20 * oneSecond); s.ready("app", true); s.wait(time.Minute) }
 	tell(t, []story{
 		{"one that fails as often as its threshold is told, and is over when the container is ready", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			up(s)
-			s.probes("app", notReady, 3, 10*second)
+			s.probes("app", notReady, 3, 10*oneSecond)
 			s.ready("app", false)
-			s.wait(30 * second)
+			s.wait(30 * oneSecond)
 			s.ready("app", true)
 		}, []string{"probe-failed web app x1 then healthy"}},
 		{"one that fails less often than its threshold is nothing", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			up(s)
-			s.probes("app", notReady, 2, 10*second)
+			s.probes("app", notReady, 2, 10*oneSecond)
 			s.wait(time.Hour)
 		}, nil},
 		{"a threshold of one is reached at once", withReadiness(httpProbe(1, 10, 0)), func(s *scene) {
@@ -55,16 +55,16 @@ func TestReadinessProbes(t *testing.T) {
 		{"flapping is told each time", withReadiness(httpProbe(3, 5, 0)), func(s *scene) {
 			up(s)
 			for range 3 {
-				s.probes("app", notReady, 3, 5*second)
+				s.probes("app", notReady, 3, 5*oneSecond)
 				s.ready("app", false)
-				s.wait(7 * second)
+				s.wait(7 * oneSecond)
 				s.ready("app", true)
-				s.wait(40 * second)
+				s.wait(40 * oneSecond)
 			}
 		}, []string{"probe-failed web app x3 then healthy,healthy,healthy"}},
 		{"one failure, long after it was over, is nothing new", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			up(s)
-			s.probes("app", notReady, 5, 10*second)
+			s.probes("app", notReady, 5, 10*oneSecond)
 			s.ready("app", false)
 			s.ready("app", true)
 			s.wait(30 * time.Minute)
@@ -74,41 +74,41 @@ func TestReadinessProbes(t *testing.T) {
 		}, []string{"probe-failed web app x1 then healthy"}},
 		{"a container that starts slowly is nothing", withReadiness(httpProbe(3, 10, 20)), func(s *scene) {
 			s.run("app")
-			s.wait(20 * second)
-			s.probes("app", notReady, 3, 10*second) // allowed: 20 s and 3 times 10 s
-			s.wait(5 * second)
+			s.wait(20 * oneSecond)
+			s.probes("app", notReady, 3, 10*oneSecond) // allowed: 20 s and 3 times 10 s
+			s.wait(5 * oneSecond)
 			s.ready("app", true)
 			s.wait(time.Hour)
 		}, nil},
 		{"one that never gets ready is told after the time for starting", withReadiness(httpProbe(3, 10, 20)), func(s *scene) {
 			s.run("app")
-			s.wait(20 * second)
-			s.probes("app", notReady, 4, 10*second)
+			s.wait(20 * oneSecond)
+			s.probes("app", notReady, 4, 10*oneSecond)
 		}, []string{"probe-failed web app x1"}},
 		{"a restarted container has time to start again", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			up(s)
-			s.crash("app", 1, "Error", 10*second)
-			s.wait(5 * second)
-			s.probes("app", notReady, 2, 10*second)
-			s.wait(10 * second)
+			s.crash("app", 1, "Error", 10*oneSecond)
+			s.wait(5 * oneSecond)
+			s.probes("app", notReady, 2, 10*oneSecond)
+			s.wait(10 * oneSecond)
 			s.ready("app", true)
 			s.wait(5 * time.Minute)
 		}, []string{"pod-restart web app x1 then healthy"}},
 		{"with a startup probe the time begins when that has passed", []corev1.Container{{Name: "app", ReadinessProbe: httpProbe(3, 10, 0), StartupProbe: httpProbe(30, 10, 0)}}, func(s *scene) {
 			s.run("app")
-			s.wait(200 * second)
+			s.wait(200 * oneSecond)
 			started := true
 			s.status("app").Started = &started
 			s.put()
-			s.probes("app", notReady, 2, 10*second)
-			s.wait(5 * second)
+			s.probes("app", notReady, 2, 10*oneSecond)
+			s.wait(5 * oneSecond)
 			s.ready("app", true)
 		}, nil},
 		{"a new wording goes on with the same failures", withReadiness(httpProbe(4, 10, 0)), func(s *scene) {
 			up(s)
-			s.probes("app", notReady, 2, 10*second)
-			s.wait(10 * second)
-			s.probes("app", "Readiness probe failed: context deadline exceeded", 2, 10*second)
+			s.probes("app", notReady, 2, 10*oneSecond)
+			s.wait(10 * oneSecond)
+			s.probes("app", "Readiness probe failed: context deadline exceeded", 2, 10*oneSecond)
 			s.ready("app", false)
 		}, []string{"probe-failed web app x1"}},
 		{"a first sight with a count of five is told", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
@@ -119,9 +119,9 @@ func TestReadinessProbes(t *testing.T) {
 		{"counts that stand still and jump are a failure that goes on", withReadiness(httpProbe(3, 5, 0)), func(s *scene) {
 			up(s)
 			s.ready("app", false)
-			s.probes("app", notReady, 25, 5*second)
+			s.probes("app", notReady, 25, 5*oneSecond)
 			n := len(s.signals)
-			s.wait(190 * second)
+			s.wait(190 * oneSecond)
 			s.probe("app", notReady, 38)
 			if len(s.observed()) == n {
 				s.t.Error("the jump told nothing")
@@ -134,8 +134,8 @@ func TestReadinessProbes(t *testing.T) {
 		}, []string{"probe-failed web app x1"}},
 		{"an Event that comes before the Pod's status does not end at once", withReadiness(httpProbe(3, 10, 0)), func(s *scene) {
 			up(s)
-			s.probes("app", notReady, 3, 10*second)
-			s.wait(3 * second)
+			s.probes("app", notReady, 3, 10*oneSecond)
+			s.wait(3 * oneSecond)
 			s.put()
 			s.ready("app", false)
 			s.wait(3 * time.Minute)
@@ -152,43 +152,43 @@ func TestLivenessProbes(t *testing.T) {
 		{"one that kills its container causes the restart", withLiveness(httpProbe(3, 10, 15)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)
-			s.probes("app", notAlive, 3, 10*second)
-			s.wait(30 * second)
+			s.probes("app", notAlive, 3, 10*oneSecond)
+			s.wait(30 * oneSecond)
 			s.crash("app", 137, "Error", 0)
 			s.wait(10 * time.Minute)
 		}, []string{"probe-failed web app x1 then healthy", "pod-restart web app x1 by probe-failed then healthy"}},
 		{"one that kills every instance is told for each", withLiveness(httpProbe(3, 5, 0)), func(s *scene) {
 			s.run("app")
 			for range 3 {
-				s.wait(20 * second)
-				s.probes("app", notAlive, 3, 5*second)
-				s.wait(2 * second)
-				s.crash("app", 137, "Error", second)
+				s.wait(20 * oneSecond)
+				s.probes("app", notAlive, 3, 5*oneSecond)
+				s.wait(2 * oneSecond)
+				s.crash("app", 137, "Error", oneSecond)
 			}
 		}, []string{"probe-failed web app x3", "pod-restart web app x3 by probe-failed"}},
 		{"one whose failures come late on a busy node causes the restart too", withLiveness(httpProbe(3, 2, 0)), func(s *scene) {
 			s.run("app")
-			s.wait(20 * second)
-			s.probes("app", notAlive, 3, 2*second)
-			s.crash("app", 137, "Error", second)
-			s.wait(10 * second)
-			s.probes("app", notAlive, 3, 7*second)
-			s.crash("app", 137, "Error", 10*second)
+			s.wait(20 * oneSecond)
+			s.probes("app", notAlive, 3, 2*oneSecond)
+			s.crash("app", 137, "Error", oneSecond)
+			s.wait(10 * oneSecond)
+			s.probes("app", notAlive, 3, 7*oneSecond)
+			s.crash("app", 137, "Error", 10*oneSecond)
 		}, []string{"probe-failed web app x1", "pod-restart web app x2 by probe-failed"}},
 		{"failures of two instances do not add up", withLiveness(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
 			s.wait(time.Minute)
-			s.probes("app", notAlive, 2, 10*second)
-			s.crash("app", 1, "Error", second)
-			s.wait(10 * second)
-			s.probes("app", notAlive, 2, 10*second)
+			s.probes("app", notAlive, 2, 10*oneSecond)
+			s.crash("app", 1, "Error", oneSecond)
+			s.wait(10 * oneSecond)
+			s.probes("app", notAlive, 2, 10*oneSecond)
 		}, []string{"pod-restart web app x1"}},
 		{"one with a long initial delay has not recovered before it could fail again", withLiveness(httpProbe(3, 10, 300)), func(s *scene) {
 			s.run("app")
-			s.wait(310 * second)
-			s.probes("app", notAlive, 3, 10*second)
-			s.crash("app", 137, "Error", second)
-			s.wait(200 * second)
+			s.wait(310 * oneSecond)
+			s.probes("app", notAlive, 3, 10*oneSecond)
+			s.crash("app", 137, "Error", oneSecond)
+			s.wait(200 * oneSecond)
 			s.signals = s.observed()[:1]
 		}, []string{"probe-failed web app x1"}},
 	})
@@ -198,24 +198,24 @@ func TestStartupProbes(t *testing.T) {
 	tell(t, []story{
 		{"one that fails at first and passes is nothing", withStartup(httpProbe(30, 10, 0)), func(s *scene) {
 			s.run("app")
-			s.wait(10 * second)
-			s.probes("app", notStarted, 20, 10*second)
+			s.wait(10 * oneSecond)
+			s.probes("app", notStarted, 20, 10*oneSecond)
 			s.ready("app", true)
 			s.wait(time.Hour)
 		}, nil},
 		{"one that reaches its threshold is told, and causes the restart", withStartup(httpProbe(5, 10, 0)), func(s *scene) {
 			s.run("app")
-			s.wait(10 * second)
-			s.probes("app", notStarted, 5, 10*second)
-			s.wait(30 * second)
+			s.wait(10 * oneSecond)
+			s.probes("app", notStarted, 5, 10*oneSecond)
+			s.wait(30 * oneSecond)
 			s.crash("app", 137, "Error", 0)
 		}, []string{"probe-failed web app x1", "pod-restart web app x1 by probe-failed"}},
 		{"an instance that starts has recovered from it", withStartup(httpProbe(3, 10, 0)), func(s *scene) {
 			s.run("app")
-			s.wait(10 * second)
-			s.probes("app", notStarted, 3, 10*second)
+			s.wait(10 * oneSecond)
+			s.probes("app", notStarted, 3, 10*oneSecond)
 			s.crash("app", 137, "Error", 0)
-			s.wait(10 * second)
+			s.wait(10 * oneSecond)
 			s.ready("app", true)
 			s.wait(5 * time.Minute)
 		}, []string{"probe-failed web app x1 then healthy", "pod-restart web app x1 by probe-failed then healthy"}},
@@ -284,7 +284,7 @@ func TestAnEventOfAPodThatIsNotKnownIsToldAfterAMomentButNotFromTheFirstList(t *
 	s.wait(time.Minute)
 	s.says()
 	s.probe("app", notReady, 1)
-	s.wait(10 * second)
+	s.wait(10 * oneSecond)
 	s.says("probe-failed web app x1")
 }
 
@@ -297,7 +297,7 @@ func TestASidecarsProbeIsItsOwn(t *testing.T) {
 	s.put()
 	s.warn("Unhealthy", "spec.initContainers{proxy}", notReady, 1, false)
 	s.says()
-	s.wait(10 * second)
+	s.wait(10 * oneSecond)
 	s.warn("Unhealthy", "spec.initContainers{proxy}", notReady, 1, false)
 	s.says("probe-failed web proxy x1")
 }

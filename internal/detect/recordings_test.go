@@ -61,8 +61,8 @@ func play(t testing.TB, rec *recording.Recording) []incident.Signal {
 	return all
 }
 
-// told is what was told about one slot of one Pod.
-type told struct {
+// expectation is what was told about one slot of one Pod.
+type expectation struct {
 	line     string
 	observed int
 	causes   map[string]bool
@@ -72,8 +72,8 @@ type told struct {
 // summaries tells what a user would notice: a line for each type, Pod and container, with how often
 // it was observed, by what it was caused, and how it ended.
 func summaries(signals []incident.Signal) []string {
-	var order []*told
-	slots := map[incident.Slot]*told{}
+	var order []*expectation
+	slots := map[incident.Slot]*expectation{}
 	for _, s := range signals {
 		switch s.Kind {
 		case incident.Gone:
@@ -88,7 +88,7 @@ func summaries(signals []incident.Signal) []string {
 		}
 		w := slots[s.Slot()]
 		if w == nil {
-			w = &told{line: strings.TrimRight(fmt.Sprintf("%s %s %s", s.Type, s.Resource.Name, s.Container), " "), causes: map[string]bool{}}
+			w = &expectation{line: strings.TrimRight(fmt.Sprintf("%s %s %s", s.Type, s.Resource.Name, s.Container), " "), causes: map[string]bool{}}
 			slots[s.Slot()] = w
 			order = append(order, w)
 		}
@@ -108,7 +108,7 @@ func summaries(signals []incident.Signal) []string {
 	return lines
 }
 
-func (w *told) String() string {
+func (w *expectation) String() string {
 	s := fmt.Sprintf("%s x%d", w.line, w.observed)
 	if len(w.causes) > 0 {
 		var causes []string

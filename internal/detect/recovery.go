@@ -7,7 +7,7 @@ import (
 )
 
 // recovered is the rule for open problems of the Pod that are over.
-func recovered(known state, seen look) (state, []incident.Signal) {
+func recovered(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil {
 		return known, nil
 	}
@@ -25,7 +25,7 @@ func recovered(known state, seen look) (state, []incident.Signal) {
 			o.seenUnready = true
 		}
 		if due, ok := recoveryDue(known.pod, &p, o, seen.timing); ok && !due.After(seen.now) {
-			signals = append(signals, known.about(seen, incident.Healthy, o.slot))
+			signals = append(signals, known.about(seen, incident.Healthy, o.containerSlot))
 			continue
 		}
 		p.open = append(p.open, o)

@@ -17,7 +17,7 @@ import (
 // a terminated state (recordings/crash-once-then-recover). The kubelet counts it when it starts the
 // next instance (pkg/kubelet/kuberuntime/kuberuntime_container.go, startContainer); it can go down
 // when the former instances' remains are deleted.
-func restarts(known state, seen look) (state, []incident.Signal) {
+func restarts(known state, seen observed) (state, []incident.Signal) {
 	var signals []incident.Signal
 	for st := range containerStatuses(seen.pod) {
 		var countBefore int32
@@ -103,7 +103,7 @@ func restartedAt(st *corev1.ContainerStatus, now time.Time) time.Time {
 	return now
 }
 
-func restartSignal(seen look, st *corev1.ContainerStatus, at time.Time, count int32, causes []incident.EventType) incident.Signal {
+func restartSignal(seen observed, st *corev1.ContainerStatus, at time.Time, count int32, causes []incident.EventType) incident.Signal {
 	// The instance's container ID is the same while it runs, after its end and while the next one
 	// is held back; the count alone may go down and come again.
 	instance := st.ContainerID

@@ -12,10 +12,10 @@ import (
 // known then, and the signals that say so. It is a pure function. It changes neither known nor what
 // that points to, but returns a changed copy, and reads no clock but seen.now: the same look at the same state
 // always means the same.
-type rule func(known state, seen look) (state, []incident.Signal)
+type detectionRule func(known state, seen observed) (state, []incident.Signal)
 
-// look is what a rule sees besides what is known.
-type look struct {
+// observed is what a rule sees besides what is known.
+type observed struct {
 	key    podKey
 	now    time.Time
 	timing Timing
@@ -45,15 +45,15 @@ type look struct {
 // The others are in the order in which a Pod lives; nothing depends on it.
 var (
 	// versionRules run for each new version of a Pod.
-	versionRules = []rule{oomKills, restarts, readinessRegained, pending, recovered}
+	versionRules = []detectionRule{oomKills, restarts, readinessRegained, longPending, recovered}
 	// timeRules run when a Pod has been left alone until nextLook.
-	timeRules = []rule{pendingOverdue, startupOverdue, recovered, ongoing}
+	timeRules = []detectionRule{pendingOverdue, startupOverdue, recovered, stillOngoing}
 	// eventRules run for each Warning about a Pod.
-	eventRules = []rule{probeFailed, volumeWarned}
+	eventRules = []detectionRule{probeFailed, volumeWarned}
 )
 
 // apply runs rules one after the other, each on what the former ones know.
-func apply(rules []rule, known state, seen look) (state, []incident.Signal) {
+func apply(rules []detectionRule, known state, seen observed) (state, []incident.Signal) {
 	var signals []incident.Signal
 	for _, r := range rules {
 		var more []incident.Signal
@@ -64,7 +64,7 @@ func apply(rules []rule, known state, seen look) (state, []incident.Signal) {
 }
 
 // tooOld says whether what happened at a time is beyond what is caught up with after a start.
-func (l look) tooOld(at time.Time) bool {
+func (l observed) tooOld(at time.Time) bool {
 	start := l.timing.Start
 	if start.IsZero() {
 		start = l.now
@@ -73,7 +73,7 @@ func (l look) tooOld(at time.Time) bool {
 }
 
 // occurred completes the signal of an occurrence, and notes that its problem is open since, or still.
-func (s state) occurred(seen look, sig incident.Signal) (state, incident.Signal) {
+func (s state) occurred(seen observed, sig incident.Signal) (state, incident.Signal) {
 	sig.Kind = incident.Observed
 	sig.Resource = s.pod.resource(seen.key)
 	sig.Workload = s.pod.workload.Value()
@@ -89,14 +89,14 @@ func (s state) occurred(seen look, sig incident.Signal) (state, incident.Signal)
 		sig.At = seen.now // a node's clock may be ahead
 	}
 	return s.with(func(p *problems) {
-		o, _ := p.find(slot{sig.Type, sig.Container})
+		o, _ := p.find(containerSlot{sig.Type, sig.Container})
 		o.lastSignal = seen.now
 		p.setOpen(o)
 	}), sig
 }
 
 // about is a signal about an open problem that is no occurrence of it.
-func (s state) about(seen look, kind incident.SignalKind, which slot) incident.Signal {
+func (s state) about(seen observed, kind incident.SignalKind, which containerSlot) incident.Signal {
 	return incident.Signal{
 		Kind: kind, Type: which.kind, At: seen.now, Observation: incident.Observation{
 			Resource: s.pod.resource(seen.key), Container: which.container, Workload: s.pod.workload.Value(), Node: s.pod.node.Value(),

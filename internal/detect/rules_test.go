@@ -29,7 +29,7 @@ func TestTheOrderOfTheRules(t *testing.T) {
 		s := newScene(t)
 		s.put()
 		s.run("app")
-		s.wait(10 * second)
+		s.wait(10 * oneSecond)
 		s.endQuietly("app", 137, "OOMKilled")
 		s.signals = nil
 		s.run("app")
@@ -42,7 +42,7 @@ func TestTheOrderOfTheRules(t *testing.T) {
 		s := newScene(t)
 		s.put()
 		s.run("app")
-		s.crash("app", 1, "Error", second)
+		s.crash("app", 1, "Error", oneSecond)
 		s.put()
 		s.now = s.now.Add(time.Hour) // it was well for long enough, but no timer has fired yet
 		s.signals = nil
@@ -57,15 +57,15 @@ func TestTheOrderOfTheRules(t *testing.T) {
 		s := newScene(t, corev1.Container{Name: "app", LivenessProbe: httpProbe(3, 10, 0), ReadinessProbe: httpProbe(3, 10, 300)})
 		s.put()
 		s.run("app")
-		s.probes("app", notAlive, 3, 10*second)
-		s.crash("app", 137, "Error", second)
-		s.now = s.now.Add(300 * second) // the new instance has not failed its liveness probe
+		s.probes("app", notAlive, 3, 10*oneSecond)
+		s.crash("app", 137, "Error", oneSecond)
+		s.now = s.now.Add(300 * oneSecond) // the new instance has not failed its liveness probe
 		for range 3 {
 			s.probe("app", notReady, 1)
-			s.now = s.now.Add(10 * second)
+			s.now = s.now.Add(10 * oneSecond)
 		}
 		s.signals = nil
-		s.now = s.now.Add(10 * second) // nor got ready in the time for starting
+		s.now = s.now.Add(10 * oneSecond) // nor got ready in the time for starting
 		s.signals = s.d.Tick(s.now)
 		want := []string{"observed probe-failed"}
 		if diff := cmp.Diff(want, kinds(s.signals)); diff != "" {
@@ -105,7 +105,7 @@ func drawRounds(t *rapid.T, pods int) []round {
 	}
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) round {
 		return round{
-			pause: time.Duration(rapid.IntRange(0, 200).Draw(t, "pause")) * second,
+			pause: time.Duration(rapid.IntRange(0, 200).Draw(t, "pause")) * oneSecond,
 			acts:  rapid.SliceOfN(rapid.IntRange(0, len(acts)-1), pods, pods).Draw(t, "acts"),
 			order: rapid.Permutation(all).Draw(t, "order"),
 		}

@@ -19,7 +19,7 @@ import (
 // noon is when scenes begin.
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-const second = time.Second
+const oneSecond = time.Second
 
 // scene plays a kubelet and a scheduler to a detector, on a virtual clock.
 type scene struct {
@@ -209,7 +209,7 @@ func (s *scene) see(ev *eventsv1.Event, catchUp bool) {
 // remove deletes the Pod as the kubelet and the API server do: with its containers' ends, then gone.
 func (s *scene) remove() {
 	s.terminate()
-	s.wait(second)
+	s.wait(oneSecond)
 	s.feed(watch.Deleted, false)
 }
 

@@ -28,19 +28,19 @@ type problems struct {
 	healthySince  time.Time // zero if the Pod is not healthy
 }
 
-// slot is what one incident of a Pod is about.
-type slot struct {
+// containerSlot is what one incident of a Pod is about.
+type containerSlot struct {
 	kind      incident.EventType
 	container string // "" for the Pod
 }
 
-func compareSlots(a, b slot) int {
+func compareSlots(a, b containerSlot) int {
 	return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.container, b.container))
 }
 
 // openProblem is an incident that is open, as far as detection knows.
 type openProblem struct {
-	slot
+	containerSlot
 
 	lastSignal  time.Time
 	lastFailure time.Time // of the probe
@@ -63,28 +63,28 @@ func (s state) with(change func(*problems)) state {
 }
 
 // find returns the open problem of a slot; a new one and false if there is none.
-func (p *problems) find(which slot) (openProblem, bool) {
+func (p *problems) find(which containerSlot) (openProblem, bool) {
 	if p != nil {
 		if i, found := p.search(which); found {
 			return p.open[i], true
 		}
 	}
-	return openProblem{slot: which}, false
+	return openProblem{containerSlot: which}, false
 }
 
-func (p *problems) search(which slot) (int, bool) {
-	return slices.BinarySearchFunc(p.open, which, func(o openProblem, s slot) int { return compareSlots(o.slot, s) })
+func (p *problems) search(which containerSlot) (int, bool) {
+	return slices.BinarySearchFunc(p.open, which, func(o openProblem, s containerSlot) int { return compareSlots(o.containerSlot, s) })
 }
 
 // isOpen says whether an incident is open, as far as detection knows.
 func (p *problems) isOpen(t incident.EventType, container string) bool {
-	_, open := p.find(slot{t, container})
+	_, open := p.find(containerSlot{t, container})
 	return open
 }
 
 // setOpen puts an open problem in the place of the one of its slot.
 func (p *problems) setOpen(o openProblem) {
-	i, found := p.search(o.slot)
+	i, found := p.search(o.containerSlot)
 	p.open = slices.Clone(p.open)
 	if found {
 		p.open[i] = o

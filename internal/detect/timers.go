@@ -10,7 +10,7 @@ const lookAgain = 30 * time.Second
 
 // nextLook is the earliest time at which a rule may have something to say though the Pod has not
 // changed; zero if there is none. It must not be later than what timeRules wait for: then a signal is late.
-func nextLook(known state, seen look) time.Time {
+func nextLook(known state, seen observed) time.Time {
 	var next time.Time
 	earlier := func(due time.Time) {
 		if !due.After(seen.now) {

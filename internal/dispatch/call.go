@@ -29,7 +29,7 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 		return d.accepted(ctx, dl, n)
 	}
 	if !d.breaker.TryAcquirePermit() {
-		if !busy(dl) {
+		if !occupiesAgent(dl) {
 			d.queueAll(d.slots.release(dl.Agent, dl.ID))
 		}
 		return wait.Jitter(max(d.breaker.RemainingDelay(), d.cfg.RetryMin), 0.5), nil

@@ -31,24 +31,24 @@ type payload struct {
 	Group     string             `json:"group"`
 	Total     int                `json:"totalIncidents"`          // at most maxIncidents
 	More      bool               `json:"moreIncidents,omitempty"` // there are more than Total
-	Incidents []told             `json:"incidents"`               // at most maxTold
-	Effects   []told             `json:"effects,omitempty"`
-	Cause     *told              `json:"cause,omitempty"`
+	Incidents []incidentPayload  `json:"incidents"`               // at most maxTold
+	Effects   []incidentPayload  `json:"effects,omitempty"`
+	Cause     *incidentPayload   `json:"cause,omitempty"`
 	Shared    *incident.Shared   `json:"sharedCause,omitempty"`
 	HeldBack  *delivery.HeldBack `json:"heldBack,omitempty"` // what was not told before
-	Again     *again             `json:"retryOf,omitempty"`
+	Again     *retryPayload      `json:"retryOf,omitempty"`
 }
 
-// again says that a person wants an earlier delivery once more.
-type again struct {
+// retryPayload says that a person wants an earlier delivery once more.
+type retryPayload struct {
 	Delivery string           `json:"deliveryId"`
 	State    delivery.State   `json:"state"`
 	Outcome  delivery.Outcome `json:"outcome,omitempty"`
 	EndedAt  time.Time        `json:"endedAt"`
 }
 
-// told is one incident as the agent sees it.
-type told struct {
+// incidentPayload is one incident as the agent sees it.
+type incidentPayload struct {
 	ID           string              `json:"id"`
 	EventType    incident.EventType  `json:"eventType"`
 	Namespace    string              `json:"namespace"`
@@ -66,9 +66,9 @@ type told struct {
 	Resolution   incident.Resolution `json:"resolution,omitempty"`
 }
 
-func tell(inc *incident.Incident) told {
+func tell(inc *incident.Incident) incidentPayload {
 	pod := inc.Attributes.PodOrZero()
-	return told{
+	return incidentPayload{
 		ID: inc.ID, EventType: inc.Type, Namespace: inc.Resource.Namespace, ResourceName: inc.Resource.Name,
 		Container: inc.Container, Workload: inc.Workload.String(), Node: inc.Node,
 		Reason: inc.Reason, Message: inc.Message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
@@ -129,18 +129,18 @@ func (d *Dispatcher) data(ctx context.Context, dl *delivery.Delivery) (string, e
 }
 
 // again tells of the delivery that this one repeats; nil if it repeats none.
-func (d *Dispatcher) again(ctx context.Context, dl *delivery.Delivery) (*again, error) {
+func (d *Dispatcher) again(ctx context.Context, dl *delivery.Delivery) (*retryPayload, error) {
 	if dl.RetryOf == "" {
 		return nil, nil //nolint:nilnil // it repeats none
 	}
 	old, err := d.store.Delivery(ctx, dl.RetryOf)
 	if errors.Is(err, store.ErrNotFound) {
-		return &again{Delivery: dl.RetryOf}, nil
+		return &retryPayload{Delivery: dl.RetryOf}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read what delivery %s repeats: %w", dl.ID, err)
 	}
-	return &again{Delivery: old.ID, State: old.State, Outcome: old.Outcome, EndedAt: old.EndedAt.UTC()}, nil
+	return &retryPayload{Delivery: old.ID, State: old.State, Outcome: old.Outcome, EndedAt: old.EndedAt.UTC()}, nil
 }
 
 // encode fits the payload into its bound, by leaving out the effects and incidents that stand

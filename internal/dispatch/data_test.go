@@ -28,10 +28,10 @@ func (r *rig) beside(d *delivery.Delivery, key, message string, change ...func(*
 	for _, c := range change {
 		c(inc)
 	}
-	r.write(func(tx *storeTx) *changes {
+	r.write(func(tx *storeTx) *storeChanges {
 		ev := incident.NewEvent(inc, &s, s.At)
 		ev.ID = tx.Next()
-		c := &changes{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}}
+		c := &storeChanges{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}}
 		if inc.CausedBy == "" {
 			c.Decisions = []delivery.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: d.Hook, Config: d.Config, Disposition: delivery.Grouped, DeliveryID: d.ID, At: s.At}}
 		}
@@ -71,7 +71,7 @@ func TestTheDataPartTellsIncidentsEffectsCauseAndWhatIsShared(t *testing.T) {
 				t.Fatal(err)
 			}
 			inc.CausedBy = cause.ID
-			r.write(func(*storeTx) *changes { return &changes{Incidents: []*incident.Incident{inc}} })
+			r.write(func(*storeTx) *storeChanges { return &storeChanges{Incidents: []*incident.Incident{inc}} })
 			r.cfg.Shared = func(*incident.Incident) *incident.Shared {
 				return &incident.Shared{Reason: "OOMKilled", Workloads: 7, Nodes: []string{"n1"}}
 			}
@@ -109,11 +109,11 @@ func TestTheDataPartIsBounded(t *testing.T) {
 }
 
 func TestWhateverItHoldsThePayloadFitsOrSaysWhyNot(t *testing.T) {
-	long := told{Message: strings.Repeat("\x01", incident.MaxMessage)}
+	long := incidentPayload{Message: strings.Repeat("\x01", incident.MaxMessage)}
 	for name, p := range map[string]payload{
 		"nothing":      {},
-		"effects only": {Effects: make([]told, 1000)},
-		"all":          {Incidents: []told{long, long, long}, Effects: []told{long, long}, Cause: &long, Shared: &incident.Shared{Nodes: make([]string, 30_000)}},
+		"effects only": {Effects: make([]incidentPayload, 1000)},
+		"all":          {Incidents: []incidentPayload{long, long, long}, Effects: []incidentPayload{long, long}, Cause: &long, Shared: &incident.Shared{Nodes: make([]string, 30_000)}},
 	} {
 		if text, err := encode(p); err != nil || len(text) > delivery.MaxData {
 			t.Errorf("%s: %d bytes, %v", name, len(text), err)

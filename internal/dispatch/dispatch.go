@@ -152,7 +152,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return fmt.Errorf("read the unfinished deliveries: %w", err)
 	}
 	for _, dl := range unfinished {
-		if busy(dl) {
+		if occupiesAgent(dl) {
 			d.slots.hold(dl.Agent, dl.ID)
 		}
 		d.queue.Add(dl.ID)

@@ -120,18 +120,18 @@ func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 		workloads health
 		want      delivery.Outcome
 	}{
-		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), healthy, ""},
-		"open at the window's end": {[]*incident.Incident{early, open}, until, healthy, delivery.OutcomePersisting},
+		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), allHealthy, ""},
+		"open at the window's end": {[]*incident.Incident{early, open}, until, allHealthy, delivery.OutcomePersisting},
 		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, delivery.OutcomeRecovered},
 		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, delivery.OutcomeRecovered},
 		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, delivery.OutcomePersisting},
-		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), healthy, delivery.OutcomeRecovered},
+		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), allHealthy, delivery.OutcomeRecovered},
 		"gone, workload not yet":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), unhealthy, ""},
 		"gone, workload ill":       {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unhealthy, delivery.OutcomePersisting},
 		"gone, no workload":        {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unknown, delivery.OutcomeUnknown},
-		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, healthy, delivery.OutcomePersisting},
-		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, healthy, delivery.OutcomeUnknown},
-		"all were pruned":          {nil, until, healthy, delivery.OutcomeUnknown},
+		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, allHealthy, delivery.OutcomePersisting},
+		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, allHealthy, delivery.OutcomeUnknown},
+		"all were pruned":          {nil, until, allHealthy, delivery.OutcomeUnknown},
 	} {
 		if got, _ := outcomeOf(tc.incidents, until, tc.now, func() health { return tc.workloads }); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)

@@ -38,7 +38,7 @@ func TestWhatEndedWhileKhookWasDownCounts(t *testing.T) {
 			r.halt()
 			close(free)
 			d.CalledAt = d.CalledAt.Add(-d.Timeout)
-			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
+			r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
 			r.kagent.Inject(kagenttest.Fault{Times: 3, Status: http.StatusBadGateway}) // it was down too
 			r.start()
 			if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" || d.Error != "" {
@@ -58,7 +58,7 @@ func TestATaskThatNobodyCanLookAtExpiresInTheEnd(t *testing.T) {
 	r.halt()
 	r.kagent.Inject(kagenttest.Fault{Times: -1, Status: http.StatusBadGateway})
 	d.CalledAt = d.CalledAt.Add(-d.Timeout - lateLook)
-	r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
+	r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
 	r.start()
 	if d = r.untilState(d, delivery.Expired); !strings.HasPrefix(d.Error, "the agent did not finish within 1h0m0s") {
 		t.Errorf("%q", d.Error)
@@ -116,7 +116,7 @@ func TestATaskThatIsBackInTimeIsFollowed(t *testing.T) {
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free, Answer: "done"})}, func(c *Config) { c.Follow = false })
 	d := r.untilState(r.due(), delivery.Working)
 	d.CalledAt = d.CalledAt.Add(-10 * time.Minute) // it has run for a while
-	r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
+	r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
 	gone := `{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"task not found"}}`
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Get, Times: 3, Header: map[string]string{"Content-Type": "application/json"}, Body: gone})
 	r.until(d, "the task is missed", func(d *delivery.Delivery) bool { return strings.Contains(d.Error, "task not found") })

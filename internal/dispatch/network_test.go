@@ -24,13 +24,13 @@ type network struct {
 	open   []*conn
 	dial   error // what dialing gives instead of a connection
 	cut    int   // after that many bytes each answer is cut by a reset; 0 for never
-	tried  []attempt
+	tried  []networkAttempt
 	flying int
 	most   int // requests under way at the same time
 }
 
-// attempt is one request, whether or not it got anywhere.
-type attempt struct {
+// networkAttempt is one request, whether or not it got anywhere.
+type networkAttempt struct {
 	at   time.Time
 	path string
 	post bool
@@ -73,10 +73,10 @@ func (n *network) heal() {
 }
 
 // attempts are the requests that were tried from one moment on, up to another.
-func (n *network) attempts(from, to time.Time) []attempt {
+func (n *network) attempts(from, to time.Time) []networkAttempt {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(n.tried), func(a attempt) bool { return a.at.Before(from) || !a.at.Before(to) })
+	return slices.DeleteFunc(slices.Clone(n.tried), func(a networkAttempt) bool { return a.at.Before(from) || !a.at.Before(to) })
 }
 
 // transport is the client's side.
@@ -170,7 +170,7 @@ type counted struct {
 func (c *counted) RoundTrip(req *http.Request) (*http.Response, error) {
 	n := c.network
 	n.mu.Lock()
-	n.tried = append(n.tried, attempt{time.Now(), req.URL.Path, req.Method == http.MethodPost && !strings.HasPrefix(req.URL.Path, "/api/sessions")})
+	n.tried = append(n.tried, networkAttempt{time.Now(), req.URL.Path, req.Method == http.MethodPost && !strings.HasPrefix(req.URL.Path, "/api/sessions")})
 	n.flying++
 	n.most = max(n.most, n.flying)
 	delay := n.delay

@@ -15,8 +15,8 @@ import (
 )
 
 type (
-	storeTx = store.Tx
-	changes = store.Changes
+	storeTx      = store.Tx
+	storeChanges = store.Changes
 )
 
 func TestALostAnswerIsNoSecondCall(t *testing.T) {
@@ -55,7 +55,7 @@ func TestARestartAtEachStepIsNoSecondCall(t *testing.T) {
 				d := r.untilState(r.due(), delivery.Succeeded)
 				r.halt()
 				forget(d)
-				r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{d}} })
+				r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
 				r.start()
 				if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
 					t.Errorf("answer %q", d.Answer)

@@ -13,7 +13,7 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-func refused(format string, args ...any) error {
+func refusal(format string, args ...any) error {
 	return &delivery.RefusedError{Reason: fmt.Sprintf(format, args...)}
 }
 
@@ -24,22 +24,22 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply)
 	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
 		case dl.State != delivery.InputRequired:
-			return delivery.Entry{}, refused("the agent does not ask anything: the delivery is %s", dl.State)
+			return delivery.Entry{}, refusal("the agent does not ask anything: the delivery is %s", dl.State)
 		case dl.Reply != nil:
-			return delivery.Entry{}, refused("%s has answered this question already, and the answer is on its way", dl.Reply.By)
+			return delivery.Entry{}, refusal("%s has answered this question already, and the answer is on its way", dl.Reply.By)
 		case dl.CancelRequestedBy != "":
-			return delivery.Entry{}, refused("%s has canceled the delivery", dl.CancelRequestedBy)
+			return delivery.Entry{}, refusal("%s has canceled the delivery", dl.CancelRequestedBy)
 		// The row that is compared is the one that is written: if the agent asks something else meanwhile, the
 		// write finds another Version, and all of this is looked at again. Else a decision could meet a question
 		// that nobody has read.
 		case r.QuestionID != "" && r.QuestionID != dl.QuestionID:
-			return delivery.Entry{}, refused("the agent asks something else by now: read its question again")
+			return delivery.Entry{}, refusal("the agent asks something else by now: read its question again")
 		case r.Decision != "" && !dl.Approval:
-			return delivery.Entry{}, refused("the agent does not ask for an approval: answer with a text")
+			return delivery.Entry{}, refusal("the agent does not ask for an approval: answer with a text")
 		case dl.Approval && r.Decision == "":
-			return delivery.Entry{}, refused("the agent asks for an approval: decide approve or reject")
+			return delivery.Entry{}, refusal("the agent asks for an approval: decide approve or reject")
 		case r.Decision != "" && r.QuestionID == "":
-			return delivery.Entry{}, refused("a decision must name the question that it is about")
+			return delivery.Entry{}, refusal("a decision must name the question that it is about")
 		}
 		dl.Replies++
 		dl.Reply = &delivery.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}
@@ -53,9 +53,9 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Deliv
 	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
 		case dl.State.Ended():
-			return delivery.Entry{}, refused("the delivery has ended as %s", dl.State)
+			return delivery.Entry{}, refusal("the delivery has ended as %s", dl.State)
 		case dl.CancelRequestedBy != "":
-			return delivery.Entry{}, refused("%s has canceled it already", dl.CancelRequestedBy)
+			return delivery.Entry{}, refusal("%s has canceled it already", dl.CancelRequestedBy)
 		}
 		dl.CancelRequestedBy = by
 		return delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
@@ -134,10 +134,10 @@ func repetition(old *delivery.Delivery, by string, now time.Time) *delivery.Deli
 // mayRetry refuses what would put two agents to work on the same group.
 func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *delivery.Delivery) error {
 	if !old.State.Ended() {
-		return refused("the delivery is %s: cancel it first, or wait for its end", old.State)
+		return refusal("the delivery is %s: cancel it first, or wait for its end", old.State)
 	}
 	if _, err := tx.Delivery(ctx, again.ID); err == nil {
-		return refused("it was tried again already, as delivery %s", again.ID)
+		return refusal("it was tried again already, as delivery %s", again.ID)
 	} else if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
@@ -146,11 +146,11 @@ func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *del
 		return err
 	}
 	if len(past) > 0 && !past[0].State.Ended() {
-		return refused("delivery %s about %s is %s: wait for its end", past[0].ID, old.Group, past[0].State)
+		return refusal("delivery %s about %s is %s: wait for its end", past[0].ID, old.Group, past[0].State)
 	}
 	if d.cfg.Refusal != nil {
 		if skip, why := d.cfg.Refusal(again); skip != "" {
-			return refused("%s", why)
+			return refusal("%s", why)
 		}
 	}
 	return nil

@@ -50,7 +50,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 		return d.takeBack(ctx, dl)
 	}
 	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
-		if !busy(dl) {
+		if !occupiesAgent(dl) {
 			d.queueAll(d.slots.release(dl.Agent, dl.ID))
 		}
 		return dl.NextAt.Sub(now), nil
@@ -79,7 +79,7 @@ func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, 
 		dl.Version = version
 		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
 	}
-	if busy(dl) {
+	if occupiesAgent(dl) {
 		d.slots.hold(dl.Agent, dl.ID) // also one that a person set to work again
 	} else {
 		d.queueAll(d.slots.release(dl.Agent, dl.ID))
@@ -123,8 +123,8 @@ func (d *Dispatcher) queueAll(ids []string) {
 // deliveries from its agent while it pauses.
 const maxHeld = 5
 
-// busy says whether the delivery takes up its agent, as far as is known.
-func busy(dl *delivery.Delivery) bool {
+// occupiesAgent says whether the delivery takes up its agent, as far as is known.
+func occupiesAgent(dl *delivery.Delivery) bool {
 	switch dl.State {
 	case delivery.Working:
 		return true

@@ -41,7 +41,7 @@ func (r *rig) hurry(d *delivery.Delivery, what string, ok func(*delivery.Deliver
 	return r.until(d, what, func(now *delivery.Delivery) bool {
 		if now.State == delivery.Pending && time.Until(now.NextAt) > time.Second {
 			now.NextAt = time.Now()
-			r.write(func(*storeTx) *changes { return &changes{Deliveries: []*delivery.Delivery{now}} })
+			r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{now}} })
 			r.d.Wake(d.ID)
 		}
 		return ok(now)

@@ -45,9 +45,9 @@ func (d *Dispatcher) verify(ctx context.Context, dl *delivery.Delivery) (time.Du
 type health int
 
 const (
-	unknown   health = iota // they have no Pods, or nobody can say
-	unhealthy               // one of their Pods is not healthy
-	healthy                 // all their Pods are
+	unknown    health = iota // they have no Pods, or nobody can say
+	unhealthy                // one of their Pods is not healthy
+	allHealthy               // all their Pods are
 )
 
 // outcomeOf judges the incidents of a delivery at now: "" while that is too early, with the time at
@@ -74,7 +74,7 @@ func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads f
 		return delivery.OutcomeRecovered, last
 	}
 	switch is := workloads(); {
-	case is == healthy:
+	case is == allHealthy:
 		return delivery.OutcomeRecovered, now
 	case now.Before(until):
 		return "", earlier(until, now.Add(wait.Jitter(lookAgain, 0.2)))
@@ -101,7 +101,7 @@ func (d *Dispatcher) health(ctx context.Context, incidents []*incident.Incident)
 		incident.Workload
 	}
 	seen := map[workload]bool{}
-	worst := healthy
+	worst := allHealthy
 	for _, inc := range incidents {
 		w := workload{inc.Resource.Namespace, inc.Workload}
 		if inc.Resolution != incident.WasGone || seen[w] {
@@ -112,7 +112,7 @@ func (d *Dispatcher) health(ctx context.Context, incidents []*incident.Incident)
 		switch {
 		case !known || pods == 0:
 			worst = min(worst, unknown)
-		case well < pods && worst == healthy:
+		case well < pods && worst == allHealthy:
 			worst = unhealthy
 		}
 	}

@@ -145,15 +145,15 @@ func BenchmarkPodMemory(b *testing.B) {
 	startedInformer(ctx, b, client) // what is made once in a process counts for neither
 	cancel()
 	b.Run("khook", func(b *testing.B) {
-		perPod(b, func(ctx context.Context) any { return startedSource(ctx, b, client) })
+		benchmarkPerPod(b, func(ctx context.Context) any { return startedSource(ctx, b, client) })
 	})
 	b.Run("informer", func(b *testing.B) {
-		perPod(b, func(ctx context.Context) any { return startedInformer(ctx, b, client) })
+		benchmarkPerPod(b, func(ctx context.Context) any { return startedInformer(ctx, b, client) })
 	})
 }
 
-// perPod reports the heap that what start returns keeps.
-func perPod(b *testing.B, start func(context.Context) any) {
+// benchmarkPerPod reports the heap that what start returns keeps.
+func benchmarkPerPod(b *testing.B, start func(context.Context) any) {
 	var total int64
 	for b.Loop() {
 		ctx, cancel := context.WithCancel(context.Background())

@@ -88,15 +88,15 @@ func (b *batch) openIn(name groupName) []*incident.Incident {
 	return found
 }
 
-// hold is why a call is held back.
-type hold struct {
+// groupHold is why a call is held back.
+type groupHold struct {
 	why    string    // a sentence for people
 	until  time.Time // when it ends by itself
 	person bool      // only a person lets the next one through before
 }
 
 // hold notes that a call is held back: its events are summed up for the agent, and the Hook says so.
-func (b *batch) hold(g *group, c *hook.Config, d delivery.Disposition, h hold, ev *incident.Event) (delivery.Disposition, string, error) {
+func (b *batch) hold(g *group, c *hook.Config, d delivery.Disposition, h groupHold, ev *incident.Event) (delivery.Disposition, string, error) {
 	if ev != nil {
 		g.Held.Add(d, ev)
 		g.dirty = true

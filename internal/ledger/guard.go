@@ -21,20 +21,20 @@ const (
 )
 
 // guard says whether the loop guard holds the group's next call back.
-func (b *batch) guard(c *hook.Config, g *group) (hold, bool) {
+func (b *batch) guard(c *hook.Config, g *group) (groupHold, bool) {
 	n := b.repeats(c, g)
 	if n >= dayCalls {
-		return hold{why: fmt.Sprintf("agent %s was called %d times within a day for %s, and the failure came back each time", c.Agent, n, g.Group),
+		return groupHold{why: fmt.Sprintf("agent %s was called %d times within a day for %s, and the failure came back each time", c.Agent, n, g.Group),
 			until: g.past[dayCalls-1].CreatedAt.Add(guardDay), person: true}, true
 	}
 	if n == 0 {
-		return hold{}, false
+		return groupHold{}, false
 	}
 	next := g.past[0].CreatedAt.Add(pause(c.Window, n))
 	if !b.now.Before(next) {
-		return hold{}, false
+		return groupHold{}, false
 	}
-	return hold{why: fmt.Sprintf("agent %s was called %d times within a day for %s: the next call waits until %s",
+	return groupHold{why: fmt.Sprintf("agent %s was called %d times within a day for %s: the next call waits until %s",
 		c.Agent, n, g.Group, next.UTC().Format(time.RFC3339)), until: next}, true
 }
 
@@ -71,7 +71,7 @@ type budget struct {
 }
 
 // overBudget says whether a limit of calls in an hour is used up.
-func (b *batch) overBudget(ctx context.Context, c *hook.Config) (hold, bool, error) {
+func (b *batch) overBudget(ctx context.Context, c *hook.Config) (groupHold, bool, error) {
 	since := b.now.Add(-time.Hour)
 	for _, limit := range []struct {
 		budget
@@ -89,7 +89,7 @@ func (b *batch) overBudget(ctx context.Context, c *hook.Config) (hold, bool, err
 		if !known {
 			var err error
 			if n, err = b.tx.CountDeliveries(ctx, limit.hook, limit.config, since, limit.most); err != nil {
-				return hold{}, false, err
+				return groupHold{}, false, err
 			}
 			b.calls[limit.budget] = n
 		}
@@ -100,9 +100,9 @@ func (b *batch) overBudget(ctx context.Context, c *hook.Config) (hold, bool, err
 		if oldest.IsZero() {
 			oldest = b.now // all of them are of this batch
 		}
-		return hold{why: fmt.Sprintf("%s, %d, is used up", limit.name, limit.most), until: oldest.Add(time.Hour)}, true, err
+		return groupHold{why: fmt.Sprintf("%s, %d, is used up", limit.name, limit.most), until: oldest.Add(time.Hour)}, true, err
 	}
-	return hold{}, false, nil
+	return groupHold{}, false, nil
 }
 
 // oldestOf is when the oldest of the deliveries was made due that a budget counts. It is read once a

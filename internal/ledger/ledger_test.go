@@ -149,7 +149,7 @@ func (b *bench) incidents() []string {
 	return got
 }
 
-func want(t *testing.T, got, want []string) {
+func wantEqual(t *testing.T, got, want []string) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
@@ -204,7 +204,7 @@ func TestTheSameSignalIsRecordedOnce(t *testing.T) {
 		b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1))
 		b.restart()
 	}
-	want(t, b.incidents(), []string{"pod-restart cart-1 events=1 duplicates=0"})
+	wantEqual(t, b.incidents(), []string{"pod-restart cart-1 events=1 duplicates=0"})
 	if n := b.deliveries(); n != 1 {
 		t.Errorf("%d deliveries", n)
 	}
@@ -214,7 +214,7 @@ func TestRepeatsAreDuplicatesAndOtherPodsAreGrouped(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.PodRestart)))
 	b.apply(seen(incident.PodRestart, "cart-1", 1))
 	b.apply(seen(incident.PodRestart, "cart-1", 2), seen(incident.PodRestart, "cart-2", 1), seen(incident.PodRestart, "pay-1", 1))
-	want(t, b.dispositions(), []string{
+	wantEqual(t, b.dispositions(), []string{
 		"cart-1 pod-restart delivered", "cart-1 pod-restart duplicate", "cart-2 pod-restart grouped", "pay-1 pod-restart delivered",
 	})
 }
@@ -235,24 +235,24 @@ func TestEveryGroupingHasItsOwnCalls(t *testing.T) {
 func TestOneCauseOneCall(t *testing.T) {
 	b := newBench(t, newHook("both", on(incident.OOMKill), on(incident.PodRestart)), newHook("effect", on(incident.PodRestart)))
 	b.apply(seen(incident.OOMKill, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.OOMKill))
-	want(t, b.dispositions(), []string{
+	wantEqual(t, b.dispositions(), []string{
 		"cart-1 oom-kill delivered", "cart-1 pod-restart explained", "cart-1 pod-restart delivered",
 	})
-	want(t, b.incidents(), []string{"oom-kill cart-1 events=1 duplicates=0", "pod-restart cart-1 events=1 duplicates=0 causedBy=oom-kill"})
+	wantEqual(t, b.incidents(), []string{"oom-kill cart-1 events=1 duplicates=0", "pod-restart cart-1 events=1 duplicates=0 causedBy=oom-kill"})
 }
 
 func TestACauseOfACauseExplainsToo(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.OOMKill), on(incident.ProbeFailed)))
 	b.apply(seen(incident.OOMKill, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.OOMKill),
 		seen(incident.ProbeFailed, "cart-1", 1, incident.PodRestart))
-	want(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 probe-failed explained"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 probe-failed explained"})
 }
 
 func TestOneCauseDoesNotExplainWhatHasAnother(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.OOMKill), on(incident.PodRestart)))
 	b.apply(seen(incident.OOMKill, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.OOMKill))
 	b.after(time.Minute).apply(seen(incident.PodRestart, "cart-1", 2))
-	want(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 pod-restart explained", "cart-1 pod-restart delivered"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 pod-restart explained", "cart-1 pod-restart delivered"})
 }
 
 func TestAKilledContainerIsExplainedByItsProbeWhenTheEventsWereHeldBack(t *testing.T) {
@@ -262,7 +262,7 @@ func TestAKilledContainerIsExplainedByItsProbeWhenTheEventsWereHeldBack(t *testi
 	killed := int32(137)
 	silent.Attributes.Pod = &incident.PodAttributes{ExitCode: &killed}
 	b.after(time.Minute).apply(silent)
-	want(t, b.dispositions(), []string{"cart-1 probe-failed delivered", "cart-1 pod-restart explained", "cart-1 pod-restart explained"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 probe-failed delivered", "cart-1 pod-restart explained", "cart-1 pod-restart explained"})
 }
 
 func TestOnePerCauseCanBeTurnedOff(t *testing.T) {
@@ -271,7 +271,7 @@ func TestOnePerCauseCanBeTurnedOff(t *testing.T) {
 	h.Spec.OnePerCause = &off
 	b := newBench(t, h)
 	b.apply(seen(incident.OOMKill, "cart-1", 1), seen(incident.PodRestart, "cart-1", 1, incident.OOMKill))
-	want(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 pod-restart delivered"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 oom-kill delivered", "cart-1 pod-restart delivered"})
 }
 
 func TestACauseThatIsToldLateMakesNoSecondCall(t *testing.T) {
@@ -280,8 +280,8 @@ func TestACauseThatIsToldLateMakesNoSecondCall(t *testing.T) {
 	late := seen(incident.ProbeFailed, "cart-1", 1)
 	late.At = start.Add(-time.Second)
 	b.after(time.Second).apply(late)
-	want(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "cart-1 probe-failed explained"})
-	want(t, b.incidents(), []string{"pod-restart cart-1 events=1 duplicates=0 causedBy=probe-failed", "probe-failed cart-1 events=1 duplicates=0"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "cart-1 probe-failed explained"})
+	wantEqual(t, b.incidents(), []string{"pod-restart cart-1 events=1 duplicates=0 causedBy=probe-failed", "probe-failed cart-1 events=1 duplicates=0"})
 }
 
 func TestIncidentsEndAsTheyDid(t *testing.T) {
@@ -303,13 +303,13 @@ func TestIncidentsEndAsTheyDid(t *testing.T) {
 	if err := b.ledger.EndQuiet(t.Context(), start); err != nil {
 		t.Fatal(err)
 	}
-	want(t, b.incidents(), []string{
+	wantEqual(t, b.incidents(), []string{
 		"oom-kill b-1 events=1 duplicates=0 gone", "pod-pending d-1 events=1 duplicates=0",
 		"pod-restart a-1 events=1 duplicates=0 recovered", "pod-restart b-1 events=1 duplicates=0 gone",
 		"pod-restart c-1 events=1 duplicates=0 quiet",
 	})
 	b.apply(seen(incident.PodRestart, "c-1", 2))
-	want(t, b.incidents()[4:], []string{"pod-restart c-1 events=1 duplicates=0", "pod-restart c-1 events=1 duplicates=0 quiet"})
+	wantEqual(t, b.incidents()[4:], []string{"pod-restart c-1 events=1 duplicates=0", "pod-restart c-1 events=1 duplicates=0 quiet"})
 }
 
 func TestTheFirstEventTellsThatItsIncidentEnded(t *testing.T) {
@@ -328,7 +328,7 @@ func TestTheFirstEventTellsThatItsIncidentEnded(t *testing.T) {
 	for _, e := range events {
 		got = append(got, string(e.Status))
 	}
-	want(t, got, []string{"resolved", "duplicate"})
+	wantEqual(t, got, []string{"resolved", "duplicate"})
 }
 
 func TestAnIncidentThatStillFiresIsDeliveredAgainAndThenLessAndLessAndAtMostSixTimesADay(t *testing.T) {
@@ -356,7 +356,7 @@ func TestADeliveryUnderWayKeepsItsGroupFromCalling(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.PodRestart)))
 	b.apply(seen(incident.PodRestart, "cart-1", 1))
 	b.after(time.Hour).apply(seen(incident.PodRestart, "cart-1", 2))
-	want(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "cart-1 pod-restart duplicate"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "cart-1 pod-restart duplicate"})
 }
 
 func TestTheBudgetHoldsBackAndForgetsNothing(t *testing.T) {
@@ -364,7 +364,7 @@ func TestTheBudgetHoldsBackAndForgetsNothing(t *testing.T) {
 	b := newBench(t, newHook("h", on(incident.PodRestart, limit)))
 	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "pay-1", 1))
 	b.after(61 * time.Minute).apply(seen(incident.PodRestart, "pay-1", 2))
-	want(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "pay-1 pod-restart over-budget", "pay-1 pod-restart delivered"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 pod-restart delivered", "pay-1 pod-restart over-budget", "pay-1 pod-restart delivered"})
 }
 
 func TestSuspendedAndInvalidHooksSayWhyTheyDidNotCall(t *testing.T) {
@@ -373,7 +373,7 @@ func TestSuspendedAndInvalidHooksSayWhyTheyDidNotCall(t *testing.T) {
 	b := newBench(t, suspended)
 	b.hooks.Put(newHook("x", on(incident.PodRestart, func(e *v1alpha2.EventConfiguration) { e.Prompt = "{{.Nope}}" })))
 	b.apply(seen(incident.PodRestart, "cart-1", 1))
-	want(t, b.dispositions(), []string{"cart-1 pod-restart suspended", "cart-1 pod-restart invalid"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 pod-restart suspended", "cart-1 pod-restart invalid"})
 	if b.deliveries() != 0 {
 		t.Error("delivered")
 	}
@@ -390,8 +390,8 @@ func TestAFailedTransactionChangesNothing(t *testing.T) {
 		t.Error("the ledger believes in what was not committed")
 	}
 	b.apply(seen(incident.PodRestart, "cart-1", 1))
-	want(t, b.incidents(), []string{"pod-restart cart-1 events=1 duplicates=0"})
-	want(t, b.dispositions(), []string{"cart-1 pod-restart delivered"})
+	wantEqual(t, b.incidents(), []string{"pod-restart cart-1 events=1 duplicates=0"})
+	wantEqual(t, b.dispositions(), []string{"cart-1 pod-restart delivered"})
 }
 
 func TestSharedCausesAreCounted(t *testing.T) {
@@ -422,8 +422,8 @@ func BenchmarkApply(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	const batch = 500
-	signals := make([]incident.Signal, batch)
+	const size = 500
+	signals := make([]incident.Signal, size)
 	n := 0
 	b.ResetTimer()
 	for b.Loop() {

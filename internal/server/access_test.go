@@ -41,14 +41,14 @@ func TestWithoutTheAPIServerNobodyIsTakenForAStranger(t *testing.T) {
 
 func nobodyIsAStranger(t *testing.T, a access.Control) {
 	f := newFixture(t, func(c *Config) { c.Access = a })
-	w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer x")
+	w := askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer x")
 	if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || w.Header().Get("Content-Type") != problemType {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
-	if w := ask(f.Server, http.MethodGet, api.Base+"/events", ""); w.Code != http.StatusUnauthorized {
+	if w := askServer(f.Server, http.MethodGet, api.Base+"/events", ""); w.Code != http.StatusUnauthorized {
 		t.Errorf("without a token: %d %s", w.Code, w.Body)
 	}
-	if w := ask(f.Server, http.MethodGet, api.Base+"/health", ""); w.Code != http.StatusOK {
+	if w := askServer(f.Server, http.MethodGet, api.Base+"/health", ""); w.Code != http.StatusOK {
 		t.Errorf("health: %d %s", w.Code, w.Body)
 	}
 }
@@ -76,10 +76,10 @@ func badTokensAreRefused(t *testing.T, a access.Control) {
 		return made.Status.Token
 	}
 	good, elsewhere, deleted := token(), token("vault"), token()
-	if w := ask(f.Server, http.MethodGet, api.Base+"/openapi.json", "", "Authorization", "Bearer "+good); w.Code != http.StatusOK {
+	if w := askServer(f.Server, http.MethodGet, api.Base+"/openapi.json", "", "Authorization", "Bearer "+good); w.Code != http.StatusOK {
 		t.Errorf("a good one: %d %s", w.Code, w.Body)
 	}
-	if w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer "+good); w.Code != http.StatusForbidden {
+	if w := askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer "+good); w.Code != http.StatusForbidden {
 		t.Errorf("a good one without rights: %d %s", w.Code, w.Body)
 	}
 	if err := client.CoreV1().ServiceAccounts(shop).Delete(t.Context(), account.Name, metav1.DeleteOptions{}); err != nil {
@@ -89,7 +89,7 @@ func badTokensAreRefused(t *testing.T, a access.Control) {
 		"of another audience": "Bearer " + elsewhere, "of an account that was deleted": "Bearer " + deleted, "a made-up one": "Bearer a.b.c", "an empty one": "Bearer ",
 		"another scheme": "Basic YTpi", "a long one": "Bearer " + strings.Repeat("x", 20_000), "with odd characters": "Bearer \x7fé",
 	} {
-		if w := ask(f.Server, http.MethodGet, api.Base+"/openapi.json", "", "Authorization", header); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
+		if w := askServer(f.Server, http.MethodGet, api.Base+"/openapi.json", "", "Authorization", header); w.Code != http.StatusUnauthorized || w.Header().Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: %d %s", what, w.Code, w.Body)
 		}
 	}

@@ -42,7 +42,7 @@ const maxHops = 16
 func (a addresses) behind(r *http.Request) (netip.Addr, bool) {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	if len(r.Header.Values("X-Forwarded-For")) == 0 {
-		hops = forwarded(strings.Join(r.Header.Values("Forwarded"), ","))
+		hops = forwardedHops(strings.Join(r.Header.Values("Forwarded"), ","))
 	}
 	for i := len(hops) - 1; i >= max(0, len(hops)-maxHops); i-- {
 		hop, ok := parseAddress(strings.TrimSpace(hops[i]))
@@ -56,9 +56,9 @@ func (a addresses) behind(r *http.Request) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// forwarded lists what the elements of a Forwarded header (RFC 7239) have after for=; empty for one that
+// forwardedHops lists what the elements of a Forwarded header (RFC 7239) have after for=; empty for one that
 // has none.
-func forwarded(header string) (hops []string) {
+func forwardedHops(header string) (hops []string) {
 	for element := range strings.SplitSeq(header, ",") {
 		hop := ""
 		for pair := range strings.SplitSeq(element, ";") {

@@ -64,8 +64,8 @@ func FuzzAddress(f *testing.F) {
 	})
 }
 
-// asks sends requests from an address, and returns how often each status came.
-func asks(s *Server, n int, from string, token string) map[int]int {
+// askTimes sends requests from an address, and returns how often each status came.
+func askTimes(s *Server, n int, from string, token string) map[int]int {
 	codes := map[int]int{}
 	for range n {
 		r := httptest.NewRequest(http.MethodGet, "http://localhost"+api.Base+"/openapi.json", nil)
@@ -90,23 +90,23 @@ func TestACallerWhoIsKnownPassesTheLimitOfItsAddress(t *testing.T) {
 		c.Access = a
 		c.Limits.Rate, c.Limits.Burst = 1, 100 // of an address: four times as much
 	}).Server
-	if codes := asks(s, 1, "198.51.100.7:1", "good"); codes[http.StatusOK] != 1 {
+	if codes := askTimes(s, 1, "198.51.100.7:1", "good"); codes[http.StatusOK] != 1 {
 		t.Fatalf("before: %v", codes)
 	}
-	if codes := asks(s, 500, "198.51.100.7:1", ""); codes[http.StatusUnauthorized] < 400 || codes[http.StatusTooManyRequests] == 0 {
+	if codes := askTimes(s, 500, "198.51.100.7:1", ""); codes[http.StatusUnauthorized] < 400 || codes[http.StatusTooManyRequests] == 0 {
 		t.Errorf("without a token: %v", codes)
 	}
-	if codes := asks(s, 50, "198.51.100.7:2", "good"); codes[http.StatusOK] != 50 {
+	if codes := askTimes(s, 50, "198.51.100.7:2", "good"); codes[http.StatusOK] != 50 {
 		t.Errorf("a caller who is known, at the same address: %v", codes)
 	}
-	if codes := asks(s, 1, "198.51.100.7:3", "good-2"); codes[http.StatusOK] != 1 {
+	if codes := askTimes(s, 1, "198.51.100.7:3", "good-2"); codes[http.StatusOK] != 1 {
 		t.Errorf("one who is not known yet, at the same address: %v", codes)
 	}
-	if codes := asks(s, 500, "127.0.0.1:1", ""); codes[http.StatusUnauthorized] != 500 {
+	if codes := askTimes(s, 500, "127.0.0.1:1", ""); codes[http.StatusUnauthorized] != 500 {
 		t.Errorf("this machine is no address: %v", codes)
 	}
 	// Each good token was asked about once, the bad one once for each of the audiences.
-	if codes := asks(s, 500, "198.51.100.7:4", "bad"); codes[http.StatusOK] != 0 || codes[http.StatusServiceUnavailable] != 0 || h.count("tokenreviews") != 4 {
+	if codes := askTimes(s, 500, "198.51.100.7:4", "bad"); codes[http.StatusOK] != 0 || codes[http.StatusServiceUnavailable] != 0 || h.count("tokenreviews") != 4 {
 		t.Errorf("one bad token: %v, and Kubernetes was asked %d times", codes, h.count("tokenreviews"))
 	}
 }

@@ -130,7 +130,7 @@ func TestABodyThatIsTooLargeIsRefusedBeforeItIsRead(t *testing.T) {
 			t.Errorf("a body %s: %d %s", what, w.Code, w.Body)
 		}
 	}
-	w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", strings.Repeat("#", 256<<10+1), "Authorization", "Bearer anna", "Content-Type", yamlType)
+	w := askServer(f.Server, http.MethodPost, api.Base+"/hooks/validate", strings.Repeat("#", 256<<10+1), "Authorization", "Bearer anna", "Content-Type", yamlType)
 	if w.Code != http.StatusRequestEntityTooLarge || !strings.Contains(w.Body.String(), "at most 256 KiB") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -175,7 +175,7 @@ func TestManyValidationsOfOneCallerWaitForEachOtherAndNotTheOthersForThem(t *tes
 		}
 	})
 	validate := func(caller string) int {
-		w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", "a: b", "Authorization", "Bearer "+caller, "Content-Type", yamlType)
+		w := askServer(f.Server, http.MethodPost, api.Base+"/hooks/validate", "a: b", "Authorization", "Bearer "+caller, "Content-Type", yamlType)
 		if w.Code == http.StatusTooManyRequests && w.Header().Get("Retry-After") == "" {
 			t.Error("429 without Retry-After")
 		}
@@ -302,9 +302,9 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 	})
 	const each = 1000
 	for i := range each {
-		ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer wrong")
-		ask(f.Server, http.MethodGet, fmt.Sprint(api.Base, "/nothing/", i), "", "Authorization", "Bearer anna")
-		ask(f.Server, http.MethodPost, api.Base+"/events", "")
+		askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer wrong")
+		askServer(f.Server, http.MethodGet, fmt.Sprint(api.Base, "/nothing/", i), "", "Authorization", "Bearer anna")
+		askServer(f.Server, http.MethodPost, api.Base+"/events", "")
 	}
 	f.access.flush()
 	written, told := 0, ""
@@ -322,7 +322,7 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 	if want := fmt.Sprintf(`"requests"=%d`, 3*each-written); !strings.Contains(told, want) || !strings.Contains(told, "401: ") || !strings.Contains(told, "405: ") {
 		t.Errorf("%d lines were written; what was left out is told as %q", written, told)
 	}
-	ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer anna")
+	askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer anna")
 	if last := lines[len(lines)-1]; !strings.Contains(last, `"status"=200`) {
 		t.Errorf("meanwhile a good request has no line: %s", last)
 	}
@@ -355,10 +355,10 @@ func TestACheckThatTakesTooLongLeavesTimeForThoseOfOthers(t *testing.T) {
 	})
 	done := make(chan int)
 	go func() {
-		done <- ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", "large", "Content-Type", yamlType, "Authorization", "Bearer mallory").Code
+		done <- askServer(f.Server, http.MethodPost, api.Base+"/hooks/validate", "large", "Content-Type", yamlType, "Authorization", "Bearer mallory").Code
 	}()
 	<-begun
-	if w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", "small", "Content-Type", yamlType, "Authorization", "Bearer ann"); w.Code != http.StatusOK {
+	if w := askServer(f.Server, http.MethodPost, api.Base+"/hooks/validate", "small", "Content-Type", yamlType, "Authorization", "Bearer ann"); w.Code != http.StatusOK {
 		t.Errorf("the small text: %d %s", w.Code, w.Body)
 	}
 	if code := <-done; code != http.StatusOK {

@@ -68,23 +68,23 @@ func (s *Server) registerRoutes() {
 // commonErrors are the errors that every route can answer with.
 var commonErrors = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotAcceptable, http.StatusTooManyRequests, http.StatusServiceUnavailable}
 
-// answer is a JSON body.
-type answer[T any] struct{ Body T }
+// jsonAnswer is a JSON body.
+type jsonAnswer[T any] struct{ Body T }
 
-// get registers a route that answers with JSON.
-func get[I, O any](s *Server, id, path, tag, summary, description string, handle func(context.Context, *I) (O, error), change ...func(*huma.Operation)) {
+// getRoute registers a route that answers with JSON.
+func getRoute[I, O any](s *Server, id, path, tag, summary, description string, handle func(context.Context, *I) (O, error), change ...func(*huma.Operation)) {
 	op := huma.Operation{
 		OperationID: id, Method: http.MethodGet, Path: api.Base + path, Tags: []string{tag}, Summary: summary, Description: description, Errors: commonErrors,
 	}
 	for _, do := range change {
 		do(&op)
 	}
-	huma.Register(s.api, op, func(ctx context.Context, in *I) (*answer[O], error) {
+	huma.Register(s.api, op, func(ctx context.Context, in *I) (*jsonAnswer[O], error) {
 		out, err := handle(ctx, in)
 		if err != nil {
 			return nil, err
 		}
-		return &answer[O]{out}, nil
+		return &jsonAnswer[O]{out}, nil
 	})
 }
 

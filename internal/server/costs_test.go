@@ -228,7 +228,7 @@ func TestWhatAnswersCost(t *testing.T) {
 				var all sync.WaitGroup
 				for range together {
 					all.Go(func() {
-						if w := ask(f.Server, http.MethodGet, api.Base+path, "", "Accept-Encoding", encoding); w.Code != http.StatusOK {
+						if w := askServer(f.Server, http.MethodGet, api.Base+path, "", "Accept-Encoding", encoding); w.Code != http.StatusOK {
 							t.Errorf("%s: %d %s", path, w.Code, w.Body)
 						}
 					})
@@ -257,8 +257,8 @@ func (f *fixture) talk(t testing.TB) {
 	}
 }
 
-// texts are manifests that make much work of few bytes.
-func texts(size int) map[string]string {
+// manyHooks are manifests that make much work of few bytes.
+func manyHooks(size int) map[string]string {
 	var many strings.Builder
 	for i := 0; many.Len() < size && i < 100; i++ {
 		fmt.Fprintf(&many, "---\napiVersion: kagent.dev/v1alpha2\nkind: Hook\nmetadata: {name: a%d, namespace: shop}\nspec:\n  eventConfigurations:\n", i)
@@ -277,9 +277,9 @@ func texts(size int) map[string]string {
 
 func TestWhatAValidationCosts(t *testing.T) {
 	f := newFixture(t)
-	for name, text := range texts(capacity.MaxManifests) {
+	for name, text := range manyHooks(capacity.MaxManifests) {
 		cost := capacitytest.Peak(func() {
-			if w := ask(f.Server, http.MethodPost, api.Base+"/hooks/validate", text, "Content-Type", yamlType); w.Code != http.StatusOK {
+			if w := askServer(f.Server, http.MethodPost, api.Base+"/hooks/validate", text, "Content-Type", yamlType); w.Code != http.StatusOK {
 				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}
 		})

@@ -41,8 +41,8 @@ func (s *Server) registerRaw() error {
 	}
 	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 3, DisableCompression: true, EnableOpenMetrics: true})
 	s.handleRaw("/metrics", s.guarded(metrics, "/metrics", false))
-	s.handleRaw("/openapi.json", text("application/json", asJSON))
-	s.handleRaw("/openapi.yaml", text(yamlType, asYAML))
+	s.handleRaw("/openapi.json", serveBytes("application/json", asJSON))
+	s.handleRaw("/openapi.yaml", serveBytes(yamlType, asYAML))
 	if s.cfg.Pprof {
 		s.registerPprof()
 	}
@@ -70,7 +70,7 @@ func (s *Server) describe(id, path, tag, summary, description string, contentTyp
 	s.api.OpenAPI().AddOperation(op)
 }
 
-func text(contentType string, body []byte) http.Handler {
+func serveBytes(contentType string, body []byte) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
 		_, _ = w.Write(body)

@@ -63,20 +63,20 @@ type hookEvents struct {
 }
 
 func (s *Server) registerEvents() {
-	get(s, "listEvents", "/events", tagEvents, "List events",
+	getRoute(s, "listEvents", "/events", tagEvents, "List events",
 		"All namespaces together need the right to list Hooks cluster-wide; with namespace the right in that namespace is enough.",
 		func(ctx context.Context, in *allEvents) (api.Page[api.Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
-	get(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "As listEvents with the parameter namespace. Needs the right for this namespace only.",
+	getRoute(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "As listEvents with the parameter namespace. Needs the right for this namespace only.",
 		func(ctx context.Context, in *namespaceEvents) (api.Page[api.Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
-	get(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "As listEvents with the parameter eventType.",
+	getRoute(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "As listEvents with the parameter eventType.",
 		func(ctx context.Context, in *typeEvents) (api.Page[api.Event], error) {
 			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
-	get(s, "listHookEvents", "/hooks/{namespace}/{name}/events", tagEvents, "List the events that a Hook decided about",
+	getRoute(s, "listHookEvents", "/hooks/{namespace}/{name}/events", tagEvents, "List the events that a Hook decided about",
 		"Each event has its dispositions: why the Hook did or did not call its agent. A Hook that was deleted keeps its history; one that never decided anything has an empty list.",
 		func(ctx context.Context, in *hookEvents) (api.Page[api.Event], error) {
 			return s.hookEvents(ctx, in)

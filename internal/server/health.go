@@ -38,7 +38,7 @@ type healthAnswer struct {
 }
 
 func (s *Server) registerHealth() {
-	get(s, "diagnostics", "/diagnostics", tagHealth, "Tell why khook does as it does", "For people who look for a cause. Needs the right for all namespaces, or to get the nonResourceURL /diagnostics.", s.diagnostics)
+	getRoute(s, "diagnostics", "/diagnostics", tagHealth, "Tell why khook does as it does", "For people who look for a cause. Needs the right for all namespaces, or to get the nonResourceURL /diagnostics.", s.diagnostics)
 	registerOpen(s)
 }
 

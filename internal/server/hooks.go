@@ -143,10 +143,10 @@ func (s *Server) getHook(ctx context.Context, in *hookInput) (*rawAnswer, error)
 	if err != nil {
 		return nil, err
 	}
-	return asJSON(shaped)
+	return jsonDocument(shaped)
 }
 
-func asJSON(v any) (*rawAnswer, error) {
+func jsonDocument(v any) (*rawAnswer, error) {
 	text, err := json.Marshal(v)
 	return &rawAnswer{"application/json", append(text, '\n')}, err
 }
@@ -268,7 +268,7 @@ func (s *Server) registerValidate() {
 // manifestTypes are the content types of manifests.
 var manifestTypes = []string{yamlType, "application/x-yaml", "text/yaml", "text/x-yaml", "application/json"}
 
-func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[lint.Report], error) {
+func (s *Server) validate(ctx context.Context, in *validateInput) (*jsonAnswer[lint.Report], error) {
 	sent, _, err := mime.ParseMediaType(in.ContentType)
 	if err != nil || !slices.Contains(manifestTypes, sent) {
 		return nil, huma.ErrorWithHeaders(huma.Error415UnsupportedMediaType("send the Hooks as "+strings.Join([]string{yamlType, "application/json"}, " or ")+
@@ -285,7 +285,7 @@ func (s *Server) validate(ctx context.Context, in *validateInput) (*answer[lint.
 	defer turn.Leave()
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	return &answer[lint.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
+	return &jsonAnswer[lint.Report]{s.cfg.Validate(ctx, in.RawBody)}, nil
 }
 
 // checkTime is how long a text with Hooks may be checked, but for the Hook that is being looked at then; the report says

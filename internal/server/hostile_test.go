@@ -71,7 +71,7 @@ func (h *hostile) answer(w http.ResponseWriter, r *http.Request) {
 		answer = review
 	case "selfsubjectreviews":
 		if r.Header.Get("Authorization") != "Bearer good" {
-			status(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized)
+			writeStatus(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized)
 			return
 		}
 		answer = authenticationv1.SelfSubjectReview{Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: ann}}
@@ -85,7 +85,7 @@ func (h *hostile) answer(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-func status(w http.ResponseWriter, code int, reason metav1.StatusReason) {
+func writeStatus(w http.ResponseWriter, code int, reason metav1.StatusReason) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason})
@@ -95,13 +95,13 @@ func status(w http.ResponseWriter, code int, reason metav1.StatusReason) {
 var breaks = map[string]http.HandlerFunc{
 	"throttles": func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "1")
-		status(w, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests)
+		writeStatus(w, http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests)
 	},
 	"fails": func(w http.ResponseWriter, _ *http.Request) {
-		status(w, http.StatusInternalServerError, metav1.StatusReasonInternalError)
+		writeStatus(w, http.StatusInternalServerError, metav1.StatusReasonInternalError)
 	},
 	"forbids it": func(w http.ResponseWriter, _ *http.Request) {
-		status(w, http.StatusForbidden, metav1.StatusReasonForbidden)
+		writeStatus(w, http.StatusForbidden, metav1.StatusReasonForbidden)
 	},
 	"says nothing": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) },
 	"is a proxy's page": func(w http.ResponseWriter, _ *http.Request) {
@@ -120,7 +120,7 @@ func TestAHostileAPIServerMakesNobodyAStranger(t *testing.T) {
 				t.Parallel()
 				f := newFixture(t, func(c *Config) { c.Access = a })
 				h.broken.Store(&handler)
-				w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer good")
+				w := askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer good")
 				if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
 					t.Errorf("%d %s", w.Code, w.Body)
 				}
@@ -136,7 +136,7 @@ func TestACallerAsksAboutSoManyRightsOnly(t *testing.T) {
 		before := h.count("subjectaccessreviews") + h.count("selfsubjectaccessreviews")
 		codes := map[int]int{}
 		for i := range 400 {
-			codes[ask(f.Server, http.MethodGet, fmt.Sprintf("%s/events?namespace=ns-%d&limit=1", api.Base, i), "", "Authorization", "Bearer good").Code]++
+			codes[askServer(f.Server, http.MethodGet, fmt.Sprintf("%s/events?namespace=ns-%d&limit=1", api.Base, i), "", "Authorization", "Bearer good").Code]++
 		}
 		asked := h.count("subjectaccessreviews") + h.count("selfsubjectaccessreviews") - before
 		if asked != codes[http.StatusOK] || codes[http.StatusTooManyRequests] != 400-asked || asked < 100 || codes[http.StatusTooManyRequests] == 0 {

@@ -16,7 +16,7 @@ import (
 )
 
 // rebinds sends a request for a host, and returns the answer.
-func (l *live) rebinds(method, path, host string, headers ...string) *http.Response {
+func (l *liveFixture) rebinds(method, path, host string, headers ...string) *http.Response {
 	l.t.Helper()
 	req, err := http.NewRequestWithContext(l.t.Context(), method, l.base+path, nil)
 	if err != nil {

@@ -34,7 +34,7 @@ func TestAHeaderThatIsTooLargeIsRefused(t *testing.T) {
 func TestAnAnswerThatTakesTooLongIsAProblemThatSaysWhatToDo(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Limits.RequestTimeout = time.Nanosecond })
 	for _, path := range []string{"/events", "/incidents", "/deliveries", "/stats/trends", "/hooks/shop/memory/events"} {
-		w := ask(f.Server, http.MethodGet, api.Base+path, "")
+		w := askServer(f.Server, http.MethodGet, api.Base+path, "")
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Content-Type") != problemType || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "ask for less") {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
@@ -43,11 +43,11 @@ func TestAnAnswerThatTakesTooLongIsAProblemThatSaysWhatToDo(t *testing.T) {
 
 func TestAHeaderOfTooManyFieldsIsRefused(t *testing.T) {
 	f := newFixture(t)
-	w := ask(f.Server, http.MethodGet, api.Base+"/events", "", manyFields(128)...)
+	w := askServer(f.Server, http.MethodGet, api.Base+"/events", "", manyFields(128)...)
 	if w.Code != http.StatusOK {
 		t.Errorf("128 fields: %d %s", w.Code, w.Body)
 	}
-	w = ask(f.Server, http.MethodGet, api.Base+"/events", "", manyFields(129)...)
+	w = askServer(f.Server, http.MethodGet, api.Base+"/events", "", manyFields(129)...)
 	if w.Code != http.StatusRequestHeaderFieldsTooLarge || !strings.Contains(w.Body.String(), "at most 128") {
 		t.Errorf("129 fields: %d %s", w.Code, w.Body)
 	}
@@ -84,7 +84,7 @@ func TestWhatHeadersCost(t *testing.T) {
 
 func TestALongAcceptIsNotRead(t *testing.T) {
 	f := newFixture(t)
-	w := ask(f.Server, http.MethodGet, api.Base+"/events", "", "Accept", strings.Repeat("a/b,", 5000)+"application/json")
+	w := askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Accept", strings.Repeat("a/b,", 5000)+"application/json")
 	if w.Code != http.StatusNotAcceptable || !strings.Contains(w.Body.String(), "fewer types") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
@@ -93,7 +93,7 @@ func TestALongAcceptIsNotRead(t *testing.T) {
 func TestCallersAreToldWhatTheyHaveLeft(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Limits.Rate, c.Limits.Burst = 0.001, 3 })
 	for _, want := range []string{"2", "1", "0", "0"} {
-		h := ask(f.Server, "GET", api.Base+"/events", "").Header()
+		h := askServer(f.Server, "GET", api.Base+"/events", "").Header()
 		if h.Get("RateLimit-Limit") != "3" || h.Get("RateLimit-Remaining") != want || h.Get("RateLimit-Reset") == "" || h.Get("RateLimit-Reset") == "0" {
 			t.Errorf("%v, want %s left of 3", h, want)
 		}

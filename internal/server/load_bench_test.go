@@ -67,12 +67,12 @@ func BenchmarkLoad(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		alone := record(b, st, book, "alone", loadTime/3)
+		alone := recordEvery(b, st, book, "alone", loadTime/3)
 		var queries []time.Duration
 		var failed int
 		var wg sync.WaitGroup
 		wg.Go(func() { queries, failed = load(b.Context(), base, loadTime) })
-		beside := record(b, st, book, "beside", loadTime)
+		beside := recordEvery(b, st, book, "beside", loadTime)
 		wg.Wait()
 		b.ReportMetric(float64(len(queries))/loadTime.Seconds(), "queries/s")
 		b.ReportMetric(millis(queries, 0.5), "query-p50-ms")
@@ -122,7 +122,7 @@ func load(ctx context.Context, base string, d time.Duration) (took []time.Durati
 			var own []time.Duration
 			for paths := mixed(); time.Now().Before(end); {
 				began := time.Now()
-				if !asked(ctx, client, base+paths[rand.IntN(len(paths))]) {
+				if !gotAnswer(ctx, client, base+paths[rand.IntN(len(paths))]) {
 					errs.Add(1)
 				}
 				own = append(own, time.Since(began))
@@ -136,7 +136,7 @@ func load(ctx context.Context, base string, d time.Duration) (took []time.Durati
 	return took, int(errs.Load())
 }
 
-func asked(ctx context.Context, client *http.Client, url string) bool {
+func gotAnswer(ctx context.Context, client *http.Client, url string) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
@@ -150,8 +150,8 @@ func asked(ctx context.Context, client *http.Client, url string) bool {
 	return err == nil && resp.StatusCode == http.StatusOK
 }
 
-// record writes signals at the rate of the load, and checks that none is lost.
-func record(b *testing.B, st *store.Store, book *ledger.Ledger, name string, d time.Duration) []time.Duration {
+// recordEvery writes signals at the rate of the load, and checks that none is lost.
+func recordEvery(b *testing.B, st *store.Store, book *ledger.Ledger, name string, d time.Duration) []time.Duration {
 	b.Helper()
 	const perTick = 10
 	before, err := st.LastChange(b.Context()) // so that each run has keys of its own

@@ -13,8 +13,8 @@ import (
 	"github.com/kagent-dev/khook/internal/stream"
 )
 
-// metrics are the metrics of the API. A route is a pattern, never what a client asked for.
-type metrics struct {
+// serverMetrics are the metrics of the API. A route is a pattern, never what a client asked for.
+type serverMetrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	inFlight prometheus.Gauge
@@ -27,8 +27,8 @@ type metrics struct {
 	answered, broken, open atomic.Int64 // the same for the health
 }
 
-func newMetrics(r prometheus.Registerer) *metrics {
-	m := &metrics{
+func newMetrics(r prometheus.Registerer) *serverMetrics {
+	m := &serverMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "khook_http_requests_total", Help: "Requests that the HTTP API answered.",
 		}, []string{"route", "method", "code"}),
@@ -59,7 +59,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 // methods are those that are told apart.
 var methods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodOptions: true}
 
-func (m *metrics) observe(route, method string, code int, took time.Duration) {
+func (m *serverMetrics) observe(route, method string, code int, took time.Duration) {
 	if !methods[method] {
 		method = "other"
 	}

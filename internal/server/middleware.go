@@ -51,8 +51,8 @@ func unlessStream(usual, stream http.Handler) http.Handler {
 	})
 }
 
-// request is what is noted of a request on its way.
-type request struct {
+// requestInfo is what is noted of a request on its way.
+type requestInfo struct {
 	id, route, address string
 	limitBy            string        // the address as it is limited; empty if it stands for nobody in particular
 	caller             access.Caller // nil while it is not known
@@ -60,10 +60,10 @@ type request struct {
 
 type requestKey struct{}
 
-func requestOf(ctx context.Context) *request {
-	r, _ := ctx.Value(requestKey{}).(*request)
+func requestOf(ctx context.Context) *requestInfo {
+	r, _ := ctx.Value(requestKey{}).(*requestInfo)
 	if r == nil {
-		return &request{}
+		return &requestInfo{}
 	}
 	return r
 }
@@ -74,7 +74,7 @@ func callerOf(ctx context.Context) access.Caller { return requestOf(ctx).caller 
 func callerName(ctx context.Context) string      { return requestOf(ctx).callerName() }
 
 // callerName is "" while the caller is not known.
-func (r *request) callerName() string {
+func (r *requestInfo) callerName() string {
 	if r.caller == nil {
 		return ""
 	}
@@ -94,7 +94,7 @@ func clientOf(ctx context.Context) string {
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		req := &request{id: idOf(r), route: "none"}
+		req := &requestInfo{id: idOf(r), route: "none"}
 		req.address, req.limitBy = s.origins.of(r)
 		h := w.Header()
 		h.Set("X-Request-Id", req.id)
@@ -122,7 +122,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 // maxLogged bounds what the log shows of a path, in bytes.
 const maxLogged = 256
 
-func (s *Server) done(r *http.Request, req *request, rec *recorder, took time.Duration) {
+func (s *Server) done(r *http.Request, req *requestInfo, rec *recorder, took time.Duration) {
 	code := rec.code
 	if code == 0 {
 		code = http.StatusOK
@@ -196,7 +196,7 @@ func (s *Server) routed(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		probe := &headers{header: http.Header{}}
+		probe := &headerRecorder{header: http.Header{}}
 		fallback.ServeHTTP(probe, r)
 		switch probe.code {
 		case http.StatusMethodNotAllowed:
@@ -225,15 +225,15 @@ func hiddenNamespace(route string) string {
 	return "; for the events of a namespace with the name stream ask " + api.Base + "/events?namespace=stream"
 }
 
-// headers is a ResponseWriter that keeps the headers only.
-type headers struct {
+// headerRecorder is a ResponseWriter that keeps the headers only.
+type headerRecorder struct {
 	header http.Header
 	code   int
 }
 
-func (h *headers) Header() http.Header         { return h.header }
-func (h *headers) WriteHeader(code int)        { h.code = code }
-func (h *headers) Write(p []byte) (int, error) { return len(p), nil }
+func (h *headerRecorder) Header() http.Header         { return h.header }
+func (h *headerRecorder) WriteHeader(code int)        { h.code = code }
+func (h *headerRecorder) Write(p []byte) (int, error) { return len(p), nil }
 
 // produces are the content types of the routes that have others than JSON.
 var produces = map[string][]string{

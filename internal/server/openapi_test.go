@@ -39,7 +39,7 @@ func operations(s *Server) []operation {
 	return all
 }
 
-func ask(s *Server, method, target, body string, headers ...string) *httptest.ResponseRecorder {
+func askServer(s *Server, method, target, body string, headers ...string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "http://localhost/", strings.NewReader(body))
 	if strings.HasPrefix(target, streamPath) { // which does not end by itself
@@ -120,7 +120,7 @@ func TestEveryDocumentedExampleWorks(t *testing.T) {
 				}
 			}
 			body, headers := f.bodyExample(t, op.path)
-			w := ask(f.Server, op.method, target+"?"+query.Encode(), body, headers...)
+			w := askServer(f.Server, op.method, target+"?"+query.Encode(), body, headers...)
 			if w.Code != max(op.DefaultStatus, http.StatusOK) {
 				t.Fatalf("%s?%s: %d %s", target, query.Encode(), w.Code, w.Body)
 			}
@@ -168,7 +168,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 			t.Errorf("%s is not below %s", op.path, api.Base)
 		}
 		// What is described is served: a wrong parameter gets an answer of the route itself.
-		if w := ask(f.Server, op.method, strings.NewReplacer("{", "", "}", "").Replace(op.path)+"?no=1", ""); w.Code == http.StatusNotFound && !strings.Contains(op.path, "{") {
+		if w := askServer(f.Server, op.method, strings.NewReplacer("{", "", "}", "").Replace(op.path)+"?no=1", ""); w.Code == http.StatusNotFound && !strings.Contains(op.path, "{") {
 			t.Errorf("%s %s is described, but not served", op.method, op.path)
 		}
 	}
@@ -277,7 +277,7 @@ func (f *fixture) askWildly(t *rapid.T, all []operation) {
 			"a: &a [*a]", strings.Repeat("- ", 5000),
 		})).Draw(t, "body")
 	}
-	w := ask(f.Server, op.method, target+"?"+query.Encode(), body, headers...)
+	w := askServer(f.Server, op.method, target+"?"+query.Encode(), body, headers...)
 	if w.Code == http.StatusNotFound && w.Header().Get("Content-Type") == problemType {
 		return // also for paths that lead elsewhere
 	}

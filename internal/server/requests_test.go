@@ -37,7 +37,7 @@ func itemsIn(t *testing.T, w *httptest.ResponseRecorder) int {
 func TestATimeThatIsNamedAlwaysCounts(t *testing.T) {
 	f := newFixture(t)
 	for _, list := range []string{"/events", "/events/shop", "/events/types/oom-kill", "/hooks/shop/memory/events", "/incidents", "/deliveries"} {
-		all := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+list, ""))
+		all := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+list, ""))
 		if all == 0 {
 			t.Fatalf("%s has nothing", list)
 		}
@@ -47,12 +47,12 @@ func TestATimeThatIsNamedAlwaysCounts(t *testing.T) {
 			"startTime=9999-12-31T23:59:59Z": 0, "endTime=9999-12-31T23:59:59Z": all,
 			"startTime=0001-01-01T00:00:00Z&endTime=1970-01-01T00:00:00Z": 0,
 		} {
-			if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+list+"?"+query, "")); got != want {
+			if got := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+list+"?"+query, "")); got != want {
 				t.Errorf("%s?%s: %d items, want %d of %d", list, query, got, want, all)
 			}
 		}
 		for _, query := range []string{"startTime=2026-01-01T00:00:00Z&endTime=0001-01-01T00:00:00Z", "startTime=1970-01-01T00:00:00Z&endTime=1970-01-01T00:00:00Z"} {
-			if p := problemIn(t, ask(f.Server, http.MethodGet, api.Base+list+"?"+query, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "endTime") {
+			if p := problemIn(t, askServer(f.Server, http.MethodGet, api.Base+list+"?"+query, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "endTime") {
 				t.Errorf("%s?%s: %+v", list, query, p)
 			}
 		}
@@ -84,11 +84,11 @@ func TestAStreamSinceBeforeAllTimeBeginsWithTheHistory(t *testing.T) {
 
 func TestTimesMayBeWrittenInLowerCase(t *testing.T) {
 	f := newFixture(t)
-	if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?startTime=2020-01-01t00:00:00z&endTime=2100-01-01t00:00:00.5%2b02:00", "")); got == 0 {
+	if got := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events?startTime=2020-01-01t00:00:00z&endTime=2100-01-01t00:00:00.5%2b02:00", "")); got == 0 {
 		t.Error("no items")
 	}
 	for _, text := range []string{"yesterday", "2026-01-01", "2026-01-01T00:00:00", "2026-13-01T00:00:00Z", "1e3"} {
-		if p := problemIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?startTime="+text, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "startTime") || !strings.Contains(p.Detail, "RFC 3339") {
+		if p := problemIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events?startTime="+text, "")); p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "startTime") || !strings.Contains(p.Detail, "RFC 3339") {
 			t.Errorf("%s: %+v", text, p)
 		}
 	}
@@ -96,9 +96,9 @@ func TestTimesMayBeWrittenInLowerCase(t *testing.T) {
 
 func TestAnEmptyParameterIsNone(t *testing.T) {
 	f := newFixture(t)
-	all := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events", ""))
+	all := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events", ""))
 	for _, query := range []string{"namespace=", "startTime=", "endTime=", "eventType=&limit=50", "resourceName=", "cursor="} {
-		if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?"+query, "")); got != all {
+		if got := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events?"+query, "")); got != all {
 			t.Errorf("%s: %d items of %d", query, got, all)
 		}
 	}
@@ -107,7 +107,7 @@ func TestAnEmptyParameterIsNone(t *testing.T) {
 func TestARateThatIsNoNumberIsRefused(t *testing.T) {
 	f := newFixture(t)
 	for _, rate := range []string{"Inf", "-Inf", "+Inf", "NaN", "nan", "1e400", "-1", "1001", "fast"} {
-		p := problemIn(t, ask(f.Server, http.MethodGet, streamPath+"?maxRate="+strings.ReplaceAll(rate, "+", "%2b"), ""))
+		p := problemIn(t, askServer(f.Server, http.MethodGet, streamPath+"?maxRate="+strings.ReplaceAll(rate, "+", "%2b"), ""))
 		if p.Status != http.StatusBadRequest || !strings.Contains(p.Detail, "maxRate") {
 			t.Errorf("%s: %+v", rate, p)
 		}
@@ -117,7 +117,7 @@ func TestARateThatIsNoNumberIsRefused(t *testing.T) {
 func TestOddPathsAreProblemsAndNotRedirects(t *testing.T) {
 	f := newFixture(t)
 	for _, path := range []string{"//", "//api/v1/events", "/api//v1/events", "/api/v1/../v1/events", "/api/v1/./events", "/api/v1/events/..", "/api/v1/events//", "/..", "/api/v1/events/shop/../../health"} {
-		p := problemIn(t, ask(f.Server, http.MethodGet, path, ""))
+		p := problemIn(t, askServer(f.Server, http.MethodGet, path, ""))
 		if p.Status != http.StatusNotFound || p.Type != noSuchRoute.uri() {
 			t.Errorf("%s: %+v", path, p)
 		}
@@ -126,14 +126,14 @@ func TestOddPathsAreProblemsAndNotRedirects(t *testing.T) {
 
 func TestTheNamespaceThatThePathCannotNameIsFoundWithAParameter(t *testing.T) {
 	f := newFixture(t)
-	p := problemIn(t, ask(f.Server, http.MethodGet, api.Base+"/events/stream", "", "Accept", "application/json"))
+	p := problemIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events/stream", "", "Accept", "application/json"))
 	if p.Status != http.StatusNotAcceptable || !strings.Contains(p.Detail, api.Base+"/events?namespace=stream") {
 		t.Errorf("%+v", p)
 	}
-	if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events?namespace=stream", "")); got != 0 {
+	if got := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events?namespace=stream", "")); got != 0 {
 		t.Errorf("%d items", got)
 	}
-	if got := itemsIn(t, ask(f.Server, http.MethodGet, api.Base+"/events/types", "")); got != 0 {
+	if got := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events/types", "")); got != 0 {
 		t.Errorf("namespace types: %d items", got)
 	}
 }
@@ -142,11 +142,11 @@ func TestAHooksDeliveriesCountThoseThatWereMadeAgain(t *testing.T) {
 	f := newFixture(t)
 	made := func() (metrics, listed int64) {
 		var m api.HookMetrics
-		if err := json.Unmarshal(ask(f.Server, http.MethodGet, api.Base+"/stats/hooks/shop/memory/metrics", "").Body.Bytes(), &m); err != nil {
+		if err := json.Unmarshal(askServer(f.Server, http.MethodGet, api.Base+"/stats/hooks/shop/memory/metrics", "").Body.Bytes(), &m); err != nil {
 			t.Fatal(err)
 		}
 		var h api.Hook
-		if err := json.Unmarshal(ask(f.Server, http.MethodGet, api.Base+"/hooks/shop/memory", "").Body.Bytes(), &h); err != nil {
+		if err := json.Unmarshal(askServer(f.Server, http.MethodGet, api.Base+"/hooks/shop/memory", "").Body.Bytes(), &h); err != nil {
 			t.Fatal(err)
 		}
 		return m.Deliveries.Created, h.Statistics.Deliveries
@@ -203,7 +203,7 @@ func TestAnswersMayGetFieldsAndRequestsMayNot(t *testing.T) {
 	if closed == 0 {
 		t.Error("requests may have any fields")
 	}
-	p := problemIn(t, ask(f.Server, http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/reply", `{"text":"yes","txet":"no"}`, "Content-Type", "application/json"))
+	p := problemIn(t, askServer(f.Server, http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/reply", `{"text":"yes","txet":"no"}`, "Content-Type", "application/json"))
 	if p.Status != http.StatusBadRequest || !strings.Contains(fmt.Sprint(p.Errors[0]), "txet") {
 		t.Errorf("%+v", p)
 	}

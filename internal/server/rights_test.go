@@ -28,16 +28,16 @@ type grants struct {
 	down   atomic.Bool // rights can't be asked for
 }
 
-type named string
+type grantedName string
 
-func (n named) GetName() string { return string(n) }
+func (n grantedName) GetName() string { return string(n) }
 
 func (g *grants) Authenticate(r *http.Request, address string) (access.Caller, error) {
 	name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if _, known := g.rights[name]; !known {
 		return nil, access.ErrUnknownCaller
 	}
-	return named(name), nil
+	return grantedName(name), nil
 }
 
 func (g *grants) May(_ context.Context, c access.Caller, asked access.Right) (bool, error) {
@@ -78,11 +78,13 @@ func people() *grants {
 
 // What texts of deliveries have in the tests: what agents and people said, and the marks of prompts.
 const (
-	word = "CANARY"
-	mark = "⟦"
+	canaryWord = "CANARY"
+	mark       = "⟦"
 )
 
-func hasTexts(body string) bool { return strings.Contains(body, word) || strings.Contains(body, mark) }
+func hasTexts(body string) bool {
+	return strings.Contains(body, canaryWord) || strings.Contains(body, mark)
+}
 
 // speak lets the delivery carry a canary wherever prompts, agents and people could put words: in each text
 // that is not listed here as khook's or the cluster's own.
@@ -91,49 +93,49 @@ func (f *fixture) speak(t *testing.T, state delivery.State) {
 	f.make(t, func(d *delivery.Delivery) {
 		f.incident = d.IncidentID
 		words(d)
-		d.State, d.Data, d.CancelRequestedBy = state, `{"about": "`+word+`"}`, ""
+		d.State, d.Data, d.CancelRequestedBy = state, `{"about": "`+canaryWord+`"}`, ""
 		if state.Ended() {
 			d.EndedAt = time.Now()
 		} else {
-			d.Reply = &delivery.Reply{N: 1, Text: word, By: "ann", At: time.Now()}
+			d.Reply = &delivery.Reply{N: 1, Text: canaryWord, By: "ann", At: time.Now()}
 		}
 	})
 	var log []delivery.Entry
 	for _, kind := range []delivery.EntryKind{delivery.EntryCall, delivery.EntryState, delivery.EntryMessage, delivery.EntryArtifact, delivery.EntryQuestion, delivery.EntryReply, delivery.EntryPerson} {
-		log = append(log, delivery.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, Who: "ann", Name: word, Text: word})
+		log = append(log, delivery.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, Who: "ann", Name: canaryWord, Text: canaryWord})
 	}
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &store.Changes{Entries: log}) }); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// own are the texts of a delivery that no agent and no prompt can write.
-var own = []string{"ID", "Cluster", "HookUID", "Config", "Group", "IncidentID", "RetryOf", "By", "Failure", "Dialect", "TaskState", "QuestionID", "CancelBy"}
+// ownFields are the texts of a delivery that no agent and no prompt can write.
+var ownFields = []string{"ID", "Cluster", "HookUID", "Config", "Group", "IncidentID", "RetryOf", "By", "Failure", "Dialect", "TaskState", "QuestionID", "CancelBy"}
 
 func words(d *delivery.Delivery) {
 	v := reflect.ValueOf(d).Elem()
 	for i := range v.NumField() {
-		if f := v.Field(i); f.Type() == reflect.TypeFor[string]() && !slices.Contains(own, v.Type().Field(i).Name) {
-			f.SetString(word)
+		if f := v.Field(i); f.Type() == reflect.TypeFor[string]() && !slices.Contains(ownFields, v.Type().Field(i).Name) {
+			f.SetString(canaryWord)
 		}
 	}
 }
 
 func TestADeliveryWithoutItsTextsHasNoWordThatAnAgentOrAPromptCouldHaveWritten(t *testing.T) {
-	d := &delivery.Delivery{Reply: &delivery.Reply{Text: word}}
+	d := &delivery.Delivery{Reply: &delivery.Reply{Text: canaryWord}}
 	words(d)
-	d.Data = `{"about": "` + word + `"}`
-	if text, err := json.Marshal(api.DeliveryOf(d)); err != nil || strings.Count(string(text), word) < 7 {
+	d.Data = `{"about": "` + canaryWord + `"}`
+	if text, err := json.Marshal(api.DeliveryOf(d)); err != nil || strings.Count(string(text), canaryWord) < 7 {
 		t.Fatalf("the canaries are not shown to who may read them: %v %s", err, text)
 	}
-	if text, err := json.Marshal(api.DeliveryOf(withoutTexts(d))); err != nil || strings.Contains(string(text), word) {
+	if text, err := json.Marshal(api.DeliveryOf(withoutTexts(d))); err != nil || strings.Contains(string(text), canaryWord) {
 		t.Errorf("%v: %s", err, text)
 	}
 }
 
 // as asks as somebody.
 func (f *fixture) as(who, method, target, body string) *httptest.ResponseRecorder {
-	return ask(f.Server, method, target, body, "Authorization", "Bearer "+who, "Content-Type", "application/json")
+	return askServer(f.Server, method, target, body, "Authorization", "Bearer "+who, "Content-Type", "application/json")
 }
 
 func TestEachRightOpensItsRoutesAndNoOther(t *testing.T) {
@@ -194,7 +196,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 		for _, who := range []string{"reader", "reader of memory", "admin"} {
 			for _, target := range []string{dl, story} {
 				body := f.as(who, http.MethodGet, target, "").Body.String()
-				if strings.Contains(body, "textsWithheld") || !strings.Contains(body, `"prompt":"`+mark) || !strings.Contains(body, `"answer":"`+word) || !strings.Contains(body, `"about":"`+word) {
+				if strings.Contains(body, "textsWithheld") || !strings.Contains(body, `"prompt":"`+mark) || !strings.Contains(body, `"answer":"`+canaryWord) || !strings.Contains(body, `"about":"`+canaryWord) {
 					t.Errorf("%s does not see the texts in %s: %.500s", who, target, body)
 				}
 			}
@@ -221,7 +223,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 		if w := f.as("responder", http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || hasTexts(w.Body.String()) {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
-		if w := f.as("admin", http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || !strings.Contains(w.Body.String(), word) {
+		if w := f.as("admin", http.MethodPost, api.Base+"/deliveries/"+f.delivery+"/resume", ""); w.Code != http.StatusAccepted || !strings.Contains(w.Body.String(), canaryWord) {
 			t.Errorf("to who may read: %d %s", w.Code, w.Body)
 		}
 	})
@@ -312,11 +314,11 @@ func TestADecisionMustNameTheQuestionThatIsAskedNow(t *testing.T) {
 type ill struct{ calm }
 
 func (ill) Pipeline(context.Context) api.PipelineHealth {
-	return api.PipelineHealth{State: "leading", PartHealth: api.PartHealth{Status: api.Unhealthy, Reason: "the watch of pods in " + word + " is down"}}
+	return api.PipelineHealth{State: "leading", PartHealth: api.PartHealth{Status: api.Unhealthy, Reason: "the watch of pods in " + canaryWord + " is down"}}
 }
 
 func (ill) Plugins() []api.PluginHealth {
-	return []api.PluginHealth{{Name: "kubernetes-pods", Namespace: word, Error: word}}
+	return []api.PluginHealth{{Name: "kubernetes-pods", Namespace: canaryWord, Error: canaryWord}}
 }
 
 func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing.T) {
@@ -326,9 +328,9 @@ func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing
 	sick := newFixture(t, func(c *Config) { c.Access, c.State = g, ill{} })
 	get := func(f *fixture, who string) *httptest.ResponseRecorder {
 		if who == "" {
-			return ask(f.Server, http.MethodGet, api.Base+"/health", "")
+			return askServer(f.Server, http.MethodGet, api.Base+"/health", "")
 		}
-		return ask(f.Server, http.MethodGet, api.Base+"/health", "", "Authorization", "Bearer "+who)
+		return askServer(f.Server, http.MethodGet, api.Base+"/health", "", "Authorization", "Bearer "+who)
 	}
 	for _, who := range []string{"", "not a token", "stranger", "viewer", "reader"} {
 		if w := get(f, who); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"status":"healthy"}` {
@@ -339,7 +341,7 @@ func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing
 		}
 	}
 	for _, who := range []string{"admin", "diagnoses"} {
-		if w := get(sick, who); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), word) || !strings.Contains(w.Body.String(), `"version":"test"`) {
+		if w := get(sick, who); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), canaryWord) || !strings.Contains(w.Body.String(), `"version":"test"`) {
 			t.Errorf("%q: %d %s", who, w.Code, w.Body)
 		}
 	}
@@ -347,7 +349,7 @@ func TestEverybodyIsToldAWordOfTheHealthAndTheRestToThoseWhoMayReadIt(t *testing
 	if w := get(f, "admin"); w.Code != http.StatusOK || strings.TrimSpace(w.Body.String()) != `{"status":"healthy"}` {
 		t.Errorf("while rights can't be asked for: %d %s", w.Code, w.Body)
 	}
-	if w := ask(newFixture(t).Server, http.MethodGet, api.Base+"/health", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"version":"test"`) {
+	if w := askServer(newFixture(t).Server, http.MethodGet, api.Base+"/health", ""); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"version":"test"`) {
 		t.Errorf("where nobody is asked who they are: %d %s", w.Code, w.Body)
 	}
 }

@@ -115,7 +115,7 @@ type Server struct {
 	mux     *http.ServeMux
 	api     huma.API
 	handler http.Handler
-	meters  *metrics
+	meters  *serverMetrics
 	limits  *limiters
 	origins addresses
 	health  healthCache

@@ -69,11 +69,11 @@ type trendsInput struct {
 }
 
 func (s *Server) registerStats() {
-	get(s, "eventSummary", "/stats/events/summary", tagStats, "Sum up the events", "How many events there were in the range, and how many are firing now.", s.eventStats)
-	get(s, "eventsByType", "/stats/events/by-type", tagStats, "Count the events by type", "The same answer as the summary.", s.eventStats)
-	get(s, "hookMetrics", "/stats/hooks/{namespace}/{name}/metrics", tagStats, "Tell how a Hook does",
+	getRoute(s, "eventSummary", "/stats/events/summary", tagStats, "Sum up the events", "How many events there were in the range, and how many are firing now.", s.eventStats)
+	getRoute(s, "eventsByType", "/stats/events/by-type", tagStats, "Count the events by type", "The same answer as the summary.", s.eventStats)
+	getRoute(s, "hookMetrics", "/stats/hooks/{namespace}/{name}/metrics", tagStats, "Tell how a Hook does",
 		"A Hook that was deleted keeps its numbers as long as its history; one that never decided anything has zeros.", s.hookMetrics)
-	get(s, "trends", "/stats/trends", tagStats, "Count events over time", "Buckets begin at multiples of the interval since 1970; the first one is whole.", s.trends)
+	getRoute(s, "trends", "/stats/trends", tagStats, "Count events over time", "Buckets begin at multiples of the interval since 1970; the first one is whole.", s.trends)
 }
 
 // percent is the share of n in all, to one decimal.

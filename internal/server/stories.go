@@ -44,11 +44,11 @@ const textsDoc = "What was asked and said (prompt, data, answer, question, repli
 	"for others textsWithheld stands in its place. An ID of a namespace whose Hooks the caller may not list is not found."
 
 func (s *Server) registerStories() {
-	get(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
-	get(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
+	getRoute(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
+	getRoute(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
 		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. "+textsDoc, s.incident, with404)
-	get(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without what was asked and said. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
-	get(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, with404)
+	getRoute(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without what was asked and said. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
+	getRoute(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, with404)
 }
 
 func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Page[api.Incident], error) {

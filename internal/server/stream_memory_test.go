@@ -111,7 +111,7 @@ func TestStreamsThatAStormLeavesBehindTakeABoundedPartOfTheMemory(t *testing.T) 
 func TestALongListOfHooksIsWrittenPieceByPiece(t *testing.T) {
 	f := newFixture(t)
 	for path, want := range map[string]string{"/hooks?namespace=" + shop: `"namespace":"shop"`, "/hooks?namespace=nowhere": `"items":[]`, "/hooks?format=yaml&namespace=" + shop: "kind: Hook"} {
-		w := ask(f.Server, http.MethodGet, api.Base+path, "")
+		w := askServer(f.Server, http.MethodGet, api.Base+path, "")
 		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}

@@ -21,8 +21,8 @@ import (
 	"github.com/kagent-dev/khook/internal/stream"
 )
 
-// live is a server that listens, with a history.
-type live struct {
+// liveFixture is a server that listens, with a history.
+type liveFixture struct {
 	*fixture
 	t    testing.TB
 	base string
@@ -30,7 +30,7 @@ type live struct {
 	n    int
 }
 
-func goLive(t testing.TB, change ...func(*Config)) *live {
+func goLive(t testing.TB, change ...func(*Config)) *liveFixture {
 	t.Helper()
 	f := newFixture(t, append(change, func(c *Config) { c.Drain = 5 * time.Second })...)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -40,13 +40,13 @@ func goLive(t testing.TB, change ...func(*Config)) *live {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = f.Run(ctx, listener) }()
-	l := &live{fixture: f, t: t, base: "http://" + listener.Addr().String(), stop: func() { cancel(); <-done }}
+	l := &liveFixture{fixture: f, t: t, base: "http://" + listener.Addr().String(), stop: func() { cancel(); <-done }}
 	t.Cleanup(l.stop)
 	return l
 }
 
 // happen records an event, with a further change of its status for each time that it is resolved.
-func (l *live) happen(namespace string) *incident.Event {
+func (l *liveFixture) happen(namespace string) *incident.Event {
 	l.t.Helper()
 	l.n++
 	s := &incident.Signal{
@@ -75,7 +75,7 @@ type sseClient struct {
 	lines *bufio.Scanner
 }
 
-func (l *live) sse(path string, headers ...string) *sseClient {
+func (l *liveFixture) sse(path string, headers ...string) *sseClient {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	l.t.Cleanup(cancel)
@@ -186,7 +186,7 @@ type wsClient struct {
 	conn *websocket.Conn
 }
 
-func (l *live) ws(path string, opts *websocket.DialOptions) *wsClient {
+func (l *liveFixture) ws(path string, opts *websocket.DialOptions) *wsClient {
 	l.t.Helper()
 	conn, resp, err := websocket.Dial(l.t.Context(), strings.Replace(l.base, "http", "ws", 1)+streamPath+path, opts)
 	if err != nil {
@@ -281,15 +281,15 @@ func TestAWebSocketOfAnotherOriginIsRefused(t *testing.T) {
 // doorman lets one token in, as long as it likes.
 type doorman struct{ open atomic.Bool }
 
-type name string
+type callerNamed string
 
-func (n name) GetName() string { return string(n) }
+func (n callerNamed) GetName() string { return string(n) }
 
 func (d *doorman) Authenticate(r *http.Request, address string) (access.Caller, error) {
 	if r.Header.Get("Authorization") != "Bearer t0ken" {
 		return nil, access.ErrUnknownCaller
 	}
-	return name("ann"), nil
+	return callerNamed("ann"), nil
 }
 func (d *doorman) May(_ context.Context, _ access.Caller, r access.Right) (bool, error) {
 	return r.Path == "" && d.open.Load(), nil

@@ -72,7 +72,7 @@ func BenchmarkSave(b *testing.B) {
 	for _, events := range []int{1, 20, 200, 500} {
 		for name, write := range map[string]func(*Store, context.Context, func(*Tx) error) error{"Write": (*Store).Write, "WriteSoon": (*Store).WriteSoon} {
 			b.Run(fmt.Sprintf("%s/%d", name, events), func(b *testing.B) {
-				st, l := open(b, path(b)), &load{}
+				st, l := openStore(b, newPath(b)), &load{}
 				began := cpu(b)
 				for b.Loop() {
 					must(b, write(st, b.Context(), func(tx *Tx) error { return l.save(b.Context(), tx, events, long) }))
@@ -93,7 +93,7 @@ func BenchmarkWriteBesidePrune(b *testing.B) {
 		old = 2000
 	}
 	for b.Loop() {
-		st, l := open(b, path(b)), &load{}
+		st, l := openStore(b, newPath(b)), &load{}
 		for l.keys < old {
 			must(b, st.WriteSoon(b.Context(), func(tx *Tx) error { return l.save(b.Context(), tx, 500, long) }))
 		}

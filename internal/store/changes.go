@@ -44,7 +44,7 @@ func (f ChangeFilter) where() (condition string, args []any) {
 // leaves out; what is left out is not decoded.
 func (s *Store) EventChanges(ctx context.Context, f ChangeFilter, after, upTo int64, limit int) ([]EventChange, error) {
 	condition, args := f.where()
-	return query(ctx, s, "changes of events", func(row scanner) (EventChange, error) {
+	return apiList(ctx, s, "changes of events", func(row scanner) (EventChange, error) {
 		var c EventChange
 		var status string
 		var at int64
@@ -71,7 +71,7 @@ func (l leading) Scan(into ...any) error { return l.scanner.Scan(append(l.into, 
 // one.
 func (s *Store) FirstChange(ctx context.Context) (int64, error) {
 	// One statement: a commit between two would look as if what it wrote had been deleted.
-	found, err := query(ctx, s, "the beginning of the change log", scanNumber,
+	found, err := apiList(ctx, s, "the beginning of the change log", scanNumber,
 		"SELECT coalesce((SELECT seq FROM changes ORDER BY seq LIMIT 1), (SELECT value + 1 FROM meta WHERE name = 'seq'))")
 	if err != nil {
 		return 0, err
@@ -93,7 +93,7 @@ func (s *Store) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
 	to := last + 1
 	for from < to {
 		middle := from + (to-from)/2
-		at, err := query(ctx, s, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE seq >= ? ORDER BY seq LIMIT 1", middle)
+		at, err := apiList(ctx, s, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE seq >= ? ORDER BY seq LIMIT 1", middle)
 		switch {
 		case err != nil:
 			return 0, err

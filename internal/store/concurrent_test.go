@@ -17,9 +17,9 @@ import (
 )
 
 func TestManyWriteAndReadAtOnce(t *testing.T) {
-	for name, file := range map[string]string{"file": path(t), "memory": ":memory:"} {
+	for name, file := range map[string]string{"file": newPath(t), "memory": ":memory:"} {
 		t.Run(name, func(t *testing.T) {
-			st := open(t, file)
+			st := openStore(t, file)
 			const writers, each = 4, 50
 			failed := make(chan error, 100)
 			ctx, stop := context.WithCancel(t.Context())
@@ -81,7 +81,7 @@ func readAll(ctx context.Context, st *Store) error {
 }
 
 func TestManyOpenANewFileAtOnce(t *testing.T) {
-	file := path(t)
+	file := newPath(t)
 	var opening sync.WaitGroup
 	for i := range 6 {
 		opening.Go(func() {
@@ -97,14 +97,14 @@ func TestManyOpenANewFileAtOnce(t *testing.T) {
 		})
 	}
 	opening.Wait()
-	if n := count(t, open(t, file), "events"); n != 6 {
+	if n := count(t, openStore(t, file), "events"); n != 6 {
 		t.Errorf("%d events of 6", n)
 	}
 }
 
 func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
-	file := path(t)
-	st := open(t, file)
+	file := newPath(t)
+	st := openStore(t, file)
 	other := exec.CommandContext(t.Context(), os.Args[0])
 	other.Env = append(os.Environ(), asWriter+"="+file)
 	out, err := other.StdoutPipe()
@@ -143,8 +143,8 @@ func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
 }
 
 func TestDamageThatIsFoundLaterIsTold(t *testing.T) {
-	file := path(t)
-	st := open(t, file)
+	file := newPath(t)
+	st := openStore(t, file)
 	for i := range 300 {
 		if err := save(t.Context(), st, fmt.Sprintf("k%d", i)); err != nil {
 			t.Fatal(err)
@@ -153,7 +153,7 @@ func TestDamageThatIsFoundLaterIsTold(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	st = open(t, file)
+	st = openStore(t, file)
 	f, err := os.OpenFile(filepath.Clean(file), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

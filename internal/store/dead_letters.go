@@ -26,7 +26,7 @@ func (tx *Tx) PutDeadLetter(ctx context.Context, d *incident.DeadLetter) (droppe
 	}
 	row := []any{
 		d.ID, tx.store.cfg.Cluster, micros(d.FirstAt), micros(d.LastAt), d.Times, string(d.Fault), incident.Truncate(d.Error, incident.MaxDeadLetterError),
-		number(d.Recorded), number(d.Wanted), int64(len(signal)), signal,
+		boolInt(d.Recorded), boolInt(d.Wanted), int64(len(signal)), signal,
 	}
 	if err := tx.insert(ctx, "dead_letters", deadLetterColumns, [][]any{row}, " ON CONFLICT (id) DO UPDATE SET times = dead_letters.times + 1, "+
 		"recorded = CASE WHEN excluded.recorded = 1 THEN 1 ELSE dead_letters.recorded END, "+updates(deadLetterColumns, "id", "cluster", "first_at", "times", "recorded")); err != nil {
@@ -78,18 +78,18 @@ func (tx *Tx) DropDeadLetter(ctx context.Context, id string) error {
 
 // DeadLetters returns the newest letters, the newest first.
 func (s *Store) DeadLetters(ctx context.Context, limit int) ([]*incident.DeadLetter, error) {
-	return list(ctx, s, "dead letters", scanDeadLetter, "SELECT "+deadLetterColumns+" FROM dead_letters ORDER BY last_at DESC, id DESC LIMIT ?", limit)
+	return coreList(ctx, s, "dead letters", scanDeadLetter, "SELECT "+deadLetterColumns+" FROM dead_letters ORDER BY last_at DESC, id DESC LIMIT ?", limit)
 }
 
 // WantedDeadLetters returns the letters that are to be tried again, the oldest first.
 func (s *Store) WantedDeadLetters(ctx context.Context, limit int) ([]*incident.DeadLetter, error) {
-	return list(ctx, s, "dead letters that are wanted", scanDeadLetter,
+	return coreList(ctx, s, "dead letters that are wanted", scanDeadLetter,
 		"SELECT "+deadLetterColumns+" FROM dead_letters WHERE wanted = 1 AND cluster = ? ORDER BY last_at LIMIT ?", s.cfg.Cluster, limit)
 }
 
 // CountDeadLetters returns how many letters there are.
 func (s *Store) CountDeadLetters(ctx context.Context) (int, error) {
-	n, err := one(ctx, s, "the number of dead letters", scanNumber,
+	n, err := coreOne(ctx, s, "the number of dead letters", scanNumber,
 		"SELECT count(*) FROM (SELECT 1 FROM dead_letters ORDER BY last_at LIMIT ?) AS counted", MaxDeadLetters+1)
 	return int(n), err
 }
@@ -115,7 +115,7 @@ func (s *Store) changeDeadLetters(ctx context.Context, change string, ids []stri
 			return err
 		}
 		return inBatches(len(ids), func(from, to int) error {
-			n, err := tx.exec(ctx, change+" WHERE id IN ("+marks(to-from)+")", anys(ids[from:to])...)
+			n, err := tx.exec(ctx, change+" WHERE id IN ("+placeholders(to-from)+")", anys(ids[from:to])...)
 			changed += int(n)
 			return err
 		})

@@ -16,8 +16,8 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// write saves changes in a transaction of their own.
-func write(t *testing.T, st *Store, c *Changes) error {
+// saveChanges saves changes in a transaction of their own.
+func saveChanges(t *testing.T, st *Store, c *Changes) error {
 	t.Helper()
 	return st.Write(t.Context(), func(tx *Tx) error { return tx.Save(t.Context(), c) })
 }
@@ -30,21 +30,21 @@ func newDelivery(id string) *delivery.Delivery {
 }
 
 func TestADeliveryThatWasChangedMeanwhileIsNotOverwritten(t *testing.T) {
-	st := open(t, path(t))
-	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
+	st := openStore(t, newPath(t))
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
 	mine, err := st.Delivery(t.Context(), "d")
 	must(t, err)
 	others, err := st.Delivery(t.Context(), "d")
 	must(t, err)
 	others.CancelRequestedBy = "ann"
-	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{others}}))
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{others}}))
 	others.State = delivery.Canceled
-	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{others}})) // its version is the new row's
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{others}})) // its version is the new row's
 	mine.State, mine.TaskID = delivery.Working, "t"
-	if err := write(t, st, &Changes{Deliveries: []*delivery.Delivery{mine}}); !errors.Is(err, ErrConflict) {
+	if err := saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{mine}}); !errors.Is(err, ErrConflict) {
 		t.Errorf("overwritten: %v", err)
 	}
-	if err := write(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}); !errors.Is(err, ErrConflict) {
+	if err := saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}); !errors.Is(err, ErrConflict) {
 		t.Errorf("made a second time: %v", err)
 	}
 	now, err := st.Delivery(t.Context(), "d")
@@ -55,14 +55,14 @@ func TestADeliveryThatWasChangedMeanwhileIsNotOverwritten(t *testing.T) {
 }
 
 func TestAllOfADeliveryIsKept(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	d := newDelivery("d")
 	d.EvenIfRecovered, d.VerifyWindow, d.RetryOf, d.RequestedBy = true, time.Minute, "another", "ann"
 	d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
 	d.State, d.Question, d.QuestionID, d.Approval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
 	d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
 	d.Failure, d.Error = "the agent waits for a person", "the agent waits for a person: may I?"
-	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
 	got, err := st.Delivery(t.Context(), "d")
 	must(t, err)
 	if diff := cmp.Diff(d, got); diff != "" {
@@ -71,14 +71,14 @@ func TestAllOfADeliveryIsKept(t *testing.T) {
 }
 
 func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
-	st := open(t, path(t))
-	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
+	st := openStore(t, newPath(t))
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
 	var said []delivery.Entry
 	for n := range 3 * delivery.MaxEntries {
 		said = append(said, delivery.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: delivery.EntryMessage, Who: "agent", Text: "said"})
 	}
-	must(t, write(t, st, &Changes{Entries: said}))
-	must(t, write(t, st, &Changes{Entries: []delivery.Entry{
+	must(t, saveChanges(t, st, &Changes{Entries: said}))
+	must(t, saveChanges(t, st, &Changes{Entries: []delivery.Entry{
 		{DeliveryID: "d", Source: "message 7", At: long, Kind: delivery.EntryMessage, Who: "agent", Text: strings.Repeat("x", delivery.MaxEntryText+1)},
 		{DeliveryID: "d", At: long, Kind: delivery.EntryPerson, Who: "ann", Text: "canceled the delivery"},
 		{DeliveryID: "d", At: long, Kind: delivery.EntryOutcome, State: "recovered"},
@@ -98,13 +98,13 @@ func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
 }
 
 func TestWhatIsHeldBackIsReadByTheEndOfTheHold(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	group := func(name string, hold delivery.Disposition, ends time.Duration) *delivery.GroupState {
 		key := shopGroup
 		key.Group = name
 		return &delivery.GroupState{GroupKey: key, HookUID: "u", Hold: hold, Why: "because", HoldEnds: long.Add(ends), Held: delivery.HeldBack{OverBudget: 1, Since: long, Until: long}}
 	}
-	must(t, write(t, st, &Changes{Groups: []*delivery.GroupState{
+	must(t, saveChanges(t, st, &Changes{Groups: []*delivery.GroupState{
 		group("later", delivery.LoopGuard, 2*time.Hour), group("soon", delivery.OverBudget, time.Hour), group("over", delivery.OverBudget, -time.Hour), group("free", "", time.Hour),
 	}}))
 	for _, hook := range []delivery.HookRef{shopHook, {}} {
@@ -127,7 +127,7 @@ func TestWhatIsHeldBackIsReadByTheEndOfTheHold(t *testing.T) {
 // TestAHistoryOfTheFirstSchemaIsGoneOnWith opens a file that was written before deliveries had a
 // log, groups and a table of what they are about.
 func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
-	file := path(t)
+	file := newPath(t)
 	db, err := sql.Open("sqlite", file)
 	must(t, err)
 	files, err := fs.Sub(migrations, "migrations")
@@ -148,7 +148,7 @@ func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
 		must(t, err)
 	}
 	must(t, db.Close())
-	st := open(t, file)
+	st := openStore(t, file)
 	d, err := st.Delivery(t.Context(), "d")
 	must(t, err)
 	if d.State != delivery.Working || d.TaskID != "t" || d.Version != 5 || d.Timeout != time.Minute || d.Prompt != "look" || d.Data != "{}" || d.Skipped != "" || d.Reply != nil {
@@ -160,5 +160,5 @@ func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
 		t.Errorf("it is about %d incidents", len(covered))
 	}
 	d.State, d.EndedAt = delivery.Succeeded, long
-	must(t, write(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
 }

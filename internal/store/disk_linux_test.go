@@ -52,7 +52,7 @@ func fillDisk(t *testing.T, dir string) {
 	if err := os.WriteFile(ballast, make([]byte, 2<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	st := open(t, file)
+	st := openStore(t, file)
 	written := 0
 	var err error
 	for ; err == nil; written++ {
@@ -73,7 +73,7 @@ func fillDisk(t *testing.T, dir string) {
 	if err := errors.Join(st.Check(t.Context()), st.Close()); err != nil {
 		t.Error(err)
 	}
-	if n := count(t, open(t, file), "events"); n != written+1 {
+	if n := count(t, openStore(t, file), "events"); n != written+1 {
 		t.Errorf("%d events after opening it again, %d were acknowledged", n, written+1)
 	}
 }
@@ -106,7 +106,7 @@ func TestAFileOrFolderThatCannotBeWrittenSaysWhatToDo(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, "khook.db")
-	st := open(t, file)
+	st := openStore(t, file)
 	if err := errors.Join(save(t.Context(), st, "k"), st.Close(), os.Chmod(file, 0o444), os.Chmod(dir, 0o555)); err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ import (
 )
 
 func TestOnlyWhatARowSaysIsItsFault(t *testing.T) {
-	file := path(t)
-	st := open(t, file)
+	file := newPath(t)
+	st := openStore(t, file)
 	must(t, save(t.Context(), st, "first"))
 	ctx := t.Context()
 	exec := func(query string, args ...any) error {
@@ -93,7 +93,7 @@ func TestOnlyWhatARowSaysIsItsFault(t *testing.T) {
 }
 
 func TestAProbeLeavesNothingBehind(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	must(t, save(t.Context(), st, "first"))
 	last, err := st.LastChange(t.Context())
 	must(t, err)
@@ -131,7 +131,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		return dropped
 	}
 	t.Run("number", func(t *testing.T) {
-		st := open(t, path(t))
+		st := openStore(t, newPath(t))
 		if dropped := put(t, st, MaxDeadLetters+20, nil); dropped != 20 {
 			t.Errorf("%d were dropped", dropped)
 		}
@@ -141,7 +141,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		}
 	})
 	t.Run("size", func(t *testing.T) {
-		st := open(t, path(t))
+		st := openStore(t, newPath(t))
 		labels := map[string]string{}
 		for i := range 500 {
 			labels[fmt.Sprint("label-", i)] = strings.Repeat("x", 63)
@@ -154,7 +154,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		}
 	})
 	t.Run("one", func(t *testing.T) {
-		st := open(t, path(t))
+		st := openStore(t, newPath(t))
 		labels := map[string]string{"large": strings.Repeat("x", 2*maxDeadLetter)}
 		put(t, st, 1, labels)
 		letters, err := st.DeadLetters(t.Context(), 1)
@@ -169,7 +169,7 @@ func TestTheSignalOfADeadLetterIsKeptInItsFirstForm(t *testing.T) {
 	const kept = `{"Key":"k","Kind":"observed","Type":"oom-kill","At":"2026-03-01T12:00:00Z",` +
 		`"Resource":{"kind":"Pod","namespace":"shop","name":"cart","uid":"u"},"Container":"app","Workload":{"kind":"","name":""},"Node":"",` +
 		`"Labels":{"app":"cart"},"Reason":"","Message":"","RestartCount":3,"ExitCode":137,"Count":2,"Causes":null,"CauseContainer":"","CatchUp":false}`
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: "k"}, incident.BadSize, errors.New("x"), long))
 		must(t, err)
@@ -201,7 +201,7 @@ func TestTheSignalOfADeadLetterIsKeptInItsFirstForm(t *testing.T) {
 }
 
 func TestADeadLetterThatCannotBeReadHidesNoOther(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		for _, key := range []string{"a", "b"} {
 			if _, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errors.New("x"), long)); err != nil {
@@ -218,7 +218,7 @@ func TestADeadLetterThatCannotBeReadHidesNoOther(t *testing.T) {
 }
 
 func TestNoTextWithWhatPostgreSQLRefusesIsWritten(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	s := incident.Signal{
 		Key: "k\x00\xff", Kind: incident.Observed, Type: incident.PodRestart, At: long, Count: 1,
 		Observation: incident.Observation{

@@ -19,7 +19,7 @@ func (s *Store) Lead(ctx context.Context) error {
 	defer s.unlock()
 	s.term.Store(0)
 	var term int64
-	err := s.explain(s.transact(ctx, full, func(tx *Tx) (err error) {
+	err := s.explain(s.transact(ctx, fullSync, func(tx *Tx) (err error) {
 		if term, err = tx.number(ctx, "SELECT coalesce(max(value), 0) + 1 FROM meta WHERE name = 'term'"); err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func (s *Store) StillLeads(ctx context.Context) error {
 	if mine == 0 {
 		return nil
 	}
-	term, err := one(ctx, s, "who leads", scanNumber, readTerm)
+	term, err := coreOne(ctx, s, "who leads", scanNumber, readTerm)
 	if err == nil && term != mine {
 		err = ErrDeposed
 	}

@@ -10,7 +10,7 @@ import (
 
 func TestALeaderThatWasReplacedWritesNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "khook.db")
-	first, second, reader := open(t, file), open(t, file), open(t, file)
+	first, second, reader := openStore(t, file), openStore(t, file), openStore(t, file)
 	lead := func(st *Store) {
 		t.Helper()
 		if err := st.Lead(t.Context()); err != nil {

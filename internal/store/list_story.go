@@ -96,14 +96,14 @@ func (q DeliveryQuery) listing() *listing {
 // DeliveriesOfIncident returns the deliveries that cover an incident, the oldest first, with their
 // texts.
 func (s *Store) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*delivery.Delivery, error) {
-	return query(ctx, s, "deliveries of incident "+id, scanDelivery,
+	return apiList(ctx, s, "deliveries of incident "+id, scanDelivery,
 		"SELECT "+deliveryColumns+" FROM deliveries WHERE id IN (SELECT delivery_id FROM decisions WHERE delivery_id <> '' AND event_id IN "+
 			"(SELECT id FROM events WHERE incident_id = ?) UNION SELECT id FROM deliveries WHERE incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
 }
 
 // IncidentDecisions returns what the hooks decided about the first events of an incident.
 func (s *Store) IncidentDecisions(ctx context.Context, id string, events int) ([]delivery.Decision, error) {
-	return query(ctx, s, "decisions about incident "+id, scanDecision,
+	return apiList(ctx, s, "decisions about incident "+id, scanDecision,
 		"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
 			"ORDER BY event_id, hook_ns, hook, config", id, events)
 }
@@ -113,8 +113,8 @@ func (s *Store) HookDecisions(ctx context.Context, hook delivery.HookRef, events
 	var found []delivery.Decision
 	err := inBatches(len(events), func(from, to int) error {
 		args := append(anys(events[from:to]), hook.Namespace, hook.Name)
-		part, err := query(ctx, s, "decisions of hook "+hook.String(), scanDecision,
-			"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN ("+marks(to-from)+") AND hook_ns = ? AND hook = ? ORDER BY event_id, config", args...)
+		part, err := apiList(ctx, s, "decisions of hook "+hook.String(), scanDecision,
+			"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN ("+placeholders(to-from)+") AND hook_ns = ? AND hook = ? ORDER BY event_id, config", args...)
 		found = append(found, part...)
 		return err
 	})

@@ -71,7 +71,7 @@ func observed(key string, at time.Time) *incident.Signal {
 }
 
 // all combinations of the filters, with values that select something.
-func queries(of *incident.Event) []EventQuery {
+func queriesAbout(of *incident.Event) []EventQuery {
 	var all []EventQuery
 	for bits := range 1 << 7 {
 		q := EventQuery{}
@@ -128,8 +128,8 @@ func selected(q EventQuery, events []*incident.Event) []int64 {
 	return ids
 }
 
-// pages follows the positions to the end.
-func pages(t *testing.T, st *Store, q EventQuery, limit int, between func()) (ids []int64, totals []int) {
+// readPages follows the positions to the end.
+func readPages(t *testing.T, st *Store, q EventQuery, limit int, between func()) (ids []int64, totals []int) {
 	t.Helper()
 	p := Paging{Limit: limit, Count: true}
 	for {
@@ -151,12 +151,12 @@ func pages(t *testing.T, st *Store, q EventQuery, limit int, between func()) (id
 }
 
 func TestFiltersAndOrdersCombineFreely(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	events := crowd(t, st, "k", 600)
 	for _, of := range events[:1] {
-		for _, q := range queries(of) {
+		for _, q := range queriesAbout(of) {
 			want := selected(q, events)
-			got, totals := pages(t, st, q, 61, func() {})
+			got, totals := readPages(t, st, q, 61, func() {})
 			if got == nil {
 				got = []int64{}
 			}
@@ -180,11 +180,11 @@ func TestFiltersAndOrdersCombineFreely(t *testing.T) {
 }
 
 func TestPagesShowNoEventTwiceAndNoneMissingWhileOthersAreWritten(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	events := crowd(t, st, "k", 400)
 	for i, q := range []EventQuery{{}, {Descending: true}, {Namespace: "shop", Descending: true}, {Sort: ByName}, {Sort: ByType, Descending: true}, {Hook: shopHook, Descending: true}} {
 		n := 0
-		got, _ := pages(t, st, q, 40, func() {
+		got, _ := readPages(t, st, q, 40, func() {
 			n++
 			crowd(t, st, fmt.Sprint("new", i, "-", n, "-"), 11)
 		})
@@ -204,7 +204,7 @@ func TestPagesShowNoEventTwiceAndNoneMissingWhileOthersAreWritten(t *testing.T) 
 }
 
 func TestATotalIsALowerBoundBeyondTheBound(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	crowd(t, st, "k", CountBound+500)
 	_, total, err := st.ListEvents(t.Context(), EventQuery{}, Paging{Limit: 10, Count: true})
 	must(t, err)
@@ -219,13 +219,13 @@ func TestATotalIsALowerBoundBeyondTheBound(t *testing.T) {
 }
 
 func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	events := crowd(t, st, "k", 1)
-	for _, q := range queries(events[0]) {
+	for _, q := range queriesAbout(events[0]) {
 		l := q.listing()
 		text, _ := l.page(Paging{Limit: 50})
 		few := q.Name != "" || q.Status == incident.Firing || q.Workload != ""
-		for _, step := range plan(t, st, text) {
+		for _, step := range planOf(t, st, text) {
 			if strings.HasPrefix(step, "SCAN ") && !strings.Contains(step, " INDEX ") || strings.Contains(step, "TEMP B-TREE") && !few {
 				t.Errorf("%+v\n%s\n  %s", q, text, step)
 			}
@@ -237,7 +237,7 @@ func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
 		DeliveryQuery{}.listing(), DeliveryQuery{Namespace: "shop"}.listing(), DeliveryQuery{Namespace: "shop", Hook: "x", State: "failed"}.listing(), DeliveryQuery{State: "failed"}.listing(),
 	} {
 		text, _ := l.page(Paging{Limit: 50})
-		for _, step := range plan(t, st, text) {
+		for _, step := range planOf(t, st, text) {
 			if strings.HasPrefix(step, "SCAN ") && !strings.Contains(step, " INDEX ") || strings.Contains(step, "TEMP B-TREE") {
 				t.Errorf("%s\n  %s", text, step)
 			}

@@ -82,7 +82,7 @@ func (l *listing) page(p Paging) (string, []any) {
 	conditions, args := l.conditions, l.args
 	if p.After != nil {
 		conditions = append(conditions[:len(conditions):len(conditions)],
-			fmt.Sprintf("(%s) %s (%s)", strings.Join(l.order, ", "), beyond, marks(len(l.order))))
+			fmt.Sprintf("(%s) %s (%s)", strings.Join(l.order, ", "), beyond, placeholders(len(l.order))))
 		args = append(args[:len(args):len(args)], p.After...)
 	}
 	query := "SELECT " + l.columns + " FROM " + l.from + whereAll(conditions) +
@@ -107,7 +107,7 @@ func whereAll(conditions []string) string {
 // be combined in many ways.
 func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan func(scanner) (T, error)) ([]T, Total, error) {
 	text, args := l.page(p)
-	items, err := query(ctx, s, l.what, scan, text, args...)
+	items, err := apiList(ctx, s, l.what, scan, text, args...)
 	if err != nil {
 		return nil, Total{}, err
 	}
@@ -122,7 +122,7 @@ func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan fun
 		return items, Total{N: p.Offset + len(items)}, nil
 	}
 	text, args = l.count()
-	counted, err := query(ctx, s, "how many "+l.what+" there are", scanNumber, text, args...)
+	counted, err := apiList(ctx, s, "how many "+l.what+" there are", scanNumber, text, args...)
 	if err != nil {
 		return nil, Total{}, err
 	}

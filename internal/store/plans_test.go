@@ -20,7 +20,7 @@ func everything(t *testing.T, st *Store) {
 	var inc *incident.Incident
 	must(t, st.Write(ctx, func(tx *Tx) error {
 		var c *Changes
-		inc, c = told(tx, "k", long, 2)
+		inc, c = recordFor(tx, "k", long, 2)
 		inc.CausedBy = "another"
 		c.Deliveries = []*delivery.Delivery{due(inc, delivery.Succeeded)}
 		must(t, tx.Save(ctx, c))
@@ -105,14 +105,14 @@ func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) e
 }
 
 func TestNoStatementReadsAWholeTable(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	everything(t, st)
 	queries := statements(st)
 	if len(queries) < 40 {
 		t.Fatalf("only %d statements were found", len(queries))
 	}
 	for _, query := range queries {
-		for _, step := range plan(t, st, query) {
+		for _, step := range planOf(t, st, query) {
 			if slices.Contains([]string{"SCAN going", "SCAN ended", "SCAN counted"}, step) {
 				continue // what parts of the query found
 			}
@@ -133,7 +133,7 @@ func statements(st *Store) []string {
 	return append(slices.Collect(maps.Keys(st.reads.stmts)), slices.Collect(maps.Keys(st.stmts))...)
 }
 
-func plan(t *testing.T, st *Store, query string) []string {
+func planOf(t *testing.T, st *Store, query string) []string {
 	t.Helper()
 	args := make([]any, strings.Count(query, "?"))
 	for i := range args {
@@ -151,7 +151,7 @@ func plan(t *testing.T, st *Store, query string) []string {
 }
 
 func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	everything(t, st)
 	for part, index := range map[string]string{
 		"UPDATE events SET status = 'resolved'":          "events_firing",
@@ -166,7 +166,7 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 				continue
 			}
 			found = true
-			if steps := strings.Join(plan(t, st, query), "\n"); !strings.Contains(steps, index) {
+			if steps := strings.Join(planOf(t, st, query), "\n"); !strings.Contains(steps, index) {
 				t.Errorf("%s\n%s", query, steps)
 			}
 		}

@@ -112,7 +112,7 @@ func (tx *Tx) pruneDeliveries(ctx context.Context, before int64) (int64, error) 
 		return 0, err
 	}
 	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
-		in := " IN (" + marks(to-from) + ")"
+		in := " IN (" + placeholders(to-from) + ")"
 		for _, query := range []string{"DELETE FROM delivery_log WHERE delivery_id" + in, "DELETE FROM delivery_incidents WHERE delivery_id" + in, "DELETE FROM deliveries WHERE id" + in} {
 			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
 				return err
@@ -135,7 +135,7 @@ func (tx *Tx) pruneEvents(ctx context.Context, query string, args ...any) (int64
 		return 0, err
 	}
 	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
-		in := "(" + marks(to-from) + ")"
+		in := "(" + placeholders(to-from) + ")"
 		for _, query := range []string{"DELETE FROM decisions WHERE event_id IN " + in, "DELETE FROM events WHERE id IN " + in} {
 			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
 				return err

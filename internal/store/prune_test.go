@@ -20,8 +20,8 @@ var (
 	shopGroup = delivery.GroupKey{Hook: shopHook, Config: "pod-restart", Group: "Pod/k"}
 )
 
-// told is an incident with so many events, a minute apart, about each of which a hook decided.
-func told(tx *Tx, key string, from time.Time, events int) (*incident.Incident, *Changes) {
+// recordFor is an incident with so many events, a minute apart, about each of which a hook decided.
+func recordFor(tx *Tx, key string, from time.Time, events int) (*incident.Incident, *Changes) {
 	c := &Changes{}
 	var inc *incident.Incident
 	for n := range events {
@@ -63,7 +63,7 @@ func must(t testing.TB, err error) {
 
 func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(long)
-	st, err := Open(t.Context(), Config{Path: path(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
 	must(t, err)
 	defer st.Close()
 	for key, of := range map[string]struct {
@@ -77,7 +77,7 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 		"over-shorty": {1, true, delivery.Failed},
 	} {
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
-			inc, c := told(tx, key, long, of.events)
+			inc, c := recordFor(tx, key, long, of.events)
 			if of.ends {
 				inc.Resolve(incident.Recovered, inc.LastSeen)
 			}
@@ -87,7 +87,7 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 	}
 	clock.SetTime(long.Add(72 * time.Hour))
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
-		inc, c := told(tx, "fresh", clock.Now(), 3)
+		inc, c := recordFor(tx, "fresh", clock.Now(), 3)
 		inc.Resolve(incident.Recovered, inc.LastSeen)
 		return tx.Save(t.Context(), c)
 	}))
@@ -118,9 +118,9 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 }
 
 func TestPruneEndsWithItsContext(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
-		inc, c := told(tx, "over", long, 3*pruneRows)
+		inc, c := recordFor(tx, "over", long, 3*pruneRows)
 		inc.Resolve(incident.Recovered, inc.LastSeen)
 		return tx.Save(t.Context(), c)
 	}))
@@ -136,7 +136,7 @@ func TestPruneEndsWithItsContext(t *testing.T) {
 }
 
 func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
-	file := path(t)
+	file := newPath(t)
 	for _, cluster := range []string{"one", "two"} {
 		st, err := Open(t.Context(), Config{Path: file, Cluster: cluster})
 		must(t, err)
@@ -151,7 +151,7 @@ func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 				if errors.Join(err, again) != nil || len(group) != n || n > 1 || n == 1 && group[0].Cluster != cluster {
 					t.Errorf("%s sees %d deliveries, counts %d, %v, %v", cluster, len(group), n, err, again)
 				}
-				inc, c := told(tx, "k", long, 1)
+				inc, c := recordFor(tx, "k", long, 1)
 				inc.Cluster, inc.ID = cluster, "incident of "+cluster
 				d := due(inc, delivery.Pending)
 				d.ID, d.Cluster, d.Group = "delivery of "+cluster, cluster, "Pod/k"

@@ -19,7 +19,7 @@ func record(t *testing.T, st *Store, key string, from time.Time, events int, end
 	var inc *incident.Incident
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		var c *Changes
-		if inc, c = told(tx, key, from, events); ends {
+		if inc, c = recordFor(tx, key, from, events); ends {
 			inc.Resolve(incident.Recovered, inc.LastSeen)
 		}
 		for _, state := range deliveries {
@@ -30,7 +30,7 @@ func record(t *testing.T, st *Store, key string, from time.Time, events int, end
 	return inc
 }
 
-func names(all []*incident.Incident) string {
+func namesOf(all []*incident.Incident) string {
 	var got []string
 	for _, i := range all {
 		got = append(got, i.Resource.Name)
@@ -39,20 +39,20 @@ func names(all []*incident.Incident) string {
 }
 
 func TestAHooksIncidentsAreTheOpenAndTheRecentOnesNewestFirst(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	record(t, st, "old", long.Add(-time.Hour), 1, true)
 	record(t, st, "open-long", long.Add(-time.Hour), 1, false)
 	record(t, st, "recent", long.Add(time.Minute), 1, true)
 	record(t, st, "open-new", long.Add(2*time.Minute), 3, false)
 	for limit, want := range map[int]string{10: "open-new recent open-long", 2: "open-new recent", 1: "open-new"} {
 		got, err := st.HookIncidents(t.Context(), shopHook, long, limit)
-		if must(t, err); names(got) != want {
-			t.Errorf("the first %d are %s, want %s", limit, names(got), want)
+		if must(t, err); namesOf(got) != want {
+			t.Errorf("the first %d are %s, want %s", limit, namesOf(got), want)
 		}
 	}
 	other, err := st.HookIncidents(t.Context(), delivery.HookRef{Namespace: "shop", Name: "other"}, long, 10)
 	if must(t, err); len(other) != 0 {
-		t.Errorf("another hook has %s", names(other))
+		t.Errorf("another hook has %s", namesOf(other))
 	}
 	n, fired, err := st.HookSummary(t.Context(), shopHook)
 	if must(t, err); n != 2 || !fired.IsZero() {
@@ -61,7 +61,7 @@ func TestAHooksIncidentsAreTheOpenAndTheRecentOnesNewestFirst(t *testing.T) {
 }
 
 func TestDeliveriesAreFoundByEachIncidentThatTheyCover(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	first := record(t, st, "first", long, 2, false, delivery.Working)
 	cover := func(key string, d delivery.Disposition) *incident.Incident {
 		inc := record(t, st, key, long.Add(time.Minute), 1, false)
@@ -90,13 +90,13 @@ func TestDeliveriesAreFoundByEachIncidentThatTheyCover(t *testing.T) {
 		t.Errorf("%d deliveries for two incidents that one covers", len(found))
 	}
 	incidents, err := st.DeliveryIncidents(t.Context(), "delivery of first", 10)
-	if must(t, err); names(incidents) != "first grouped" {
-		t.Errorf("it covers %s", names(incidents))
+	if must(t, err); namesOf(incidents) != "first grouped" {
+		t.Errorf("it covers %s", namesOf(incidents))
 	}
 }
 
 func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	code := int32(137)
 	at := long.Add(123 * time.Microsecond)
 	inc := &incident.Incident{
@@ -144,7 +144,7 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 }
 
 func TestOnlyWhatIsNotFinishedIsGoneOnWith(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	record(t, st, "pending", long, 1, false, delivery.Pending)
 	record(t, st, "ended", long.Add(time.Hour), 1, false, delivery.Succeeded)
 	record(t, st, "ended-long-ago", long.Add(-time.Hour), 1, false, delivery.Failed)

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func open(t testing.TB, path string) *Store {
+func openStore(t testing.TB, path string) *Store {
 	t.Helper()
 	st, err := Open(t.Context(), Config{Path: path})
 	if err != nil {
@@ -63,7 +63,7 @@ func count(t testing.TB, st *Store, table string) int {
 }
 
 func TestAFullDiskIsToldAndLosesNothing(t *testing.T) {
-	st := open(t, filepath.Join(t.TempDir(), "khook.db"))
+	st := openStore(t, filepath.Join(t.TempDir(), "khook.db"))
 	limit := func(pages int) {
 		if _, err := st.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
 			t.Fatal(err)
@@ -128,7 +128,7 @@ func TestOpeningABadFileSaysWhatToDo(t *testing.T) {
 // damaged makes a history and overwrites its middle.
 func damaged(t *testing.T, path string, noise []byte) string {
 	t.Helper()
-	st := open(t, path)
+	st := openStore(t, path)
 	for i := range 200 {
 		if err := save(t.Context(), st, fmt.Sprintf("k%d", i)); err != nil {
 			t.Fatal(err)
@@ -154,7 +154,7 @@ func damaged(t *testing.T, path string, noise []byte) string {
 
 func newer(t *testing.T, path string) string {
 	t.Helper()
-	st := open(t, path)
+	st := openStore(t, path)
 	if _, err := st.conn.ExecContext(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, 1)"); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func newer(t *testing.T, path string) string {
 
 func TestALockedFileIsTold(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "khook.db")
-	one, two := open(t, path), open(t, path)
+	one, two := openStore(t, path), openStore(t, path)
 	if _, err := one.conn.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestALockedFileIsTold(t *testing.T) {
 }
 
 func TestReadersDoNotWaitForTheWriter(t *testing.T) {
-	st := open(t, filepath.Join(t.TempDir(), "khook.db"))
+	st := openStore(t, filepath.Join(t.TempDir(), "khook.db"))
 	if err := save(t.Context(), st, "before"); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +205,7 @@ func TestReadersDoNotWaitForTheWriter(t *testing.T) {
 }
 
 func TestAKeyIsRecordedOnceWhateverIsAsked(t *testing.T) {
-	st := open(t, ":memory:")
+	st := openStore(t, ":memory:")
 	if err := save(t.Context(), st, "k"); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestAKeyIsRecordedOnceWhateverIsAsked(t *testing.T) {
 }
 
 func TestAfterCloseItSaysSo(t *testing.T) {
-	st := open(t, filepath.Join(t.TempDir(), "khook.db"))
+	st := openStore(t, filepath.Join(t.TempDir(), "khook.db"))
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +287,7 @@ func TestKilledWhileItWritesKeepsWhatWasAcknowledged(t *testing.T) {
 			}
 		}
 	}
-	st := open(t, path)
+	st := openStore(t, path)
 	for key := range acknowledged {
 		if _, err := st.Incident(t.Context(), incident.DeriveID("incident", "", key)); err != nil {
 			t.Errorf("%s was acknowledged and is lost: %v", key, err)
@@ -307,7 +307,7 @@ func TestKilledWhileItWritesKeepsWhatWasAcknowledged(t *testing.T) {
 }
 
 func TestPruneDeletesWhatEndedAndKeepsWhatIsOpen(t *testing.T) {
-	st := open(t, filepath.Join(t.TempDir(), "khook.db"))
+	st := openStore(t, filepath.Join(t.TempDir(), "khook.db"))
 	for i := range 1200 {
 		if err := save(t.Context(), st, fmt.Sprintf("k%d", i)); err != nil {
 			t.Fatal(err)
@@ -337,7 +337,7 @@ func TestPruneDeletesWhatEndedAndKeepsWhatIsOpen(t *testing.T) {
 // TestHotQueriesGoByIndex explains the queries of each batch, each step of a delivery, each status
 // and each start.
 func TestHotQueriesGoByIndex(t *testing.T) {
-	st := open(t, ":memory:")
+	st := openStore(t, ":memory:")
 	for _, query := range []string{
 		"SELECT event_key FROM events WHERE event_key IN (?,?) AND cluster = ?",
 		"SELECT 1 FROM deliveries WHERE hook_ns = ? AND hook = ? AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT ?",

@@ -141,10 +141,10 @@ func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 	}
 	return []any{
 		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
-		d.Agent.Namespace, d.Agent.Name, d.IncidentID, number(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
+		d.Agent.Namespace, d.Agent.Name, d.IncidentID, boolInt(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
 		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
 		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, delivery.MaxError), string(d.Outcome), micros(d.OutcomeAt),
-		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, number(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), number(d.Approval), int64(d.Replies), d.QuestionID,
+		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.Approval), int64(d.Replies), d.QuestionID,
 		incident.Truncate(d.Error, delivery.MaxError), held, reply, incident.Truncate(d.Question, delivery.MaxQuestion),
 		incident.Truncate(d.Prompt, delivery.MaxPrompt), d.Data, incident.Truncate(d.Answer, delivery.MaxAnswer),
 	}, nil
@@ -189,8 +189,8 @@ func fromText[T any](text string) (*T, error) {
 	return v, json.Unmarshal([]byte(text), v)
 }
 
-// number is how a truth is stored.
-func number(b bool) int64 {
+// boolInt is how a truth is stored.
+func boolInt(b bool) int64 {
 	if b {
 		return 1
 	}
@@ -209,8 +209,8 @@ func scanDecision(row scanner) (delivery.Decision, error) {
 // width is how many columns a list names.
 func width(columns string) int { return strings.Count(columns, ",") + 1 }
 
-// marks is n question marks, separated by commas.
-func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
+// placeholders is n question marks, separated by commas.
+func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
 
 // prefixed puts the table's alias before each column.
 func prefixed(alias, columns string) string {

@@ -305,8 +305,8 @@ const (
 	hourSpan   = 60
 )
 
-// all stands for all namespaces, types or statuses in the counters.
-const all = "*"
+// anyValue stands for all namespaces, types or statuses in the counters.
+const anyValue = "*"
 
 // eventCountKey is the key of a row of event_counts.
 type eventCountKey struct {
@@ -317,13 +317,13 @@ type eventCountKey struct {
 // spread adds a count to each of the rows that it belongs to.
 func (k eventCount) spread(n int64, rows map[eventCountKey]int64) {
 	hour := k.minute / hourSpan * hourSpan
-	for _, namespace := range []string{k.namespace, all} {
+	for _, namespace := range []string{k.namespace, anyValue} {
 		rows[eventCountKey{minuteSpan, k.minute, namespace, k.cluster, k.kind, k.status}] += n
 		rows[eventCountKey{hourSpan, hour, namespace, k.cluster, k.kind, k.status}] += n
 	}
 	if k.status != string(incident.Resolved) {
-		rows[eventCountKey{minuteSpan, k.minute, k.namespace, k.cluster, all, all}] += n
-		rows[eventCountKey{hourSpan, hour, k.namespace, k.cluster, all, all}] += n
+		rows[eventCountKey{minuteSpan, k.minute, k.namespace, k.cluster, anyValue, anyValue}] += n
+		rows[eventCountKey{hourSpan, hour, k.namespace, k.cluster, anyValue, anyValue}] += n
 	}
 }
 

@@ -125,7 +125,7 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 		}
 		text := incident.Truncate(e.Text, delivery.MaxEntryText)
 		row := []any{
-			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, delivery.MaxPerson), e.Name, text, number(e.Cut || text != e.Text),
+			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, delivery.MaxPerson), e.Name, text, boolInt(e.Cut || text != e.Text),
 		}
 		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
 			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
@@ -145,14 +145,14 @@ func (s *saving) entryNumber(ctx context.Context, e *delivery.Entry) (n int64, k
 	if e.Source != "" {
 		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
 		if err != nil || len(found) > 0 {
-			return first(found), len(found) > 0, err
+			return firstOfHook(found), len(found) > 0, err
 		}
 	}
 	n, err = s.tx.number(ctx, "SELECT coalesce(max(n), 0) + 1 FROM delivery_log WHERE delivery_id = ?", e.DeliveryID)
 	return n, false, err
 }
 
-func first(numbers []int64) int64 {
+func firstOfHook(numbers []int64) int64 {
 	if len(numbers) == 0 {
 		return 0
 	}
@@ -171,7 +171,7 @@ func (s *saving) saveGroups(ctx context.Context, groups []*delivery.GroupState) 
 		}
 		rows = append(rows, []any{
 			s.tx.store.cfg.Cluster, g.Hook.Namespace, g.Hook.Name, g.Config, g.Group, g.HookUID, g.Held.OverBudget, g.Held.LoopGuard,
-			micros(g.Held.Since), micros(g.Held.Until), string(g.Hold), g.Why, micros(g.HoldEnds), number(g.NeedsPerson), micros(g.ResumedAt), g.ResumedBy, string(resources),
+			micros(g.Held.Since), micros(g.Held.Until), string(g.Hold), g.Why, micros(g.HoldEnds), boolInt(g.NeedsPerson), micros(g.ResumedAt), g.ResumedBy, string(resources),
 		})
 	}
 	return s.tx.insert(ctx, "delivery_groups", groupColumns, rows, " ON CONFLICT (cluster, hook_ns, hook, config, grp) DO UPDATE SET "+

@@ -20,9 +20,9 @@ func (s *Store) takeTurn(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// query runs a read of the HTTP API, on handles of its own: what people ask must not keep khook
+// apiList runs a read of the HTTP API, on handles of its own: what people ask must not keep khook
 // from its work. The statement is not kept.
-func query[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
+func apiList[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
 	done, err := s.takeTurn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", what, err)
@@ -75,7 +75,7 @@ type EventCount struct {
 // it is empty, of all. What is resolved is counted when it was.
 func (s *Store) EventCounts(ctx context.Context, from, to time.Time, namespace string) ([]EventCount, error) {
 	parts, args := spansOf(from, to).union("type, status, n", "event_counts", "namespace = ? AND type <> '*'", orAll(namespace))
-	return query(ctx, s, "event counts", func(row scanner) (c EventCount, err error) {
+	return apiList(ctx, s, "event counts", func(row scanner) (c EventCount, err error) {
 		err = row.Scan(&c.Type, &c.Status, &c.N)
 		return c, err
 	}, "SELECT type, status, sum(n) FROM ("+parts+") AS counts GROUP BY type, status ORDER BY type, status", args...)
@@ -83,7 +83,7 @@ func (s *Store) EventCounts(ctx context.Context, from, to time.Time, namespace s
 
 func orAll(namespace string) string {
 	if namespace == "" {
-		return all
+		return anyValue
 	}
 	return namespace
 }
@@ -94,7 +94,7 @@ func (s *Store) ActiveEvents(ctx context.Context, namespace string) ([]EventCoun
 	if namespace != "" {
 		where, args = " AND namespace = ?", []any{namespace}
 	}
-	return query(ctx, s, "active events", func(row scanner) (c EventCount, err error) {
+	return apiList(ctx, s, "active events", func(row scanner) (c EventCount, err error) {
 		c.Status = incident.Firing
 		err = row.Scan(&c.Type, &c.N)
 		return c, err
@@ -131,7 +131,7 @@ func spanOf(from, to time.Time, interval time.Duration) int64 {
 }
 
 func (s *Store) trend(ctx context.Context, text string, args ...any) ([]TrendCount, error) {
-	return query(ctx, s, "trends", func(row scanner) (c TrendCount, err error) {
+	return apiList(ctx, s, "trends", func(row scanner) (c TrendCount, err error) {
 		err = row.Scan(&c.Bucket, &c.Key, &c.N)
 		return c, err
 	}, text, args...)
@@ -145,7 +145,7 @@ func (s *Store) HookCounts(ctx context.Context, hook delivery.HookRef, from, to 
 		name string
 		n    int64
 	}
-	counts, err := query(ctx, s, "counters of hook "+hook.String(), func(row scanner) (c count, err error) {
+	counts, err := apiList(ctx, s, "counters of hook "+hook.String(), func(row scanner) (c count, err error) {
 		err = row.Scan(&c.name, &c.n)
 		return c, err
 	}, "SELECT name, sum(n) FROM ("+parts+") AS counts GROUP BY name", args...)
@@ -169,7 +169,7 @@ type DeliveryTimes struct {
 // HookDeliveryTimes returns the times of a hook's deliveries that were made due from from on and
 // before to, the newest first, at most limit. It reads no texts.
 func (s *Store) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, from, to time.Time, limit int) ([]DeliveryTimes, error) {
-	return query(ctx, s, "times of hook "+hook.String(), func(row scanner) (d DeliveryTimes, err error) {
+	return apiList(ctx, s, "times of hook "+hook.String(), func(row scanner) (d DeliveryTimes, err error) {
 		var created, called, ended, outcome int64
 		err = row.Scan(&d.State, &created, &called, &ended, &d.Outcome, &outcome)
 		d.CreatedAt, d.CalledAt, d.EndedAt, d.OutcomeAt = fromMicros(created), fromMicros(called), fromMicros(ended), fromMicros(outcome)
@@ -182,7 +182,7 @@ func (s *Store) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, fr
 // HookDeliveriesMade counts a hook's deliveries that were made due from from on and before to: for an event,
 // because an incident goes on, or because a person wanted one again.
 func (s *Store) HookDeliveriesMade(ctx context.Context, hook delivery.HookRef, from, to time.Time) (int64, error) {
-	counted, err := query(ctx, s, "how many deliveries hook "+hook.String()+" has", scanNumber,
+	counted, err := apiList(ctx, s, "how many deliveries hook "+hook.String()+" has", scanNumber,
 		"SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ?", hook.Namespace, hook.Name, micros(from), micros(to))
 	if err != nil {
 		return 0, err
@@ -196,7 +196,7 @@ func (s *Store) DeliveryStates(ctx context.Context) (map[delivery.State]int, err
 		state delivery.State
 		n     int
 	}
-	counts, err := query(ctx, s, "deliveries under way", func(row scanner) (c count, err error) {
+	counts, err := apiList(ctx, s, "deliveries under way", func(row scanner) (c count, err error) {
 		err = row.Scan(&c.state, &c.n)
 		return c, err
 	}, "SELECT state, count(*) FROM deliveries WHERE ended_at = 0 AND cluster = ? GROUP BY state", s.cfg.Cluster)

@@ -130,7 +130,7 @@ func inBatches(n int, do func(from, to int) error) error {
 
 // insert writes rows into a table, many a statement. conflict is what follows the values.
 func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, conflict string) error {
-	one := "(" + marks(width(columns)) + ")"
+	one := "(" + placeholders(width(columns)) + ")"
 	return inBatches(len(rows), func(from, to int) error {
 		query := "INSERT INTO " + table + " (" + columns + ") VALUES " +
 			strings.TrimSuffix(strings.Repeat(one+",", to-from), ",") + conflict
@@ -147,7 +147,7 @@ func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, c
 
 // knownKeys finds those of the event keys that are recorded.
 func knownKeys(n int) string {
-	return "SELECT event_key FROM events WHERE event_key IN (" + marks(n) + ") AND cluster = ?"
+	return "SELECT event_key FROM events WHERE event_key IN (" + placeholders(n) + ") AND cluster = ?"
 }
 
 // KnownKeys returns which of the event keys are recorded already.

@@ -14,7 +14,7 @@ import (
 // it back. ctx ends the wait for earlier writes and the statements of do, but never a commit that
 // has begun: so an error always means that nothing of it is recorded.
 func (s *Store) Write(ctx context.Context, do func(*Tx) error) error {
-	return s.commit(ctx, full, do)
+	return s.commit(ctx, fullSync, do)
 }
 
 // WriteSoon is Write for what could be found out again: the commit survives the end of the process
@@ -28,8 +28,8 @@ func (s *Store) WriteSoon(ctx context.Context, do func(*Tx) error) error {
 type synchrony string
 
 const (
-	full   synchrony = "FULL"   // the write-ahead log is on the disk
-	normal synchrony = "NORMAL" // it is with the kernel
+	fullSync synchrony = "FULL"   // the write-ahead log is on the disk
+	normal   synchrony = "NORMAL" // it is with the kernel
 )
 
 // failureShown is how long Check goes on to tell of a write that failed, unless one succeeds: a
@@ -46,7 +46,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if s.failed != nil && now.Sub(s.failedAt) < failureShown {
 		return s.failed
 	}
-	return s.explain(s.transact(ctx, full, func(tx *Tx) error {
+	return s.explain(s.transact(ctx, fullSync, func(tx *Tx) error {
 		_, err := tx.exec(ctx, "INSERT INTO meta (name, value) VALUES ('checked', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 			now.UnixMicro())
 		return err

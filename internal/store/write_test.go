@@ -18,7 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-func path(t testing.TB) string { return filepath.Join(t.TempDir(), "khook.db") }
+func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "khook.db") }
 
 func says(t *testing.T, err error, want string) {
 	t.Helper()
@@ -28,7 +28,7 @@ func says(t *testing.T, err error, want string) {
 }
 
 func TestAnErrorMeansThatNothingIsRecordedAndNoErrorThatAllIs(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	done := 0
 	for i := range 400 {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -55,7 +55,7 @@ func TestAnErrorMeansThatNothingIsRecordedAndNoErrorThatAllIs(t *testing.T) {
 }
 
 func TestAPanicInAWriteRollsItBackAndTheNextOneGoesOn(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	func() {
 		defer func() { _ = recover() }()
 		_ = st.Write(t.Context(), func(tx *Tx) error {
@@ -74,7 +74,7 @@ func TestAPanicInAWriteRollsItBackAndTheNextOneGoesOn(t *testing.T) {
 }
 
 func TestAWriteWhoseStatementFailedIsNotCommittedThoughTheErrorWasIgnored(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	err := st.Write(t.Context(), func(tx *Tx) error {
 		_, _ = tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('before', 1)")
 		canceled, cancel := context.WithCancel(t.Context())
@@ -95,7 +95,7 @@ func TestAWriteWhoseStatementFailedIsNotCommittedThoughTheErrorWasIgnored(t *tes
 }
 
 func TestNobodyWaitsForTheWriterLongerThanTheContextLets(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	err := st.Write(t.Context(), func(*Tx) error {
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -110,7 +110,7 @@ func TestNobodyWaitsForTheWriterLongerThanTheContextLets(t *testing.T) {
 
 func TestReadinessGoesOnTellingOfAWriteThatFailed(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC))
-	st, err := Open(t.Context(), Config{Path: path(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +143,8 @@ func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := path(t)
-			st := open(t, file)
+			file := newPath(t)
+			st := openStore(t, file)
 			if err := harm(file); err != nil {
 				t.Fatal(err)
 			}
@@ -155,8 +155,8 @@ func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
 }
 
 func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
-	file := path(t)
-	st := open(t, file)
+	file := newPath(t)
+	st := openStore(t, file)
 	for _, table := range []string{"goose_db_version", "events"} {
 		if _, err := st.conn.ExecContext(t.Context(), "ALTER TABLE "+table+" RENAME TO their_"+table); err != nil {
 			t.Fatal(err)
@@ -187,7 +187,7 @@ func TestAFileMayHaveAnyName(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"a b.db", "50%.db", "who?.db", "#1.db", "x&_pragma=query_only(1).db", "ü.db"} {
 		file := filepath.Join(dir, name)
-		if err := save(t.Context(), open(t, file), "k"); err != nil {
+		if err := save(t.Context(), openStore(t, file), "k"); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := os.Stat(file); err != nil {
@@ -197,7 +197,7 @@ func TestAFileMayHaveAnyName(t *testing.T) {
 }
 
 func TestClosingTwiceIsFine(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	for range 2 {
 		if err := st.Close(); err != nil {
 			t.Error(err)
@@ -208,7 +208,7 @@ func TestClosingTwiceIsFine(t *testing.T) {
 }
 
 func TestALargeFileIsLookedThroughInParts(t *testing.T) {
-	st := open(t, path(t))
+	st := openStore(t, newPath(t))
 	must(t, save(t.Context(), st, "k"))
 	if parts := checks(wholeCheck + 1); len(parts) < 2 {
 		t.Errorf("only %v", parts)
@@ -224,7 +224,7 @@ func TestALargeFileIsLookedThroughInParts(t *testing.T) {
 func TestEachCommitThatChangesTheHistoryIsToldBeforeAndAfter(t *testing.T) {
 	var st *Store
 	var told []string
-	st, err := Open(t.Context(), Config{Path: path(t), Committing: func(c Commit) {
+	st, err := Open(t.Context(), Config{Path: newPath(t), Committing: func(c Commit) {
 		_, recorded := st.Incident(t.Context(), incident.DeriveID("incident", "", "k"))
 		told = append(told, fmt.Sprintf("soon %t, done %t, recorded %t", c.Soon, c.Done, recorded == nil))
 	}})

@@ -38,8 +38,8 @@ func TakeToken(r *http.Request) {
 	}
 }
 
-// message is what goes over a WebSocket, either way.
-type message struct {
+// wsMessage is what goes over a WebSocket, either way.
+type wsMessage struct {
 	Type   string          `json:"type"`
 	ID     int64           `json:"id,omitempty"`
 	Event  json.RawMessage `json:"event,omitempty"`
@@ -64,7 +64,7 @@ type ws struct {
 	ctx  context.Context //nolint:containedctx // of the stream, without its end: that is told first
 
 	mu        sync.Mutex
-	asked     []message          // by the client, not yet looked at
+	asked     []wsMessage        // by the client, not yet looked at
 	interrupt context.CancelFunc // of the wait for the next batch
 }
 
@@ -163,7 +163,7 @@ func (w *ws) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		m := message{Type: "error", Reason: "send a text with a JSON object"}
+		m := wsMessage{Type: "error", Reason: "send a text with a JSON object"}
 		if kind == websocket.MessageText {
 			m = readControl(text)
 		}
@@ -179,12 +179,12 @@ func (w *ws) listen(ctx context.Context) error {
 }
 
 // readControl reads a message of a client; what is wrong with it is in a message of type error.
-func readControl(text []byte) message {
-	var m message
+func readControl(text []byte) wsMessage {
+	var m wsMessage
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	wrong := func(format string, args ...any) message {
-		return message{Type: "error", Reason: incident.Clean(fmt.Sprintf(format, args...), incident.MaxMessage)}
+	wrong := func(format string, args ...any) wsMessage {
+		return wsMessage{Type: "error", Reason: incident.Clean(fmt.Sprintf(format, args...), incident.MaxMessage)}
 	}
 	switch err := d.Decode(&m); {
 	case err != nil:
@@ -211,11 +211,11 @@ func (s *Session) applyControl(ctx context.Context, out *ws) error {
 	out.mu.Unlock()
 	for _, m := range asked {
 		if wait, ok := s.Caller.LimitControl(); !ok {
-			m = message{Type: "error", Reason: fmt.Sprintf("too many messages: wait %d s", max(1, int(math.Ceil(wait.Seconds()))))}
+			m = wsMessage{Type: "error", Reason: fmt.Sprintf("too many messages: wait %d s", max(1, int(math.Ceil(wait.Seconds()))))}
 		}
 		if m.Type == "filter" {
 			if err := s.Caller.Allow(ctx, m.Namespace); err != nil {
-				m = message{Type: "error", Reason: err.Error()}
+				m = wsMessage{Type: "error", Reason: err.Error()}
 			} else {
 				s.Namespace = m.Namespace
 				s.Reader.Filter(feed.Filter{Namespace: m.Namespace, Type: m.EventType, Status: m.Status, Name: m.ResourceName, Workload: m.Workload})
@@ -232,7 +232,7 @@ func (s *Session) applyControl(ctx context.Context, out *ws) error {
 	return nil
 }
 
-func (w *ws) send(m message) error {
+func (w *ws) send(m wsMessage) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
@@ -246,7 +246,7 @@ func (w *ws) write(text []byte) error {
 	return w.conn.Write(ctx, websocket.MessageText, text)
 }
 
-func (w *ws) ready(position int64) error { return w.send(message{Type: "ready", ID: position}) }
+func (w *ws) ready(position int64) error { return w.send(wsMessage{Type: "ready", ID: position}) }
 
 func (w *ws) events(messages []*feed.Message) error {
 	var text []byte
@@ -260,12 +260,12 @@ func (w *ws) events(messages []*feed.Message) error {
 }
 
 func (w *ws) gap(g feed.Gap, position int64) error {
-	return w.send(message{Type: "gap", ID: position, From: g.From, To: g.To, Reason: g.Reason})
+	return w.send(wsMessage{Type: "gap", ID: position, From: g.From, To: g.To, Reason: g.Reason})
 }
 
 // position is a heartbeat: the client answers the ping, or is gone.
 func (w *ws) position(position int64) error {
-	if err := w.send(message{Type: "position", ID: position}); err != nil {
+	if err := w.send(wsMessage{Type: "position", ID: position}); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(w.ctx, WriteLimit)

@@ -86,9 +86,9 @@ func TestAttacks(t *testing.T) {
 }
 
 // suffer lets khook be attacked while valid users read and Pods fail, and judges what they noticed.
-func (s *site) suffer(t *testing.T, at attack, users *users) row {
+func (s *site) suffer(t *testing.T, at attack, users *userLoad) reportRow {
 	s.revive(t)
-	r := row{attack: at, deaths: s.deaths.Load()}
+	r := reportRow{attack: at, deaths: s.deaths.Load()}
 	s.forgetPeak()
 	before := users.tally()
 	fails := s.beginFailures(t)

@@ -29,7 +29,7 @@ type khook struct {
 }
 
 // program is the khook that is attacked.
-func program() string {
+func khookProgram() string {
 	path, err := filepath.Abs(cmp.Or(os.Getenv("KHOOK"), filepath.Join("..", "..", "bin", "khook")))
 	if err != nil {
 		panic(err) // without a working directory
@@ -39,7 +39,7 @@ func program() string {
 
 // has says whether the program has a flag.
 var flagsOfProgram = sync.OnceValue(func() string {
-	out, _ := exec.Command(program(), "controller", "--help").CombinedOutput()
+	out, _ := exec.Command(khookProgram(), "controller", "--help").CombinedOutput()
 	return string(out)
 })
 
@@ -56,7 +56,7 @@ func (s *site) launch(dir string, args ...string) (*khook, error) {
 	if has("--trusted-proxies") { // so that addresses of the loopback tell clients apart, see address
 		all = append(all, "--trusted-proxies", "127.0.0.0/8")
 	}
-	k.cmd = s.bounds.command(program(), append(all, args...)...)
+	k.cmd = s.bounds.command(khookProgram(), append(all, args...)...)
 	k.cmd.Stdout, k.cmd.Stderr = k.log, k.log
 	if err := k.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start khook: %w", err)

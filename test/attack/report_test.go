@@ -16,7 +16,7 @@ import (
 )
 
 // row is what came out of one attack.
-type row struct {
+type reportRow struct {
 	attack attack
 	peak   int64 // memory of khook, in bytes
 	cost   tally
@@ -54,12 +54,12 @@ func brief(d time.Duration) string { return d.Round(10 * time.Millisecond).Strin
 type report struct {
 	site  *site
 	began time.Time
-	rows  []row
+	rows  []reportRow
 }
 
 func newReport(s *site) *report { return &report{site: s, began: time.Now()} }
 
-func (r *report) add(row row) { r.rows = append(r.rows, row) }
+func (r *report) add(row reportRow) { r.rows = append(r.rows, row) }
 
 // write puts the report into the file that KHOOK_ATTACK_REPORT names.
 func (r *report) write() error { return place.Of("attack").Write("KHOOK_ATTACK_REPORT", r.text) }
@@ -73,7 +73,7 @@ func (r *report) text() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	version, _ := exec.Command(program(), "version").Output()
+	version, _ := exec.Command(khookProgram(), "version").Output()
 	form := "the full form"
 	if !full() {
 		form = "the short form"
@@ -95,7 +95,7 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 
 // TestReportTellsWhatDidNotHold holds the table's cells against what they are made of.
 func TestReportTellsWhatDidNotHold(t *testing.T) {
-	bad := row{attack: attack{name: "a", tried: "b"}, cost: tally{asked: 9, got: map[string]int{"503 to x": 2}}, failed: true}
+	bad := reportRow{attack: attack{name: "a", tried: "b"}, cost: tally{asked: 9, got: map[string]int{"503 to x": 2}}, failed: true}
 	if got := bad.String(); !strings.Contains(got, "2 × 503 to x of 9") || !strings.HasSuffix(got, "| **did not hold** |") {
 		t.Error(got)
 	}

@@ -18,7 +18,7 @@ import (
 type stream func(ctx context.Context, c *http.Client, base, token string, served func()) (code int, end string)
 
 // follow keeps a stream, and opens it again when it ends.
-func (u *users) follow(ctx context.Context, who, address, token string, open stream) {
+func (u *userLoad) follow(ctx context.Context, who, address, token string, open stream) {
 	c := from(address, false)
 	c.Timeout = 0
 	for ctx.Err() == nil {
@@ -29,7 +29,7 @@ func (u *users) follow(ctx context.Context, who, address, token string, open str
 		}
 		u.mu.Lock()
 		switch {
-		case code == http.StatusOK && refused([]byte(end)):
+		case code == http.StatusOK && wasRefused([]byte(end)):
 			u.t.got["end of the "+who+": "+strings.TrimSpace(end)]++
 		case code == http.StatusOK, code == 0:
 			u.t.broken++
@@ -57,7 +57,7 @@ func sseOf(ctx context.Context, c *http.Client, base, token string, served func(
 	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
 		if line := lines.Text(); line != "" {
 			last = line
-			if resp.StatusCode == http.StatusOK && !refused([]byte(line)) {
+			if resp.StatusCode == http.StatusOK && !wasRefused([]byte(line)) {
 				served()
 			}
 		}

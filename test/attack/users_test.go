@@ -94,7 +94,7 @@ type tally struct {
 }
 
 // users are those who may read, and do so all the time.
-type users struct {
+type userLoad struct {
 	site   *site
 	cancel context.CancelFunc
 	wait   sync.WaitGroup
@@ -104,9 +104,9 @@ type users struct {
 	served map[string]int // since the last settle, by who was
 }
 
-func newUsers(t *testing.T, s *site) *users {
+func newUsers(t *testing.T, s *site) *userLoad {
 	ctx, cancel := context.WithCancel(t.Context())
-	u := &users{site: s, cancel: cancel, t: tally{got: map[string]int{}}, served: map[string]int{}}
+	u := &userLoad{site: s, cancel: cancel, t: tally{got: map[string]int{}}, served: map[string]int{}}
 	known := s.account(t, crowd, "known")
 	for i, address := range []string{attackersAddress, othersAddress} {
 		name := "known token at " + address
@@ -121,13 +121,13 @@ func newUsers(t *testing.T, s *site) *users {
 }
 
 // leave ends the users.
-func (u *users) leave() {
+func (u *userLoad) leave() {
 	u.cancel()
 	u.wait.Wait()
 }
 
 // settle waits until each user has been served since it was called.
-func (u *users) settle(t testing.TB) {
+func (u *userLoad) settle(t testing.TB) {
 	t.Helper()
 	u.mu.Lock()
 	clear(u.served)
@@ -150,13 +150,13 @@ func (u *users) settle(t testing.TB) {
 	}
 }
 
-func (u *users) serves(who string) {
+func (u *userLoad) serves(who string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.served[who]++
 }
 
-func (u *users) answered(who string, code int, body string, took time.Duration) {
+func (u *userLoad) answered(who string, code int, body string, took time.Duration) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.t.asked++
@@ -171,7 +171,7 @@ func (u *users) answered(who string, code int, body string, took time.Duration) 
 	}
 }
 
-func (u *users) polls(ctx context.Context, who string, c *http.Client, token string) {
+func (u *userLoad) polls(ctx context.Context, who string, c *http.Client, token string) {
 	for ctx.Err() == nil {
 		u.read(ctx, who, c, token)
 		pause(ctx, 250*time.Millisecond)
@@ -179,7 +179,7 @@ func (u *users) polls(ctx context.Context, who string, c *http.Client, token str
 }
 
 // newcomers come now and then, each with a token that khook has not seen.
-func (u *users) newcomers(ctx context.Context, who string, c *http.Client) {
+func (u *userLoad) newcomers(ctx context.Context, who string, c *http.Client) {
 	for ctx.Err() == nil {
 		if token, err := u.site.token(ctx, crowd, "known"); err == nil {
 			u.read(ctx, who, c, token)
@@ -192,7 +192,7 @@ func (u *users) newcomers(ctx context.Context, who string, c *http.Client) {
 // among a crowd of new connections from one address nobody can tell whose one is before its request is read.
 const tries = 3
 
-func (u *users) read(ctx context.Context, who string, c *http.Client, token string) {
+func (u *userLoad) read(ctx context.Context, who string, c *http.Client, token string) {
 	began, starved := time.Now(), u.site.gateway.starved.Load()
 	code, body := ask(ctx, c, http.MethodGet, u.site.base()+"/events/"+shop+"?limit=5", token, "")
 	for try := 1; code == 0 && try < tries && ctx.Err() == nil; try++ {
@@ -221,7 +221,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // tally returns what the users got so far; the slowest answer is that since the last call.
-func (u *users) tally() tally {
+func (u *userLoad) tally() tally {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	now := u.t
@@ -260,6 +260,6 @@ func (t tally) wrong() string {
 // refusals are how a stream ends when its caller is told to go.
 var refusals = [][]byte{[]byte("may not"), []byte("status = StatusPolicyViolation"), []byte("event: error")}
 
-func refused(end []byte) bool {
+func wasRefused(end []byte) bool {
 	return slices.ContainsFunc(refusals, func(r []byte) bool { return bytes.Contains(end, r) })
 }

@@ -140,8 +140,8 @@ func TestTheChartsRightsAreThoseThatTheCodeAsksFor(t *testing.T) {
 	}
 	code, all := objects(t, string(text)), objects(t, render(t, "--set", "api.tls.mode=self-signed"))
 	for _, pair := range []struct{ code, chart []*unstructured.Unstructured }{
-		{kind(code, "ClusterRole", "khook"), kind(all, "ClusterRole", "khook")},
-		{kind(code, "Role", "khook"), kind(all, "Role", "khook-leader-election", "khook-ca")},
+		{ofKind(code, "ClusterRole", "khook"), ofKind(all, "ClusterRole", "khook")},
+		{ofKind(code, "Role", "khook"), ofKind(all, "Role", "khook-leader-election", "khook-ca")},
 	} {
 		if diff := cmp.Diff(rights(t, pair.code...), rights(t, pair.chart...)); diff != "" {
 			t.Errorf("%s (-code +chart)\n%s", pair.chart[0].GetKind(), diff)
@@ -149,8 +149,8 @@ func TestTheChartsRightsAreThoseThatTheCodeAsksFor(t *testing.T) {
 	}
 }
 
-// kind are the objects of a kind that have one of some names.
-func kind(all []*unstructured.Unstructured, of string, names ...string) []*unstructured.Unstructured {
+// ofKind are the objects of a kind that have one of some names.
+func ofKind(all []*unstructured.Unstructured, of string, names ...string) []*unstructured.Unstructured {
 	return slices.DeleteFunc(slices.Clone(all), func(o *unstructured.Unstructured) bool {
 		return o.GetKind() != of || !slices.Contains(names, o.GetName())
 	})
@@ -161,7 +161,7 @@ func rights(t *testing.T, roles ...*unstructured.Unstructured) []string {
 	t.Helper()
 	var found []string
 	for _, role := range roles {
-		for _, rule := range into[rbacv1.ClusterRole](t, role).Rules {
+		for _, rule := range decodeInto[rbacv1.ClusterRole](t, role).Rules {
 			for _, verb := range rule.Verbs {
 				for _, group := range rule.APIGroups {
 					for _, res := range rule.Resources {
@@ -178,8 +178,8 @@ func rights(t *testing.T, roles ...*unstructured.Unstructured) []string {
 	return found
 }
 
-// into is an object as its type.
-func into[T any](t *testing.T, o *unstructured.Unstructured) T {
+// decodeInto is an object as its type.
+func decodeInto[T any](t *testing.T, o *unstructured.Unstructured) T {
 	t.Helper()
 	var typed T
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &typed); err != nil {
@@ -202,14 +202,14 @@ func TestForSomeNamespacesThereAreRolesOnly(t *testing.T) {
 			t.Errorf("%d %s, not %d", in[what], what, n)
 		}
 	}
-	config := flags(t, all)
+	config := chartFlags(t, all)
 	if config["api-auth"] != "caller" || fmt.Sprint(config["namespaces"]) != "[shop pay]" {
 		t.Errorf("flags %v", config)
 	}
 }
 
-// flags are those that khook is given.
-func flags(t *testing.T, all []*unstructured.Unstructured) map[string]any {
+// chartFlags are those that khook is given.
+func chartFlags(t *testing.T, all []*unstructured.Unstructured) map[string]any {
 	t.Helper()
 	text, _, err := unstructured.NestedString(named(t, all, "ConfigMap", "khook-config").Object, "data", "khook.yaml")
 	if err != nil {
@@ -234,7 +234,7 @@ func TestKhookUnderstandsItsFlags(t *testing.T) {
 			"--set", "config.pending-after=2m,config.api-pprof=true,config.api-rate-limit=12.5"},
 		"who may call, and how": {"--set", "api.audiences={khook,https://kubernetes.default.svc},api.allowedHosts={khook.example.com},api.trustedProxies={10.0.0.0/8},allowPlainValues=true"},
 	} {
-		text, err := yaml.Marshal(flags(t, objects(t, render(t, args...))))
+		text, err := yaml.Marshal(chartFlags(t, objects(t, render(t, args...))))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 // policy is the NetworkPolicy that the chart makes of some values.
 func policy(t *testing.T, args ...string) networkingv1.NetworkPolicySpec {
 	t.Helper()
-	return into[networkingv1.NetworkPolicy](t, named(t, objects(t, render(t, args...)), "NetworkPolicy", "khook")).Spec
+	return decodeInto[networkingv1.NetworkPolicy](t, named(t, objects(t, render(t, args...)), "NetworkPolicy", "khook")).Spec
 }
 
 // peers says from where, or to where, each port is open: "everywhere", or the peers.
@@ -31,9 +31,9 @@ func peers(ports []networkingv1.NetworkPolicyPort, of []networkingv1.NetworkPoli
 func TestByDefaultEveryPortIsReachedAsWithoutAPolicy(t *testing.T) {
 	for name, args := range map[string][]string{"defaults": nil, "everything": everything, "no API": {"--set", "api.enabled=false"}, "no metrics": {"--set", "metrics.enabled=false"}} {
 		all := objects(t, render(t, args...))
-		spec := into[networkingv1.NetworkPolicy](t, named(t, all, "NetworkPolicy", "khook")).Spec
+		spec := decodeInto[networkingv1.NetworkPolicy](t, named(t, all, "NetworkPolicy", "khook")).Spec
 		want, got := map[string]string{}, map[string]string{}
-		for _, p := range into[appsv1.Deployment](t, named(t, all, "Deployment", "khook")).Spec.Template.Spec.Containers[0].Ports {
+		for _, p := range decodeInto[appsv1.Deployment](t, named(t, all, "Deployment", "khook")).Spec.Template.Spec.Containers[0].Ports {
 			want[p.Name] = "everywhere"
 		}
 		for _, rule := range spec.Ingress {

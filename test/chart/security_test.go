@@ -40,7 +40,7 @@ func TestEachRoleGivesWhatItsNameSays(t *testing.T) {
 			}
 		}
 		for _, o := range all {
-			if strings.HasSuffix(o.GetKind(), "Binding") && into[rbacv1.ClusterRoleBinding](t, o).RoleRef.Name == name {
+			if strings.HasSuffix(o.GetKind(), "Binding") && decodeInto[rbacv1.ClusterRoleBinding](t, o).RoleRef.Name == name {
 				t.Errorf("%s is bound by %s", name, o.GetName())
 			}
 		}
@@ -79,7 +79,7 @@ func TestEachWayToACertificateIsOneValue(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			all := objects(t, render(t, "--set", c.set))
-			config := flags(t, all)
+			config := chartFlags(t, all)
 			api, metrics := config["api-tls-cert-file"], config["metrics-tls-cert-file"]
 			if config["api-tls-self-signed"] == true {
 				api = true
@@ -90,7 +90,7 @@ func TestEachWayToACertificateIsOneValue(t *testing.T) {
 			if api != c.api || metrics != c.metrics || (config["tls-ca-configmap"] == "khook-ca") != c.ca {
 				t.Errorf("flags %v", config)
 			}
-			has := func(of, name string) bool { return len(kind(all, of, name)) == 1 }
+			has := func(of, name string) bool { return len(ofKind(all, of, name)) == 1 }
 			if has("ConfigMap", "khook-ca") != c.ca || has("Role", "khook-ca") != c.ca || has("Certificate", "khook") != c.cert || has("Certificate", "khook-ca") != c.cert {
 				t.Errorf("ConfigMap %t, Role %t, Certificates %t %t", has("ConfigMap", "khook-ca"), has("Role", "khook-ca"), has("Certificate", "khook"), has("Certificate", "khook-ca"))
 			}
@@ -98,7 +98,7 @@ func TestEachWayToACertificateIsOneValue(t *testing.T) {
 				t.Errorf("Secret %q is mounted", got)
 			}
 			got := map[string]string{}
-			for _, p := range into[corev1.Service](t, named(t, all, "Service", "khook")).Spec.Ports {
+			for _, p := range decodeInto[corev1.Service](t, named(t, all, "Service", "khook")).Spec.Ports {
 				if p.AppProtocol != nil {
 					got[p.Name] = *p.AppProtocol
 				}
@@ -113,7 +113,7 @@ func TestEachWayToACertificateIsOneValue(t *testing.T) {
 // mounted is the Secret with the certificate.
 func mounted(t *testing.T, all []*unstructured.Unstructured) string {
 	t.Helper()
-	for _, v := range into[appsv1.Deployment](t, named(t, all, "Deployment", "khook")).Spec.Template.Spec.Volumes {
+	for _, v := range decodeInto[appsv1.Deployment](t, named(t, all, "Deployment", "khook")).Spec.Template.Spec.Volumes {
 		if v.Name == "tls" {
 			return v.Secret.SecretName
 		}
@@ -139,7 +139,7 @@ func TestValuesThatContradictEachOtherAreRefused(t *testing.T) {
 func TestTheCertificateIsForTheServiceAndTheAllowedHosts(t *testing.T) {
 	want := []any{"khook", "khook.kagent", "khook.kagent.svc", "khook.kagent.svc.cluster.local", "khook.example.com"}
 	args := []string{"--set", "api.allowedHosts={khook.example.com}", "--set"}
-	own := flags(t, objects(t, render(t, append(args, "api.tls.mode=self-signed")...)))["tls-names"]
+	own := chartFlags(t, objects(t, render(t, append(args, "api.tls.mode=self-signed")...)))["tls-names"]
 	if diff := cmp.Diff(any(want), own); diff != "" {
 		t.Errorf("khook's own (-want +got)\n%s", diff)
 	}
@@ -183,7 +183,7 @@ func TestPrometheusIsToldHowToAskTheSecurePort(t *testing.T) {
 // TestKhookLearnsTheNameOfItsService: under that name, too, callers reach it.
 func TestKhookLearnsTheNameOfItsService(t *testing.T) {
 	all := objects(t, render(t, "--set", "fullnameOverride=watcher"))
-	for _, e := range into[appsv1.Deployment](t, named(t, all, "Deployment", "watcher")).Spec.Template.Spec.Containers[0].Env {
+	for _, e := range decodeInto[appsv1.Deployment](t, named(t, all, "Deployment", "watcher")).Spec.Template.Spec.Containers[0].Env {
 		if e.Name == "KHOOK_SERVICE_NAME" {
 			named(t, all, "Service", e.Value)
 			return
@@ -203,7 +203,7 @@ func TestWithoutTheAPITheSecureMetricsPortCanStillAskWhoScrapes(t *testing.T) {
 
 func TestWithoutAVolumeTheHistoryDoesNotEvictThePod(t *testing.T) {
 	for set, want := range map[string]bool{"persistence.enabled=true": true, "persistence.enabled=false": false} {
-		limits := into[appsv1.Deployment](t, named(t, objects(t, render(t, "--set", set)), "Deployment", "khook")).Spec.Template.Spec.Containers[0].Resources.Limits
+		limits := decodeInto[appsv1.Deployment](t, named(t, objects(t, render(t, "--set", set)), "Deployment", "khook")).Spec.Template.Spec.Containers[0].Resources.Limits
 		if _, ok := limits[corev1.ResourceEphemeralStorage]; ok != want {
 			t.Errorf("%s: %v", set, limits)
 		}

@@ -20,10 +20,10 @@ import (
 type who struct{ name, colour string }
 
 var (
-	me      = who{"demo", "2"}
-	cluster = who{"cluster", "31"}
-	khook   = who{"khook", "36"}
-	agent   = who{"agent", "33"}
+	me           = who{"demo", "2"}
+	cluster      = who{"cluster", "31"}
+	khookSpeaker = who{"khook", "36"}
+	agentSpeaker = who{"agent", "33"}
 )
 
 // teller prints the story as it happens.
@@ -53,8 +53,8 @@ func (t *teller) say(w who, format string, args ...any) {
 
 // called tells of a message that the agent received, and of what it is about to answer.
 func (t *teller) called(m kagenttest.Message, answer string) {
-	t.say(agent, "%s received this prompt:\n%s", m.Agent, m.Text)
-	time.AfterFunc(2*time.Second, func() { t.say(agent, "%s answers:\n%s", m.Agent, answer) })
+	t.say(agentSpeaker, "%s received this prompt:\n%s", m.Agent, m.Text)
+	time.AfterFunc(2*time.Second, func() { t.say(agentSpeaker, "%s answers:\n%s", m.Agent, answer) })
 }
 
 // follow prints what khook tells as Kubernetes Events on the Hook.
@@ -67,7 +67,7 @@ func (t *teller) follow(ctx context.Context, c client.WithWatch) {
 		}
 		for ev := range w.ResultChan() {
 			if e, ok := ev.Object.(*eventsv1.Event); ok && ev.Type == watch.Added && e.Regarding.Kind == "Hook" {
-				t.say(khook, "%s: %s", e.Reason, e.Note)
+				t.say(khookSpeaker, "%s: %s", e.Reason, e.Note)
 			}
 		}
 	}

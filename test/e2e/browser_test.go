@@ -38,7 +38,7 @@ func TestABrowserFollowsTheEventsOverARestartOfKhook(t *testing.T) {
 	c := connect(t)
 	installCRD(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
-	ns := namespace(t, c)
+	ns := newNamespace(t, c)
 	dir, address := t.TempDir(), "127.0.0.1:18482"
 	args := []string{"--api-auth", "none", "--api-bind-address", address}
 	kill := startKhook(t, dir, kagent.URL, args...)

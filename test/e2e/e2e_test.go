@@ -80,7 +80,7 @@ func connect(t *testing.T) client.WithWatch {
 
 // namespace makes one, which is gone at the test's end: a khook that starts later would take up what
 // failed in it.
-func namespace(t *testing.T, c client.Client) string {
+func newNamespace(t *testing.T, c client.Client) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "khook-e2e-"}}
 	if err := c.Create(t.Context(), ns); err != nil {

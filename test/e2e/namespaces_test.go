@@ -18,7 +18,7 @@ func TestKhookForOneNamespaceNeedsNoRightsInOthers(t *testing.T) {
 	c := connect(t)
 	installCRD(t) // by the cluster's administrators
 	r := newRelease(t, c, kagenttest.DefaultScript, nil)
-	ours, others := namespace(t, c), namespace(t, c)
+	ours, others := newNamespace(t, c), newNamespace(t, c)
 	r.install("--set", "watchNamespaces={"+ours+"}", "--set", "crds.install=false", "--set", "admissionPolicy.enabled=false")
 	r.hasNoClusterRights()
 	for _, ns := range []string{others, ours} {

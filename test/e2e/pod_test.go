@@ -79,7 +79,7 @@ func (s *story) withTheOriginal() string {
 	s.apply("", "../original/crd.yaml")
 	// As helm 3 does it, with which the original was installed; helm 4 keeps to it in upgrades.
 	s.helm("install", "khook", "../original/chart", "--server-side=false", "--wait", "--timeout", "2m")
-	ns := namespace(s.T, s.c)
+	ns := newNamespace(s.T, s.c)
 	await(s.T, "the Hooks of the original are taken", func() error {
 		out, err := exec.CommandContext(s.Context(), "kubectl", "apply", "-n", ns, "-f", "../original/hooks.yaml").CombinedOutput()
 		if err != nil {
@@ -109,7 +109,7 @@ func (s *story) hooksAreReady(ns string) {
 // fail makes a Hook about everything, and then what fails.
 func (s *story) fail() {
 	s.Helper()
-	s.shop = namespace(s.T, s.c)
+	s.shop = newNamespace(s.T, s.c)
 	s.hook = hookAboutAll(s.shop)
 	s.must(s.c.Create(s.Context(), s.hook))
 	s.seen = lookOn(s.T, s.c, s.shop)

@@ -79,7 +79,7 @@ func (s *staffed) account(name string, rules ...rbacv1.PolicyRule) string {
 // fail lets the Pod of a workload fail, and returns its delivery once that is in a state.
 func (s *staffed) fail(workload string, state delivery.State) api.DeliveryDetail {
 	s.Helper()
-	crashLoops(s, pod(s, s.ns, workload, workload+"-1"), 1, "OOMKilled")
+	crashLoops(s, newPod(s, s.ns, workload, workload+"-1"), 1, "OOMKilled")
 	var id string
 	eventually(s, workload+" is delivered", func() error {
 		for _, d := range read[api.Page[api.Delivery]](s.responder, "/deliveries?namespace="+s.ns).Items {
@@ -111,7 +111,7 @@ func (s *staffed) until(id string, state delivery.State) (d api.DeliveryDetail) 
 
 func (s *staffed) cli(code int, args ...string) string {
 	s.Helper()
-	got, out, errs := khook(s.T, append(args, "--server", "http://"+s.khook.api, "--token", s.responder.token)...)
+	got, out, errs := runCLI(s.T, append(args, "--server", "http://"+s.khook.api, "--token", s.responder.token)...)
 	if got != code {
 		s.Fatalf("%v: exit code %d, want %d: %s%s", args, got, code, out, errs)
 	}
@@ -173,7 +173,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 	})
 	t.Run("who may not read what is asked is told so", func(t *testing.T) {
 		token := s.account("watches", grant("hooks", []string{"list"}))
-		code, out, errs := khook(t, "deliveries", "show", asked, "--server", "http://"+s.khook.api, "--token", token)
+		code, out, errs := runCLI(t, "deliveries", "show", asked, "--server", "http://"+s.khook.api, "--token", token)
 		if code != 0 || strings.Contains(out, "delete") || strings.Contains(out, "told: yes") {
 			t.Errorf("%d %s%s", code, out, errs)
 		}
@@ -256,7 +256,7 @@ func TestPagesOfOtherSitesCannotActWithoutAuthentication(t *testing.T) {
 	applyHook(t, ns, "shop", incident.OOMKill)
 	p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth=none", "--api-rate-limit=1000", "--api-rate-burst=1000")...).ready()
 	c := caller{t, "http://" + p.api + api.Base, ""}
-	crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+	crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
 	var id string
 	eventually(t, "it is delivered", func() error {
 		done := read[api.Page[api.Delivery]](c, "/deliveries?state=succeeded&namespace="+ns).Items

@@ -32,7 +32,7 @@ import (
 func TestFR1EmbeddedHTTPAPIServer(t *testing.T) {
 	s := serve(t)
 	t.Run("Serve HTTP API on configurable port (default: 8082)", func(t *testing.T) {
-		if _, help, _ := khook(t, "controller", "--help"); !strings.Contains(help, `--api-bind-address=":8082"`) {
+		if _, help, _ := runCLI(t, "controller", "--help"); !strings.Contains(help, `--api-bind-address=":8082"`) {
 			t.Errorf("the help does not tell the default:\n%s", help)
 		}
 		if r := s.get("/health"); r.code != http.StatusOK { // on the address that --api-bind-address names
@@ -87,8 +87,8 @@ func TestFR1EmbeddedHTTPAPIServer(t *testing.T) {
 
 // checkAccess tries callers with and without rights on every kind of route.
 func checkAccess(t *testing.T, s *served) {
-	incidents := read[api.Page[api.Incident]](s.caller, "/incidents"+query("namespace", s.shop)).Items
-	deliveries := read[api.Page[api.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop)).Items
+	incidents := read[api.Page[api.Incident]](s.caller, "/incidents"+queryOf("namespace", s.shop)).Items
+	deliveries := read[api.Page[api.Delivery]](s.caller, "/deliveries"+queryOf("namespace", s.shop)).Items
 	ofShop := []string{
 		"/events/" + s.shop, "/events?namespace=" + s.shop, "/events/types/oom-kill?namespace=" + s.shop, "/hooks/" + s.shop + "/memory/events",
 		"/incidents?namespace=" + s.shop, "/incidents/" + incidents[0].ID, "/deliveries?namespace=" + s.shop, "/deliveries/" + deliveries[0].ID,
@@ -99,7 +99,7 @@ func checkAccess(t *testing.T, s *served) {
 		"/events", "/events/types/oom-kill", "/incidents", "/deliveries", "/stats/events/summary", "/stats/events/by-type", "/stats/trends",
 		"/stats/trends?by=namespace", "/hooks", "/hooks?format=yaml", "/diagnostics", "/metrics",
 	}
-	shop, pay, nobody := s.as(reader(t, s.shop)), s.as(reader(t, s.pay)), s.as(serviceAccount(t, s.shop, "nobody"))
+	shop, pay, nobody := s.as(newReader(t, s.shop)), s.as(newReader(t, s.pay)), s.as(serviceAccount(t, s.shop, "nobody"))
 	for _, path := range ofShop {
 		if r := shop.get(path); r.code != http.StatusOK {
 			t.Errorf("%s with the right: %d %s", path, r.code, r.body)
@@ -193,7 +193,7 @@ func TestTheAPIIsOpenOnlyWhereOneSaysSo(t *testing.T) {
 		{"--api-bind-address", "here"},
 		{"--api-rate-limit", "0"},
 	} {
-		if code, _, errs := khook(t, append([]string{"controller"}, args...)...); code == 0 || !strings.Contains(errs, "--api-") {
+		if code, _, errs := runCLI(t, append([]string{"controller"}, args...)...); code == 0 || !strings.Contains(errs, "--api-") {
 			t.Errorf("%v: %d %s", args, code, errs)
 		}
 	}
@@ -285,7 +285,7 @@ func TestAStandbyAnswersQueriesToo(t *testing.T) {
 	for range 2 {
 		replicas = append(replicas, caller{t, "http://" + controller(t, args...).api + api.Base, ""})
 	}
-	becomes(t, pod(t, ns, "cart", "cart-abc-1"), 1, "Error")
+	becomes(t, newPod(t, ns, "cart", "cart-abc-1"), 1, "Error")
 	leaders := 0
 	for _, c := range replicas {
 		eventually(t, "each replica shows the event", func() error {

@@ -39,7 +39,7 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 		crash, till           = "pod-restart web-abc-1 resolved", "pod-restart till-abc-1 firing"
 	)
 	t.Run("GET /api/v1/events", func(t *testing.T) {
-		says(t, "/events"+query("startTime", s.began.Format(time.RFC3339)), oom, oomAgain, restart, restartAgain, crash, till)
+		says(t, "/events"+queryOf("startTime", s.began.Format(time.RFC3339)), oom, oomAgain, restart, restartAgain, crash, till)
 	})
 	t.Run("GET /api/v1/events/{namespace}", func(t *testing.T) {
 		says(t, "/events/"+s.pay, till)
@@ -58,47 +58,47 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 		says(t, "/hooks/"+s.shop+"/never-was/events")
 	})
 	t.Run("GET /api/v1/events/types/{eventType}", func(t *testing.T) {
-		says(t, "/events/types/oom-kill"+query("namespace", s.shop), oom, oomAgain)
+		says(t, "/events/types/oom-kill"+queryOf("namespace", s.shop), oom, oomAgain)
 		s.get("/events/types/oom").problem(t, http.StatusBadRequest, "eventType", "oom-kill")
 	})
 	t.Run("startTime & endTime: Time-based filtering (RFC3339 format)", func(t *testing.T) {
-		says(t, "/events/"+s.shop+query("startTime", time.Now().Add(time.Hour).Format(time.RFC3339)))
-		says(t, "/events/"+s.pay+query("startTime", s.began.Add(-time.Hour).Format(time.RFC3339), "endTime", time.Now().Add(time.Hour).Format(time.RFC3339)), till)
-		says(t, "/events/"+s.pay+query("endTime", s.began.Add(-time.Hour).Format(time.RFC3339)))
-		s.get("/events"+query("startTime", "yesterday")).problem(t, http.StatusBadRequest, "startTime", "RFC 3339")
-		s.get("/events"+query("startTime", "2026-01-02T00:00:00Z", "endTime", "2026-01-01T00:00:00Z")).problem(t, http.StatusBadRequest, "endTime", "after startTime")
+		says(t, "/events/"+s.shop+queryOf("startTime", time.Now().Add(time.Hour).Format(time.RFC3339)))
+		says(t, "/events/"+s.pay+queryOf("startTime", s.began.Add(-time.Hour).Format(time.RFC3339), "endTime", time.Now().Add(time.Hour).Format(time.RFC3339)), till)
+		says(t, "/events/"+s.pay+queryOf("endTime", s.began.Add(-time.Hour).Format(time.RFC3339)))
+		s.get("/events"+queryOf("startTime", "yesterday")).problem(t, http.StatusBadRequest, "startTime", "RFC 3339")
+		s.get("/events"+queryOf("startTime", "2026-01-02T00:00:00Z", "endTime", "2026-01-01T00:00:00Z")).problem(t, http.StatusBadRequest, "endTime", "after startTime")
 	})
 	t.Run("eventType: Filter by event type (pod-restart, oom-kill, etc.)", func(t *testing.T) {
-		says(t, "/events/"+s.shop+query("eventType", "pod-restart"), restart, restartAgain, crash)
-		says(t, "/events/"+s.shop+query("eventType", "probe-failed"))
-		s.get("/events"+query("eventType", "crash")).problem(t, http.StatusBadRequest, "eventType", "pod-restart, pod-pending, oom-kill, probe-failed")
+		says(t, "/events/"+s.shop+queryOf("eventType", "pod-restart"), restart, restartAgain, crash)
+		says(t, "/events/"+s.shop+queryOf("eventType", "probe-failed"))
+		s.get("/events"+queryOf("eventType", "crash")).problem(t, http.StatusBadRequest, "eventType", "pod-restart, pod-pending, oom-kill, probe-failed")
 	})
 	t.Run("resourceName: Filter by Kubernetes resource name", func(t *testing.T) {
-		says(t, "/events/"+s.shop+query("resourceName", "web-abc-1"), crash)
-		says(t, "/events/"+s.shop+query("resourceName", "web"))
+		says(t, "/events/"+s.shop+queryOf("resourceName", "web-abc-1"), crash)
+		says(t, "/events/"+s.shop+queryOf("resourceName", "web"))
 	})
 	t.Run("status: Filter by event status (firing, resolved, duplicate)", func(t *testing.T) {
-		says(t, "/events/"+s.shop+query("status", "firing"), oom, restart)
-		says(t, "/events/"+s.shop+query("status", "resolved"), crash)
-		says(t, "/events/"+s.shop+query("status", "duplicate"), oomAgain, restartAgain)
-		s.get("/events"+query("status", "open")).problem(t, http.StatusBadRequest, "status", "firing, duplicate, resolved")
+		says(t, "/events/"+s.shop+queryOf("status", "firing"), oom, restart)
+		says(t, "/events/"+s.shop+queryOf("status", "resolved"), crash)
+		says(t, "/events/"+s.shop+queryOf("status", "duplicate"), oomAgain, restartAgain)
+		s.get("/events"+queryOf("status", "open")).problem(t, http.StatusBadRequest, "status", "firing, duplicate, resolved")
 	})
 	t.Run("workload and namespace filter too, and all filters combine", func(t *testing.T) {
-		says(t, "/events"+query("namespace", s.shop, "workload", "cart", "eventType", "oom-kill", "status", "duplicate", "startTime", s.began.Add(-time.Hour).Format(time.RFC3339)), oomAgain)
+		says(t, "/events"+queryOf("namespace", s.shop, "workload", "cart", "eventType", "oom-kill", "status", "duplicate", "startTime", s.began.Add(-time.Hour).Format(time.RFC3339)), oomAgain)
 	})
 	t.Run("limit & offset: Pagination support", func(t *testing.T) {
 		first, second := page(t, "/events/"+s.shop+"?limit=3"), page(t, "/events/"+s.shop+"?limit=3&offset=3")
 		if first.Total != 5 || len(first.Items) != 3 || len(second.Items) != 2 || first.Limit != 3 || second.Offset != 3 || first.TotalIsLowerBound {
 			t.Errorf("%+v\n%+v", first, second)
 		}
-		byCursor := page(t, "/events/"+s.shop+query("limit", "3", "cursor", first.Next))
+		byCursor := page(t, "/events/"+s.shop+queryOf("limit", "3", "cursor", first.Next))
 		if diff := cmp.Diff(second.Items, byCursor.Items); diff != "" || byCursor.Next != "" {
 			t.Errorf("by offset and by cursor, next %q\n%s", byCursor.Next, diff)
 		}
 		s.get("/events?limit=1001").problem(t, http.StatusBadRequest, "limit", "1000")
 		s.get("/events?offset=-1").problem(t, http.StatusBadRequest, "offset", "0")
-		s.get("/events"+query("cursor", first.Next, "namespace", s.pay)).problem(t, http.StatusBadRequest, "cursor", "other filters")
-		s.get("/events/"+s.shop+query("cursor", "x"+first.Next)).problem(t, http.StatusBadRequest, "cursor")
+		s.get("/events"+queryOf("cursor", first.Next, "namespace", s.pay)).problem(t, http.StatusBadRequest, "cursor", "other filters")
+		s.get("/events/"+s.shop+queryOf("cursor", "x"+first.Next)).problem(t, http.StatusBadRequest, "cursor")
 	})
 	t.Run("sort: Sort by timestamp, eventType, resourceName", func(t *testing.T) {
 		for sort, key := range map[string]func(api.Event) string{
@@ -108,7 +108,7 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 		} {
 			for _, direction := range []string{"", "-"} {
 				var keys []string
-				for _, e := range page(t, "/events/"+s.shop+query("sort", direction+sort)).Items {
+				for _, e := range page(t, "/events/"+s.shop+queryOf("sort", direction+sort)).Items {
 					keys = append(keys, key(e))
 				}
 				if direction == "-" {
@@ -128,7 +128,7 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 
 func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 	s := serve(t)
-	incidents := read[api.Page[api.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "eventType", "oom-kill"))
+	incidents := read[api.Page[api.Incident]](s.caller, "/incidents"+queryOf("namespace", s.shop, "eventType", "oom-kill"))
 	if len(incidents.Items) != 1 || incidents.Items[0].Events != 2 || incidents.Items[0].Status != "firing" {
 		t.Fatalf("incidents %+v", incidents.Items)
 	}
@@ -148,11 +148,11 @@ func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 	}
 	tells(t, dl.Timeline, "was first seen", "makes a call to agent kagent/medic due, about Deployment/cart", "was called", "finished its task")
 
-	list := read[api.Page[api.Delivery]](s.caller, "/deliveries"+query("namespace", s.shop, "hook", "memory", "agent", "kagent/medic", "eventType", "oom-kill"))
+	list := read[api.Page[api.Delivery]](s.caller, "/deliveries"+queryOf("namespace", s.shop, "hook", "memory", "agent", "kagent/medic", "eventType", "oom-kill"))
 	if len(list.Items) != 1 || list.Items[0].ID != dl.ID || list.Items[0].Prompt != "" {
 		t.Errorf("deliveries %+v", list.Items)
 	}
-	ended := read[api.Page[api.Incident]](s.caller, "/incidents"+query("namespace", s.shop, "status", "resolved"))
+	ended := read[api.Page[api.Incident]](s.caller, "/incidents"+queryOf("namespace", s.shop, "status", "resolved"))
 	gone := read[api.IncidentDetail](s.caller, "/incidents/"+ended.Items[0].ID)
 	tells(t, gone.Timeline, "the resource was deleted")
 	s.get("/incidents/none").problem(t, http.StatusNotFound, "no")

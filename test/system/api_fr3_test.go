@@ -19,7 +19,7 @@ import (
 func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 	s := serve(t)
 	t.Run("GET /api/v1/stats/events/summary", func(t *testing.T) {
-		sum := read[api.EventStats](s.caller, "/stats/events/summary"+query("namespace", s.shop)).Summary
+		sum := read[api.EventStats](s.caller, "/stats/events/summary"+queryOf("namespace", s.shop)).Summary
 		if sum.TotalEvents != 5 || sum.ActiveEvents != 2 || sum.DuplicateEvents != 2 || sum.ResolvedEvents != 1 || sum.TimeRange != "24h" || sum.Namespace != s.shop {
 			t.Errorf("%+v", sum)
 		}
@@ -34,7 +34,7 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 		s.get("/stats/events/summary?timeRange=day").problem(t, http.StatusBadRequest, "timeRange", "24h")
 	})
 	t.Run("GET /api/v1/stats/events/by-type", func(t *testing.T) {
-		got := read[api.EventStats](s.caller, "/stats/events/by-type"+query("namespace", s.shop)).ByType
+		got := read[api.EventStats](s.caller, "/stats/events/by-type"+queryOf("namespace", s.shop)).ByType
 		want := map[incident.EventType]api.TypeCounts{
 			incident.PodRestart:  {Count: 3, Percentage: 60, Active: 1, Duplicates: 1, Resolved: 1},
 			incident.OOMKill:     {Count: 2, Percentage: 40, Active: 1, Duplicates: 1},
@@ -78,7 +78,7 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 		}
 	})
 	t.Run("GET /api/v1/stats/trends", func(t *testing.T) {
-		trends := read[api.Trends](s.caller, "/stats/trends"+query("namespace", s.shop, "timeRange", "2h", "interval", "10m"))
+		trends := read[api.Trends](s.caller, "/stats/trends"+queryOf("namespace", s.shop, "timeRange", "2h", "interval", "10m"))
 		if n := len(trends.Buckets); n < 12 || n > 14 || trends.Interval != "10m" {
 			t.Fatalf("%d buckets of %s", n, trends.Interval)
 		}
@@ -107,6 +107,6 @@ func TestFR3EventStatisticsAndAggregation(t *testing.T) {
 		s.get("/stats/trends?interval=90s").problem(t, http.StatusBadRequest, "interval", "whole minutes")
 		s.get("/stats/trends?timeRange=24h&interval=1m").problem(t, http.StatusBadRequest, "interval", "1000 buckets")
 		s.get("/stats/trends?timeRange=7d&interval=90m").problem(t, http.StatusBadRequest, "interval", "whole hours")
-		s.get("/stats/trends"+query("by", "namespace", "namespace", s.shop)).problem(t, http.StatusBadRequest, "namespace")
+		s.get("/stats/trends"+queryOf("by", "namespace", "namespace", s.shop)).problem(t, http.StatusBadRequest, "namespace")
 	})
 }

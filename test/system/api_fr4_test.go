@@ -55,7 +55,7 @@ func TestFR4EveryStreamTellsEverythingOnceInOrderWhateverHappens(t *testing.T) {
 	for range kills {
 		for range podsPerKill {
 			pods++
-			p := pod(t, namespaces[pods%2], fmt.Sprint("w", pods), fmt.Sprintf("w%d-abc-1", pods))
+			p := newPod(t, namespaces[pods%2], fmt.Sprint("w", pods), fmt.Sprintf("w%d-abc-1", pods))
 			becomes(t, p, 1, []string{"OOMKilled", "Error"}[pods%2])
 		}
 		khook.kill()
@@ -225,10 +225,10 @@ func TestFR4EventsFollowShowsEachEventOnceOverARestart(t *testing.T) {
 			return nil
 		})
 	}
-	becomes(t, pod(t, ns, "a", "a-abc-1"), 1, "Error")
+	becomes(t, newPod(t, ns, "a", "a-abc-1"), 1, "Error")
 	shows("a-abc-1")
 	p.kill()
-	becomes(t, pod(t, ns, "b", "b-abc-1"), 1, "Error")
+	becomes(t, newPod(t, ns, "b", "b-abc-1"), 1, "Error")
 	controller(t, args...).ready()
 	shows("a-abc-1", "b-abc-1")
 	cancel()

@@ -32,7 +32,7 @@ func TestFR5HookConfigurationManagement(t *testing.T) {
 		}
 		var paged []string
 		for next := ""; ; {
-			p := read[api.Page[api.Hook]](s.caller, "/hooks"+query("limit", "1", "cursor", next))
+			p := read[api.Page[api.Hook]](s.caller, "/hooks"+queryOf("limit", "1", "cursor", next))
 			for _, h := range p.Items {
 				paged = append(paged, h.Namespace+"/"+h.Name)
 			}
@@ -129,7 +129,7 @@ func checkValidate(t *testing.T, s *served) {
 			t.Errorf("%s: %+v", name, report.Errors)
 		}
 	}
-	other := validate(s.as(reader(t, s.pay)), manifest(s.shop, "kagent/nobody", "x"))
+	other := validate(s.as(newReader(t, s.pay)), manifest(s.shop, "kagent/nobody", "x"))
 	if other.Valid || len(other.Errors) != 1 || !strings.Contains(other.Errors[0].Message, "you may not list Hooks in namespace "+s.shop) {
 		t.Errorf("for somebody without rights: %+v", other.Errors)
 	}

@@ -146,8 +146,8 @@ func grant(resource string, verbs []string, hooks ...string) rbacv1.PolicyRule {
 
 var readsHooks = []rbacv1.PolicyRule{grant("hooks", []string{"list"}), grant("hooks/deliveries", []string{"get"})}
 
-// reader is an account that may list Hooks in its namespace, and read what their deliveries say.
-func reader(t testing.TB, ns string) string {
+// newReader is an account that may list Hooks in its namespace, and read what their deliveries say.
+func newReader(t testing.TB, ns string) string {
 	t.Helper()
 	token := serviceAccount(t, ns, "reader")
 	subject := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: "reader"}}
@@ -196,12 +196,12 @@ func serve(t *testing.T, args ...string) *served {
 		"--api-rate-limit", "1000", "--api-rate-burst", "1000",
 	}, args...)...).ready()
 	s.caller = caller{t, "http://" + s.api + api.Base, allReader(t, s.shop)}
-	s.oom = pod(t, s.shop, "cart", "cart-abc-1")
+	s.oom = newPod(t, s.shop, "cart", "cart-abc-1")
 	becomes(t, s.oom, 1, "OOMKilled")
 	becomes(t, s.oom, 2, "OOMKilled")
-	s.crashed = pod(t, s.shop, "web", "web-abc-1")
+	s.crashed = newPod(t, s.shop, "web", "web-abc-1")
 	becomes(t, s.crashed, 1, "Error")
-	becomes(t, pod(t, s.pay, "till", "till-abc-1"), 1, "Error")
+	becomes(t, newPod(t, s.pay, "till", "till-abc-1"), 1, "Error")
 	s.awaitEvents(map[string]int{"cart-abc-1": 4, "web-abc-1": 1, "till-abc-1": 1})
 	if err := world.client.Delete(t.Context(), s.crashed, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
@@ -233,8 +233,8 @@ func (s *served) awaitEvents(want map[string]int) {
 	})
 }
 
-// query encodes parameters.
-func query(pairs ...string) string {
+// queryOf encodes parameters.
+func queryOf(pairs ...string) string {
 	v := url.Values{}
 	for i := 0; i < len(pairs); i += 2 {
 		v.Set(pairs[i], pairs[i+1])

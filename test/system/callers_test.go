@@ -27,12 +27,12 @@ func TestSettingsAboutCallersThatCannotWorkAreRefused(t *testing.T) {
 		`--allowed-hosts has "khook.example:80"`: {"--allowed-hosts=khook.example:80"},
 		`--allowed-hosts has "http://khook"`:     {"--allowed-hosts=http://khook"},
 	} {
-		if code, _, errs := khook(t, append([]string{"controller", "--kubeconfig=/nowhere"}, args...)...); code == 0 || !strings.Contains(errs, says) {
+		if code, _, errs := runCLI(t, append([]string{"controller", "--kubeconfig=/nowhere"}, args...)...); code == 0 || !strings.Contains(errs, says) {
 			t.Errorf("%v: %d %s", args, code, errs)
 		}
 	}
 	for _, args := range [][]string{{"--trusted-proxies=10.0.0.0/8,192.0.2.1,fd00::/8"}, {"--api-auth=none", "--allowed-hosts=khook.example.com,Dash.example."}, {"--api-audiences=khook,vault"}} {
-		if _, _, errs := khook(t, append([]string{"controller", "--kubeconfig=/nowhere"}, args...)...); !strings.Contains(errs, "find a cluster") {
+		if _, _, errs := runCLI(t, append([]string{"controller", "--kubeconfig=/nowhere"}, args...)...); !strings.Contains(errs, "find a cluster") {
 			t.Errorf("%v: %s", args, errs)
 		}
 	}
@@ -55,14 +55,14 @@ func tokenFor(t *testing.T, ns, account string, audiences ...string) string {
 func TestTheCLITakesATokenThatIsForKhookOnly(t *testing.T) {
 	ns := namespace(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
-	general := reader(t, ns)
+	general := newReader(t, ns)
 	narrow := tokenFor(t, ns, "reader", access.Audience)
 	for _, args := range [][]string{nil, {"--api-audiences", access.Audience}} {
 		p := controller(t, append(settings(kagent, t.TempDir()), args...)...).ready()
-		if code, _, errs := khook(t, "events", "-n", ns, "--server", "http://"+p.api, "--token", narrow); code != 0 {
+		if code, _, errs := runCLI(t, "events", "-n", ns, "--server", "http://"+p.api, "--token", narrow); code != 0 {
 			t.Errorf("%v: a token for khook: %d %s", args, code, errs)
 		}
-		code, _, errs := khook(t, "events", "-n", ns, "--server", "http://"+p.api, "--token", general)
+		code, _, errs := runCLI(t, "events", "-n", ns, "--server", "http://"+p.api, "--token", general)
 		if only := args != nil; only != (code != 0) || only && !strings.Contains(errs, "audience khook") {
 			t.Errorf("%v: a token for the API server: %d %s", args, code, errs)
 		}
@@ -75,7 +75,7 @@ func TestTheCLITakesATokenThatIsForKhookOnly(t *testing.T) {
 func TestAFloodOfTokensKeepsNobodyOutOfARunningKhook(t *testing.T) {
 	ns := namespace(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
-	known := reader(t, ns)
+	known := newReader(t, ns)
 	for _, auth := range []string{"kubernetes", "caller"} {
 		p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth", auth, "--api-rate-limit", "1000", "--api-rate-burst", "1000", "--log-level", "warn")...).ready()
 		base := "http://" + p.api + api.Base

@@ -38,7 +38,7 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 			h := applyHook(t, ns, "shop", incident.OOMKill)
 			args := append(settings(kagent, dir), "--stabilization=1h")
 			khook := controller(t, args...).ready()
-			crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+			crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
 			state := func(ok func(*delivery.Delivery) bool) (d *delivery.Delivery) {
 				t.Helper()
 				eventually(t, "the delivery is as far as it comes", func() error {

@@ -18,7 +18,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	flags := []string{"--server", "http://" + s.api, "--token", s.token}
 	run := func(args ...string) string {
 		t.Helper()
-		code, out, errs := khook(t, append(args, flags...)...)
+		code, out, errs := runCLI(t, append(args, flags...)...)
 		if code != 0 {
 			t.Fatalf("%v: %d %s", args, code, errs)
 		}
@@ -66,25 +66,25 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	if hook := run("stats", "hook", s.shop+"/memory"); !strings.Contains(hook, "2 made due, 2 ended, 100.0% of them succeeded") || !strings.Contains(hook, "explained") {
 		t.Errorf("%s", hook)
 	}
-	if code, out, errs := khook(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found.\n" {
+	if code, out, errs := runCLI(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found.\n" {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
 	for args, says := range map[string]string{
 		"events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "nothing with that ID",
 		"stats --range 99d": "timeRange", "hooks " + s.shop + "/other": "no Hook other",
 	} {
-		if code, _, errs := khook(t, append(strings.Fields(args), flags...)...); code != 1 || !strings.Contains(errs, says) {
+		if code, _, errs := runCLI(t, append(strings.Fields(args), flags...)...); code != 1 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)
 		}
 	}
 	for args, says := range map[string]string{
 		"events --since soon": "--since", "events --start 2026-01-01T00:00:00Z --since 1h": "use one of them", "incidents --limit 0": "--limit", "deliveries --since soon": "--since",
 	} {
-		if code, _, errs := khook(t, append(strings.Fields(args), flags...)...); code != 2 || !strings.Contains(errs, says) {
+		if code, _, errs := runCLI(t, append(strings.Fields(args), flags...)...); code != 2 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)
 		}
 	}
-	if code, _, errs := khook(t, "events", "--server", "http://"+s.api); code != 1 || !strings.Contains(errs, "--token") {
+	if code, _, errs := runCLI(t, "events", "--server", "http://"+s.api); code != 1 || !strings.Contains(errs, "--token") {
 		t.Errorf("without a token: %d %s", code, errs)
 	}
 }
@@ -93,7 +93,7 @@ func TestCLIFindsKhookThroughTheKubeContext(t *testing.T) {
 	ns := namespace(t)
 	says := func(want string, args ...string) {
 		t.Helper()
-		if code, _, errs := khook(t, append([]string{"events", "--khook-namespace", ns}, args...)...); code != 1 || !strings.Contains(errs, want) {
+		if code, _, errs := runCLI(t, append([]string{"events", "--khook-namespace", ns}, args...)...); code != 1 || !strings.Contains(errs, want) {
 			t.Errorf("%v: %d %s", args, code, errs)
 		}
 	}
@@ -107,7 +107,7 @@ func TestCLIFindsKhookThroughTheKubeContext(t *testing.T) {
 		t.Fatal(err)
 	}
 	says("no Pod of Service "+ns+"/khook is ready", admin...)
-	p := pod(t, ns, "khook", "khook-abc-1") // that no node runs
+	p := newPod(t, ns, "khook", "khook-abc-1") // that no node runs
 	setStatus(p, 0, "")
 	if err := world.client.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)

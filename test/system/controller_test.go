@@ -55,7 +55,7 @@ func TestAFailingPodCallsItsAgentOnceAndTheAnswerIsKept(t *testing.T) {
 				}
 				return nil
 			})
-			p := pod(t, ns, "cart", "cart-abc-1")
+			p := newPod(t, ns, "cart", "cart-abc-1")
 			becomes(t, p, 0, "")
 			becomes(t, p, 1, "OOMKilled")
 			if _, err := kagent.Await(t.Context(), 1); err != nil {
@@ -103,7 +103,7 @@ func TestControllerTellsOfItsWork(t *testing.T) {
 	ns := namespace(t)
 	h := applyHook(t, ns, "shop", incident.PodRestart)
 	khook := controller(t, settings(kagent, t.TempDir())...).ready()
-	p := pod(t, ns, "cart", "cart-abc-1")
+	p := newPod(t, ns, "cart", "cart-abc-1")
 	becomes(t, p, 1, "Error")
 	becomes(t, p, 2, "Error")
 	eventually(t, "the story is told on the Hook", func() error {
@@ -184,7 +184,7 @@ func TestABadHookIsToldAndTheOthersGoOn(t *testing.T) {
 			return nil
 		})
 	}
-	p := pod(t, ns, "cart", "cart-abc-1")
+	p := newPod(t, ns, "cart", "cart-abc-1")
 	becomes(t, p, 1, "Error")
 	messages, err := kagent.Await(t.Context(), 1)
 	if err != nil || messages[0].Agent.Name != "medic" {
@@ -198,7 +198,7 @@ func TestKagentThatIsDownIsToldAndCalledWhenItComesBack(t *testing.T) {
 	ns := namespace(t)
 	h := applyHook(t, ns, "shop", incident.PodRestart)
 	controller(t, settings(kagent, t.TempDir())...).ready()
-	crashLoops(t, pod(t, ns, "cart", "cart-abc-1"), 1, "Error") // else it would have recovered before
+	crashLoops(t, newPod(t, ns, "cart", "cart-abc-1"), 1, "Error") // else it would have recovered before
 	says := func(want string) {
 		t.Helper()
 		eventually(t, "the Hook says "+want, func() error {
@@ -220,7 +220,7 @@ func TestWhatHappenedWhileKhookWasDownIsTakenUp(t *testing.T) {
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	ns, dir := namespace(t), t.TempDir()
 	h := applyHook(t, ns, "shop", incident.PodRestart)
-	before, gone := pod(t, ns, "before", "before-1"), pod(t, ns, "gone", "gone-1")
+	before, gone := newPod(t, ns, "before", "before-1"), newPod(t, ns, "gone", "gone-1")
 	first := controller(t, settings(kagent, dir)...).ready()
 	becomes(t, before, 1, "Error")
 	becomes(t, gone, 1, "Error")
@@ -228,7 +228,7 @@ func TestWhatHappenedWhileKhookWasDownIsTakenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.kill()
-	during := pod(t, ns, "during", "during-1")
+	during := newPod(t, ns, "during", "during-1")
 	crashLoops(t, during, 1, "Error")
 	if err := world.client.Delete(t.Context(), gone, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
@@ -255,7 +255,7 @@ func TestKhooksOwnEventsDoNotFeedBack(t *testing.T) {
 	ns := namespace(t)
 	h := applyHook(t, ns, "shop", incident.ProbeFailed)
 	khook := controller(t, settings(kagent, t.TempDir())...).ready()
-	p := pod(t, ns, "cart", "cart-abc-1")
+	p := newPod(t, ns, "cart", "cart-abc-1")
 	becomes(t, p, 0, "")
 	for i, regarding := range []corev1.ObjectReference{
 		{Kind: "Hook", Namespace: ns, Name: h.Name, UID: h.UID},

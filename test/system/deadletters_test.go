@@ -35,8 +35,8 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 		}
 	}
 	exec("CREATE TRIGGER poison BEFORE INSERT ON events WHEN NEW.name = 'poison-1' BEGIN SELECT RAISE(ABORT, 'this row is refused'); END")
-	crashLoops(t, pod(t, ns, "poison", "poison-1"), 1, "OOMKilled") // an oom-kill and a pod-restart
-	crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+	crashLoops(t, newPod(t, ns, "poison", "poison-1"), 1, "OOMKilled") // an oom-kill and a pod-restart
+	crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
 	messages, err := kagent.Await(t.Context(), 1)
 	if err != nil || !strings.Contains(messages[0].Text, "cart") {
 		t.Fatalf("%v: the agent is told %v", err, messages)
@@ -53,7 +53,7 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 	if code, body := get(t, "http://"+p.health+"/readyz?verbose"); code != http.StatusOK {
 		t.Errorf("it takes khook out of service: %d %s", code, body)
 	}
-	scrapes(t, p, "khook_dead_letters 2")
+	awaitMetric(t, p, "khook_dead_letters 2")
 	if scrape := p.scrape(); strings.Contains(scrape, `khook_signals_put_aside_total{fault="constraint"} 0`) {
 		t.Error("the metric counts nothing")
 	}
@@ -61,12 +61,12 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 		t.Error("the log does not tell")
 	}
 
-	code, out, errs := khook(t, "dead-letters", "--database", file)
+	code, out, errs := runCLI(t, "dead-letters", "--database", file)
 	if code != 0 || !strings.Contains(out, "poison-1") || !strings.Contains(out, "this row is refused") {
 		t.Fatalf("%d %s%s", code, out, errs)
 	}
 	exec("DROP TRIGGER poison")
-	if code, out, errs := khook(t, "dead-letters", "replay", "--all", "--database", file); code != 0 || !strings.Contains(out, "2 dead letters will be tried again") {
+	if code, out, errs := runCLI(t, "dead-letters", "replay", "--all", "--database", file); code != 0 || !strings.Contains(out, "2 dead letters will be tried again") {
 		t.Fatalf("%d %s%s", code, out, errs)
 	}
 	if messages, err = kagent.Await(t.Context(), 2); err != nil || !strings.Contains(messages[1].Text, "poison") {
@@ -78,7 +78,7 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 		}
 		return nil
 	})
-	if code, out, _ := khook(t, "dead-letters", "list", "--database", file); code != 0 || !strings.Contains(out, "Nothing was put aside") {
+	if code, out, _ := runCLI(t, "dead-letters", "list", "--database", file); code != 0 || !strings.Contains(out, "Nothing was put aside") {
 		t.Errorf("%d %s", code, out)
 	}
 }
@@ -86,7 +86,7 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 func TestDeadLettersAreNamedOrAllOfThem(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "khook.db")
-	if code, _, errs := khook(t, "dead-letters", "--database", file); code != 1 || !strings.Contains(errs, "name the file that khook controller writes") {
+	if code, _, errs := runCLI(t, "dead-letters", "--database", file); code != 1 || !strings.Contains(errs, "name the file that khook controller writes") {
 		t.Errorf("without a history: %d %s", code, errs)
 	}
 	if err := openHistory(t, file).Close(); err != nil {
@@ -103,7 +103,7 @@ func TestDeadLettersAreNamedOrAllOfThem(t *testing.T) {
 		{[]string{"drop", "--all"}, 0, "0 dead letters dropped"},
 		{[]string{"list", "-o", "json"}, 0, `"data": []`},
 	} {
-		code, out, errs := khook(t, append(append([]string{"dead-letters"}, c.args...), "--database", file)...)
+		code, out, errs := runCLI(t, append(append([]string{"dead-letters"}, c.args...), "--database", file)...)
 		if code != c.code || !strings.Contains(out+errs, c.says) {
 			t.Errorf("%v: %d %s%s", c.args, code, out, errs)
 		}
@@ -121,15 +121,15 @@ func TestAHookWhoseExpressionsCostTooMuchSaysSo(t *testing.T) {
 	}
 	applyHook(t, ns, "decent", incident.OOMKill)
 	p := controller(t, append(settings(kagent, dir), "--stabilization=1h")...).ready()
-	crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+	crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
 	if says := saysHold(t, h, "MatchTooCostly", "OverMatchBudget"); !strings.Contains(says, "oom-kill: its match expression costs too much for a single event") {
 		t.Errorf("it says %q", says)
 	}
 	if _, err := kagent.Await(t.Context(), 1); err != nil {
 		t.Error(err)
 	}
-	scrapes(t, p, "khook_match_over_budget_total 1")
-	scrapes(t, p, `khook_dispositions_total{disposition="invalid",event_type="oom-kill"} 1`)
+	awaitMetric(t, p, "khook_match_over_budget_total 1")
+	awaitMetric(t, p, `khook_dispositions_total{disposition="invalid",event_type="oom-kill"} 1`)
 	eventually(t, "a Kubernetes Event tells", func() error {
 		var events eventsv1.EventList
 		if err := world.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {

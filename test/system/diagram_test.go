@@ -30,7 +30,7 @@ func TestTheDiagramOfDeliveriesIsWhatHappens(t *testing.T) {
 	applyHook(t, ns, "shop", incident.OOMKill)
 	khook := controller(t, append(settings(kagent, dir), "--stabilization=1s")...).ready()
 	o := &observed{t: t, file: filepath.Join(dir, "khook.db")}
-	p := pod(t, ns, "cart", "cart-abc-1")
+	p := newPod(t, ns, "cart", "cart-abc-1")
 	o.add(time.Now(), "C->>K: a container was OOM-killed")
 	crashLoops(t, p, 1, "OOMKilled")
 	o.until("the agent works", func(d *delivery.Delivery) bool { return d.State == delivery.Working })

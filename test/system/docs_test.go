@@ -142,14 +142,14 @@ func tokenOf(t *testing.T, account *unstructured.Unstructured) string {
 	return token.Status.Token
 }
 
-// told is a khook with the history that the docs show.
-type told struct{ base string }
+// apiTold is a khook with the history that the docs show.
+type apiTold struct{ base string }
 
 // storyOfTheDocs lets the Pods of the docs fail in namespace shop: cart is OOM-killed twice and
 // recovers after its agent was called, and web crashes and does not get ready again.
-func storyOfTheDocs(t *testing.T) told {
+func storyOfTheDocs(t *testing.T) apiTold {
 	t.Helper()
-	ns := shop(t)
+	ns := newShop(t)
 	kagent := kagenttest.New(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		if strings.Contains(string(m.Data), `"retryOf"`) {
 			return kagenttest.Act{Ask: "May I raise the limit to 64Mi?"}
@@ -158,10 +158,10 @@ func storyOfTheDocs(t *testing.T) told {
 	}})
 	memory := applyHook(t, ns, "memory", incident.OOMKill, incident.PodRestart)
 	khook := controller(t, append(settings(kagent, t.TempDir()), "--api-pprof")...).ready()
-	cart := pod(t, ns, "cart", "cart-7d4b9c-x2x9k")
+	cart := newPod(t, ns, "cart", "cart-7d4b9c-x2x9k")
 	becomes(t, cart, 1, "OOMKilled")
 	becomes(t, cart, 2, "OOMKilled")
-	web := pod(t, ns, "web", "web-5c8d6f-q7m4z")
+	web := newPod(t, ns, "web", "web-5c8d6f-q7m4z")
 	setStatus(web, 1, "Error")
 	web.Status.ContainerStatuses[0].Ready = false
 	if err := world.client.Status().Update(t.Context(), web); err != nil {
@@ -194,7 +194,7 @@ func storyOfTheDocs(t *testing.T) told {
 		}
 		return nil
 	})
-	return told{"http://" + khook.api}
+	return apiTold{"http://" + khook.api}
 }
 
 // awaitQuestion waits until an agent asks a person; if none is going to, a call is made again whose
@@ -221,8 +221,8 @@ func historyOf(p *process) string {
 	return p.cmd.Args[slices.Index(p.cmd.Args, "--database")+1]
 }
 
-// shop is the namespace of the docs, without the Hooks and Pods of a former run.
-func shop(t *testing.T) string {
+// newShop is the namespace of the docs, without the Hooks and Pods of a former run.
+func newShop(t *testing.T) string {
 	t.Helper()
 	const name = "shop"
 	err := world.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})

@@ -46,7 +46,7 @@ func eventsOf(t *testing.T, ns, reason string) (n int) {
 	return n
 }
 
-func scrapes(t *testing.T, p *process, line string) {
+func awaitMetric(t *testing.T, p *process, line string) {
 	t.Helper()
 	eventually(t, "the metrics have "+line, func() error {
 		if !strings.Contains(p.scrape(), line+"\n") {
@@ -66,11 +66,11 @@ func TestAHookSaysThatItsBudgetHoldsCallsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	khook := controller(t, append(settings(kagent, dir), "--stabilization=1h")...).ready()
-	crashLoops(t, pod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+	crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
 	if _, err := kagent.Await(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
-	pay := pod(t, ns, "pay", "pay-1")
+	pay := newPod(t, ns, "pay", "pay-1")
 	for n := range 3 {
 		crashLoops(t, pay, n+1, "OOMKilled")
 	}
@@ -80,12 +80,12 @@ func TestAHookSaysThatItsBudgetHoldsCallsBack(t *testing.T) {
 	if got := ready(hookNow(t, h)); got != "True HookConfigured" {
 		t.Errorf("ready is %q", got)
 	}
-	scrapes(t, khook, `khook_groups_held_back{why="over-budget"} 1`)
-	eventually(t, "a Kubernetes Event tells", func() error { return want(eventsOf(t, ns, "OverBudget"), 1, "Events") })
+	awaitMetric(t, khook, `khook_groups_held_back{why="over-budget"} 1`)
+	eventually(t, "a Kubernetes Event tells", func() error { return mustEqual(eventsOf(t, ns, "OverBudget"), 1, "Events") })
 	for n := range 5 {
-		crashLoops(t, pod(t, ns, fmt.Sprint("more", n), fmt.Sprintf("more%d-1", n)), 1, "OOMKilled")
+		crashLoops(t, newPod(t, ns, fmt.Sprint("more", n), fmt.Sprintf("more%d-1", n)), 1, "OOMKilled")
 	}
-	scrapes(t, khook, `khook_groups_held_back{why="over-budget"} 6`)
+	awaitMetric(t, khook, `khook_groups_held_back{why="over-budget"} 6`)
 	if n := eventsOf(t, ns, "OverBudget"); n != 1 {
 		t.Errorf("%d Kubernetes Events tell of one thing", n)
 	}
@@ -110,7 +110,7 @@ func TestTheSixthRepetitionWaitsForAPerson(t *testing.T) {
 		t.Fatal(err)
 	}
 	khook := controller(t, append(settings(kagent, dir), "--stabilization=1h", "--api-auth=none")...).ready()
-	p := pod(t, ns, "cart", "cart-1")
+	p := newPod(t, ns, "cart", "cart-1")
 	n := 0
 	eventually(t, "six calls were made, and the next one needs a person", func() error {
 		if n++; n%5 == 0 {
@@ -125,7 +125,7 @@ func TestTheSixthRepetitionWaitsForAPerson(t *testing.T) {
 	if says := saysHold(t, h, "LoopGuard", "NeedsPerson"); !strings.Contains(says, "was called 6 times within a day for Deployment/cart") || !strings.Contains(says, "khook deliveries resume") {
 		t.Errorf("it says %q", says)
 	}
-	scrapes(t, khook, `khook_groups_held_back{why="needs-person"} 1`)
+	awaitMetric(t, khook, `khook_groups_held_back{why="needs-person"} 1`)
 	if calls := len(kagent.Messages()); calls != 6 {
 		t.Errorf("%d calls", calls)
 	}
@@ -147,5 +147,5 @@ func TestTheSixthRepetitionWaitsForAPerson(t *testing.T) {
 
 func khookCLI(t *testing.T, p *process, args ...string) (code int, out, errs string) {
 	t.Helper()
-	return khook(t, append(args, "--server", "http://"+p.api)...)
+	return runCLI(t, append(args, "--server", "http://"+p.api)...)
 }

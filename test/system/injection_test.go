@@ -51,8 +51,8 @@ func TestAttemptsAtInjectionReachTheAgentAsDataOnly(t *testing.T) {
 	controller(t, append(settings(kagent, t.TempDir()), "--pending-after=1s", "--stabilization=1h")...).ready()
 	for i, attempt := range attempts {
 		restarts, waits := fmt.Sprintf("restarts%d", i), fmt.Sprintf("waits%d", i)
-		terminates(t, pod(t, ns, restarts, restarts+"-1"), attempt)
-		cannotPull(t, pod(t, ns, waits, waits+"-1"), attempt)
+		terminates(t, newPod(t, ns, restarts, restarts+"-1"), attempt)
+		cannotPull(t, newPod(t, ns, waits, waits+"-1"), attempt)
 	}
 	messages, err := kagent.Await(t.Context(), 2*len(attempts))
 	if err != nil {

@@ -31,11 +31,11 @@ var faults = []string{killed, terminated, deposed, returned}
 
 var signalOf = map[string]string{killed: "SIGKILL", terminated: "SIGTERM", deposed: "SIGSTOP", returned: "SIGSTOP"}
 
-// keeper runs khook in a scene, does it the one thing that is to be tried, and starts it again when it
+// supervisor runs khook in a scene, does it the one thing that is to be tried, and starts it again when it
 // ended, as Kubernetes would.
-type keeper struct {
+type supervisor struct {
 	t     testing.TB
-	scene *scene
+	scene *scenario
 	fault string // "" for none
 	point string
 	args  []string
@@ -47,8 +47,8 @@ type keeper struct {
 	wrong []string
 }
 
-func keep(s *scene, fault, point string) *keeper {
-	k := &keeper{t: s.t, scene: s, fault: fault, point: point, args: append(settings(s.kagent, s.dir),
+func keep(s *scenario, fault, point string) *supervisor {
+	k := &supervisor{t: s.t, scene: s, fault: fault, point: point, args: append(settings(s.kagent, s.dir),
 		"--namespaces", s.ns, "--stabilization", "1s", "--verify-window", "2m", "--agent-check-every", "1h", "--api-bind-address", "0", "--log-level", "info")}
 	stop := ""
 	if fault != "" {
@@ -73,16 +73,16 @@ func keep(s *scene, fault, point string) *keeper {
 }
 
 // replicated says whether there are two replicas, of which one is halted.
-func (k *keeper) replicated() bool { return k.fault == deposed || k.fault == returned }
+func (k *supervisor) replicated() bool { return k.fault == deposed || k.fault == returned }
 
-func (k *keeper) start(stop string) {
+func (k *supervisor) start(stop string) {
 	file := filepath.Join(k.scene.dir, fmt.Sprintf("points-%d", len(k.procs)))
 	k.files = append(k.files, file)
 	k.procs = append(k.procs, controllerWith(k.t, []string{pointsFile + "=" + file, stopAt + "=" + stop}, k.args...))
 }
 
 // tend starts khook again where it ended, and lets a halted one on when another leads.
-func (k *keeper) tend() {
+func (k *supervisor) tend() {
 	if last := k.procs[len(k.procs)-1]; last.ended() {
 		k.checkEnd(len(k.procs) - 1)
 		if len(k.procs) > 20 {
@@ -96,14 +96,14 @@ func (k *keeper) tend() {
 }
 
 // proceed lets the halted process on.
-func (k *keeper) proceed() {
+func (k *supervisor) proceed() {
 	k.letOn = true
 	_ = k.procs[0].cmd.Process.Signal(syscall.SIGCONT)
 }
 
 // checkEnd notes an end that nobody asked for, and a failure of one that was asked for. Where
 // leadership is lost khook ends by itself.
-func (k *keeper) checkEnd(i int) {
+func (k *supervisor) checkEnd(i int) {
 	status, _ := k.procs[i].cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
 	case k.fault == killed && i == 0 && status.Signal() == syscall.SIGKILL:
@@ -115,7 +115,7 @@ func (k *keeper) checkEnd(i int) {
 }
 
 // leads waits until khook works; a halted one has worked far enough.
-func (k *keeper) leads() {
+func (k *supervisor) leads() {
 	k.scene.await("khook watches", func() error {
 		for i, p := range k.procs {
 			if i == 0 && k.halted() || p.ended() {
@@ -129,13 +129,13 @@ func (k *keeper) leads() {
 	})
 }
 
-func (k *keeper) watches(p *process) bool {
+func (k *supervisor) watches(p *process) bool {
 	return strings.Contains(p.scrape(), `khook_watch_up{resource="events"} 1`)
 }
 
 // othersLead says whether another replica than the halted one has taken over. It may be unable to
 // watch while the halted one keeps the history locked.
-func (k *keeper) othersLead() bool {
+func (k *supervisor) othersLead() bool {
 	last := k.procs[len(k.procs)-1]
 	if k.watches(last) {
 		return true
@@ -151,11 +151,11 @@ func (k *keeper) othersLead() bool {
 
 // lockedOut says whether the other replica can't work because the process was halted in the middle of
 // a commit: it keeps the history locked.
-func (k *keeper) lockedOut() bool {
+func (k *supervisor) lockedOut() bool {
 	return k.replicated() && strings.Contains(k.procs[len(k.procs)-1].log.String(), "another process has it locked")
 }
 
-func (k *keeper) holder() string {
+func (k *supervisor) holder() string {
 	var lease coordinationv1.Lease
 	if err := world.client.Get(k.t.Context(), client.ObjectKey{Namespace: k.scene.ns, Name: "khook.kagent.dev"}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
 		return ""
@@ -164,12 +164,12 @@ func (k *keeper) holder() string {
 }
 
 // reached says whether the fault happened.
-func (k *keeper) reached() bool {
+func (k *supervisor) reached() bool {
 	return slices.ContainsFunc(readPoints(k.files[0]), func(p reached) bool { return p.point == k.point })
 }
 
 // halted says whether the first process is halted at the point.
-func (k *keeper) halted() bool {
+func (k *supervisor) halted() bool {
 	if k.letOn || !k.replicated() || k.procs[0].ended() || !k.reached() {
 		return false
 	}
@@ -183,18 +183,18 @@ func (k *keeper) halted() bool {
 
 // inHand are the messages that were on their way out of the first process when it was halted: it had
 // asked whether it still leads, and had no answer of the agent yet.
-func (k *keeper) inHand() map[string]bool {
+func (k *supervisor) inHand() map[string]bool {
 	found := map[string]bool{}
 	if !k.replicated() {
 		return found
 	}
 	open := map[string]string{} // message IDs by the number of the request
 	for _, p := range readPoints(k.files[0]) {
-		numbered, side, _ := strings.Cut(p.point, " "+before)
+		numbered, side, _ := strings.Cut(p.point, " "+beforePoint)
 		if id, _, ok := strings.Cut(p.detail, " "); ok && side == "" {
 			open[numbered] = id
 		}
-		delete(open, strings.TrimSuffix(p.point, " "+after))
+		delete(open, strings.TrimSuffix(p.point, " "+afterPoint))
 		if p.point == k.point {
 			break
 		}
@@ -206,7 +206,7 @@ func (k *keeper) inHand() map[string]bool {
 }
 
 // end stops khook as Kubernetes would. One that was deposed ends by itself.
-func (k *keeper) end() {
+func (k *supervisor) end() {
 	if k.fault == returned && k.halted() {
 		k.scene.await("another replica leads", func() error { // else the first one would simply go on to
 			if !k.watches(k.procs[len(k.procs)-1]) {
@@ -240,7 +240,7 @@ func (k *keeper) end() {
 }
 
 // sends are the messages that khook sent, over all its processes: the contexts for each message ID.
-func (k *keeper) sends() map[string][]string {
+func (k *supervisor) sends() map[string][]string {
 	found := map[string][]string{}
 	for _, file := range k.files {
 		for _, p := range readPoints(file) {

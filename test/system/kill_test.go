@@ -31,7 +31,7 @@ func TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice(t *testing.T) {
 				t.Parallel()
 				st := newStorm(t, dialect, rand.New(rand.NewPCG(seed, 0)))
 				st.endure(max(1, stops/torture.every))
-				report.result(st.judge())
+				tortureReport.result(st.judge())
 			})
 		}
 	})
@@ -91,7 +91,7 @@ func (s *storm) endure(stops int) {
 // failOne lets the Pod of a new workload be OOM-killed once, and run again.
 func (s *storm) failOne() {
 	workload := fmt.Sprintf("w%d", len(s.failed))
-	becomes(s.t, pod(s.t, s.ns, workload, workload+"-1"), 1, "OOMKilled")
+	becomes(s.t, newPod(s.t, s.ns, workload, workload+"-1"), 1, "OOMKilled")
 	s.failed = append(s.failed, workload)
 }
 
@@ -120,7 +120,7 @@ func (s *storm) judge() result {
 				return fmt.Errorf("delivery of %s is %s %s: %s", d.Group, d.State, d.Outcome, d.Error)
 			}
 		}
-		return want(len(deliveries), len(s.failed), "deliveries")
+		return mustEqual(len(deliveries), len(s.failed), "deliveries")
 	})
 	if err != nil {
 		t.Errorf("waited in vain until all outcomes are known: %v", err)

@@ -42,7 +42,7 @@ func BenchmarkSignalToAgent(b *testing.B) {
 	for b.Loop() {
 		n++
 		name := fmt.Sprintf("w%d-abc-1", n)
-		p := pod(b, ns, fmt.Sprintf("w%d", n), name)
+		p := newPod(b, ns, fmt.Sprintf("w%d", n), name)
 		becomes(b, p, 1, "Error")
 		answered := time.Now()
 		eventually(b, "the agent is called", func() error {

@@ -34,14 +34,14 @@ func TestAStandbyTakesOverAndCallsNobodyTwice(t *testing.T) {
 		}
 		return nil
 	})
-	crashLoops(t, pod(t, ns, "before", "before-1"), 1, "Error")
+	crashLoops(t, newPod(t, ns, "before", "before-1"), 1, "Error")
 	if _, err := kagent.Await(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
 	if code := first.stop(); code != 0 {
 		t.Errorf("the leader ended with %d", code)
 	}
-	crashLoops(t, pod(t, ns, "after", "after-1"), 1, "Error")
+	crashLoops(t, newPod(t, ns, "after", "after-1"), 1, "Error")
 	if _, err := kagent.Await(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if err := report.write(); err != nil {
+	if err := tortureReport.write(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -296,8 +296,8 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// khook runs a command line in this process.
-func khook(t *testing.T, args ...string) (code int, stdout, stderr string) {
+// runCLI runs a command line in this process.
+func runCLI(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	code = cli.Main(t.Context(), args, cli.Env{Out: &out, Err: &errs, Version: "test"})

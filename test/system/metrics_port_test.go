@@ -91,7 +91,7 @@ func TestTheOpenMetricsPortNamesNothingThatIsInTheCluster(t *testing.T) {
 	shop, pay := namespace(t), namespace(t)
 	applyHook(t, shop, "memory-of-the-shop", incident.PodRestart)
 	khook := controller(t, append(settings(kagent, t.TempDir()), "--namespaces", shop+","+pay)...).ready()
-	becomes(t, pod(t, shop, "cart", "cart-abc-1"), 1, "Error")
+	becomes(t, newPod(t, shop, "cart", "cart-abc-1"), 1, "Error")
 	all := caller{t, "http://" + khook.api + api.Base, allReader(t, shop)}
 	var open string
 	eventually(t, "the failure is counted, on both ports, and both namespaces are watched", func() error {
@@ -129,7 +129,7 @@ func TestAnUpgradeToTheSecureMetricsPortIsScrapedOnBothSides(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = world.client.Delete(context.Background(), told) })
 	scraper, other := serviceAccountWith(t, ns, "prometheus", mayScrape), serviceAccount(t, ns, "other")
-	hooksReader := reader(t, ns)
+	hooksReader := newReader(t, ns)
 
 	old := controller(t, settings(kagent, dir)...).ready()
 	before := seriesNames(old.scrape())
@@ -172,7 +172,7 @@ func TestTheAPISpeaksTLSWithACertificateOfItsOwnAuthority(t *testing.T) {
 	token := allReader(t, ns)
 	p := controller(t, append(settings(kagent, dir), "--api-tls-self-signed")...).ready()
 	for range 2 { // the same authority also after a restart
-		code, out, errs := khook(t, "hooks", "--server", "https://"+p.api, "--ca-file", filepath.Join(dir, "tls", "ca.crt"), "--token", token)
+		code, out, errs := runCLI(t, "hooks", "--server", "https://"+p.api, "--ca-file", filepath.Join(dir, "tls", "ca.crt"), "--token", token)
 		if code != 0 {
 			t.Fatalf("%d %s %s", code, out, errs)
 		}
@@ -201,7 +201,7 @@ func TestSettingsOfTLSThatContradictEachOtherAreRefused(t *testing.T) {
 		"--api-tls-self-signed --tls-ca-configmap A_B":       "no name of a ConfigMap",
 		"--api-tls-self-signed --tls-names a_b":              "neither a DNS name nor an IP address",
 	} {
-		code, _, errs := khook(t, append([]string{"controller"}, strings.Fields(args)...)...)
+		code, _, errs := runCLI(t, append([]string{"controller"}, strings.Fields(args)...)...)
 		if code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("%s: %d %s", args, code, errs)
 		}

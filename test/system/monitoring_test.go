@@ -32,7 +32,7 @@ func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
 	ns := namespace(t)
 	applyHook(t, ns, "shop", incident.PodRestart)
 	khook := controller(t, append(settings(kagent, t.TempDir()), "--leader-elect", "--leader-election-namespace", "kagent")...).ready()
-	becomes(t, pod(t, ns, "cart", "cart-abc-1"), 1, "Error")
+	becomes(t, newPod(t, ns, "cart", "cart-abc-1"), 1, "Error")
 	resp, err := http.Get("http://" + khook.api + "/api/v1/health")
 	if err != nil {
 		t.Fatal(err)

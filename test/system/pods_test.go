@@ -49,8 +49,8 @@ func applyHook(t testing.TB, ns, name string, eventTypes ...incident.EventType) 
 	return h
 }
 
-// pod makes a Pod of a Deployment, bound to a node that nobody runs: the test plays the kubelet.
-func pod(t testing.TB, ns, deployment, name string) *corev1.Pod {
+// newPod makes a Pod of a Deployment, bound to a node that nobody runs: the test plays the kubelet.
+func newPod(t testing.TB, ns, deployment, name string) *corev1.Pod {
 	t.Helper()
 	yes := true
 	p := &corev1.Pod{

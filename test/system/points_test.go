@@ -32,7 +32,7 @@ const (
 )
 
 // The sides of what a point is about.
-const before, after = "before", "after"
+const beforePoint, afterPoint = "before", "after"
 
 // signals are those that khook can send to itself.
 var signals = map[string]syscall.Signal{"SIGKILL": syscall.SIGKILL, "SIGTERM": syscall.SIGTERM, "SIGSTOP": syscall.SIGSTOP}
@@ -61,8 +61,8 @@ func beKhook() int {
 	return cli.Main(ctx, os.Args[1:], env)
 }
 
-// points counts the points that the process reaches, and stops it at one of them.
-type points struct {
+// failpoints counts the points that the process reaches, and stops it at one of them.
+type failpoints struct {
 	signal syscall.Signal
 	at     string
 
@@ -71,28 +71,28 @@ type points struct {
 	count map[string]int
 }
 
-func openPoints(file, stop string) (*points, error) {
+func openPoints(file, stop string) (*failpoints, error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	name, at, _ := strings.Cut(stop, " ")
-	return &points{signal: signals[name], at: at, file: f, count: map[string]int{}}, nil
+	return &failpoints{signal: signals[name], at: at, file: f, count: map[string]int{}}, nil
 }
 
 // begin gives something its number, and is the point before it.
-func (p *points) begin(what, detail string) (numbered string) {
+func (p *failpoints) begin(what, detail string) (numbered string) {
 	p.mu.Lock()
 	p.count[what]++
 	numbered = fmt.Sprintf("%s#%d", what, p.count[what])
 	p.mu.Unlock()
-	p.reach(numbered+" "+before, detail)
+	p.reach(numbered+" "+beforePoint, detail)
 	return numbered
 }
 
-func (p *points) end(numbered string) { p.reach(numbered+" "+after, "") }
+func (p *failpoints) end(numbered string) { p.reach(numbered+" "+afterPoint, "") }
 
-func (p *points) reach(point, detail string) {
+func (p *failpoints) reach(point, detail string) {
 	p.mu.Lock()
 	_, err := fmt.Fprintf(p.file, "%s\t%s\n", point, detail)
 	p.mu.Unlock()
@@ -123,7 +123,7 @@ func stopSelf(s syscall.Signal) {
 }
 
 // commit is the seam of the history. There is one writer, so the newest number is that of the commit.
-func (p *points) commit(c store.Commit) {
+func (p *failpoints) commit(c store.Commit) {
 	what := "commit of a delivery"
 	if c.Soon {
 		what = "commit of signals"
@@ -140,7 +140,7 @@ func (p *points) commit(c store.Commit) {
 
 // pointed is the seam of a client: what a request is called, "" for one that is no point.
 type pointed struct {
-	points *points
+	points *failpoints
 	name   func(*http.Request) (what, detail string)
 	next   http.RoundTripper
 }

@@ -13,8 +13,8 @@ import (
 	place "github.com/kagent-dev/khook/test/report"
 )
 
-// report collects what the faults came to.
-var report = &reliability{began: time.Now(), names: map[string][]string{}}
+// tortureReport collects what the faults came to.
+var tortureReport = &reliability{began: time.Now(), names: map[string][]string{}}
 
 // reliability is the part of docs/reliability.md that a run writes.
 type reliability struct {
@@ -108,13 +108,13 @@ func (r *reliability) tally(dialect, fault string) tally {
 		if res.dialect != dialect || res.fault != fault {
 			continue
 		}
-		sum.add(tally{runs: res.runs, lost: res.lost, doubled: res.doubled, inHand: res.inHand, differ: one(res.differs), failed: one(res.failed),
-			tried: one(res.reached && fault != atRandom), missed: one(!res.reached)})
+		sum.add(tally{runs: res.runs, lost: res.lost, doubled: res.doubled, inHand: res.inHand, differ: oneIf(res.differs), failed: oneIf(res.failed),
+			tried: oneIf(res.reached && fault != atRandom), missed: oneIf(!res.reached)})
 	}
 	return sum
 }
 
-func one(b bool) int {
+func oneIf(b bool) int {
 	if b {
 		return 1
 	}

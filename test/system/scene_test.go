@@ -18,9 +18,9 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// scene is what happens in the cluster, always the same: Pods of three workloads fail, one of them
+// scenario is what happens in the cluster, always the same: Pods of three workloads fail, one of them
 // again, agents are called, the Pods become healthy, the agents finish. Only khook is disturbed.
-type scene struct {
+type scenario struct {
 	t       testing.TB
 	ns, dir string
 	hook    *v1alpha2.Hook
@@ -34,24 +34,24 @@ type scene struct {
 // What the scene makes: so many events, incidents and deliveries.
 const sceneEvents, sceneIncidents, sceneDeliveries = 8, 7, 3
 
-// patience is how long the scene waits for what must happen. A call that may have arrived is looked
+// longEnough is how long the scene waits for what must happen. A call that may have arrived is looked
 // for, leadership has to be taken over: some seconds.
-const patience = time.Minute
+const longEnough = time.Minute
 
-func newScene(t testing.TB, dialect string) *scene {
+func newScenario(t testing.TB, dialect string) *scenario {
 	t.Helper()
-	s := &scene{t: t, ns: namespace(t), dir: t.TempDir(), pods: map[string]*corev1.Pod{}, healed: make(chan struct{}), tend: func() {}}
+	s := &scenario{t: t, ns: namespace(t), dir: t.TempDir(), pods: map[string]*corev1.Pod{}, healed: make(chan struct{}), tend: func() {}}
 	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: s.agent})
 	s.hook = applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
 	for name, workload := range map[string]string{"cart1": "cart", "pay1": "pay", "web1": "web", "web2": "web"} {
-		s.pods[name] = pod(t, s.ns, workload, name)
+		s.pods[name] = newPod(t, s.ns, workload, name)
 		becomes(t, s.pods[name], 0, "")
 	}
 	return s
 }
 
 // agent works until the Pods are healthy, or only a moment.
-func (s *scene) agent(m kagenttest.Message) kagenttest.Act {
+func (s *scenario) agent(m kagenttest.Message) kagenttest.Act {
 	switch {
 	case strings.Contains(m.Text, "/cart"):
 		return kagenttest.Act{Until: s.healed, Answer: "cart has more memory now"}
@@ -63,7 +63,7 @@ func (s *scene) agent(m kagenttest.Message) kagenttest.Act {
 }
 
 // play lets it all happen, to the last outcome.
-func (s *scene) play() {
+func (s *scenario) play() {
 	s.crashes("cart1", 1, "OOMKilled")
 	s.crashes("pay1", 1, "Error")
 	s.crashes("web1", 1, "OOMKilled")
@@ -72,22 +72,22 @@ func (s *scene) play() {
 		for _, m := range s.kagent.Messages() {
 			called[m.ID] = true
 		}
-		return want(len(called), sceneDeliveries, "messages")
+		return mustEqual(len(called), sceneDeliveries, "messages")
 	})
 	s.crashes("pay1", 2, "Error") // khook has the first: a Pod's status shows the newest only
 	s.crashes("web2", 1, "OOMKilled")
-	s.await("all is recorded", s.inHistory(func(h *history) error { return want(h.events, sceneEvents, "events") }))
+	s.await("all is recorded", s.inHistory(func(h *historyText) error { return mustEqual(h.events, sceneEvents, "events") }))
 	for _, p := range s.pods {
 		restarts := int(p.Status.ContainerStatuses[0].RestartCount)
 		becomes(s.t, p, restarts, p.Status.ContainerStatuses[0].LastTerminationState.Terminated.Reason)
 	}
 	close(s.healed)
-	s.await("all outcomes are known", s.inHistory((*history).final))
+	s.await("all outcomes are known", s.inHistory((*historyText).final))
 	s.told()
 }
 
 // told waits until the Hook's status tells of all incidents, and that none is open.
-func (s *scene) told() {
+func (s *scenario) told() {
 	s.await("the Hook tells that all is well again", func() error {
 		st := hookNow(s.t, s.hook).Status
 		if st.Active != 0 || len(st.ActiveEvents) != sceneIncidents {
@@ -97,7 +97,7 @@ func (s *scene) told() {
 	})
 }
 
-func want(got, want int, what string) error {
+func mustEqual(got, want int, what string) error {
 	if got < want {
 		return fmt.Errorf("%d %s, want %d", got, what, want)
 	}
@@ -105,7 +105,7 @@ func want(got, want int, what string) error {
 }
 
 // crashes writes the status of a Pod whose container ended and waits to be started again.
-func (s *scene) crashes(name string, restarts int, reason string) {
+func (s *scenario) crashes(name string, restarts int, reason string) {
 	s.t.Helper()
 	p := s.pods[name]
 	setStatus(p, restarts, reason)
@@ -119,11 +119,11 @@ func (s *scene) crashes(name string, restarts int, reason string) {
 }
 
 // await waits for what must happen. If it does not, the scene goes on: the history tells more.
-func (s *scene) await(what string, check func() error) {
+func (s *scenario) await(what string, check func() error) {
 	if len(s.vain) > 0 {
 		return
 	}
-	err := poll(patience, 20*time.Millisecond, func() error {
+	err := poll(longEnough, 20*time.Millisecond, func() error {
 		s.tend()
 		return check()
 	})
@@ -133,7 +133,7 @@ func (s *scene) await(what string, check func() error) {
 }
 
 // inHistory is a check of the history, made now and then.
-func (s *scene) inHistory(check func(*history) error) func() error {
+func (s *scenario) inHistory(check func(*historyText) error) func() error {
 	var looked time.Time
 	var verdict error
 	return func() error {
@@ -149,8 +149,8 @@ func (s *scene) inHistory(check func(*history) error) func() error {
 	}
 }
 
-// history is what khook recorded, without what differs from run to run: numbers, times, attempts.
-type history struct {
+// historyText is what khook recorded, without what differs from run to run: numbers, times, attempts.
+type historyText struct {
 	lines      []string
 	events     int
 	incidents  map[string]*incident.Incident // by type and Pod
@@ -158,7 +158,7 @@ type history struct {
 }
 
 // final says what is not over yet.
-func (h *history) final() error {
+func (h *historyText) final() error {
 	for name, inc := range h.incidents {
 		if inc.Open() {
 			return fmt.Errorf("%s is open", name)
@@ -169,17 +169,17 @@ func (h *history) final() error {
 			return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
 		}
 	}
-	return want(len(h.deliveries), sceneDeliveries, "deliveries")
+	return mustEqual(len(h.deliveries), sceneDeliveries, "deliveries")
 }
 
 // read reads the history from its file.
-func (s *scene) read() (*history, error) {
+func (s *scenario) read() (*historyText, error) {
 	st, err := store.Open(s.t.Context(), store.Config{Path: filepath.Join(s.dir, "khook.db")})
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
-	h := &history{incidents: map[string]*incident.Incident{}}
+	h := &historyText{incidents: map[string]*incident.Incident{}}
 	if err := s.readIncidents(st, h); err != nil {
 		return nil, err
 	}
@@ -194,11 +194,11 @@ func (s *scene) read() (*history, error) {
 	return h, nil
 }
 
-func (h *history) add(format string, args ...any) {
+func (h *historyText) add(format string, args ...any) {
 	h.lines = append(h.lines, fmt.Sprintf(format, args...))
 }
 
-func (s *scene) readIncidents(st *store.Store, h *history) error {
+func (s *scenario) readIncidents(st *store.Store, h *historyText) error {
 	all, err := st.AllIncidents(s.t.Context(), 1000)
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func (s *scene) readIncidents(st *store.Store, h *history) error {
 	for name, inc := range h.incidents {
 		pod := inc.Attributes.PodOrZero()
 		h.add("incident %s (%s, %s): %s, caused by %q, %d events, %d repeats, restart %d, exit %s, %s: %s", name, inc.Container, inc.Workload,
-			inc.Resolution, h.nameOf(inc.CausedBy), inc.Events, inc.Duplicates, pod.RestartCount, code(pod.ExitCode), inc.Reason, inc.Message)
+			inc.Resolution, h.nameOf(inc.CausedBy), inc.Events, inc.Duplicates, pod.RestartCount, exitCodeText(pod.ExitCode), inc.Reason, inc.Message)
 		if err := s.readEvents(st, h, name, inc); err != nil {
 			return err
 		}
@@ -221,7 +221,7 @@ func (s *scene) readIncidents(st *store.Store, h *history) error {
 	return nil
 }
 
-func (s *scene) readEvents(st *store.Store, h *history, name string, inc *incident.Incident) error {
+func (s *scenario) readEvents(st *store.Store, h *historyText, name string, inc *incident.Incident) error {
 	events, err := st.IncidentEvents(s.t.Context(), inc.ID, 100)
 	if err != nil {
 		return err
@@ -234,7 +234,7 @@ func (s *scene) readEvents(st *store.Store, h *history, name string, inc *incide
 		}
 		pod := e.Attributes.PodOrZero()
 		what := fmt.Sprintf("%s, restart %d", name, pod.RestartCount)
-		h.add("event %s: %s, exit %s, %s: %s, %d times", what, e.Status, code(pod.ExitCode), e.Reason, e.Message, e.Count)
+		h.add("event %s: %s, exit %s, %s: %s, %d times", what, e.Status, exitCodeText(pod.ExitCode), e.Reason, e.Message, e.Count)
 		for _, d := range decisions {
 			group := ""
 			if dl, err := st.Delivery(s.t.Context(), d.DeliveryID); err == nil {
@@ -246,7 +246,7 @@ func (s *scene) readEvents(st *store.Store, h *history, name string, inc *incide
 	return nil
 }
 
-func (h *history) nameOf(incidentID string) string {
+func (h *historyText) nameOf(incidentID string) string {
 	for name, inc := range h.incidents {
 		if inc.ID == incidentID {
 			return name
@@ -255,7 +255,7 @@ func (h *history) nameOf(incidentID string) string {
 	return incidentID
 }
 
-func code(c *int32) string {
+func exitCodeText(c *int32) string {
 	if c == nil {
 		return "unknown"
 	}
@@ -263,7 +263,7 @@ func code(c *int32) string {
 }
 
 // lost is which incidents of another history this one does not have.
-func (h *history) lost(other *history) []string {
+func (h *historyText) lost(other *historyText) []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(other.incidents)) {
 		if h.incidents[name] == nil {

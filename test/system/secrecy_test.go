@@ -54,7 +54,7 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 	args := append(settings(kagent, dir), "--kagent-token-file", token, "--kagent-header", "X-Secret=headerCANARY", "--stabilization=1h")
 	khook := controller(t, args...).ready()
 	for name := range ends {
-		crashLoops(t, pod(t, ns, name, name+"-1"), 1, "OOMKilled")
+		crashLoops(t, newPod(t, ns, name, name+"-1"), 1, "OOMKilled")
 	}
 	var deliveries []*delivery.Delivery
 	eventually(t, "all deliveries are as far as they come", func() error {
@@ -64,7 +64,7 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 				return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
 			}
 		}
-		return want(len(deliveries), len(ends), "deliveries")
+		return mustEqual(len(deliveries), len(ends), "deliveries")
 	})
 	for _, d := range deliveries {
 		if !strings.Contains(d.Prompt, canary) || !strings.Contains(d.Answer+d.Error+d.Question, canary) {

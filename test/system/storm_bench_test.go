@@ -60,7 +60,7 @@ func newTempest(b *testing.B) *tempest {
 	}
 	parallel(len(s.pods), func(i int) {
 		w := fmt.Sprintf("w%d", i%s.groups)
-		s.pods[i] = pod(b, s.ns, w, fmt.Sprintf("%s-abc-%d", w, i))
+		s.pods[i] = newPod(b, s.ns, w, fmt.Sprintf("%s-abc-%d", w, i))
 	})
 	dir := b.TempDir()
 	s.file = filepath.Join(dir, "khook.db")
@@ -70,24 +70,24 @@ func newTempest(b *testing.B) *tempest {
 }
 
 func (s *tempest) blow() {
-	before := memory(s, s.khook, "VmRSS")
+	before := memoryOf(s, s.khook, "VmRSS")
 	ctx, cancel := context.WithCancel(s.Context())
 	took := s.ask(ctx)
 	began := time.Now()
 	parallel(len(s.pods), func(i int) { crashLoops(s, s.pods[i], 1, "OOMKilled") })
 	written := time.Now()
-	eventually(s, "all is recorded", func() error { return want(s.recorded(), 2*len(s.pods), "incidents") })
+	eventually(s, "all is recorded", func() error { return mustEqual(s.recorded(), 2*len(s.pods), "incidents") })
 	recorded := time.Now()
 	cancel()
 	latencies := took()
-	err := poll(5*time.Minute, time.Second, func() error { return want(len(s.kagent.Messages()), 3*s.groups, "calls") })
+	err := poll(5*time.Minute, time.Second, func() error { return mustEqual(len(s.kagent.Messages()), 3*s.groups, "calls") })
 	if err != nil {
 		s.Fatal(err)
 	}
 	s.ReportMetric(written.Sub(began).Seconds(), "s-until-all-failed")
 	s.ReportMetric(recorded.Sub(written).Seconds(), "s-until-recorded-after")
 	s.ReportMetric(float64(before>>20), "MiB-before")
-	s.ReportMetric(float64(memory(s, s.khook, "VmHWM")>>20), "MiB-at-most")
+	s.ReportMetric(float64(memoryOf(s, s.khook, "VmHWM")>>20), "MiB-at-most")
 	s.ReportMetric(float64(len(latencies)), "API-answers")
 	for _, q := range []int{50, 99} {
 		s.ReportMetric(latencies[len(latencies)*q/100].Seconds()*1000, fmt.Sprintf("ms-API-p%d", q))

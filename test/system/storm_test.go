@@ -27,10 +27,10 @@ func TestStormOfManyPodsIsOneCallForEachWorkloadAndCause(t *testing.T) {
 	pods := make([]*corev1.Pod, workloads*each)
 	parallel(len(pods), func(i int) {
 		w := fmt.Sprintf("w%d", i%workloads)
-		pods[i] = pod(t, ns, w, fmt.Sprintf("%s-abc-%d", w, i))
+		pods[i] = newPod(t, ns, w, fmt.Sprintf("%s-abc-%d", w, i))
 	})
 	khook := controller(t, settings(kagent, dir)...).ready()
-	before := memory(t, khook, "VmRSS")
+	before := memoryOf(t, khook, "VmRSS")
 	start := time.Now()
 	parallel(len(pods), func(i int) { crashLoops(t, pods[i], 1, "OOMKilled") })
 	written := time.Since(start)
@@ -55,7 +55,7 @@ func TestStormOfManyPodsIsOneCallForEachWorkloadAndCause(t *testing.T) {
 		}
 		return nil
 	})
-	peak := memory(t, khook, "VmHWM")
+	peak := memoryOf(t, khook, "VmHWM")
 	t.Logf("2,000 Pods failed within %s; recorded and delivered %s after the first; resident memory %d MiB before, %d MiB at most",
 		written.Round(time.Millisecond), time.Since(start).Round(time.Millisecond), before>>20, peak>>20)
 	khook.stop()
@@ -89,8 +89,8 @@ func parallel(n int, do func(int)) {
 	workers.Wait()
 }
 
-// memory reads a line of the kernel's account of the process, in bytes; 0 where there is none.
-func memory(t testing.TB, p *process, line string) int64 {
+// memoryOf reads a line of the kernel's account of the process, in bytes; 0 where there is none.
+func memoryOf(t testing.TB, p *process, line string) int64 {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {

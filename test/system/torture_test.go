@@ -49,7 +49,7 @@ func (tr trial) String() string { return tr.dialect + "/" + tr.fault + "/" + tr.
 
 // undisturbed is what a run without a fault comes to.
 type undisturbed struct {
-	history *history
+	history *historyText
 	points  []string
 }
 
@@ -70,7 +70,7 @@ func TestWhereverItIsStoppedTheHistoryIsTheSameAndNobodyIsCalledTwice(t *testing
 	for _, dialect := range dialects {
 		base := runUndisturbed(t, dialect)
 		baselines[dialect] = base
-		report.points(dialect, base.points)
+		tortureReport.points(dialect, base.points)
 		trials = append(trials, trialsOf(dialect, base.points, random)...)
 	}
 	t.Logf("%d trials", len(trials))
@@ -83,7 +83,7 @@ func TestWhereverItIsStoppedTheHistoryIsTheSameAndNobodyIsCalledTwice(t *testing
 					res = try(t, tr, baselines[tr.dialect])
 					res.runs++
 				}
-				report.result(res)
+				tortureReport.result(res)
 			})
 		}
 	})
@@ -119,7 +119,7 @@ func faultsAt(i int, point, dialect string) []string {
 	for _, fault := range chosen {
 		switch {
 		case torture.full && fault != killed && !mine:
-		case fault == returned && strings.HasPrefix(point, "commit ") && strings.HasSuffix(point, before):
+		case fault == returned && strings.HasPrefix(point, "commit ") && strings.HasSuffix(point, beforePoint):
 			// It keeps the history locked: nobody else could do the work.
 		default:
 			tried = append(tried, fault)
@@ -143,7 +143,7 @@ func spread[T any](all []T, n int, random *rand.Rand) []T {
 
 func runUndisturbed(t *testing.T, dialect string) *undisturbed {
 	t.Helper()
-	s := newScene(t, dialect)
+	s := newScenario(t, dialect)
 	k := keep(s, "", "")
 	k.leads()
 	s.play()
@@ -167,7 +167,7 @@ func runUndisturbed(t *testing.T, dialect string) *undisturbed {
 
 // try tries one thing and says what came of it.
 func try(t *testing.T, tr trial, base *undisturbed) result {
-	s := newScene(t, tr.dialect)
+	s := newScenario(t, tr.dialect)
 	k := keep(s, tr.fault, tr.point)
 	k.leads()
 	s.play()
@@ -199,7 +199,7 @@ func try(t *testing.T, tr trial, base *undisturbed) result {
 // checkCalls holds what agents got against the deliveries: each one message, with what its row says,
 // and the same ID and context however often it was sent. It returns how many calls there were too
 // many, and how many that nobody could keep from leaving a halted process.
-func checkCalls(t testing.TB, s *scene, k *keeper, h *history) (doubled, inHand int) {
+func checkCalls(t testing.TB, s *scenario, k *supervisor, h *historyText) (doubled, inHand int) {
 	t.Helper()
 	byID := map[string]*delivery.Delivery{}
 	for _, d := range h.deliveries {

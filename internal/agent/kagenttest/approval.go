@@ -15,7 +15,7 @@ const Extension = "https://kagent.dev/extensions/hitl/v1"
 
 // approval asks for the approval of a call: up to 0.10 in a data part, in 1.x by the extension if
 // the message that is answered asked for it, else in words that nobody can answer.
-func (r *run) approval(tool string) *a2a.TaskStatusUpdateEvent {
+func (r *scriptRun) approval(tool string) *a2a.TaskStatusUpdateEvent {
 	hint := fmt.Sprintf("Please approve %s.", tool)
 	if d := r.server.Dialect(); d == agent.Kagent05 || d == agent.Kagent097 {
 		return r.status(a2a.TaskStateInputRequired, "", confirmation(tool, hint))

@@ -48,7 +48,7 @@ func (c *credentials) hand(m *a2a.Message) bool {
 }
 
 // credentials asks for them, and goes on with what the script says to the answer.
-func (r *run) credentials() bool {
+func (r *scriptRun) credentials() bool {
 	id := r.ec.TaskID
 	reply := r.server.credentials.expect(id)
 	defer r.server.credentials.drop(id)
@@ -65,7 +65,7 @@ func (r *run) credentials() bool {
 }
 
 // resume goes on with a reply, which it puts into the task's history.
-func (r *run) resume(msg *a2a.Message) bool {
+func (r *scriptRun) resume(msg *a2a.Message) bool {
 	task, err := r.server.tasks.byOwner(string(r.ec.TaskID), r.ec.User.Name)
 	if err != nil {
 		return false

@@ -21,19 +21,19 @@ type once struct {
 	server *Server
 
 	mu    sync.Mutex
-	byKey map[string]*first
+	byKey map[string]*firstOnly
 	order []string
 }
 
-// first is the first message with its key.
-type first struct {
+// firstOnly is the first message with its key.
+type firstOnly struct {
 	done   chan struct{}
 	result a2a.SendMessageResult
 	err    error
 }
 
 func newOnce(s *Server, h a2asrv.RequestHandler) *once {
-	return &once{RequestHandler: h, server: s, byKey: map[string]*first{}}
+	return &once{RequestHandler: h, server: s, byKey: map[string]*firstOnly{}}
 }
 
 // SendMessage implements a2asrv.RequestHandler.
@@ -86,7 +86,7 @@ func (o *once) reply(ctx context.Context, req *a2a.SendMessageRequest) (a2a.Send
 }
 
 // claim returns the first message with the ID, and whether it is this one.
-func (o *once) claim(ctx context.Context, messageID string) (*first, bool) {
+func (o *once) claim(ctx context.Context, messageID string) (*firstOnly, bool) {
 	call, _ := a2asrv.CallContextFrom(ctx)
 	user := defaultUser
 	if values, ok := call.ServiceParams().Get("X-User-Id"); ok && len(values) > 0 {
@@ -103,14 +103,14 @@ func (o *once) claim(ctx context.Context, messageID string) (*first, bool) {
 		delete(o.byKey, o.order[0])
 		o.order = o.order[1:]
 	}
-	f := &first{done: make(chan struct{})}
+	f := &firstOnly{done: make(chan struct{})}
 	o.byKey[key] = f
 	o.order = append(o.order, key)
 	return f, true
 }
 
 // again answers a repeated message with the task of the first.
-func (o *once) again(ctx context.Context, f *first) (a2a.SendMessageResult, error) {
+func (o *once) again(ctx context.Context, f *firstOnly) (a2a.SendMessageResult, error) {
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()

@@ -52,7 +52,7 @@ func (e *executor) Execute(ctx context.Context, ec *a2asrv.ExecutorContext) iter
 		defer e.server.running.Done()
 		m := e.server.received(ctx, ec)
 		wanted := true
-		run := &run{ctx: ctx, server: e.server, ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool {
+		run := &scriptRun{ctx: ctx, server: e.server, ec: ec, act: e.server.opts.Script(m), yield: func(ev a2a.Event) bool {
 			wanted = yield(ev, nil)
 			return wanted
 		}}
@@ -95,8 +95,8 @@ func (s *Server) describe(ctx context.Context, ec *a2asrv.ExecutorContext, msg *
 	return m
 }
 
-// run is one execution.
-type run struct {
+// scriptRun is one execution.
+type scriptRun struct {
 	ctx    context.Context //nolint:containedctx // that of the execution
 	server *Server
 	ec     *a2asrv.ExecutorContext
@@ -104,7 +104,7 @@ type run struct {
 	yield  func(a2a.Event) bool
 }
 
-func (r *run) all() {
+func (r *scriptRun) all() {
 	switch {
 	case r.act.Silent:
 		r.wait(nil, 0)
@@ -119,11 +119,11 @@ func (r *run) all() {
 	r.begin()
 }
 
-func (r *run) begin() {
+func (r *scriptRun) begin() {
 	_ = r.yield(r.status(a2a.TaskStateWorking, "")) && r.work() && r.stream() && r.finish()
 }
 
-func (r *run) submitted() *a2a.Task {
+func (r *scriptRun) submitted() *a2a.Task {
 	task := a2a.NewSubmittedTask(r.ec, withoutNulls(r.ec.Message))
 	task.Metadata = map[string]any{"agent": "kagenttest"}
 	if r.act.Usage != nil {
@@ -132,7 +132,7 @@ func (r *run) submitted() *a2a.Task {
 	return task
 }
 
-func (r *run) status(state a2a.TaskState, text string, more ...*a2a.Part) *a2a.TaskStatusUpdateEvent {
+func (r *scriptRun) status(state a2a.TaskState, text string, more ...*a2a.Part) *a2a.TaskStatusUpdateEvent {
 	var msg *a2a.Message
 	if text != "" {
 		more = append([]*a2a.Part{a2a.NewTextPart(text)}, more...)
@@ -144,7 +144,7 @@ func (r *run) status(state a2a.TaskState, text string, more ...*a2a.Part) *a2a.T
 }
 
 // wait returns false if the task was canceled meanwhile. With neither limit it waits for that.
-func (r *run) wait(until <-chan struct{}, d time.Duration) bool {
+func (r *scriptRun) wait(until <-chan struct{}, d time.Duration) bool {
 	var timer <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -162,7 +162,7 @@ func (r *run) wait(until <-chan struct{}, d time.Duration) bool {
 	return true
 }
 
-func (r *run) work() bool {
+func (r *scriptRun) work() bool {
 	switch {
 	case r.act.Never:
 		return r.wait(nil, 0)
@@ -174,7 +174,7 @@ func (r *run) work() bool {
 	return r.ctx.Err() == nil
 }
 
-func (r *run) stream() bool {
+func (r *scriptRun) stream() bool {
 	id := a2a.NewArtifactID()
 	for i, chunk := range r.act.Chunks {
 		if r.act.Each > 0 && !r.wait(nil, r.act.Each) {
@@ -189,7 +189,7 @@ func (r *run) stream() bool {
 	return true
 }
 
-func (r *run) finish() bool {
+func (r *scriptRun) finish() bool {
 	switch act := r.act; {
 	case act.Approve != "":
 		return r.yield(r.approval(act.Approve))

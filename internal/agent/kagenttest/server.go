@@ -52,13 +52,13 @@ type Server struct {
 	dialect     atomic.Value // string
 	token       atomic.Value // string
 	v1, v0      http.Handler
-	tasks       *tasks
+	tasks       *taskStore
 	queues      *queues
 	records     *records
 	faults      *faults
 	once        *once
 	credentials *credentials
-	rest        *sessions
+	rest        *sessionStore
 }
 
 // Start starts a server, which runs until it is closed.

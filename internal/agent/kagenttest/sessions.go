@@ -8,17 +8,19 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2acompat/a2av0"
 )
 
-// sessions are those of the REST routes up to 0.10, with their names and owners.
-type sessions struct {
+// sessionStore are those of the REST routes up to 0.10, with their names and owners.
+type sessionStore struct {
 	mu    sync.Mutex
 	limit int
 	names map[string]string // by user and ID
 	order []string
 }
 
-func newSessions(limit int) *sessions { return &sessions{limit: limit, names: map[string]string{}} }
+func newSessions(limit int) *sessionStore {
+	return &sessionStore{limit: limit, names: map[string]string{}}
+}
 
-func (s *sessions) put(id, user, name string) {
+func (s *sessionStore) put(id, user, name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := user + " " + id
@@ -33,13 +35,13 @@ func (s *sessions) put(id, user, name string) {
 }
 
 // touch makes a session that is missing, as agents do.
-func (s *sessions) touch(id, user string) {
+func (s *sessionStore) touch(id, user string) {
 	if _, ok := s.get(id, user); !ok {
 		s.put(id, user, "")
 	}
 }
 
-func (s *sessions) get(id, user string) (string, bool) {
+func (s *sessionStore) get(id, user string) (string, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	name, ok := s.names[user+" "+id]

@@ -12,8 +12,8 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2asrv/taskstore"
 )
 
-// tasks is the server's task store: bounded, each task its caller's own, and able to forget.
-type tasks struct {
+// taskStore is the server's task store: bounded, each task its caller's own, and able to forget.
+type taskStore struct {
 	mu    sync.Mutex
 	limit int
 	next  int
@@ -29,7 +29,7 @@ type stored struct {
 	number  int
 }
 
-func newTasks(limit int) *tasks { return &tasks{limit: limit, byID: map[a2a.TaskID]*stored{}} }
+func newTasks(limit int) *taskStore { return &taskStore{limit: limit, byID: map[a2a.TaskID]*stored{}} }
 
 func caller(ctx context.Context) string {
 	if call, ok := a2asrv.CallContextFrom(ctx); ok && call.User != nil {
@@ -39,7 +39,7 @@ func caller(ctx context.Context) string {
 }
 
 // Create implements taskstore.Store.
-func (t *tasks) Create(ctx context.Context, task *a2a.Task) (taskstore.TaskVersion, error) {
+func (t *taskStore) Create(ctx context.Context, task *a2a.Task) (taskstore.TaskVersion, error) {
 	raw, err := json.Marshal(task)
 	if err != nil {
 		return taskstore.TaskVersionMissing, err
@@ -60,7 +60,7 @@ func (t *tasks) Create(ctx context.Context, task *a2a.Task) (taskstore.TaskVersi
 }
 
 // Update implements taskstore.Store.
-func (t *tasks) Update(ctx context.Context, u *taskstore.UpdateRequest) (taskstore.TaskVersion, error) {
+func (t *taskStore) Update(ctx context.Context, u *taskstore.UpdateRequest) (taskstore.TaskVersion, error) {
 	raw, err := json.Marshal(u.Task)
 	if err != nil {
 		return taskstore.TaskVersionMissing, err
@@ -81,7 +81,7 @@ func (t *tasks) Update(ctx context.Context, u *taskstore.UpdateRequest) (tasksto
 }
 
 // Get implements taskstore.Store.
-func (t *tasks) Get(ctx context.Context, id a2a.TaskID) (*taskstore.StoredTask, error) {
+func (t *taskStore) Get(ctx context.Context, id a2a.TaskID) (*taskstore.StoredTask, error) {
 	t.mu.Lock()
 	found := t.byID[id]
 	t.mu.Unlock()
@@ -93,14 +93,14 @@ func (t *tasks) Get(ctx context.Context, id a2a.TaskID) (*taskstore.StoredTask, 
 }
 
 // List implements taskstore.Store: all tasks of a context, the newest first, on one page.
-func (t *tasks) List(ctx context.Context, q *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
+func (t *taskStore) List(ctx context.Context, q *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
 	found, err := t.ofContext(q.ContextID, caller(ctx))
 	slices.Reverse(found)
 	return &a2a.ListTasksResponse{Tasks: found, TotalSize: len(found), PageSize: max(len(found), 1)}, err
 }
 
 // ofContext returns the tasks of a context, the oldest first.
-func (t *tasks) ofContext(contextID, user string) ([]*a2a.Task, error) {
+func (t *taskStore) ofContext(contextID, user string) ([]*a2a.Task, error) {
 	t.mu.Lock()
 	var found []*stored
 	for _, s := range t.byID {
@@ -121,7 +121,7 @@ func (t *tasks) ofContext(contextID, user string) ([]*a2a.Task, error) {
 	return all, nil
 }
 
-func (t *tasks) byOwner(id, user string) (*a2a.Task, error) {
+func (t *taskStore) byOwner(id, user string) (*a2a.Task, error) {
 	t.mu.Lock()
 	found := t.byID[a2a.TaskID(id)]
 	t.mu.Unlock()
@@ -131,7 +131,7 @@ func (t *tasks) byOwner(id, user string) (*a2a.Task, error) {
 	return found.task()
 }
 
-func (t *tasks) remove(id string) {
+func (t *taskStore) remove(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.byID, a2a.TaskID(id))
