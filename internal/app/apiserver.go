@@ -45,7 +45,7 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
-		Store: app.store, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app}, Actions: actions{app},
+		Reader: app.store.Reader(), Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app}, Actions: actions{app},
 		Validate: app.validate(access), Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
 		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.plan.Shrunk(), HTTP2Cleartext: o.APIHTTP2Cleartext,
 		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),

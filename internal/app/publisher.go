@@ -115,13 +115,11 @@ func (p *publisher) ended(ctx context.Context, ended []*incident.Incident) error
 	for i, inc := range ended {
 		ids[i] = inc.ID
 	}
-	deliveries, err := p.store.DeliveriesOfIncidents(ctx, ids)
+	deliveries, err := p.store.DeliveryIDsOfIncidents(ctx, ids)
 	if err != nil {
 		return err
 	}
-	for _, d := range deliveries {
-		p.wake(d.ID)
-	}
+	p.wake(deliveries...)
 	hooks, err := p.store.IncidentHooks(ctx, ids)
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ func TestListsSayWhyADeliveryFailedWithoutTheWordsOfItsAgent(t *testing.T) {
 			if !strings.Contains(d.Error, canary) {
 				t.Errorf("whoever may read the texts does not see what was said: %q", d.Error)
 			}
-			rows, _, err := r.store.ListDeliveries(t.Context(), store.DeliveryQuery{}, store.Paging{Limit: 10})
+			rows, _, err := r.store.Reader().ListDeliveries(t.Context(), store.DeliveryQuery{}, store.Paging{Limit: 10})
 			if err != nil || len(rows) != 1 {
 				t.Fatal(len(rows), err)
 			}

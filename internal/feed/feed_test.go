@@ -65,14 +65,14 @@ func (w *world) fail(namespace string, over bool) {
 		},
 	}
 	inc := incident.Open("", s)
-	err := w.store.WriteSoon(w.t.Context(), func(tx *store.Tx) error {
+	err := w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
 		e := incident.NewEvent(inc, s, time.Now())
 		e.ID = tx.Next()
 		return tx.Save(w.t.Context(), &store.Changes{Events: []*incident.Event{e}, Incidents: []*incident.Incident{inc}})
 	})
 	if err == nil && over {
 		inc.Resolve(incident.Recovered, time.Now())
-		err = w.store.WriteSoon(w.t.Context(), func(tx *store.Tx) error {
+		err = w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
 			return tx.Save(w.t.Context(), &store.Changes{Incidents: []*incident.Incident{inc}})
 		})
 	}

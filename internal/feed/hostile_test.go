@@ -29,7 +29,7 @@ func (c *counting) EventChanges(ctx context.Context, f store.ChangeFilter, after
 // crowd records events of a namespace, many in one transaction.
 func (w *world) crowd(namespace string, events int) {
 	w.t.Helper()
-	err := w.store.WriteSoon(w.t.Context(), func(tx *store.Tx) error {
+	err := w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
 		var c store.Changes
 		for range events {
 			w.n++

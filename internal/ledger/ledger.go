@@ -181,7 +181,7 @@ func (l *Ledger) commit(ctx context.Context, m *matcher, do func(*batch) error) 
 	defer func() { l.costHeld += m.meter.Spent() - foreseen }()
 	// What a power failure takes back here is found again by the next list, with the same keys and
 	// IDs. That an agent is called is written by dispatch, and waits for the disk.
-	err := l.store.WriteSoon(ctx, func(tx *store.Tx) error {
+	err := l.store.WriteRelaxed(ctx, func(tx *store.Tx) error {
 		b = newBatch(l, tx, m) // anew, should the transaction be tried again
 		if err := do(b); err != nil {
 			return err

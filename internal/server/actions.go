@@ -127,7 +127,7 @@ var (
 
 // act does what a caller wants done with a delivery, if the caller may.
 func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Actions, by string) (*delivery.Delivery, error)) (*delivery.Delivery, error) {
-	dl, err := s.cfg.Store.Delivery(ctx, id)
+	dl, err := s.cfg.Reader.Delivery(ctx, id)
 	if err != nil {
 		dl = &delivery.Delivery{}
 	}

@@ -189,7 +189,7 @@ func (f *fixture) record(t testing.TB, n int) {
 	t.Helper()
 	for done := 0; done < n; done += 500 {
 		var c store.Changes
-		err := f.store.WriteSoon(t.Context(), func(tx *store.Tx) error {
+		err := f.store.WriteRelaxed(t.Context(), func(tx *store.Tx) error {
 			c = store.Changes{}
 			for i := range 500 {
 				s := &incident.Signal{

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
-	"github.com/kagent-dev/khook/internal/store"
 )
 
 func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (api.Diagnostics, error) {
@@ -24,7 +23,7 @@ func (s *Server) diagnostics(ctx context.Context, _ *struct{}) (api.Diagnostics,
 	if d.Queues == nil {
 		d.Queues = []api.Queue{}
 	}
-	states, err := s.cfg.Store.DeliveryStates(ctx)
+	states, err := s.cfg.Reader.Unfinished(ctx)
 	if err != nil {
 		return d, s.storeError(ctx, err)
 	}
@@ -44,16 +43,16 @@ func milliseconds(d time.Duration) float64 {
 func (s *Server) storeStats(ctx context.Context) (api.StoreStats, error) {
 	st := api.StoreStats{RetentionSeconds: s.cfg.Retention.Seconds()}
 	var err error
-	if st.SizeBytes, err = s.cfg.Store.Size(ctx); err != nil {
+	if st.SizeBytes, err = s.cfg.Reader.Size(ctx); err != nil {
 		return st, err
 	}
 	began := time.Now()
-	if st.LastChange, err = s.cfg.Store.LastChange(ctx); err != nil {
+	if st.LastChange, err = s.cfg.Reader.LastChange(ctx); err != nil {
 		return st, err
 	}
 	st.ReadLatencyMs = milliseconds(time.Since(began))
 	began = time.Now()
-	switch err := s.cfg.Store.Write(ctx, func(*store.Tx) error { return nil }); {
+	switch err := s.cfg.Reader.ProbeWrite(ctx); {
 	case err != nil:
 		st.WriteError = err.Error()
 	default:

@@ -99,7 +99,7 @@ func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) 
 	if err != nil {
 		return none, err
 	}
-	rows, total, err := s.cfg.Store.ListEvents(ctx, q, p)
+	rows, total, err := s.cfg.Reader.ListEvents(ctx, q, p)
 	if err != nil {
 		return none, s.storeError(ctx, err)
 	}
@@ -122,7 +122,7 @@ func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (api.Page[api.E
 	for i, e := range page.Items {
 		ids[i], at[e.ID] = e.ID, i
 	}
-	decisions, err := s.cfg.Store.HookDecisions(ctx, in.ref(), ids)
+	decisions, err := s.cfg.Reader.HookDecisions(ctx, in.ref(), ids)
 	if err != nil {
 		return page, s.storeError(ctx, err)
 	}

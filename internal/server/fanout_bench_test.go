@@ -271,7 +271,7 @@ func serveKhook(ctx context.Context, l net.Listener) (change func(*incident.Even
 	}
 	f := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard()})
 	s, err := New(Config{
-		Store: st, Feed: f, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(),
+		Reader: st.Reader(), Feed: f, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(),
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30, Streams: 1 << 20, ClientStreams: 1 << 20},
 	})
 	if err != nil {
@@ -280,7 +280,7 @@ func serveKhook(ctx context.Context, l net.Listener) (change func(*incident.Even
 	go func() { _ = f.Run(ctx) }()
 	go func() { _ = s.Run(ctx, l) }()
 	return func(e *incident.Event) {
-		err := st.WriteSoon(ctx, func(tx *store.Tx) error {
+		err := st.WriteRelaxed(ctx, func(tx *store.Tx) error {
 			e.ID = tx.Next()
 			return tx.Save(ctx, &store.Changes{Events: []*incident.Event{e}})
 		})

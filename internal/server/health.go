@@ -66,7 +66,7 @@ func (s *Server) lookAtHealth(ctx context.Context) api.Health {
 		Server: api.APIHealth{PartHealth: api.PartHealth{Status: api.Healthy}, Requests: s.meters.answered.Load(), Errors: s.meters.broken.Load()},
 		Store:  api.PartHealth{Status: api.Healthy},
 	}
-	if err := s.cfg.Store.Check(ctx); err != nil {
+	if err := s.cfg.Reader.Check(ctx); err != nil {
 		h.Store = api.PartHealth{Status: api.Unhealthy, Reason: err.Error()}
 	}
 	if h.Plugins == nil {

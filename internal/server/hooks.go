@@ -191,9 +191,12 @@ const statisticsRange = 24 * time.Hour
 // hookOf is a Hook with what khook knows of it.
 func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (api.Hook, error) {
 	shaped := shapeOf(h)
-	var err error
-	shaped.Statistics, err = s.statisticsOf(ctx, h)
-	return shaped, err
+	statistics, err := s.statisticsOf(ctx, *h)
+	if err != nil {
+		return shaped, err
+	}
+	shaped.Statistics = statistics[0]
+	return shaped, nil
 }
 
 // shapeOf is a Hook as the cluster has it.
@@ -213,25 +216,25 @@ func shapeOf(h *v1alpha2.Hook) api.Hook {
 	return shaped
 }
 
-// statisticsOf is what the history says of a Hook.
-func (s *Server) statisticsOf(ctx context.Context, h *v1alpha2.Hook) (api.HookStatistics, error) {
-	ref := delivery.HookRef{Namespace: h.Namespace, Name: h.Name}
-	var err error
-	st := api.HookStatistics{TimeRange: "24h"}
-	if st.ActiveIncidents, st.LastFired, err = s.cfg.Store.HookSummary(ctx, ref); err != nil {
-		return st, s.storeError(ctx, err)
+// statisticsOf is what the history says of Hooks, in their order. It asks for all of them at once.
+func (s *Server) statisticsOf(ctx context.Context, hooks ...v1alpha2.Hook) ([]api.HookStatistics, error) {
+	refs := make([]delivery.HookRef, len(hooks))
+	for i := range hooks {
+		refs[i] = delivery.HookRef{Namespace: hooks[i].Namespace, Name: hooks[i].Name}
 	}
 	now := time.Now()
 	from, to := now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
-	counts, err := s.cfg.Store.HookCounts(ctx, ref, from, to)
+	summaries, err := s.cfg.Reader.HookSummaries(ctx, refs, from, to)
 	if err != nil {
-		return st, s.storeError(ctx, err)
+		return nil, s.storeError(ctx, err)
 	}
-	if st.Deliveries, err = s.cfg.Store.HookDeliveriesMade(ctx, ref, from, to); err != nil {
-		return st, s.storeError(ctx, err)
+	statistics := make([]api.HookStatistics, len(hooks))
+	for i, ref := range refs {
+		summary := summaries[ref]
+		statistics[i] = api.HookStatistics{TimeRange: "24h", ActiveIncidents: summary.Open, LastFired: summary.LastFired, Deliveries: summary.Deliveries}
+		countStatistics(&statistics[i], summary.Counts)
 	}
-	countStatistics(&st, counts)
-	return st, nil
+	return statistics, nil
 }
 
 func countStatistics(st *api.HookStatistics, counts map[string]int64) {

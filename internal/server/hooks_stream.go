@@ -42,11 +42,9 @@ func (s *Server) hooksPage(ctx context.Context, page api.Page[api.Hook], hooks [
 	if !found {
 		return nil, fmt.Errorf("a page without items: %s", around)
 	}
-	statistics := make([]api.HookStatistics, len(hooks)) // what can fail comes before the first byte
-	for i := range hooks {
-		if statistics[i], err = s.statisticsOf(ctx, &hooks[i]); err != nil {
-			return nil, err
-		}
+	statistics, err := s.statisticsOf(ctx, hooks...) // what can fail comes before the first byte
+	if err != nil {
+		return nil, err
 	}
 	return s.writeEach("application/json", len(hooks), func(w io.Writer, i int) error { //nolint:contextcheck // of the answer
 		shaped := shapeOf(&hooks[i])

@@ -93,7 +93,7 @@ func millis(all []time.Duration, p float64) float64 {
 func listen(b *testing.B, st *store.Store) (base string, stop func()) {
 	b.Helper()
 	s, err := New(Config{
-		Store: st, Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Retention: 8 * 24 * time.Hour,
+		Reader: st.Reader(), Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Retention: 8 * 24 * time.Hour,
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Drain: time.Second,
 	})
 	if err != nil {
@@ -183,7 +183,7 @@ func recordEvery(b *testing.B, st *store.Store, book *ledger.Ledger, name string
 		took = append(took, time.Since(start))
 	}
 	// Each is an event, none is left out.
-	last, total, err := st.ListEvents(b.Context(), store.EventQuery{Namespace: "load", From: sql.Null[time.Time]{V: began, Valid: true}}, store.Paging{Limit: 1, Offset: n - 1})
+	last, total, err := st.Reader().ListEvents(b.Context(), store.EventQuery{Namespace: "load", From: sql.Null[time.Time]{V: began, Valid: true}}, store.Paging{Limit: 1, Offset: n - 1})
 	if err != nil || len(last) != 1 || total.More {
 		b.Fatalf("not all of %d signals are there: %v", n, err)
 	}

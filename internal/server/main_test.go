@@ -110,7 +110,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	cfg := Config{
-		Store: st, Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Version: "test", Retention: 7 * 24 * time.Hour,
+		Reader: st.Reader(), Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Version: "test", Retention: 7 * 24 * time.Hour,
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Validate: func(ctx context.Context, text []byte) lint.Report {
 			return lint.Check(ctx, text, lint.Options{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
 		},

@@ -110,7 +110,7 @@ func (f *fixture) speak(t *testing.T, state delivery.State) {
 }
 
 // ownFields are the texts of a delivery that no agent and no prompt can write.
-var ownFields = []string{"ID", "Cluster", "HookUID", "Config", "Group", "IncidentID", "RetryOf", "By", "Failure", "Dialect", "TaskState", "QuestionID", "CancelBy"}
+var ownFields = []string{"ID", "Cluster", "HookUID", "Config", "Group", "IncidentID", "RetryOf", "RequestedBy", "Failure", "Dialect", "TaskState", "QuestionID", "CancelRequestedBy"}
 
 func words(d *delivery.Delivery) {
 	v := reflect.ValueOf(d).Elem()

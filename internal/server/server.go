@@ -25,7 +25,7 @@ import (
 
 // Config holds the settings of a Server.
 type Config struct {
-	Store  *store.Store
+	Reader *store.Reader  // of the history
 	Hooks  client.Reader  // of Hooks; its cache serves them
 	Feed   *feed.Feed     // of live streams; nil for none
 	Access access.Control // who may read what; nil: everybody may read everything

@@ -102,11 +102,11 @@ func (s *Server) eventStats(ctx context.Context, in *statsInput) (api.EventStats
 	if err != nil {
 		return stats, err
 	}
-	counts, err := s.cfg.Store.EventCounts(ctx, from, to, in.Namespace)
+	counts, err := s.cfg.Reader.EventCounts(ctx, from, to, in.Namespace)
 	if err != nil {
 		return stats, s.storeError(ctx, err)
 	}
-	active, err := s.cfg.Store.ActiveEvents(ctx, in.Namespace)
+	active, err := s.cfg.Reader.ActiveEvents(ctx, in.Namespace)
 	if err != nil {
 		return stats, s.storeError(ctx, err)
 	}
@@ -165,17 +165,17 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookM
 		return m, err
 	}
 	m.StartTime, m.EndTime = from, now
-	if m.ActiveIncidents, m.LastFired, err = s.cfg.Store.HookSummary(ctx, in.ref()); err != nil {
+	if m.ActiveIncidents, m.LastFired, err = s.cfg.Reader.HookSummary(ctx, in.ref()); err != nil {
 		return m, s.storeError(ctx, err)
 	}
-	counts, err := s.cfg.Store.HookCounts(ctx, in.ref(), from, to)
+	counts, err := s.cfg.Reader.HookCounts(ctx, in.ref(), from, to)
 	if err != nil {
 		return m, s.storeError(ctx, err)
 	}
-	if m.Deliveries.Created, err = s.cfg.Store.HookDeliveriesMade(ctx, in.ref(), from, to); err != nil {
+	if m.Deliveries.Created, err = s.cfg.Reader.HookDeliveriesMade(ctx, in.ref(), from, to); err != nil {
 		return m, s.storeError(ctx, err)
 	}
-	times, err := s.cfg.Store.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
+	times, err := s.cfg.Reader.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
 	if err != nil {
 		return m, s.storeError(ctx, err)
 	}

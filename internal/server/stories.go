@@ -67,7 +67,7 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Pag
 	if err != nil {
 		return none, err
 	}
-	rows, total, err := s.cfg.Store.ListIncidents(ctx, q, p)
+	rows, total, err := s.cfg.Reader.ListIncidents(ctx, q, p)
 	if err != nil {
 		return none, s.storeError(ctx, err)
 	}
@@ -95,7 +95,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.P
 	if err != nil {
 		return none, err
 	}
-	rows, total, err := s.cfg.Store.ListDeliveries(ctx, q, p)
+	rows, total, err := s.cfg.Reader.ListDeliveries(ctx, q, p)
 	if err != nil {
 		return none, s.storeError(ctx, err)
 	}
@@ -122,14 +122,14 @@ const (
 
 func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetail, error) {
 	var d api.IncidentDetail
-	inc, err := s.cfg.Store.Incident(ctx, in.ID)
+	inc, err := s.cfg.Reader.Incident(ctx, in.ID)
 	if err != nil {
 		inc = &incident.Incident{}
 	}
 	if err := s.allowFound(ctx, err, delivery.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
 		return d, err
 	}
-	st := s.cfg.Store
+	st := s.cfg.Reader
 	events, err := st.IncidentEvents(ctx, inc.ID, storyEvents)
 	if err != nil {
 		return d, s.storeError(ctx, err)
@@ -165,7 +165,7 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetai
 
 func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetail, error) {
 	var d api.DeliveryDetail
-	dl, err := s.cfg.Store.Delivery(ctx, in.ID)
+	dl, err := s.cfg.Reader.Delivery(ctx, in.ID)
 	if err != nil {
 		dl = &delivery.Delivery{}
 	}
@@ -176,11 +176,11 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetai
 	if err != nil {
 		return d, err
 	}
-	covered, err := s.cfg.Store.DeliveryIncidents(ctx, dl.ID, storyEffects)
+	covered, err := s.cfg.Reader.DeliveryIncidents(ctx, dl.ID, storyEffects)
 	if err != nil {
 		return d, s.storeError(ctx, err)
 	}
-	log, err := s.cfg.Store.DeliveryEntries(ctx, dl.ID)
+	log, err := s.cfg.Reader.DeliveryEntries(ctx, dl.ID)
 	if err != nil {
 		return d, s.storeError(ctx, err)
 	}

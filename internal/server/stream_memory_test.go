@@ -50,7 +50,7 @@ func TestStreamsOfOneClientLeaveRoomForThoseOfOthers(t *testing.T) {
 
 // shortFeed lets streams read from the history nearly everything.
 func shortFeed(c *Config) {
-	c.Feed = feed.New(feed.Config{History: c.Store, Encode: api.EncodeEvent, Log: logr.Discard(), Ring: 10})
+	c.Feed = feed.New(feed.Config{History: c.Actions.(acting).store, Encode: api.EncodeEvent, Log: logr.Discard(), Ring: 10})
 }
 
 func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *testing.T) {

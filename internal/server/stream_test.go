@@ -57,7 +57,7 @@ func (l *liveFixture) happen(namespace string) *incident.Event {
 	}
 	inc := incident.Open("", s)
 	e := incident.NewEvent(inc, s, time.Now())
-	err := l.store.WriteSoon(context.Background(), func(tx *store.Tx) error {
+	err := l.store.WriteRelaxed(context.Background(), func(tx *store.Tx) error {
 		e.ID = tx.Next()
 		return tx.Save(context.Background(), &store.Changes{Events: []*incident.Event{e}, Incidents: []*incident.Incident{inc}})
 	})

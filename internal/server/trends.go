@@ -65,9 +65,9 @@ func since1970(t time.Time, interval time.Duration) time.Time {
 
 func (s *Server) trend(ctx context.Context, in *trendsInput, from, to time.Time, interval time.Duration) ([]store.TrendCount, error) {
 	if in.By == "namespace" {
-		return s.cfg.Store.TrendByNamespace(ctx, from, to, interval)
+		return s.cfg.Reader.TrendByNamespace(ctx, from, to, interval)
 	}
-	return s.cfg.Store.Trend(ctx, from, to, interval, in.Namespace)
+	return s.cfg.Reader.Trend(ctx, from, to, interval, in.Namespace)
 }
 
 // interval is the width of the buckets.

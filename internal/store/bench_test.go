@@ -70,7 +70,7 @@ func cpu(b *testing.B) time.Duration {
 // and how many in a second of one processor's time.
 func BenchmarkSave(b *testing.B) {
 	for _, events := range []int{1, 20, 200, 500} {
-		for name, write := range map[string]func(*Store, context.Context, func(*Tx) error) error{"Write": (*Store).Write, "WriteSoon": (*Store).WriteSoon} {
+		for name, write := range map[string]func(*Store, context.Context, func(*Tx) error) error{"Write": (*Store).Write, "WriteRelaxed": (*Store).WriteRelaxed} {
 			b.Run(fmt.Sprintf("%s/%d", name, events), func(b *testing.B) {
 				st, l := openStore(b, newPath(b)), &load{}
 				began := cpu(b)
@@ -95,17 +95,17 @@ func BenchmarkWriteBesidePrune(b *testing.B) {
 	for b.Loop() {
 		st, l := openStore(b, newPath(b)), &load{}
 		for l.keys < old {
-			must(b, st.WriteSoon(b.Context(), func(tx *Tx) error { return l.save(b.Context(), tx, 500, long) }))
+			must(b, st.WriteRelaxed(b.Context(), func(tx *Tx) error { return l.save(b.Context(), tx, 500, long) }))
 		}
 		all, err := st.AllIncidents(b.Context(), old)
 		must(b, err)
 		for _, inc := range all {
 			inc.Resolve(incident.Recovered, long)
 		}
-		must(b, st.WriteSoon(b.Context(), func(tx *Tx) error { return tx.Save(b.Context(), &Changes{Incidents: all}) }))
+		must(b, st.WriteRelaxed(b.Context(), func(tx *Tx) error { return tx.Save(b.Context(), &Changes{Incidents: all}) }))
 		write := func() float64 {
 			began := time.Now()
-			must(b, st.WriteSoon(b.Context(), func(tx *Tx) error { return l.save(b.Context(), tx, events, long.Add(time.Hour)) }))
+			must(b, st.WriteRelaxed(b.Context(), func(tx *Tx) error { return l.save(b.Context(), tx, events, long.Add(time.Hour)) }))
 			return float64(time.Since(began).Microseconds()) / 1000
 		}
 		var alone, beside []float64

@@ -26,13 +26,13 @@ type ChangeFilter struct {
 
 // where is the condition on the change c and its event e. The columns of the event are written so
 // that no index of theirs leads: the changes come in the order of their numbers.
-func (f ChangeFilter) where() (condition string, args []any) {
+func (f ChangeFilter) where(noIndex func(column string) string) (condition string, args []any) {
 	var b strings.Builder
 	for _, field := range []struct{ column, value string }{
-		{"+e.namespace", f.Namespace}, {"+e.type", string(f.Type)}, {"+c.state", string(f.Status)}, {"+e.name", f.Name}, {"+e.workload", f.Workload},
+		{"e.namespace", f.Namespace}, {"e.type", string(f.Type)}, {"c.state", string(f.Status)}, {"e.name", f.Name}, {"e.workload", f.Workload},
 	} {
 		if field.value != "" {
-			b.WriteString(" AND " + field.column + " = ?")
+			b.WriteString(" AND " + noIndex(field.column) + " = ?")
 			args = append(args, field.value)
 		}
 	}
@@ -43,8 +43,8 @@ func (f ChangeFilter) where() (condition string, args []any) {
 // selects, at most limit of them, in order. What it costs is bounded by the range, whatever the filter
 // leaves out; what is left out is not decoded.
 func (s *Store) EventChanges(ctx context.Context, f ChangeFilter, after, upTo int64, limit int) ([]EventChange, error) {
-	condition, args := f.where()
-	return apiList(ctx, s, "changes of events", func(row scanner) (EventChange, error) {
+	condition, args := f.where(s.engine.NoIndex)
+	return readAll(ctx, s.core, "changes of events", func(row scanner) (EventChange, error) {
 		var c EventChange
 		var status string
 		var at int64
@@ -54,8 +54,8 @@ func (s *Store) EventChanges(ctx context.Context, f ChangeFilter, after, upTo in
 			c.Event.Status, c.At = incident.Status(status), fromMicros(at)
 		}
 		return c, err
-	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM changes c CROSS JOIN events e ON e.id = CAST(c.id AS BIGINT) "+
-		"WHERE c.kind = 'event' AND c.seq > ? AND c.seq <= ?"+condition+" ORDER BY c.seq LIMIT ?", append(append([]any{after, upTo}, args...), limit)...)
+	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM "+s.engine.JoinInOrder("changes c", "events e", "e.id = CAST(c.id AS BIGINT)")+
+		" WHERE c.kind = 'event' AND c.seq > ? AND c.seq <= ?"+condition+" ORDER BY c.seq LIMIT ?", append(append([]any{after, upTo}, args...), limit)...)
 }
 
 // leading is a row with columns before those of the caller.
@@ -71,7 +71,7 @@ func (l leading) Scan(into ...any) error { return l.scanner.Scan(append(l.into, 
 // one.
 func (s *Store) FirstChange(ctx context.Context) (int64, error) {
 	// One statement: a commit between two would look as if what it wrote had been deleted.
-	found, err := apiList(ctx, s, "the beginning of the change log", scanNumber,
+	found, err := readAll(ctx, s.core, "the beginning of the change log", scanNumber,
 		"SELECT coalesce((SELECT seq FROM changes ORDER BY seq LIMIT 1), (SELECT value + 1 FROM meta WHERE name = 'seq'))")
 	if err != nil {
 		return 0, err
@@ -93,7 +93,7 @@ func (s *Store) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
 	to := last + 1
 	for from < to {
 		middle := from + (to-from)/2
-		at, err := apiList(ctx, s, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE seq >= ? ORDER BY seq LIMIT 1", middle)
+		at, err := readAll(ctx, s.core, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE seq >= ? ORDER BY seq LIMIT 1", middle)
 		switch {
 		case err != nil:
 			return 0, err

@@ -27,7 +27,7 @@ func TestManyWriteAndReadAtOnce(t *testing.T) {
 			for range 6 {
 				reading.Go(func() {
 					for ctx.Err() == nil {
-						if err := readAll(t.Context(), st); err != nil {
+						if err := readEverything(t.Context(), st); err != nil {
 							failed <- err
 							return
 						}
@@ -64,7 +64,7 @@ func TestManyWriteAndReadAtOnce(t *testing.T) {
 	}
 }
 
-func readAll(ctx context.Context, st *Store) error {
+func readEverything(ctx context.Context, st *Store) error {
 	all, err := st.OpenIncidents(ctx)
 	if err != nil {
 		return err

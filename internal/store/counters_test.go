@@ -236,7 +236,7 @@ func (l *life) sameRows(counted, scan string) {
 }
 
 func (l *life) texts(query string) []string {
-	rows, err := l.store.read.QueryContext(l.Context(), query)
+	rows, err := l.store.core.db.QueryContext(l.Context(), query)
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -78,18 +78,18 @@ func (tx *Tx) DropDeadLetter(ctx context.Context, id string) error {
 
 // DeadLetters returns the newest letters, the newest first.
 func (s *Store) DeadLetters(ctx context.Context, limit int) ([]*incident.DeadLetter, error) {
-	return coreList(ctx, s, "dead letters", scanDeadLetter, "SELECT "+deadLetterColumns+" FROM dead_letters ORDER BY last_at DESC, id DESC LIMIT ?", limit)
+	return readAll(ctx, s.core, "dead letters", scanDeadLetter, "SELECT "+deadLetterColumns+" FROM dead_letters ORDER BY last_at DESC, id DESC LIMIT ?", limit)
 }
 
 // WantedDeadLetters returns the letters that are to be tried again, the oldest first.
 func (s *Store) WantedDeadLetters(ctx context.Context, limit int) ([]*incident.DeadLetter, error) {
-	return coreList(ctx, s, "dead letters that are wanted", scanDeadLetter,
+	return readAll(ctx, s.core, "dead letters that are wanted", scanDeadLetter,
 		"SELECT "+deadLetterColumns+" FROM dead_letters WHERE wanted = 1 AND cluster = ? ORDER BY last_at LIMIT ?", s.cfg.Cluster, limit)
 }
 
 // CountDeadLetters returns how many letters there are.
 func (s *Store) CountDeadLetters(ctx context.Context) (int, error) {
-	n, err := coreOne(ctx, s, "the number of dead letters", scanNumber,
+	n, err := readOne(ctx, s.core, "the number of dead letters", scanNumber,
 		"SELECT count(*) FROM (SELECT 1 FROM dead_letters ORDER BY last_at LIMIT ?) AS counted", MaxDeadLetters+1)
 	return int(n), err
 }

@@ -8,11 +8,9 @@ import (
 	"time"
 	"unicode/utf8"
 
-	sqlite "modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
-
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/sqlite"
 )
 
 // FaultOf says whether a write failed because of what a row says, so that it would fail again however
@@ -22,17 +20,8 @@ import (
 //
 // They are PostgreSQL's classes 22 (data exception) and 23 (integrity constraint violation) as well.
 func FaultOf(err error) (incident.Fault, bool) {
-	var se *sqlite.Error
-	if errors.As(err, &se) {
-		switch se.Code() & 0xff {
-		case sqlite3.SQLITE_CONSTRAINT:
-			return incident.BadConstraint, true
-		case sqlite3.SQLITE_MISMATCH:
-			return incident.BadEncoding, true
-		case sqlite3.SQLITE_TOOBIG:
-			return incident.BadSize, true
-		}
-		return "", false
+	if fault, ok := (*sqlite.Engine).Fault(nil, err); ok {
+		return fault, true
 	}
 	var value *json.UnsupportedValueError
 	var kind *json.UnsupportedTypeError
@@ -56,7 +45,7 @@ func (s *Store) Probe(ctx context.Context) error {
 			Workload: incident.Workload{Kind: "Pod", Name: "probe"},
 		},
 	}
-	err := s.WriteSoon(ctx, func(tx *Tx) error {
+	err := s.WriteRelaxed(ctx, func(tx *Tx) error {
 		inc := incident.Open(s.cfg.Cluster, signal)
 		ev := incident.NewEvent(inc, signal, now)
 		ev.ID = tx.Next()

@@ -55,7 +55,7 @@ func TestOnlyWhatARowSaysIsItsFault(t *testing.T) {
 
 	passing := map[string]error{
 		"nothing": nil, "an outage": fmt.Errorf("read: %w", context.DeadlineExceeded), "another leader": fmt.Errorf("write: %w", ErrDeposed),
-		"a change of somebody else": ErrConflict, "a file that is gone": fs.ErrNotExist, "a closed history": errClosed, "damage": errDamaged,
+		"a change of somebody else": ErrConflict, "a file that is gone": fs.ErrNotExist, "a closed history": errClosed, "a history of a newer khook": errNewer,
 	}
 	pragma("PRAGMA max_page_count = 1")
 	var full error
@@ -148,7 +148,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		}
 		put(t, st, 300, labels)
 		var size int64
-		must(t, st.read.QueryRowContext(t.Context(), "SELECT sum(length(signal)) FROM dead_letters").Scan(&size))
+		must(t, st.core.db.QueryRowContext(t.Context(), "SELECT sum(length(signal)) FROM dead_letters").Scan(&size))
 		if n := count(t, st, "dead_letters"); size > MaxDeadLetterBytes || n < 100 {
 			t.Errorf("%d letters of %d bytes", n, size)
 		}

@@ -9,9 +9,10 @@ import (
 // ErrDeposed is returned for a write of a leader after which another one has begun to lead.
 var ErrDeposed = errors.New("another khook leads now: what this one would write is out of date")
 
-// Lead makes this the store of the leader: from its commit on, writes of a store that led before are
-// refused with ErrDeposed. A leader that was halted for long learns too late from its Lease that it is
-// none; what it knows, and would write or call an agent for, is of before.
+// Lead makes this the store of the leader: from its commit on, writes of a store that led before are refused with
+// ErrDeposed. A leader that was paused can act on stale state after its Lease has expired: it would record what was
+// recorded since, and call agents that were called. The term is the fencing token against that: it grows with each
+// leader, every transaction compares it, and what can't be part of a transaction asks StillLeads right before.
 func (s *Store) Lead(ctx context.Context) error {
 	if err := s.lock(ctx); err != nil {
 		return err
@@ -19,7 +20,7 @@ func (s *Store) Lead(ctx context.Context) error {
 	defer s.unlock()
 	s.term.Store(0)
 	var term int64
-	err := s.explain(s.transact(ctx, fullSync, func(tx *Tx) (err error) {
+	err := s.explain(s.transact(ctx, durable, func(tx *Tx) (err error) {
 		if term, err = tx.number(ctx, "SELECT coalesce(max(value), 0) + 1 FROM meta WHERE name = 'term'"); err != nil {
 			return err
 		}
@@ -42,7 +43,7 @@ func (s *Store) StillLeads(ctx context.Context) error {
 	if mine == 0 {
 		return nil
 	}
-	term, err := coreOne(ctx, s, "who leads", scanNumber, readTerm)
+	term, err := readOne(ctx, s.core, "who leads", scanNumber, readTerm)
 	if err == nil && term != mine {
 		err = ErrDeposed
 	}

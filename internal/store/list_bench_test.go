@@ -92,7 +92,7 @@ func BenchmarkHistory(b *testing.B) {
 			kind := map[bool]string{false: "page/", true: "pageAndTotal/"}[count]
 			b.Run(kind+name, func(b *testing.B) {
 				beside(b, small, large, func(ctx context.Context, st *store.Store) error {
-					_, _, err := st.ListEvents(ctx, q, store.Paging{Limit: 50, Count: count})
+					_, _, err := st.Reader().ListEvents(ctx, q, store.Paging{Limit: 50, Count: count})
 					return err
 				})
 			})
@@ -100,24 +100,27 @@ func BenchmarkHistory(b *testing.B) {
 	}
 	for name, op := range map[string]func(context.Context, *store.Store) error{
 		"summary": func(ctx context.Context, st *store.Store) error {
-			_, err := st.EventCounts(ctx, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour, "")
+			_, err := st.Reader().EventCounts(ctx, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour, "")
 			return err
 		},
 		"summaryNamespace": func(ctx context.Context, st *store.Store) error {
-			_, err := st.EventCounts(ctx, day, hour, ns)
+			_, err := st.Reader().EventCounts(ctx, day, hour, ns)
 			return err
 		},
-		"active": func(ctx context.Context, st *store.Store) error { _, err := st.ActiveEvents(ctx, ""); return err },
+		"active": func(ctx context.Context, st *store.Store) error {
+			_, err := st.Reader().ActiveEvents(ctx, "")
+			return err
+		},
 		"hook": func(ctx context.Context, st *store.Store) error {
-			_, err := st.HookCounts(ctx, hook, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour)
+			_, err := st.Reader().HookCounts(ctx, hook, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour)
 			return err
 		},
 		"trend": func(ctx context.Context, st *store.Store) error {
-			_, err := st.Trend(ctx, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour, time.Hour, "")
+			_, err := st.Reader().Trend(ctx, now.Add(-7*24*time.Hour).Truncate(time.Hour), hour, time.Hour, "")
 			return err
 		},
 		"trendByNamespace": func(ctx context.Context, st *store.Store) error {
-			_, err := st.TrendByNamespace(ctx, now.Add(-7*24*time.Hour).Truncate(24*time.Hour), now.Truncate(24*time.Hour).Add(24*time.Hour), 24*time.Hour)
+			_, err := st.Reader().TrendByNamespace(ctx, now.Add(-7*24*time.Hour).Truncate(24*time.Hour), now.Truncate(24*time.Hour).Add(24*time.Hour), 24*time.Hour)
 			return err
 		},
 	} {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // The orders of lists. Rows that are the same in it come in the order of time, in the same direction.
@@ -44,16 +45,16 @@ func (q EventQuery) Position(e *incident.Event) []any {
 }
 
 // ListEvents returns a page of events.
-func (s *Store) ListEvents(ctx context.Context, q EventQuery, p Paging) ([]*incident.Event, Total, error) {
-	return pageOf(ctx, s, q.listing(), p, scanEvent)
+func (r *Reader) ListEvents(ctx context.Context, q EventQuery, p Paging) ([]*incident.Event, Total, error) {
+	return pageOf(ctx, r, q.listing(r.store.engine), p, scanEvent)
 }
 
-func (q EventQuery) listing() *listing {
-	l := &listing{what: "events", columns: prefixed("e", eventColumns), from: "events e", descending: q.Descending}
+func (q EventQuery) listing(e engine.Engine) *listing {
+	l := &listing{engine: e, what: "events", columns: prefixed("e", eventColumns), from: "events e", descending: q.Descending}
 	lead := q.lead()
 	hook := lead["hook"]
 	if hook { // the hook's decisions lead to its events
-		l.from = "decisions d CROSS JOIN events e ON e.id = d.event_id"
+		l.from = e.JoinInOrder("decisions d", "events e", "e.id = d.event_id")
 		l.order = []string{"d.event_at", "d.event_id"}
 		l.where("d.hook_ns = ? AND d.hook = ? AND d.leads = 1", q.Hook.Namespace, q.Hook.Name)
 		l.equal("d.type", string(q.Type), true)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // IncidentQuery selects incidents; empty fields select all.
@@ -27,13 +28,14 @@ func (q IncidentQuery) Position(i *incident.Incident) []any {
 }
 
 // ListIncidents returns a page of incidents, by when they were first seen.
-func (s *Store) ListIncidents(ctx context.Context, q IncidentQuery, p Paging) ([]*incident.Incident, Total, error) {
-	return pageOf(ctx, s, q.listing(), p, scanIncident)
+func (r *Reader) ListIncidents(ctx context.Context, q IncidentQuery, p Paging) ([]*incident.Incident, Total, error) {
+	return pageOf(ctx, r, q.listing(r.store.engine), p, scanIncident)
 }
 
-func (q IncidentQuery) listing() *listing {
+func (q IncidentQuery) listing(e engine.Engine) *listing {
 	l := &listing{
-		what: "incidents", columns: incidentColumns, from: "incidents",
+		engine: e,
+		what:   "incidents", columns: incidentColumns, from: "incidents",
 		order: []string{"first_seen", "id"}, descending: q.Descending,
 	}
 	open := q.Status == incident.Firing
@@ -72,13 +74,14 @@ func (q DeliveryQuery) Position(d *delivery.Delivery) []any {
 
 // ListDeliveries returns a page of deliveries, by when they were made due, without their texts: prompt,
 // data, answer, question, reply, and the error that may quote an agent.
-func (s *Store) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*delivery.Delivery, Total, error) {
-	return pageOf(ctx, s, q.listing(), p, scanDelivery)
+func (r *Reader) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*delivery.Delivery, Total, error) {
+	return pageOf(ctx, r, q.listing(r.store.engine), p, scanDelivery)
 }
 
-func (q DeliveryQuery) listing() *listing {
+func (q DeliveryQuery) listing(e engine.Engine) *listing {
 	l := &listing{
-		what: "deliveries", columns: deliveryLine, from: "deliveries",
+		engine: e,
+		what:   "deliveries", columns: deliveryLine, from: "deliveries",
 		order: []string{"created_at", "id"}, descending: q.Descending,
 	}
 	l.equal("incident_id", q.Incident, true)
@@ -95,25 +98,25 @@ func (q DeliveryQuery) listing() *listing {
 
 // DeliveriesOfIncident returns the deliveries that cover an incident, the oldest first, with their
 // texts.
-func (s *Store) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*delivery.Delivery, error) {
-	return apiList(ctx, s, "deliveries of incident "+id, scanDelivery,
+func (r *Reader) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*delivery.Delivery, error) {
+	return readAll(ctx, r.handle, "deliveries of incident "+id, scanDelivery,
 		"SELECT "+deliveryColumns+" FROM deliveries WHERE id IN (SELECT delivery_id FROM decisions WHERE delivery_id <> '' AND event_id IN "+
 			"(SELECT id FROM events WHERE incident_id = ?) UNION SELECT id FROM deliveries WHERE incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
 }
 
 // IncidentDecisions returns what the hooks decided about the first events of an incident.
-func (s *Store) IncidentDecisions(ctx context.Context, id string, events int) ([]delivery.Decision, error) {
-	return apiList(ctx, s, "decisions about incident "+id, scanDecision,
+func (r *Reader) IncidentDecisions(ctx context.Context, id string, events int) ([]delivery.Decision, error) {
+	return readAll(ctx, r.handle, "decisions about incident "+id, scanDecision,
 		"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
 			"ORDER BY event_id, hook_ns, hook, config", id, events)
 }
 
 // HookDecisions returns what a hook decided about events.
-func (s *Store) HookDecisions(ctx context.Context, hook delivery.HookRef, events []int64) ([]delivery.Decision, error) {
+func (r *Reader) HookDecisions(ctx context.Context, hook delivery.HookRef, events []int64) ([]delivery.Decision, error) {
 	var found []delivery.Decision
 	err := inBatches(len(events), func(from, to int) error {
 		args := append(anys(events[from:to]), hook.Namespace, hook.Name)
-		part, err := apiList(ctx, s, "decisions of hook "+hook.String(), scanDecision,
+		part, err := readAll(ctx, r.handle, "decisions of hook "+hook.String(), scanDecision,
 			"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN ("+placeholders(to-from)+") AND hook_ns = ? AND hook = ? ORDER BY event_id, config", args...)
 		found = append(found, part...)
 		return err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/sqlite"
 )
 
 var (
@@ -29,7 +30,7 @@ func crowd(t testing.TB, st *Store, prefix string, n int) []*incident.Event {
 	t.Helper()
 	rnd := rand.New(rand.NewPCG(1, uint64(n)))
 	var events []*incident.Event
-	must(t, st.WriteSoon(t.Context(), func(tx *Tx) error {
+	must(t, st.WriteRelaxed(t.Context(), func(tx *Tx) error {
 		c := &Changes{}
 		for i := range n {
 			s := observed(fmt.Sprint(prefix, i), long.Add(time.Duration(rnd.IntN(10_000))*time.Second))
@@ -133,7 +134,7 @@ func readPages(t *testing.T, st *Store, q EventQuery, limit int, between func())
 	t.Helper()
 	p := Paging{Limit: limit, Count: true}
 	for {
-		items, total, err := st.ListEvents(t.Context(), q, p)
+		items, total, err := st.Reader().ListEvents(t.Context(), q, p)
 		must(t, err)
 		totals = append(totals, total.N)
 		for _, e := range items {
@@ -168,7 +169,7 @@ func TestFiltersAndOrdersCombineFreely(t *testing.T) {
 					t.Fatalf("%+v: total %d, want %d", q, n, len(want))
 				}
 			}
-			items, _, err := st.ListEvents(t.Context(), q, Paging{Limit: 5, Offset: 3})
+			items, _, err := st.Reader().ListEvents(t.Context(), q, Paging{Limit: 5, Offset: 3})
 			must(t, err)
 			for i, e := range items {
 				if e.ID != want[3+i] {
@@ -206,12 +207,12 @@ func TestPagesShowNoEventTwiceAndNoneMissingWhileOthersAreWritten(t *testing.T) 
 func TestATotalIsALowerBoundBeyondTheBound(t *testing.T) {
 	st := openStore(t, newPath(t))
 	crowd(t, st, "k", CountBound+500)
-	_, total, err := st.ListEvents(t.Context(), EventQuery{}, Paging{Limit: 10, Count: true})
+	_, total, err := st.Reader().ListEvents(t.Context(), EventQuery{}, Paging{Limit: 10, Count: true})
 	must(t, err)
 	if total != (Total{CountBound, true, true}) {
 		t.Errorf("total %+v", total)
 	}
-	_, total, err = st.ListEvents(t.Context(), EventQuery{Namespace: "shop"}, Paging{Limit: 10, Count: true})
+	_, total, err = st.Reader().ListEvents(t.Context(), EventQuery{Namespace: "shop"}, Paging{Limit: 10, Count: true})
 	must(t, err)
 	if total.AtLeast || total.N < CountBound/4 || total.N > 3*CountBound/4 {
 		t.Errorf("total of a namespace %+v", total)
@@ -222,7 +223,7 @@ func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
 	st := openStore(t, newPath(t))
 	events := crowd(t, st, "k", 1)
 	for _, q := range queriesAbout(events[0]) {
-		l := q.listing()
+		l := q.listing(&sqlite.Engine{})
 		text, _ := l.page(Paging{Limit: 50})
 		few := q.Name != "" || q.Status == incident.Firing || q.Workload != ""
 		for _, step := range planOf(t, st, text) {
@@ -232,9 +233,9 @@ func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
 		}
 	}
 	for _, l := range []*listing{
-		IncidentQuery{}.listing(), IncidentQuery{Namespace: "shop", Type: "oom-kill"}.listing(), IncidentQuery{Status: incident.Firing, Type: "oom-kill"}.listing(),
-		IncidentQuery{Type: "oom-kill", Status: incident.Resolved}.listing(), IncidentQuery{Name: "x", Namespace: "shop"}.listing(), IncidentQuery{Workload: "x"}.listing(),
-		DeliveryQuery{}.listing(), DeliveryQuery{Namespace: "shop"}.listing(), DeliveryQuery{Namespace: "shop", Hook: "x", State: "failed"}.listing(), DeliveryQuery{State: "failed"}.listing(),
+		IncidentQuery{}.listing(&sqlite.Engine{}), IncidentQuery{Namespace: "shop", Type: "oom-kill"}.listing(&sqlite.Engine{}), IncidentQuery{Status: incident.Firing, Type: "oom-kill"}.listing(&sqlite.Engine{}),
+		IncidentQuery{Type: "oom-kill", Status: incident.Resolved}.listing(&sqlite.Engine{}), IncidentQuery{Name: "x", Namespace: "shop"}.listing(&sqlite.Engine{}), IncidentQuery{Workload: "x"}.listing(&sqlite.Engine{}),
+		DeliveryQuery{}.listing(&sqlite.Engine{}), DeliveryQuery{Namespace: "shop"}.listing(&sqlite.Engine{}), DeliveryQuery{Namespace: "shop", Hook: "x", State: "failed"}.listing(&sqlite.Engine{}), DeliveryQuery{State: "failed"}.listing(&sqlite.Engine{}),
 	} {
 		text, _ := l.page(Paging{Limit: 50})
 		for _, step := range planOf(t, st, text) {

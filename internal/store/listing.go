@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // CountBound is how far the rows of a list are counted: of more, the total is a lower bound. So a
@@ -35,6 +37,7 @@ type Total struct {
 // and leaves none out, whatever is written meanwhile.
 type listing struct {
 	what, columns, from string
+	engine              engine.Engine
 	countFrom           string   // instead of from, if the conditions need no more
 	order               []string // columns, all in one direction
 	descending          bool
@@ -55,7 +58,7 @@ func (l *listing) equal(column, value string, byIndex bool) {
 		return
 	}
 	if !byIndex {
-		column = "+" + column
+		column = l.engine.NoIndex(column)
 	}
 	l.where(column+" = ?", value)
 }
@@ -63,7 +66,7 @@ func (l *listing) equal(column, value string, byIndex bool) {
 // between adds a range of times, from from on and before to, each if it is valid.
 func (l *listing) between(column string, from, to sql.Null[time.Time], byIndex bool) {
 	if !byIndex {
-		column = "+" + column
+		column = l.engine.NoIndex(column)
 	}
 	if from.Valid {
 		l.where(column+" >= ?", from.V.UnixMicro())
@@ -105,9 +108,9 @@ func whereAll(conditions []string) string {
 
 // pageOf reads one page, and the total if it is asked for. The statements are not kept: filters can
 // be combined in many ways.
-func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan func(scanner) (T, error)) ([]T, Total, error) {
+func pageOf[T any](ctx context.Context, r *Reader, l *listing, p Paging, scan func(scanner) (T, error)) ([]T, Total, error) {
 	text, args := l.page(p)
-	items, err := apiList(ctx, s, l.what, scan, text, args...)
+	items, err := readAll(ctx, r.handle, l.what, scan, text, args...)
 	if err != nil {
 		return nil, Total{}, err
 	}
@@ -122,7 +125,7 @@ func pageOf[T any](ctx context.Context, s *Store, l *listing, p Paging, scan fun
 		return items, Total{N: p.Offset + len(items)}, nil
 	}
 	text, args = l.count()
-	counted, err := apiList(ctx, s, "how many "+l.what+" there are", scanNumber, text, args...)
+	counted, err := readAll(ctx, r.handle, "how many "+l.what+" there are", scanNumber, text, args...)
 	if err != nil {
 		return nil, Total{}, err
 	}

@@ -49,6 +49,7 @@ func everything(t *testing.T, st *Store) {
 	note(st.HeldGroups(ctx, shopHook, long, 10))
 	note(st.HeldGroups(ctx, delivery.HookRef{}, long, 10))
 	note(st.DeliveriesOfIncidents(ctx, ids))
+	note(st.DeliveryIDsOfIncidents(ctx, ids))
 	note(st.UnfinishedDeliveries(ctx, long, 10))
 	note(st.Unfinished(ctx))
 	note(st.OldestPending(ctx))
@@ -57,13 +58,12 @@ func everything(t *testing.T, st *Store) {
 	if note(nil, err); open != 0 || !fired.Equal(long) {
 		t.Errorf("%d open, fired at %s", open, fired)
 	}
-	note(st.LastDelivery(ctx, shopHook))
 	note(st.IncidentHooks(ctx, ids))
 	note(st.AllIncidents(ctx, 10))
 	note(st.AllDeliveries(ctx, 10))
 	note(st.Changes(ctx, 0, 10))
 	note(st.LastChange(ctx))
-	note(st.EventCounts(ctx, long, time.Now(), "shop"))
+	note(st.Reader().EventCounts(ctx, long, time.Now(), "shop"))
 	everythingOfDeadLetters(t, st)
 	note(nil, st.Check(ctx))
 	note(st.Prune(ctx, time.Now()))
@@ -130,7 +130,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 
 // statements are all that were prepared.
 func statements(st *Store) []string {
-	return append(slices.Collect(maps.Keys(st.reads.stmts)), slices.Collect(maps.Keys(st.stmts))...)
+	return append(slices.Collect(maps.Keys(st.core.stmts.stmts)), slices.Collect(maps.Keys(st.stmts))...)
 }
 
 func planOf(t *testing.T, st *Store, query string) []string {
@@ -139,7 +139,7 @@ func planOf(t *testing.T, st *Store, query string) []string {
 	for i := range args {
 		args[i] = 1
 	}
-	rows, err := st.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+	rows, err := st.core.db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 	must(t, err)
 	steps, err := collect(rows, func(row scanner) (step string, err error) {
 		var a, b, c int

@@ -51,7 +51,7 @@ func (s *Store) pruneAll(ctx context.Context, step func(*Tx) (int64, error)) (de
 	for {
 		var n int64
 		var took time.Duration
-		err := s.WriteSoon(ctx, func(tx *Tx) (err error) {
+		err := s.WriteRelaxed(ctx, func(tx *Tx) (err error) {
 			began := time.Now()
 			n, err = step(tx)
 			took = time.Since(began)

@@ -163,9 +163,8 @@ func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 			}
 			return nil
 		}))
-		last, err := st.LastDelivery(t.Context(), shopHook)
-		if must(t, err); last.Cluster != cluster {
-			t.Errorf("the last delivery of %s is of %s", cluster, last.Cluster)
+		if _, last, err := st.HookSummary(t.Context(), shopHook); err != nil || last.IsZero() {
+			t.Errorf("the last delivery of %s: %s, %v", cluster, last, err)
 		}
 		incidents, err := st.HookIncidents(t.Context(), shopHook, long, 10)
 		if must(t, err); len(incidents) != 1 || incidents[0].Cluster != cluster {

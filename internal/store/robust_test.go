@@ -56,7 +56,7 @@ func save(ctx context.Context, st *Store, key string) error {
 func count(t testing.TB, st *Store, table string) int {
 	t.Helper()
 	var n int
-	if err := st.read.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+	if err := st.core.db.QueryRowContext(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -298,7 +298,7 @@ func TestKilledWhileItWritesKeepsWhatWasAcknowledged(t *testing.T) {
 	}
 	events := count(t, st, "events")
 	var counted int
-	if err := st.read.QueryRowContext(t.Context(), "SELECT sum(n) FROM event_counts WHERE status = 'firing' AND span = 1 AND namespace = '*'").Scan(&counted); err != nil {
+	if err := st.core.db.QueryRowContext(t.Context(), "SELECT sum(n) FROM event_counts WHERE status = 'firing' AND span = 1 AND namespace = '*'").Scan(&counted); err != nil {
 		t.Fatal(err)
 	}
 	if counted != events || count(t, st, "changes") != 2*events {
@@ -355,7 +355,7 @@ func TestHotQueriesGoByIndex(t *testing.T) {
 		for i := range args {
 			args[i] = 1
 		}
-		rows, err := st.read.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
+		rows, err := st.core.db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+query, args...)
 		if err != nil {
 			t.Fatal(err)
 		}

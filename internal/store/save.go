@@ -106,7 +106,7 @@ func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error
 		s.events[eventCount{s.minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
 	err := s.tx.insert(ctx, "events", eventColumns, rows, "")
-	if isDuplicate(err) {
+	if s.tx.store.engine.Duplicate(err) {
 		return fmt.Errorf("an event of these is recorded already: %w", err)
 	}
 	return err

@@ -9,36 +9,6 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// takeTurn waits for a handle, first come first served: database/sql takes any of those who wait,
-// and lets some wait for very long.
-func (s *Store) takeTurn(ctx context.Context) (done func(), err error) {
-	select {
-	case s.turns <- struct{}{}:
-		return func() { <-s.turns }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// apiList runs a read of the HTTP API, on handles of its own: what people ask must not keep khook
-// from its work. The statement is not kept.
-func apiList[T any](ctx context.Context, s *Store, what string, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
-	done, err := s.takeTurn(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", what, err)
-	}
-	defer done()
-	rows, err := s.queries.QueryContext(ctx, text, storable(args)...)
-	if err != nil {
-		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
-	}
-	found, err := collect(rows, scan)
-	if err != nil {
-		return nil, s.explain(fmt.Errorf("read %s: %w", what, err))
-	}
-	return found, nil
-}
-
 // spans is a range of whole minutes as rows of the counters: whole hours in the middle, minutes at
 // both ends.
 type spans struct{ from, firstHour, lastHour, to int64 }
@@ -73,9 +43,9 @@ type EventCount struct {
 
 // EventCounts returns the counters of whole minutes from from to before to, of a namespace or, if
 // it is empty, of all. What is resolved is counted when it was.
-func (s *Store) EventCounts(ctx context.Context, from, to time.Time, namespace string) ([]EventCount, error) {
+func (r *Reader) EventCounts(ctx context.Context, from, to time.Time, namespace string) ([]EventCount, error) {
 	parts, args := spansOf(from, to).union("type, status, n", "event_counts", "namespace = ? AND type <> '*'", orAll(namespace))
-	return apiList(ctx, s, "event counts", func(row scanner) (c EventCount, err error) {
+	return readAll(ctx, r.handle, "event counts", func(row scanner) (c EventCount, err error) {
 		err = row.Scan(&c.Type, &c.Status, &c.N)
 		return c, err
 	}, "SELECT type, status, sum(n) FROM ("+parts+") AS counts GROUP BY type, status ORDER BY type, status", args...)
@@ -89,12 +59,12 @@ func orAll(namespace string) string {
 }
 
 // ActiveEvents returns how many events are firing, by type, of a namespace or of all.
-func (s *Store) ActiveEvents(ctx context.Context, namespace string) ([]EventCount, error) {
+func (r *Reader) ActiveEvents(ctx context.Context, namespace string) ([]EventCount, error) {
 	where, args := "", []any{}
 	if namespace != "" {
 		where, args = " AND namespace = ?", []any{namespace}
 	}
-	return apiList(ctx, s, "active events", func(row scanner) (c EventCount, err error) {
+	return readAll(ctx, r.handle, "active events", func(row scanner) (c EventCount, err error) {
 		c.Status = incident.Firing
 		err = row.Scan(&c.Type, &c.N)
 		return c, err
@@ -110,15 +80,15 @@ type TrendCount struct {
 
 // Trend counts the events of whole minutes from from to before to in buckets of an interval, which
 // is whole minutes; by type, of a namespace or of all.
-func (s *Store) Trend(ctx context.Context, from, to time.Time, interval time.Duration, namespace string) ([]TrendCount, error) {
+func (r *Reader) Trend(ctx context.Context, from, to time.Time, interval time.Duration, namespace string) ([]TrendCount, error) {
 	span := spanOf(from, to, interval)
-	return s.trend(ctx, "SELECT start / ? AS bucket, type, sum(n) FROM event_counts WHERE span = ? AND namespace = ? AND start >= ? AND start < ? "+
+	return r.trend(ctx, "SELECT start / ? AS bucket, type, sum(n) FROM event_counts WHERE span = ? AND namespace = ? AND start >= ? AND start < ? "+
 		"AND status <> 'resolved' AND type <> '*' GROUP BY 1, 2", int64(interval/time.Minute), span, orAll(namespace), minute(from), minute(to))
 }
 
 // TrendByNamespace is Trend by namespace.
-func (s *Store) TrendByNamespace(ctx context.Context, from, to time.Time, interval time.Duration) ([]TrendCount, error) {
-	return s.trend(ctx, "SELECT start / ? AS bucket, namespace, sum(n) FROM event_counts WHERE type = '*' AND span = ? AND start >= ? AND start < ? GROUP BY 1, 2",
+func (r *Reader) TrendByNamespace(ctx context.Context, from, to time.Time, interval time.Duration) ([]TrendCount, error) {
+	return r.trend(ctx, "SELECT start / ? AS bucket, namespace, sum(n) FROM event_counts WHERE type = '*' AND span = ? AND start >= ? AND start < ? GROUP BY 1, 2",
 		int64(interval/time.Minute), spanOf(from, to, interval), minute(from), minute(to))
 }
 
@@ -130,8 +100,8 @@ func spanOf(from, to time.Time, interval time.Duration) int64 {
 	return minuteSpan
 }
 
-func (s *Store) trend(ctx context.Context, text string, args ...any) ([]TrendCount, error) {
-	return apiList(ctx, s, "trends", func(row scanner) (c TrendCount, err error) {
+func (r *Reader) trend(ctx context.Context, text string, args ...any) ([]TrendCount, error) {
+	return readAll(ctx, r.handle, "trends", func(row scanner) (c TrendCount, err error) {
 		err = row.Scan(&c.Bucket, &c.Key, &c.N)
 		return c, err
 	}, text, args...)
@@ -139,13 +109,13 @@ func (s *Store) trend(ctx context.Context, text string, args ...any) ([]TrendCou
 
 // HookCounts returns a hook's counters of whole minutes from from to before to, by name: such as
 // "disposition:delivered", "delivery:succeeded" and "outcome:recovered".
-func (s *Store) HookCounts(ctx context.Context, hook delivery.HookRef, from, to time.Time) (map[string]int64, error) {
+func (r *Reader) HookCounts(ctx context.Context, hook delivery.HookRef, from, to time.Time) (map[string]int64, error) {
 	parts, args := spansOf(from, to).union("name, n", "hook_counts", "hook_ns = ? AND hook = ?", hook.Namespace, hook.Name)
 	type count struct {
 		name string
 		n    int64
 	}
-	counts, err := apiList(ctx, s, "counters of hook "+hook.String(), func(row scanner) (c count, err error) {
+	counts, err := readAll(ctx, r.handle, "counters of hook "+hook.String(), func(row scanner) (c count, err error) {
 		err = row.Scan(&c.name, &c.n)
 		return c, err
 	}, "SELECT name, sum(n) FROM ("+parts+") AS counts GROUP BY name", args...)
@@ -168,8 +138,8 @@ type DeliveryTimes struct {
 
 // HookDeliveryTimes returns the times of a hook's deliveries that were made due from from on and
 // before to, the newest first, at most limit. It reads no texts.
-func (s *Store) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, from, to time.Time, limit int) ([]DeliveryTimes, error) {
-	return apiList(ctx, s, "times of hook "+hook.String(), func(row scanner) (d DeliveryTimes, err error) {
+func (r *Reader) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, from, to time.Time, limit int) ([]DeliveryTimes, error) {
+	return readAll(ctx, r.handle, "times of hook "+hook.String(), func(row scanner) (d DeliveryTimes, err error) {
 		var created, called, ended, outcome int64
 		err = row.Scan(&d.State, &created, &called, &ended, &d.Outcome, &outcome)
 		d.CreatedAt, d.CalledAt, d.EndedAt, d.OutcomeAt = fromMicros(created), fromMicros(called), fromMicros(ended), fromMicros(outcome)
@@ -181,28 +151,11 @@ func (s *Store) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, fr
 
 // HookDeliveriesMade counts a hook's deliveries that were made due from from on and before to: for an event,
 // because an incident goes on, or because a person wanted one again.
-func (s *Store) HookDeliveriesMade(ctx context.Context, hook delivery.HookRef, from, to time.Time) (int64, error) {
-	counted, err := apiList(ctx, s, "how many deliveries hook "+hook.String()+" has", scanNumber,
+func (r *Reader) HookDeliveriesMade(ctx context.Context, hook delivery.HookRef, from, to time.Time) (int64, error) {
+	counted, err := readAll(ctx, r.handle, "how many deliveries hook "+hook.String()+" has", scanNumber,
 		"SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ?", hook.Namespace, hook.Name, micros(from), micros(to))
 	if err != nil {
 		return 0, err
 	}
 	return counted[0], nil
-}
-
-// DeliveryStates returns how many deliveries are under way, by state.
-func (s *Store) DeliveryStates(ctx context.Context) (map[delivery.State]int, error) {
-	type count struct {
-		state delivery.State
-		n     int
-	}
-	counts, err := apiList(ctx, s, "deliveries under way", func(row scanner) (c count, err error) {
-		err = row.Scan(&c.state, &c.n)
-		return c, err
-	}, "SELECT state, count(*) FROM deliveries WHERE ended_at = 0 AND cluster = ? GROUP BY state", s.cfg.Cluster)
-	byState := make(map[delivery.State]int, len(counts))
-	for _, c := range counts {
-		byState[c.state] = c.n
-	}
-	return byState, err
 }

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // Write runs do in one transaction, which is committed if do returns nil and rolled back as a
@@ -14,22 +15,22 @@ import (
 // it back. ctx ends the wait for earlier writes and the statements of do, but never a commit that
 // has begun: so an error always means that nothing of it is recorded.
 func (s *Store) Write(ctx context.Context, do func(*Tx) error) error {
-	return s.commit(ctx, fullSync, do)
+	return s.commit(ctx, durable, do)
 }
 
-// WriteSoon is Write for what could be found out again: the commit survives the end of the process
+// WriteRelaxed is Write for what could be found out again: the commit survives the end of the process
 // at once, but a power failure only when the next Write or checkpoint has put it on the disk. It
 // saves the wait for the disk, which is most of a small commit's time.
-func (s *Store) WriteSoon(ctx context.Context, do func(*Tx) error) error {
-	return s.commit(ctx, normal, do)
+func (s *Store) WriteRelaxed(ctx context.Context, do func(*Tx) error) error {
+	return s.commit(ctx, relaxed, do)
 }
 
-// synchrony is how much of a commit is waited for.
-type synchrony string
+// durability is how much of a commit is waited for.
+type durability int
 
 const (
-	fullSync synchrony = "FULL"   // the write-ahead log is on the disk
-	normal   synchrony = "NORMAL" // it is with the kernel
+	durable durability = iota // it is on the disk
+	relaxed                   // it is with the kernel
 )
 
 // failureShown is how long Check goes on to tell of a write that failed, unless one succeeds: a
@@ -46,7 +47,7 @@ func (s *Store) Check(ctx context.Context) error {
 	if s.failed != nil && now.Sub(s.failedAt) < failureShown {
 		return s.failed
 	}
-	return s.explain(s.transact(ctx, fullSync, func(tx *Tx) error {
+	return s.explain(s.transact(ctx, durable, func(tx *Tx) error {
 		_, err := tx.exec(ctx, "INSERT INTO meta (name, value) VALUES ('checked', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
 			now.UnixMicro())
 		return err
@@ -65,7 +66,7 @@ func (s *Store) lock(ctx context.Context) error {
 
 func (s *Store) unlock() { <-s.turn }
 
-func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) error {
+func (s *Store) commit(ctx context.Context, sync durability, do func(*Tx) error) error {
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) 
 		return err // what the row says is no failure of the history, see Probe
 	}
 	writeErrors.Inc()
-	if told := (*fileError)(nil); errors.As(err, &told) {
+	if state := (*engine.StateError)(nil); errors.As(err, &state) {
 		s.failed, s.failedAt = err, s.cfg.Clock.Now()
 	}
 	return err
@@ -93,15 +94,15 @@ func (s *Store) commit(ctx context.Context, sync synchrony, do func(*Tx) error) 
 
 // transact begins and ends the transaction by hand, on the one connection of the writer: so its
 // statements stay prepared from one transaction to the next.
-func (s *Store) transact(ctx context.Context, sync synchrony, do func(*Tx) error) error {
+func (s *Store) transact(ctx context.Context, sync durability, do func(*Tx) error) error {
 	if s.stmts == nil {
 		return errClosed
 	}
-	if err := errors.Join(s.damage.found(), s.sameFile()); err != nil {
+	if err := s.engine.Ready(); err != nil {
 		return err
 	}
 	if sync != s.sync {
-		if _, err := s.conn.ExecContext(ctx, "PRAGMA synchronous = "+string(sync)); err != nil {
+		if _, err := s.conn.ExecContext(ctx, s.engine.Durability(sync == durable)); err != nil {
 			return err
 		}
 		s.sync = sync
@@ -113,24 +114,24 @@ func (s *Store) transact(ctx context.Context, sync synchrony, do func(*Tx) error
 			_, _ = s.conn.ExecContext(ended, "ROLLBACK")
 		}
 	}()
-	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if _, err := s.conn.ExecContext(ctx, s.engine.Begin()); err != nil {
 		return err
 	}
 	tx := &Tx{store: s}
 	if err := tx.run(ctx, do); err != nil {
 		return err
 	}
-	s.committing(tx, Commit{Soon: sync == normal})
+	s.committing(tx, Commit{Soon: sync == relaxed})
 	_, err := s.conn.ExecContext(ended, "COMMIT")
 	if committed = err == nil; committed {
-		s.committing(tx, Commit{Soon: sync == normal, Done: true})
+		s.committing(tx, Commit{Soon: sync == relaxed, Done: true})
 	}
 	return err
 }
 
 // Commit is a moment of a commit.
 type Commit struct {
-	Soon bool // of WriteSoon
+	Soon bool // of WriteRelaxed
 	Done bool // it is recorded; else it is about to be
 }
 
@@ -167,19 +168,3 @@ type undoneError struct{ error }
 
 // Unwrap returns the cause.
 func (e *undoneError) Unwrap() error { return e.error }
-
-// sameFile says whether the file is still where it was opened: what is written into a file that
-// was moved away or deleted is lost at the next start.
-func (s *Store) sameFile() error {
-	if s.file == nil {
-		return nil
-	}
-	now, err := os.Stat(s.cfg.Path)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errMoved, err)
-	}
-	if !os.SameFile(s.file, now) {
-		return errMoved
-	}
-	return nil
-}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -16,6 +15,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/sqlite"
 )
 
 func newPath(t testing.TB) string { return filepath.Join(t.TempDir(), "khook.db") }
@@ -168,12 +168,12 @@ func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
 	}
 	_, err := Open(t.Context(), Config{Path: file})
 	says(t, err, "database of another program")
-	s := &Store{cfg: Config{Path: file}}
-	if s.read, err = sql.Open("sqlite", s.dsn(true)); err != nil {
+	db, err := sqlite.New(sqlite.Config{Path: file}).OpenReader(t.Context(), 1)
+	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.read.Close()
-	if n := count(t, s, "sqlite_master"); n != tables {
+	defer db.Close()
+	if n := count(t, &Store{core: &coreHandle{db: db}}, "sqlite_master"); n != tables {
 		t.Errorf("it has %d tables and indexes now, had %d", n, tables)
 	}
 }
@@ -205,20 +205,6 @@ func TestClosingTwiceIsFine(t *testing.T) {
 	}
 	_, err := st.OpenIncidents(t.Context())
 	says(t, err, "closed")
-}
-
-func TestALargeFileIsLookedThroughInParts(t *testing.T) {
-	st := openStore(t, newPath(t))
-	must(t, save(t.Context(), st, "k"))
-	if parts := checks(wholeCheck + 1); len(parts) < 2 {
-		t.Errorf("only %v", parts)
-	}
-	for _, check := range checks(wholeCheck + 1) {
-		var verdict string
-		if err := st.read.QueryRowContext(t.Context(), "PRAGMA "+check).Scan(&verdict); err != nil || verdict != "ok" {
-			t.Errorf("%s: %s, %v", check, verdict, err)
-		}
-	}
 }
 
 func TestEachCommitThatChangesTheHistoryIsToldBeforeAndAfter(t *testing.T) {

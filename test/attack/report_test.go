@@ -27,7 +27,7 @@ type reportRow struct {
 }
 
 // String is the row as cells of the table.
-func (r row) String() string {
+func (r reportRow) String() string {
 	wrong, outcome := r.cost.wrong(), "held"
 	if wrong == "" {
 		wrong = "none"

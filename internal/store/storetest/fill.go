@@ -34,7 +34,7 @@ func Fill(ctx context.Context, st *store.Store, events int, end time.Time) error
 	rnd := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // the same each time
 	step := days * 24 * time.Hour / time.Duration(events)
 	for n := 0; n < events; n += batch {
-		err := st.WriteSoon(ctx, func(tx *store.Tx) error {
+		err := st.WriteRelaxed(ctx, func(tx *store.Tx) error {
 			c := &store.Changes{}
 			for i := n; i < n+batch; i++ {
 				one(tx, c, rnd, i, end.Add(-step*time.Duration(events-i)), i >= events-50)

@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// prepared keeps the statements of the read handle; queries are constants, or few by construction.
-type prepared struct {
+// stmtCache keeps the statements of a handle, prepared.
+type stmtCache struct {
 	mu     sync.Mutex
 	stmts  map[string]*sql.Stmt
 	closed bool
 }
 
-func (p *prepared) stmt(ctx context.Context, db *sql.DB, query string) (*sql.Stmt, error) {
+func (p *stmtCache) stmt(ctx context.Context, db *sql.DB, query string) (*sql.Stmt, error) {
 	p.mu.Lock()
 	st, closed := p.stmts[query], p.closed
 	p.mu.Unlock()
@@ -29,7 +29,7 @@ func (p *prepared) stmt(ctx context.Context, db *sql.DB, query string) (*sql.Stm
 }
 
 // keep adds a statement, unless another goroutine was faster.
-func (p *prepared) keep(query string, st *sql.Stmt) (*sql.Stmt, error) {
+func (p *stmtCache) keep(query string, st *sql.Stmt) (*sql.Stmt, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if other := p.stmts[query]; other != nil || p.closed {
@@ -49,7 +49,7 @@ func closedErr(closed bool) error {
 	return nil
 }
 
-func (p *prepared) close() error {
+func (p *stmtCache) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error

@@ -1,0 +1,70 @@
+// Package engine says what the history needs of a database engine: to open it, to know how it is, and to put its
+// errors into words. It is the seam between package store, which has the schema and the queries, and the engines, each
+// in a folder of its own beside this one.
+//
+// An engine knows no table and no query but the catalog's: what khook keeps is for store alone.
+package engine
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Engine is the database that one history is in.
+type Engine interface {
+	// OpenWriter opens the handle of the one writer, with one connection, and checks what is there: it must be a
+	// history of khook or nothing, and not damaged.
+	OpenWriter(ctx context.Context) (*sql.DB, error)
+	// OpenReader opens a handle that can't write, with a number of connections.
+	OpenReader(ctx context.Context, connections int) (*sql.DB, error)
+	// Ready returns why nothing may be written now: what was opened is not there any more, or is damaged. It is asked
+	// before each transaction, after both handles are open, and costs little.
+	Ready() error
+
+	// Schema is the dialect of the migrations.
+	Schema() goose.Dialect
+	// Begin is the statement that begins a transaction which is to write.
+	Begin() string
+	// Durability is the statement that makes the commits of a connection wait for the disk, or not.
+	Durability(waitForDisk bool) string
+	// NoIndex writes a column so that no index of its own is used for it.
+	NoIndex(column string) string
+	// JoinInOrder joins two tables on a condition, so that the left one leads the search.
+	JoinInOrder(left, right, on string) string
+
+	// Size is how many bytes the history takes on the disk, as seen through a handle.
+	Size(ctx context.Context, db *sql.DB) (int64, error)
+	// Disk is the size of the file system that the history is on and how much of it khook may still fill, in bytes;
+	// both are 0 where there is none, or it is not known.
+	Disk() (size, free uint64, err error)
+
+	// Explain adds to an error about the state of the database what a person can do: then it is a StateError.
+	Explain(err error) error
+	// Advise makes a StateError of an error that store found itself.
+	Advise(err error, advice string) error
+	// Fault says whether a write failed because of what a row says, so that it would fail again however often it is
+	// tried, and what is wrong with it.
+	Fault(err error) (incident.Fault, bool)
+	// Duplicate says whether a row could not be written because its key is there already.
+	Duplicate(err error) bool
+}
+
+// StateError is an error about the state of the database, and not about what was asked of it.
+type StateError struct {
+	Where  string // such as the path of the file
+	Advice string // what a person can do
+	Err    error
+}
+
+// Error says where, what to do and what it was.
+func (e *StateError) Error() string {
+	return fmt.Sprintf("history %s: %s (%v)", e.Where, e.Advice, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *StateError) Unwrap() error { return e.Err }

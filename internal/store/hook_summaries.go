@@ -1,0 +1,106 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/delivery"
+)
+
+// HookSummary is what the history says of a hook in short.
+type HookSummary struct {
+	Open       int              // incidents that concern it and are open
+	LastFired  time.Time        // when it last made a delivery due; zero if never
+	Deliveries int64            // made due in the range
+	Counts     map[string]int64 // the counters of the range, as HookCounts has them
+}
+
+// HookSummaries returns the summaries of hooks over whole minutes from from to before to. All hooks are there. The
+// number of statements does not grow with the number of hooks, but for batches of a hundred.
+func (r *Reader) HookSummaries(ctx context.Context, hooks []delivery.HookRef, from, to time.Time) (map[delivery.HookRef]*HookSummary, error) {
+	found := make(map[delivery.HookRef]*HookSummary, len(hooks))
+	for _, h := range hooks {
+		found[h] = &HookSummary{Counts: map[string]int64{}}
+	}
+	if len(hooks) == 0 {
+		return found, nil
+	}
+	if err := r.addOpen(ctx, found); err != nil {
+		return nil, err
+	}
+	err := inBatches(len(hooks), func(start, end int) error {
+		part := hooks[start:end]
+		if err := r.addDeliveries(ctx, found, part, from, to); err != nil {
+			return err
+		}
+		return r.addCounts(ctx, found, part, from, to)
+	})
+	return found, err
+}
+
+func (r *Reader) addOpen(ctx context.Context, found map[delivery.HookRef]*HookSummary) error {
+	type row struct {
+		hook delivery.HookRef
+		open int
+	}
+	rows, err := readAll(ctx, r.handle, "open incidents of hooks", func(sc scanner) (o row, err error) {
+		err = sc.Scan(&o.hook.Namespace, &o.hook.Name, &o.open)
+		return o, err
+	}, "SELECT h.hook_ns, h.hook, count(*) FROM incidents i CROSS JOIN hook_incidents h "+
+		"WHERE h.incident_id = i.id AND i.resolution = '' AND i.cluster = ? GROUP BY h.hook_ns, h.hook", r.cluster)
+	for _, o := range rows {
+		if s := found[o.hook]; s != nil {
+			s.Open = o.open
+		}
+	}
+	return err
+}
+
+// wanted is a table of hooks for a query, with its arguments.
+func wanted(hooks []delivery.HookRef) (with string, args []any) {
+	for _, h := range hooks {
+		args = append(args, h.Namespace, h.Name)
+	}
+	return "WITH wanted (ns, hook) AS (VALUES " + strings.TrimSuffix(strings.Repeat("(?, ?), ", len(hooks)), ", ") + ") ", args
+}
+
+func (r *Reader) addDeliveries(ctx context.Context, found map[delivery.HookRef]*HookSummary, hooks []delivery.HookRef, from, to time.Time) error {
+	with, args := wanted(hooks)
+	_, err := readAll(ctx, r.handle, "deliveries of hooks", func(sc scanner) (struct{}, error) {
+		var h delivery.HookRef
+		var last, made int64
+		err := sc.Scan(&h.Namespace, &h.Name, &last, &made)
+		if err == nil {
+			found[h].LastFired, found[h].Deliveries = fromMicros(last), made
+		}
+		return struct{}{}, err
+	}, with+"SELECT w.ns, w.hook, "+
+		"coalesce((SELECT max(created_at) FROM deliveries d WHERE d.cluster = ? AND d.hook_ns = w.ns AND d.hook = w.hook), 0), "+
+		"(SELECT count(*) FROM deliveries d WHERE d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ? AND d.created_at < ?) FROM wanted w",
+		append(args, r.cluster, micros(from), micros(to))...)
+	return err
+}
+
+func (r *Reader) addCounts(ctx context.Context, found map[delivery.HookRef]*HookSummary, hooks []delivery.HookRef, from, to time.Time) error {
+	with, args := wanted(hooks)
+	s := spansOf(from, to)
+	var parts []string
+	for _, p := range []struct{ span, from, to int64 }{{minuteSpan, s.from, s.firstHour}, {hourSpan, s.firstHour, s.lastHour}, {minuteSpan, s.lastHour, s.to}} {
+		parts = append(parts, fmt.Sprintf("SELECT w.ns, w.hook, c.name, c.n FROM wanted w CROSS JOIN hook_counts c "+
+			"WHERE c.hook_ns = w.ns AND c.hook = w.hook AND c.span = %d AND c.start >= ? AND c.start < ?", p.span))
+		args = append(args, p.from, p.to)
+	}
+	_, err := readAll(ctx, r.handle, "counters of hooks", func(sc scanner) (struct{}, error) {
+		var h delivery.HookRef
+		var name string
+		var n int64
+		err := sc.Scan(&h.Namespace, &h.Name, &name, &n)
+		if err == nil {
+			found[h].Counts[name] = n
+		}
+		return struct{}{}, err
+	}, with+"SELECT ns, hook, name, sum(n) FROM ("+strings.Join(parts, " UNION ALL ")+") AS counts GROUP BY ns, hook, name", args...)
+	return err
+}

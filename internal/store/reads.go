@@ -1,0 +1,96 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// reads are the questions that both khook and people have, each on its own handle.
+type reads struct {
+	handle  handle
+	cluster string
+}
+
+// Incident returns one incident, or ErrNotFound.
+func (r reads) Incident(ctx context.Context, id string) (*incident.Incident, error) {
+	return readOne(ctx, r.handle, "incident "+id, scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE id = ?", id)
+}
+
+// IncidentEffects returns the incidents that one of the given ones caused.
+func (r reads) IncidentEffects(ctx context.Context, ids []string) ([]*incident.Incident, error) {
+	return readByIDs(ctx, r.handle, "effects of incidents", scanIncident, ids, func(in string) string {
+		return "SELECT " + incidentColumns + " FROM incidents WHERE caused_by <> '' AND caused_by IN " + in
+	})
+}
+
+// IncidentEvents returns the first events of an incident.
+func (r reads) IncidentEvents(ctx context.Context, incidentID string, limit int) ([]*incident.Event, error) {
+	return readAll(ctx, r.handle, "events of incident "+incidentID, scanEvent,
+		"SELECT "+eventColumns+" FROM events WHERE incident_id = ? ORDER BY id LIMIT ?", incidentID, limit)
+}
+
+// Delivery returns one delivery, or ErrNotFound.
+func (r reads) Delivery(ctx context.Context, id string) (*delivery.Delivery, error) {
+	return readOne(ctx, r.handle, "delivery "+id, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE id = ?", id)
+}
+
+// DeliveryIncidents returns the incidents that a delivery covers, the one that made it due first.
+func (r reads) DeliveryIncidents(ctx context.Context, id string, limit int) ([]*incident.Incident, error) {
+	return readAll(ctx, r.handle, "incidents of delivery "+id, scanIncident,
+		"SELECT "+prefixed("i", incidentColumns)+" FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? "+
+			"ORDER BY i.id <> (SELECT incident_id FROM deliveries WHERE id = ?), i.first_seen, i.id LIMIT ?", id, id, limit)
+}
+
+// DeliveryEntries returns a delivery's log, in order.
+func (r reads) DeliveryEntries(ctx context.Context, id string) ([]delivery.Entry, error) {
+	return readAll(ctx, r.handle, "the log of delivery "+id, scanEntry, "SELECT "+entryColumns+" FROM delivery_log WHERE delivery_id = ? ORDER BY n", id)
+}
+
+// Unfinished counts the deliveries that have not ended, by state.
+func (r reads) Unfinished(ctx context.Context) (map[delivery.State]int, error) {
+	type count struct {
+		state delivery.State
+		n     int
+	}
+	counts, err := readAll(ctx, r.handle, "unfinished deliveries", func(row scanner) (c count, err error) {
+		err = row.Scan(&c.state, &c.n)
+		return c, err
+	}, "SELECT state, count(*) FROM deliveries WHERE ended_at = 0 AND cluster = ? GROUP BY state", r.cluster)
+	found := make(map[delivery.State]int, len(counts))
+	for _, c := range counts {
+		found[c.state] = c.n
+	}
+	return found, err
+}
+
+// HookSummary returns how many of the hook's incidents are open, and when it last made a delivery
+// due (zero if never).
+func (r reads) HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error) {
+	open, err = readOne(ctx, r.handle, "open incidents of hook "+hook.String(), func(row scanner) (n int, err error) { err = row.Scan(&n); return },
+		// CROSS JOIN keeps the order: of the open ones there are fewer than of those that ever concerned the hook.
+		"SELECT count(*) FROM incidents i CROSS JOIN hook_incidents h "+
+			"WHERE h.incident_id = i.id AND i.resolution = '' AND i.cluster = ? AND h.hook_ns = ? AND h.hook = ?", r.cluster, hook.Namespace, hook.Name)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	lastFired, err = readOne(ctx, r.handle, "when hook "+hook.String()+" last fired", scanTime,
+		"SELECT max(created_at) FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ?", r.cluster, hook.Namespace, hook.Name)
+	return open, lastFired, err
+}
+
+// LastChange returns the newest number of the change sequence.
+func (r reads) LastChange(ctx context.Context) (int64, error) {
+	return readOne(ctx, r.handle, "the change sequence", scanNumber,
+		"SELECT value FROM meta WHERE name = 'seq'")
+}
+
+// scanTime reads a time in microseconds, zero for none.
+func scanTime(row scanner) (time.Time, error) {
+	var us sql.NullInt64
+	err := row.Scan(&us)
+	return fromMicros(us.Int64), err
+}

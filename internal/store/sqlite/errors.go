@@ -1,0 +1,102 @@
+package sqlite
+
+import (
+	"errors"
+	"path/filepath"
+	"sync/atomic"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/engine"
+)
+
+var (
+	errDamaged = errors.New("the file is damaged")
+	errForeign = errors.New("the file is a database of another program")
+	errMoved   = errors.New("the file was moved, deleted or replaced while khook had it open")
+)
+
+// advice says what a person can do about the errors that SQLite has for the state of its file.
+var advice = map[int]string{
+	sqlite3.SQLITE_BUSY:     "another process has it locked: stop the other khook, or give this one a file of its own (--database)",
+	sqlite3.SQLITE_LOCKED:   "another process has it locked: stop the other khook, or give this one a file of its own (--database)",
+	sqlite3.SQLITE_FULL:     "the disk is full: make room or give it a larger volume; what is not written yet is kept and tried again",
+	sqlite3.SQLITE_IOERR:    "the disk can't be read or written: look at the volume and at the kernel's log",
+	sqlite3.SQLITE_CORRUPT:  "the file is damaged: move it away (khook then starts a new history) or put a backup in its place",
+	sqlite3.SQLITE_NOTADB:   "the file is no SQLite database: name another one (--database) or move this one away",
+	sqlite3.SQLITE_READONLY: "the file or its folder can't be written: give khook the right to write it",
+	sqlite3.SQLITE_CANTOPEN: "the file can't be opened: its folder must exist and khook must have the right to write in it",
+	sqlite3.SQLITE_PERM:     "the file can't be opened: khook must have the right to write it",
+}
+
+// Advise implements engine.Engine.
+func (e *Engine) Advise(err error, advice string) error {
+	return &engine.StateError{Where: filepath.Clean(e.cfg.Path), Advice: advice, Err: err}
+}
+
+// Explain implements engine.Engine, and remembers a sign of damage.
+func (e *Engine) Explain(err error) error {
+	e.damage.note(err)
+	var known *engine.StateError
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	var se *sqlite.Error
+	switch {
+	case errors.As(err, &se):
+		if what := advice[se.Code()&0xff]; what != "" {
+			return e.Advise(err, what)
+		}
+	case errors.Is(err, errDamaged):
+		return e.Advise(err, advice[sqlite3.SQLITE_CORRUPT])
+	case errors.Is(err, errMoved):
+		return e.Advise(err, "what khook writes would be lost: put the file back, or restart khook to begin with what is there now")
+	case errors.Is(err, errForeign):
+		return e.Advise(err, "name another file (--database) or move this one away")
+	}
+	return err
+}
+
+// Fault implements engine.Engine. A full disk, a lock, damage and the like are no faults of a row: they pass, or a
+// person ends them. So what is not known here is none.
+func (*Engine) Fault(err error) (incident.Fault, bool) {
+	var se *sqlite.Error
+	if !errors.As(err, &se) {
+		return "", false
+	}
+	switch se.Code() & 0xff {
+	case sqlite3.SQLITE_CONSTRAINT:
+		return incident.BadConstraint, true
+	case sqlite3.SQLITE_MISMATCH:
+		return incident.BadEncoding, true
+	case sqlite3.SQLITE_TOOBIG:
+		return incident.BadSize, true
+	}
+	return "", false
+}
+
+// damage is the first sign that the file is damaged. It stays: what is written into such a file
+// is lost with it, so nothing more is.
+type damage struct{ first atomic.Pointer[error] }
+
+func (d *damage) note(err error) {
+	var se *sqlite.Error
+	if errors.As(err, &se) && (se.Code()&0xff == sqlite3.SQLITE_CORRUPT || se.Code()&0xff == sqlite3.SQLITE_NOTADB) {
+		d.first.CompareAndSwap(nil, &err)
+	}
+}
+
+func (d *damage) found() error {
+	if err := d.first.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Duplicate implements engine.Engine.
+func (*Engine) Duplicate(err error) bool {
+	var se *sqlite.Error
+	return errors.As(err, &se) && (se.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || se.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+}
