@@ -24,9 +24,9 @@ type batch struct {
 	slots   map[string]map[incident.Slot]bool    // slots that this batch opened, by resource
 	inGroup map[groupName]map[incident.Slot]bool // slots that came into a group in this batch
 	groups  map[delivery.GroupKey]*group
-	calls   map[budget]int       // deliveries within the last hour
-	oldest  map[budget]time.Time // of those that a budget counts, if it was asked for
-	noCalls bool                 // no delivery can be recorded: what would be one is invalid
+	calls   map[budgetScope]int       // deliveries within the last hour
+	oldest  map[budgetScope]time.Time // of those that a budget counts, if it was asked for
+	noCalls bool                      // no delivery can be recorded: what would be one is invalid
 	aside   []*incident.DeadLetter
 	dropped int // dead letters
 	changes store.Changes
@@ -40,8 +40,8 @@ func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 		byID:   map[string]*incident.Incident{},
 		slots:  map[string]map[incident.Slot]bool{},
 		groups: map[delivery.GroupKey]*group{},
-		calls:  map[budget]int{},
-		oldest: map[budget]time.Time{},
+		calls:  map[budgetScope]int{},
+		oldest: map[budgetScope]time.Time{},
 
 		inGroup: map[groupName]map[incident.Slot]bool{},
 	}

@@ -55,15 +55,15 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 	if d, covered := b.covered(c, g.past, ev); covered {
 		return d, g.past[0].ID, nil
 	}
-	if hold, held := b.guard(c, g); held {
-		return b.hold(g, c, delivery.LoopGuard, hold, ev)
+	if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
+		return b.hold(g, c, delivery.LoopGuard, held, ev)
 	}
-	hold, over, err := b.overBudget(ctx, c)
+	budgets, err := b.loadBudgets(ctx, c)
 	if err != nil {
 		return "", "", err
 	}
-	if over {
-		return b.hold(g, c, delivery.OverBudget, hold, ev)
+	if held, over := firstExceeded(budgets, b.now); over {
+		return b.hold(g, c, delivery.OverBudget, held, ev)
 	}
 	return b.deliver(c, g, f)
 }

@@ -70,10 +70,13 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
 	}
 	c := b.hooks.Config(key.Hook, key.Config)
 	if c != nil && c.Invalid == "" && !c.Suspended {
-		_, guarded := b.guard(c, g)
-		_, over, err := b.overBudget(ctx, c)
-		if err != nil || guarded || over {
+		budgets, err := b.loadBudgets(ctx, c)
+		if err != nil {
 			return err
+		}
+		_, guarded := loopGuardOf(c, g).holds(b.now)
+		if _, over := firstExceeded(budgets, b.now); guarded || over {
+			return nil
 		}
 		open, complete := b.openOf(c, key.Group)
 		if newest := lastSeen(open); newest != nil {
