@@ -141,7 +141,7 @@ type Delivery struct {
 
 	Question          string // what the agent waits for, while it does
 	QuestionID        string // of that question
-	Approval          bool   // it is to be approved or rejected
+	NeedsApproval     bool   // it is to be approved or rejected
 	Replies           int    // that people gave so far
 	Reply             *Reply // one that has not reached the agent yet
 	CancelRequestedBy string // the person who wants it to end, until it does

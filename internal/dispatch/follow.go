@@ -33,7 +33,7 @@ func keep(dl *delivery.Delivery, t agent.Task) {
 	case agent.InputRequired, agent.AuthRequired:
 		dl.State = delivery.InputRequired
 		dl.Failure, dl.Error = because("the agent waits for a person", t.Question)
-		dl.Question, dl.QuestionID, dl.Approval = incident.Truncate(t.Question, delivery.MaxQuestion), t.QuestionID, t.Approval
+		dl.Question, dl.QuestionID, dl.NeedsApproval = incident.Truncate(t.Question, delivery.MaxQuestion), t.QuestionID, t.Approval
 	default:
 		dl.State = delivery.Working
 	}

@@ -34,9 +34,9 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply)
 		// that nobody has read.
 		case r.QuestionID != "" && r.QuestionID != dl.QuestionID:
 			return delivery.Entry{}, refusal("the agent asks something else by now: read its question again")
-		case r.Decision != "" && !dl.Approval:
+		case r.Decision != "" && !dl.NeedsApproval:
 			return delivery.Entry{}, refusal("the agent does not ask for an approval: answer with a text")
-		case dl.Approval && r.Decision == "":
+		case dl.NeedsApproval && r.Decision == "":
 			return delivery.Entry{}, refusal("the agent asks for an approval: decide approve or reject")
 		case r.Decision != "" && r.QuestionID == "":
 			return delivery.Entry{}, refusal("a decision must name the question that it is about")

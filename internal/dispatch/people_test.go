@@ -70,8 +70,8 @@ func TestAPersonsReplyReachesTheAgentOnce(t *testing.T) {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: answers(kagenttest.Act{Ask: "may I delete the Pod?"})})
 				d := r.untilState(r.due(), delivery.InputRequired)
-				if d.Question != "may I delete the Pod?" || d.QuestionID == "" || d.Approval {
-					t.Errorf("asks %q, ID %q, approval %t", d.Question, d.QuestionID, d.Approval)
+				if d.Question != "may I delete the Pod?" || d.QuestionID == "" || d.NeedsApproval {
+					t.Errorf("asks %q, ID %q, approval %t", d.Question, d.QuestionID, d.NeedsApproval)
 				}
 				for _, f := range faults {
 					r.kagent.Inject(f)

@@ -72,7 +72,7 @@ func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, 
 		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
 	}
 	if dl.State != delivery.InputRequired {
-		dl.Question, dl.QuestionID, dl.Approval = "", "", false
+		dl.Question, dl.QuestionID, dl.NeedsApproval = "", "", false
 	}
 	version := dl.Version
 	if err := d.write(ctx, dl, c.only, log...); err != nil {

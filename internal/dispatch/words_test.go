@@ -80,7 +80,7 @@ func TestADecisionNeverMeetsAQuestionThatChangedWhileItWasRecorded(t *testing.T)
 			r := newRig(t, kagenttest.Options{})
 			r.halt()
 			d := r.due(func(d *delivery.Delivery) {
-				d.State, d.TaskID, d.Question, d.QuestionID, d.Approval = delivery.InputRequired, "t", "read the log?", "read the log?", reply.Decision != ""
+				d.State, d.TaskID, d.Question, d.QuestionID, d.NeedsApproval = delivery.InputRequired, "t", "read the log?", "read the log?", reply.Decision != ""
 			})
 			c := &interrupting{WithTicker: clock.RealClock{}}
 			idle := New(Config{Log: logr.Discard()}, r.store, nil)

@@ -279,7 +279,7 @@ func TestADecisionMustNameTheQuestionThatIsAskedNow(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Access = g })
 	asks := func(question string, approval bool) {
 		f.make(t, func(d *delivery.Delivery) {
-			d.State, d.Question, d.QuestionID, d.Approval = delivery.InputRequired, question, incident.DeriveID(question), approval
+			d.State, d.Question, d.QuestionID, d.NeedsApproval = delivery.InputRequired, question, incident.DeriveID(question), approval
 		})
 	}
 	reply := api.Base + "/deliveries/" + f.delivery + "/reply"

@@ -59,7 +59,7 @@ func TestAllOfADeliveryIsKept(t *testing.T) {
 	d := newDelivery("d")
 	d.EvenIfRecovered, d.VerifyWindow, d.RetryOf, d.RequestedBy = true, time.Minute, "another", "ann"
 	d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
-	d.State, d.Question, d.QuestionID, d.Approval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
+	d.State, d.Question, d.QuestionID, d.NeedsApproval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
 	d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
 	d.Failure, d.Error = "the agent waits for a person", "the agent waits for a person: may I?"
 	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))

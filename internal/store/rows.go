@@ -23,7 +23,7 @@ const (
 	deliveryLine  = deliveryFacts + ", '' AS error, '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
 	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
 		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, failure, outcome, outcome_at, " +
-		"skipped, retry_of, wanted_by, cancel_by, even_recovered, verify_window, approval, replies, question_id"
+		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id"
 	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
 )
 
@@ -144,7 +144,7 @@ func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 		d.Agent.Namespace, d.Agent.Name, d.IncidentID, boolInt(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
 		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
 		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, delivery.MaxError), string(d.Outcome), micros(d.OutcomeAt),
-		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.Approval), int64(d.Replies), d.QuestionID,
+		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.NeedsApproval), int64(d.Replies), d.QuestionID,
 		incident.Truncate(d.Error, delivery.MaxError), held, reply, incident.Truncate(d.Question, delivery.MaxQuestion),
 		incident.Truncate(d.Prompt, delivery.MaxPrompt), d.Data, incident.Truncate(d.Answer, delivery.MaxAnswer),
 	}, nil
@@ -162,7 +162,7 @@ func scanDelivery(row scanner) (*delivery.Delivery, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.CatchUp, d.EvenIfRecovered, d.Approval = catchUp != 0, even != 0, approval != 0
+	d.CatchUp, d.EvenIfRecovered, d.NeedsApproval = catchUp != 0, even != 0, approval != 0
 	d.Timeout, d.VerifyWindow = time.Duration(timeout)*time.Microsecond, time.Duration(window)*time.Microsecond
 	d.CreatedAt, d.NextAt, d.CalledAt = fromMicros(created), fromMicros(next), fromMicros(called)
 	d.EndedAt, d.OutcomeAt = fromMicros(ended), fromMicros(outcome)

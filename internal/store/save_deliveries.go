@@ -34,7 +34,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 	}
 	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
 		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
-			"retry_of", "wanted_by", "even_recovered", "verify_window", "held_back"))
+			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back"))
 }
 
 // formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the

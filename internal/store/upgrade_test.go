@@ -1,0 +1,212 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pressly/goose/v3"
+
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+var update = flag.Bool("update", false, "write the histories of earlier schemas in testdata anew")
+
+// sums are the hashes of the migrations that have been released. A file that is here is never changed: histories were
+// written by it.
+var sums = map[string]string{
+	"00001_history.sql":      "999fdca8cd1865a35beb92e2240449f09dc83f4158e0c1bd4cfe6cbe1061bee6",
+	"00002_deliveries.sql":   "8fca1f7d481236a230cae12ee3577cb0c7b9a31b37589c1a9b48b03922deb9e7",
+	"00003_dead_letters.sql": "7bed78dde435a530300f92fbc2d142d6217f28aa7d833c644d5eaab2bd23a233",
+	"00004_failure.sql":      "a6ac18c8b7c931d083415e14b5f1bc83a31408cca6d8adf791e09d76f7aadeac",
+	"00005_names.sql":        "4af1c299594f1e556fa36484cf4dd4c5db15a6d0f6ac0abe441fa4ef73613a8c",
+}
+
+func TestAMigrationThatHistoriesWereWrittenByIsNeverChanged(t *testing.T) {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil || len(files) != len(sums) {
+		t.Errorf("%d migrations, and %d are known: %v", len(files), len(sums), err)
+	}
+	for _, file := range files {
+		text, err := migrations.ReadFile(file)
+		if got := fmt.Sprintf("%x", sha256.Sum256(text)); err != nil || got != sums[filepath.Base(file)] {
+			t.Errorf("%s has the hash %s, want %s: add a migration instead of changing this one", file, got, sums[filepath.Base(file)])
+		}
+	}
+}
+
+// TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten opens a history that each earlier schema could have, and reads it.
+func TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten(t *testing.T) {
+	if *update {
+		writeEarlierHistories(t)
+	}
+	for schema := 1; schema <= len(sums); schema++ {
+		t.Run(fmt.Sprint("schema ", schema), func(t *testing.T) {
+			file := newPath(t)
+			earlierHistory(t, file, schema)
+			st := openStore(t, file)
+			got := told(t, st)
+			golden := filepath.Join("testdata", fmt.Sprintf("schema-%d.txt", schema))
+			if *update {
+				must(t, os.WriteFile(golden, []byte(got), 0o644)) //nolint:gosec // test data
+			}
+			want, err := os.ReadFile(golden)
+			must(t, err)
+			if diff := cmp.Diff(strings.Split(string(want), "\n"), strings.Split(got, "\n")); diff != "" {
+				t.Error(diff)
+			}
+			must(t, save(t.Context(), st, "goes on"))
+		})
+	}
+}
+
+// told is what a history says, in full.
+func told(t *testing.T, st *Store) string {
+	t.Helper()
+	var b strings.Builder
+	incidents, err := st.AllIncidents(t.Context(), 100)
+	must(t, err)
+	for _, i := range incidents {
+		fmt.Fprintf(&b, "incident %s %s %s %s/%s %s %v %s-%s %s %s caused by %q, %d events, %d duplicates\n", i.ID, i.Cluster, i.Type, i.Resource.Namespace, i.Resource.Name, i.Container,
+			i.Attributes.PodOrZero(), i.FirstSeen, i.LastSeen, i.Resolution, i.ResolvedAt, i.CausedBy, i.Events, i.Duplicates)
+		events, err := st.IncidentEvents(t.Context(), i.ID, 100)
+		must(t, err)
+		for _, e := range events {
+			fmt.Fprintf(&b, "  event %d %s %s %s %s %q %q\n", e.ID, e.Key, e.Type, e.Status, e.At, e.Reason, e.Message)
+			decisions, err := st.EventDecisions(t.Context(), e.ID)
+			must(t, err)
+			fmt.Fprintf(&b, "    %v\n", decisions)
+		}
+	}
+	deliveries, err := st.AllDeliveries(t.Context(), 100)
+	must(t, err)
+	for _, d := range deliveries {
+		d.Version = 0
+		plain := *d
+		plain.Reply, plain.HeldBack = nil, nil
+		fmt.Fprintf(&b, "delivery %+v\n  reply %+v\n  held back %+v\n", plain, d.Reply, d.HeldBack)
+		entries, err := st.DeliveryEntries(t.Context(), d.ID)
+		must(t, err)
+		fmt.Fprintf(&b, "  %+v\n", entries)
+	}
+	letters, err := st.DeadLetters(t.Context(), 100)
+	must(t, err)
+	for _, l := range letters {
+		fmt.Fprintf(&b, "dead letter %s %s %s %s\n", l.ID, l.Fault, l.Error, l.Signal.Key)
+	}
+	counts, err := st.Reader().EventCounts(t.Context(), long.Add(-time.Hour), long.Add(24*time.Hour), "")
+	must(t, err)
+	fmt.Fprintf(&b, "%v\n", counts)
+	return b.String()
+}
+
+// earlierHistory makes the file of a schema: its tables by the migrations up to it, its rows from testdata.
+func earlierHistory(t *testing.T, file string, schema int) {
+	t.Helper()
+	db := migrated(t, file, schema)
+	defer db.Close()
+	rows, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("schema-%d.sql", schema)))
+	must(t, err)
+	_, err = db.ExecContext(t.Context(), string(rows))
+	must(t, err)
+}
+
+func migrated(t *testing.T, file string, schema int) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+file)
+	must(t, err)
+	db.SetMaxOpenConns(1)
+	files, err := fs.Sub(migrations, "migrations")
+	must(t, err)
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	must(t, err)
+	_, err = provider.UpTo(t.Context(), int64(schema))
+	must(t, err)
+	return db
+}
+
+// formerNames are the columns of deliveries that had other names before schema 5.
+var formerNames = map[string]string{
+	"requested_by": "wanted_by", "cancel_requested_by": "cancel_by", "even_if_recovered": "even_recovered", "needs_approval": "approval",
+}
+
+// writeEarlierHistories writes the rows of a history of today as each earlier schema could have had them: what it had no
+// table or column for is left out.
+func writeEarlierHistories(t *testing.T) {
+	t.Helper()
+	ctx := t.Context()
+	today := newPath(t)
+	st := openStore(t, today)
+	fillAllStates(t, st)
+	must(t, st.Close())
+	must(t, os.MkdirAll("testdata", 0o755)) //nolint:gosec // test data
+	for schema := 1; schema <= len(sums); schema++ {
+		db := migrated(t, newPath(t), schema)
+		_, err := db.ExecContext(ctx, "ATTACH ? AS today", today)
+		must(t, err)
+		var b strings.Builder
+		for _, table := range texts(t, db, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'goose%' AND name NOT LIKE 'sqlite%' ORDER BY name") {
+			columns := texts(t, db, "SELECT name FROM pragma_table_info('"+table+"')")
+			known := texts(t, db, "SELECT name FROM pragma_table_info('"+table+"', 'today')")
+			var into, from []string
+			for _, c := range known {
+				old := c
+				if former := formerNames[c]; table == "deliveries" && former != "" && !slices.Contains(columns, c) {
+					old = former
+				}
+				if slices.Contains(columns, old) {
+					into, from = append(into, old), append(from, "quote("+c+")")
+				}
+			}
+			for _, row := range texts(t, db, "SELECT "+strings.Join(from, " || ', ' || ")+" FROM today."+table) {
+				fmt.Fprintf(&b, "INSERT OR REPLACE INTO %s (%s) VALUES (%s);\n", table, strings.Join(into, ", "), row)
+			}
+		}
+		must(t, db.Close())
+		must(t, os.WriteFile(filepath.Join("testdata", fmt.Sprintf("schema-%d.sql", schema)), []byte(b.String()), 0o644)) //nolint:gosec // test data
+	}
+}
+
+func texts(t *testing.T, db *sql.DB, query string) []string {
+	t.Helper()
+	rows, err := db.QueryContext(context.WithoutCancel(t.Context()), query)
+	must(t, err)
+	found, err := collect(rows, scanText)
+	must(t, err)
+	return found
+}
+
+// fillAllStates records an incident with a delivery in each state, with all that a delivery can have.
+func fillAllStates(t *testing.T, st *Store) {
+	t.Helper()
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		for n, state := range delivery.States() {
+			inc, c := recordFor(tx, fmt.Sprint("k", n), long, 2)
+			if n%2 == 0 {
+				inc.Resolve(incident.Recovered, inc.LastSeen.Add(time.Minute))
+			}
+			d := due(inc, state)
+			d.HookUID, d.EventType, d.Group, d.Agent, d.Prompt, d.Data = "uid", inc.Type, "Pod/"+inc.Resource.Name, delivery.AgentRef{Namespace: "kagent", Name: "medic"}, "look", `{"a":1}`
+			d.RequestedBy, d.CancelRequestedBy, d.EvenIfRecovered, d.NeedsApproval, d.Failure, d.Error, d.Answer = "ann", "ben", true, n == 3, "failed", "it said no", "done"
+			d.Reply = &delivery.Reply{N: 1, Text: "yes", By: "ann", At: long}
+			d.HeldBack = &delivery.HeldBack{OverBudget: 2, Since: long, Until: long, Resources: []string{"cart"}}
+			c.Deliveries = []*delivery.Delivery{d}
+			c.Entries = []delivery.Entry{{DeliveryID: d.ID, Kind: delivery.EntryCall, At: long, Who: "agent", Text: "hello"}}
+			if err := tx.Save(t.Context(), c); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
