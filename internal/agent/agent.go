@@ -34,7 +34,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c := &Client{cfg: cfg, base: base, known: newKnown(maxKnown)}
 	c.http = &http.Client{Transport: newWire(cfg, base), CheckRedirect: sameHost}
-	c.slots = make(chan struct{}, maxSessions)
+	c.limiter = make(chan struct{}, maxSessions)
 	return c, nil
 }
 

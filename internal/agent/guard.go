@@ -10,9 +10,9 @@ import (
 	"github.com/kagent-dev/khook/internal/capacity"
 )
 
-// guard is the body of a stream. It has no limit in total, but on each event's size, on the memory
+// boundedBody is the body of a stream. It has no limit in total, but on each event's size, on the memory
 // that reading the events takes, and on the time without a byte.
-type guard struct {
+type boundedBody struct {
 	body  io.ReadCloser
 	wire  *wireClient
 	ctx   context.Context //nolint:containedctx // that of the request, which lives as long as the body
@@ -25,16 +25,16 @@ type guard struct {
 	pass  *capacity.Pass // for them
 }
 
-func newGuard(body io.ReadCloser, w *wireClient, ctx context.Context, give context.CancelCauseFunc) *guard {
+func newGuard(body io.ReadCloser, w *wireClient, ctx context.Context, give context.CancelCauseFunc) *boundedBody {
 	idle := w.cfg.StreamIdle
-	return &guard{
+	return &boundedBody{
 		body: body, wire: w, ctx: ctx, give: give,
 		idle: time.AfterFunc(idle, func() { give(silentError{idle}) }),
 	}
 }
 
 // Read implements io.Reader.
-func (g *guard) Read(p []byte) (int, error) {
+func (g *boundedBody) Read(p []byte) (int, error) {
 	g.pass.Leave() // whoever reads on has read the events before
 	n, err := g.body.Read(p)
 	g.idle.Reset(g.wire.cfg.StreamIdle)
@@ -54,7 +54,7 @@ func (g *guard) Read(p []byte) (int, error) {
 }
 
 // count finds the empty lines that end events.
-func (g *guard) count(p []byte) {
+func (g *boundedBody) count(p []byte) {
 	g.whole = 0
 	for _, b := range p {
 		g.event++
@@ -72,7 +72,7 @@ func (g *guard) count(p []byte) {
 }
 
 // room takes room for the events that are complete.
-func (g *guard) room() error {
+func (g *boundedBody) room() error {
 	if size := g.wire.read.decoding.Size(); g.whole > size {
 		return &garbledError{reason: fmt.Sprintf("events of the stream would take %s of memory, and there is room for %s", capacity.Text(g.whole), capacity.Text(size))}
 	}
@@ -85,7 +85,7 @@ func (g *guard) room() error {
 }
 
 // Close implements io.Closer.
-func (g *guard) Close() error {
+func (g *boundedBody) Close() error {
 	g.idle.Stop()
 	g.pass.Leave()
 	g.give(nil)

@@ -13,8 +13,8 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 )
 
-// asking is a script whose agent asks as act says, and then repeats what it was answered.
-func asking(act kagenttest.Act) kagenttest.Options {
+// withPrecheck is a script whose agent asks as act says, and then repeats what it was answered.
+func withPrecheck(act kagenttest.Act) kagenttest.Options {
 	return kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		if !m.Reply {
 			return act
@@ -56,7 +56,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 		"both of them": {"yes", approve},
 	}
 	for what, asks := range acts {
-		eachDialect(t, asking(asks.act), func(t *testing.T, s *kagenttest.Server) {
+		eachDialect(t, withPrecheck(asks.act), func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
 			for how, r := range replies {
 				name := what + " with " + how
@@ -87,7 +87,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 }
 
 func TestADecisionIsGivenAsTheDialectWantsIt(t *testing.T) {
-	eachDialect(t, asking(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
+	eachDialect(t, withPrecheck(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		waits := asked(t, c, agent.InputRequired)
 		if _, err := c.Reply(within(t), helper, waits, "not in production", reject, "reply-1"); err != nil {
@@ -170,7 +170,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 		if act.Auth {
 			state = agent.AuthRequired
 		}
-		eachDialect(t, asking(act), func(t *testing.T, s *kagenttest.Server) {
+		eachDialect(t, withPrecheck(act), func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
 			waits := asked(t, c, state)
 			reply := func() error {
@@ -202,7 +202,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 }
 
 func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
-	eachDialect(t, asking(kagenttest.Act{Ask: "Restart it?"}), func(t *testing.T, s *kagenttest.Server) {
+	eachDialect(t, withPrecheck(kagenttest.Act{Ask: "Restart it?"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		waits := asked(t, c, agent.InputRequired)
 		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 429}, {Body: "garbage"}} {

@@ -238,14 +238,14 @@ func TestAMessageThatMustNotLeaveDoesNot(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		r := confirmation("shop")
-		r.May = func(context.Context) error { return errors.New("another khook leads now") }
+		r.Precheck = func(context.Context) error { return errors.New("another khook leads now") }
 		if _, err := c.Send(within(t), r); !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "another khook leads now") {
 			t.Error(err)
 		}
 		if n := len(s.Requests(kagenttest.Send)); n != 0 {
 			t.Errorf("%d messages left", n)
 		}
-		r.May = func(context.Context) error { return nil }
+		r.Precheck = func(context.Context) error { return nil }
 		if _, err := c.Send(within(t), r); err != nil || s.Executions(r.MessageID) != 1 {
 			t.Errorf("%v, %d executions", err, s.Executions(r.MessageID))
 		}

@@ -173,7 +173,7 @@ const (
 
 // sessions bounds the requests that only give a session its name, in the background.
 type sessions struct {
-	slots   chan struct{}
+	limiter chan struct{}
 	running sync.WaitGroup
 }
 
@@ -184,13 +184,13 @@ func (c *Client) name(ctx context.Context, p peer, session, title string) {
 		return
 	}
 	select {
-	case c.slots <- struct{}{}:
+	case c.limiter <- struct{}{}:
 	default:
 		return
 	}
 	ctx = context.WithValue(context.WithoutCancel(ctx), holdKey{}, (*hold)(nil)) // it goes on beside the call
 	c.running.Go(func() {
-		defer func() { <-c.slots }()
+		defer func() { <-c.limiter }()
 		ctx, cancel := context.WithTimeout(ctx, sessionLimit)
 		defer cancel()
 		_ = c.postSession(ctx, p.ref, session, title)

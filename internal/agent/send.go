@@ -30,7 +30,7 @@ type Request struct {
 	Dialect string
 	// May is asked right before the message leaves; its error keeps it here, and is found in that of
 	// Send. May be nil.
-	May func(context.Context) error
+	Precheck func(context.Context) error
 }
 
 // Dialect returns the name of the dialect that the agent's kagent speaks, as far as was found out.
@@ -74,7 +74,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 			out.ContextID = r.ContextID
 			c.name(ctx, p, r.ContextID, r.Title)
 		}
-		task, err := c.send(asking(ctx, r.May), p, &out)
+		task, err := c.send(withPrecheck(ctx, r.Precheck), p, &out)
 		err = explain("call agent "+r.Agent.String(), err, false)
 		if e := as(err); e != nil {
 			e.Dialect = p.dialect.name

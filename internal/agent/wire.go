@@ -93,7 +93,7 @@ func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Res
 		closeBody(req)
 		return nil, err
 	}
-	if may, ok := ctx.Value(mayKey{}).(func(context.Context) error); ok {
+	if may, ok := ctx.Value(precheckKey{}).(func(context.Context) error); ok {
 		if err := may(ctx); err != nil {
 			closeBody(req)
 			return nil, w.broken(ctx, false, err)
@@ -106,15 +106,15 @@ func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Res
 	return resp, nil
 }
 
-type mayKey struct{}
+type precheckKey struct{}
 
-// asking returns a context whose requests leave only if may says so: asked here, nothing that takes
+// withPrecheck returns a context whose requests leave only if may says so: asked here, nothing that takes
 // time comes between its answer and the request.
-func asking(ctx context.Context, may func(context.Context) error) context.Context {
+func withPrecheck(ctx context.Context, may func(context.Context) error) context.Context {
 	if may == nil {
 		return ctx
 	}
-	return context.WithValue(ctx, mayKey{}, may)
+	return context.WithValue(ctx, precheckKey{}, may)
 }
 
 func dialing(err error) bool {

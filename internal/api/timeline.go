@@ -9,7 +9,6 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/status"
 )
 
 // IncidentTimeline tells what happened, in the order of time.
@@ -45,7 +44,7 @@ func DeliveryTimeline(d *delivery.Delivery, covered []*incident.Incident, log []
 		}
 	}
 	for _, inc := range covered {
-		line = append(line, TimelineEntry{At: inc.FirstSeen, Kind: "event", Text: fmt.Sprintf("%s was first seen: %s", status.Subject(inc), inc.Message)})
+		line = append(line, TimelineEntry{At: inc.FirstSeen, Kind: "event", Text: fmt.Sprintf("%s was first seen: %s", inc.Subject(), inc.Message)})
 		if !inc.Open() {
 			line = append(line, resolution(inc))
 		}
@@ -63,7 +62,7 @@ func inOrder(line []TimelineEntry) []TimelineEntry {
 }
 
 func resolution(inc *incident.Incident) TimelineEntry {
-	return TimelineEntry{At: inc.ResolvedAt, Kind: "resolution", Text: fmt.Sprintf("%s: %s, after %s", status.Subject(inc), map[incident.Resolution]string{
+	return TimelineEntry{At: inc.ResolvedAt, Kind: "resolution", Text: fmt.Sprintf("%s: %s, after %s", inc.Subject(), map[incident.Resolution]string{
 		incident.Recovered: "seen healthy again", incident.Quiet: "nothing new was seen any more", incident.WasGone: "the resource was deleted",
 	}[inc.Resolution], inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second))}
 }

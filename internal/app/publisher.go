@@ -128,7 +128,7 @@ func (p *publisher) ended(ctx context.Context, ended []*incident.Incident) error
 		for _, h := range hooks[inc.ID] {
 			p.status.Touch(h.Hook)
 			p.events.Record(h.Hook, h.UID, status.ReasonEventResolved,
-				fmt.Sprintf("%s: %s after %s", status.Subject(inc), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
+				fmt.Sprintf("%s: %s after %s", inc.Subject(), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
 		}
 	}
 	return nil

@@ -73,7 +73,7 @@ type expectation struct {
 // it was observed, by what it was caused, and how it ended.
 func summaries(signals []incident.Signal) []string {
 	var order []*expectation
-	slots := map[incident.Slot]*expectation{}
+	slots := map[incident.ProblemKey]*expectation{}
 	for _, s := range signals {
 		switch s.Kind {
 		case incident.Gone:
@@ -86,10 +86,10 @@ func summaries(signals []incident.Signal) []string {
 		case incident.Ongoing:
 			continue
 		}
-		w := slots[s.Slot()]
+		w := slots[s.ProblemKey()]
 		if w == nil {
 			w = &expectation{line: strings.TrimRight(fmt.Sprintf("%s %s %s", s.Type, s.Resource.Name, s.Container), " "), causes: map[string]bool{}}
-			slots[s.Slot()] = w
+			slots[s.ProblemKey()] = w
 			order = append(order, w)
 		}
 		if s.Kind == incident.Healthy {

@@ -60,7 +60,7 @@ func TestKagentIsTriedNowAndThenAndNothingIsLost(t *testing.T) {
 func TestAStepThatMadeNoCallSaysNothingOfKagent(t *testing.T) {
 	d := New(Config{}, nil, nil)
 	for range 10 {
-		d.noVerdict()
+		d.returnPermit()
 	}
 	if !d.breaker.IsClosed() {
 		t.Error("a store that fails stops the calls")
@@ -69,7 +69,7 @@ func TestAStepThatMadeNoCallSaysNothingOfKagent(t *testing.T) {
 	if !d.breaker.TryAcquirePermit() || d.breaker.TryAcquirePermit() {
 		t.Fatal("not exactly one call may try kagent")
 	}
-	if d.noVerdict(); !d.breaker.IsOpen() {
+	if d.returnPermit(); !d.breaker.IsOpen() {
 		t.Error("kagent is taken to be back although nobody called it")
 	}
 	d.queue.ShutDown()

@@ -35,7 +35,7 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 		return wait.Jitter(max(d.breaker.RemainingDelay(), d.cfg.RetryMin), 0.5), nil
 	}
 	if err := d.announce(ctx, dl); err != nil {
-		d.noVerdict()
+		d.returnPermit()
 		return 0, err
 	}
 	return d.send(ctx, dl)
@@ -44,7 +44,7 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 // send makes the call that was announced. When ctx ends meanwhile the agent has a last moment to
 // answer: after that the delivery stays "calling", and the next run finds out what became of it.
 func (d *Dispatcher) send(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
-	sending, cancel := d.graced(ctx)
+	sending, cancel := d.withGrace(ctx)
 	defer cancel()
 	start := d.cfg.Clock.Now()
 	task, err := d.agent.Send(sending, d.request(dl))
@@ -53,20 +53,20 @@ func (d *Dispatcher) send(ctx context.Context, dl *delivery.Delivery) (time.Dura
 		return 0, sending.Err()
 	}
 	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrDeposed) { // somebody else has it in hand: nothing was sent
-		d.noVerdict()
+		d.returnPermit()
 		return 0, err
 	}
-	d.judge(err)
+	d.recordBreaker(err)
 	if err != nil {
 		return d.callFailed(context.WithoutCancel(ctx), dl, err, took)
 	}
-	n := note{sent: &task, took: took}
+	n := memo{sent: &task, took: took}
 	d.notes.put(dl.ID, n)
 	return d.accepted(ctx, dl, n)
 }
 
-// graced returns a context that ends some time after ctx.
-func (d *Dispatcher) graced(ctx context.Context) (context.Context, context.CancelFunc) {
+// withGrace returns a context that ends some time after ctx.
+func (d *Dispatcher) withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
 	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		select {
@@ -161,7 +161,7 @@ func (d *Dispatcher) request(dl *delivery.Delivery) agent.Request {
 		Dialect:   dl.Dialect,
 		// This one may have been halted since it announced the call: what a successor or a person has in
 		// hand by now must not be sent.
-		May: func(ctx context.Context) error {
+		Precheck: func(ctx context.Context) error {
 			if err := d.store.StillLeads(ctx); err != nil {
 				return err
 			}
@@ -174,8 +174,8 @@ func (d *Dispatcher) request(dl *delivery.Delivery) agent.Request {
 	}
 }
 
-// judge tells the circuit breaker whether kagent answers at all.
-func (d *Dispatcher) judge(err error) {
+// recordBreaker tells the circuit breaker whether kagent answers at all.
+func (d *Dispatcher) recordBreaker(err error) {
 	if agent.Down(err) {
 		d.breaker.RecordFailure()
 		return
@@ -183,31 +183,31 @@ func (d *Dispatcher) judge(err error) {
 	d.breaker.RecordSuccess()
 }
 
-// noVerdict gives back a permit of the circuit breaker that led to no call. Where only one call is
+// returnPermit gives back a permit of the circuit breaker that led to no call. Where only one call is
 // let through, to try kagent, the next one waits as if it had failed.
-func (d *Dispatcher) noVerdict() {
+func (d *Dispatcher) returnPermit() {
 	if d.breaker.IsHalfOpen() {
 		d.breaker.RecordFailure()
 	}
 }
 
 // accepted records what the agent made of the message.
-func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n note) (time.Duration, error) {
+func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n memo) (time.Duration, error) {
 	from, task := dl.State, n.sent
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Failure, dl.Error = task.Dialect, task.ContextID, task.ID, "", ""
-	keep(dl, *task)
+	applyTask(dl, *task)
 	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
 	}
-	d.notes.put(dl.ID, note{})
+	d.notes.put(dl.ID, memo{})
 	d.cfg.Log.Info("agent called", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "task", dl.TaskID,
 		"state", dl.State, "attempt", dl.Attempt)
-	return d.after(ctx, dl)
+	return d.nextStep(ctx, dl)
 }
 
-// after says what comes next for a delivery that was just recorded.
-func (d *Dispatcher) after(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
+// nextStep says what comes next for a delivery that was just recorded.
+func (d *Dispatcher) nextStep(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	switch {
 	case dl.State.Ended():
 		return d.verify(ctx, dl)

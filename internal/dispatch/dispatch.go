@@ -111,7 +111,7 @@ type Dispatcher struct {
 	store   *store.Store
 	agent   Agent
 	queue   workqueue.TypedDelayingInterface[string]
-	slots   *slots
+	slots   *agentLimiter
 	breaker circuitbreaker.CircuitBreaker[any]
 	notes   *notes
 

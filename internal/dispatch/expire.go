@@ -19,7 +19,7 @@ func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Du
 	if dl.TaskID != "" {
 		task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
 		if err != nil && !agent.TaskGone(err) && d.cfg.Clock.Now().Before(dl.Deadline().Add(lateLook)) {
-			return d.lookFailed(ctx, dl, err)
+			return d.pollFailed(ctx, dl, err)
 		}
 		if err == nil && !task.State.Ended() {
 			task, err = d.cancel(ctx, dl)
@@ -28,7 +28,7 @@ func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Du
 			if err := d.progress(ctx, dl, task); err != nil {
 				return 0, err
 			}
-			return d.after(ctx, dl)
+			return d.nextStep(ctx, dl)
 		}
 		if ctx.Err() != nil {
 			return 0, ctx.Err()

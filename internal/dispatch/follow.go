@@ -11,8 +11,8 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// keep takes over what the task says.
-func keep(dl *delivery.Delivery, t agent.Task) {
+// applyTask takes over what the task says.
+func applyTask(dl *delivery.Delivery, t agent.Task) {
 	dl.TaskState = string(t.State)
 	// A question is no answer, and the end's answer replaces what was said on the way.
 	if t.Answer != "" && t.Answer != t.Question || t.State == agent.Completed {
@@ -52,23 +52,23 @@ func because(own, said string) (failure, full string) {
 func (d *Dispatcher) follow(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
 	if err != nil {
-		return d.lookFailed(ctx, dl, err)
+		return d.pollFailed(ctx, dl, err)
 	}
-	d.notes.put(dl.ID, note{})
+	d.notes.put(dl.ID, memo{})
 	if dl.Reply != nil {
 		return d.answer(ctx, dl, task)
 	}
 	if err := d.progress(context.WithoutCancel(ctx), dl, task); err != nil {
 		return 0, err
 	}
-	return d.after(ctx, dl)
+	return d.nextStep(ctx, dl)
 }
 
 // progress records what the task says, if it says something new, with what else the log gets.
 func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task agent.Task, log ...delivery.Entry) error {
 	was := *dl
 	dl.Failure, dl.Error = "", ""
-	keep(dl, task)
+	applyTask(dl, task)
 	log = append(log, d.said(dl, task)...)
 	if was.TaskState != dl.TaskState {
 		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, Who: "agent"})
@@ -85,8 +85,8 @@ func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task a
 	return nil
 }
 
-// lookFailed keeps looking, unless kagent says for a while that there is no such task.
-func (d *Dispatcher) lookFailed(ctx context.Context, dl *delivery.Delivery, err error) (time.Duration, error) {
+// pollFailed keeps looking, unless kagent says for a while that there is no such task.
+func (d *Dispatcher) pollFailed(ctx context.Context, dl *delivery.Delivery, err error) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}

@@ -47,7 +47,7 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 		return d.expire(ctx, dl)
 	}
 	if dl.CancelRequestedBy != "" && !dl.State.Ended() && (dl.TaskID != "" || !dl.MayHaveArrived()) {
-		return d.takeBack(ctx, dl)
+		return d.cancelCall(ctx, dl)
 	}
 	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
 		if !occupiesAgent(dl) {

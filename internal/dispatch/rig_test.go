@@ -228,6 +228,6 @@ func failing(n *atomic.Int32) logr.Logger {
 func (r *rig) cover(d *delivery.Delivery, incidentID string) {
 	r.Helper()
 	r.write(func(*store.Tx) *store.Changes {
-		return &store.Changes{Covers: []store.Cover{{DeliveryID: d.ID, IncidentID: incidentID}}}
+		return &store.Changes{Covers: []store.DeliveryIncident{{DeliveryID: d.ID, IncidentID: incidentID}}}
 	})
 }

@@ -100,9 +100,9 @@ func (f *Feed) Wake() {
 // batch is how many changes are read at once.
 const batch = 500
 
-// gather is how long the feed waits after it was woken, so that what is committed together is read
+// batchDelay is how long the feed waits after it was woken, so that what is committed together is read
 // and passed on together.
-const gather = 5 * time.Millisecond
+const batchDelay = 5 * time.Millisecond
 
 // Run reads changes until ctx ends.
 func (f *Feed) Run(ctx context.Context) error {
@@ -120,7 +120,7 @@ func (f *Feed) Run(ctx context.Context) error {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(gather):
+			case <-time.After(batchDelay):
 			}
 		}
 	}
@@ -145,15 +145,15 @@ func (f *Feed) advance(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		head = reach(messages, last)
+		head = coveredTo(messages, last)
 		f.add(messages, head)
 	}
 	return nil
 }
 
-// reach is the number up to which a batch has everything, if it was read when the sequence had come
+// coveredTo is the number up to which a batch has everything, if it was read when the sequence had come
 // to last at least. A full one may have left something out after its last message.
-func reach(messages []*Message, last int64) int64 {
+func coveredTo(messages []*Message, last int64) int64 {
 	n := len(messages)
 	switch n {
 	case 0:

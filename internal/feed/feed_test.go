@@ -199,7 +199,7 @@ func TestAReaderGoesOnWhereItWas(t *testing.T) {
 	last, _ := st.LastChange(t.Context())
 	var got []string
 	for at := int64(0); at < last; {
-		r, err := w.Read(t.Context(), Filter{}, Where{After: at})
+		r, err := w.Read(t.Context(), Filter{}, Start{After: at})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +227,7 @@ func TestAReaderCanBeginAtATime(t *testing.T) {
 	time.Sleep(2 * time.Millisecond) // the clock of the store is the real one
 	since := time.Now()
 	w.fail("pay", true)
-	r, err := w.Read(t.Context(), Filter{}, Where{Since: since})
+	r, err := w.Read(t.Context(), Filter{}, Start{Since: since})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,7 +258,7 @@ func TestAReaderIsToldWhatItMissed(t *testing.T) {
 		"what was deleted":   {10, 11, cut},
 		"from the beginning": {0, 1, cut},
 	} {
-		r, err := w.Read(t.Context(), Filter{}, Where{After: c.after})
+		r, err := w.Read(t.Context(), Filter{}, Start{After: c.after})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestAReaderIsToldWhatItMissed(t *testing.T) {
 		}
 	}
 	last, _ := st.LastChange(t.Context())
-	r, err := w.Read(t.Context(), Filter{}, Where{After: last + 1000})
+	r, err := w.Read(t.Context(), Filter{}, Start{After: last + 1000})
 	if err != nil {
 		t.Fatal(err)
 	}

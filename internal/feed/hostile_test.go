@@ -66,7 +66,7 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 	if err := f.advance(t.Context()); err != nil { // it begins at the end
 		t.Fatal(err)
 	}
-	r, err := f.Read(t.Context(), Filter{Namespace: "mine"}, Where{After: 0})
+	r, err := f.Read(t.Context(), Filter{Namespace: "mine"}, Start{After: 0})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestWhatIsDeletedBetweenTwoLooksIsToldAsAGap(t *testing.T) {
 	}
 	last := f.Head()
 	history.next.Store(last / 2)
-	r, err := f.Read(t.Context(), Filter{}, Where{After: 0})
+	r, err := f.Read(t.Context(), Filter{}, Start{After: 0})
 	if err != nil {
 		t.Fatal(err)
 	}

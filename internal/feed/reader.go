@@ -46,17 +46,17 @@ type Reader struct {
 	checked  bool // that the history still has what comes after the position
 }
 
-// Where says where a reader begins.
-type Where struct {
+// Start says where a reader begins.
+type Start struct {
 	After int64     // after this number; negative for the end
 	Since time.Time // if set: with the first change that was made at or after this time
 }
 
 // End is where a reader begins that wants only what is new.
-var End = Where{After: -1}
+var End = Start{After: -1}
 
 // Read returns a reader. It waits until the feed is live.
-func (f *Feed) Read(ctx context.Context, filter Filter, where Where) (*Reader, error) {
+func (f *Feed) Read(ctx context.Context, filter Filter, where Start) (*Reader, error) {
 	select {
 	case <-f.started:
 	case <-ctx.Done():
@@ -192,6 +192,6 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	if err != nil || first-1 > r.position {
 		return Batch{Position: r.position}, err
 	}
-	r.position = reach(messages, upTo)
+	r.position = coveredTo(messages, upTo)
 	return Batch{Messages: messages, Position: r.position}, nil
 }

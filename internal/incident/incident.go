@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -64,18 +65,18 @@ type Incident struct {
 // Open says whether the incident has not ended.
 func (i *Incident) Open() bool { return i.Resolution == "" }
 
-// Slot is what at most one open incident exists for.
-type Slot struct {
+// ProblemKey is what at most one open incident exists for.
+type ProblemKey struct {
 	UID       string // of the resource
 	Type      EventType
 	Container string
 }
 
-// Slot returns the incident's slot.
-func (i *Incident) Slot() Slot { return Slot{i.Resource.UID, i.Type, i.Container} }
+// ProblemKey returns the incident's slot.
+func (i *Incident) ProblemKey() ProblemKey { return ProblemKey{i.Resource.UID, i.Type, i.Container} }
 
-// Slot returns the slot of the incident that the signal opens, repeats or ends.
-func (s *Signal) Slot() Slot { return Slot{s.Resource.UID, s.Type, s.Container} }
+// ProblemKey returns the slot of the incident that the signal opens, repeats or ends.
+func (s *Signal) ProblemKey() ProblemKey { return ProblemKey{s.Resource.UID, s.Type, s.Container} }
 
 // idSpace is the UUID namespace of all IDs that khook derives.
 var idSpace = uuid.NewSHA1(uuid.NameSpaceDNS, []byte("khook.kagent.dev"))
@@ -159,3 +160,11 @@ type Shared struct {
 
 // MaxSharedNodes bounds Shared.Nodes.
 const MaxSharedNodes = 20
+
+// Subject describes an incident in a few words, such as "oom-kill of cart-1 (container app)".
+func (i *Incident) Subject() string {
+	if i.Container == "" {
+		return fmt.Sprintf("%s of %s", i.Type, i.Resource.Name)
+	}
+	return fmt.Sprintf("%s of %s (container %s)", i.Type, i.Resource.Name, i.Container)
+}

@@ -17,12 +17,12 @@ type batch struct {
 	now     time.Time
 	matcher *matcher
 
-	known   map[string]bool                      // keys of events that are recorded, or in this batch
-	work    map[incident.Slot]*incident.Incident // copies of open incidents; nil for a slot that is free
-	byID    map[string]*incident.Incident        // the same, and those that ended in this batch
-	changed []*incident.Incident                 // in the order in which they were first touched
-	slots   map[string]map[incident.Slot]bool    // slots that this batch opened, by resource
-	inGroup map[groupName]map[incident.Slot]bool // slots that came into a group in this batch
+	known   map[string]bool                            // keys of events that are recorded, or in this batch
+	work    map[incident.ProblemKey]*incident.Incident // copies of open incidents; nil for a slot that is free
+	byID    map[string]*incident.Incident              // the same, and those that ended in this batch
+	changed []*incident.Incident                       // in the order in which they were first touched
+	slots   map[string]map[incident.ProblemKey]bool    // slots that this batch opened, by resource
+	inGroup map[groupName]map[incident.ProblemKey]bool // slots that came into a group in this batch
 	groups  map[delivery.GroupKey]*group
 	calls   map[budgetScope]int       // deliveries within the last hour
 	oldest  map[budgetScope]time.Time // of those that a budget counts, if it was asked for
@@ -36,14 +36,14 @@ func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 	return &batch{
 		Ledger: l, tx: tx, now: l.cfg.Clock.Now(), matcher: m,
 		known:  map[string]bool{},
-		work:   map[incident.Slot]*incident.Incident{},
+		work:   map[incident.ProblemKey]*incident.Incident{},
 		byID:   map[string]*incident.Incident{},
-		slots:  map[string]map[incident.Slot]bool{},
+		slots:  map[string]map[incident.ProblemKey]bool{},
 		groups: map[delivery.GroupKey]*group{},
 		calls:  map[budgetScope]int{},
 		oldest: map[budgetScope]time.Time{},
 
-		inGroup: map[groupName]map[incident.Slot]bool{},
+		inGroup: map[groupName]map[incident.ProblemKey]bool{},
 	}
 }
 
@@ -87,13 +87,13 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	case incident.Observed:
 		return b.observed(s)
 	case incident.Ongoing: // keeps the incident from ending as quiet, and calls again where that is due
-		inc := b.find(s.Slot())
+		inc := b.find(s.ProblemKey())
 		if inc != nil {
 			inc.Touch(s.At)
 		}
 		return inc
 	case incident.Healthy:
-		if inc := b.find(s.Slot()); inc != nil {
+		if inc := b.find(s.ProblemKey()); inc != nil {
 			b.end(inc, incident.Recovered, s.At)
 		}
 	case incident.Gone:
@@ -112,7 +112,7 @@ func (b *batch) observed(s *incident.Signal) *incident.Incident {
 		return nil
 	}
 	b.known[s.Key] = true
-	inc := b.find(s.Slot())
+	inc := b.find(s.ProblemKey())
 	if inc == nil {
 		inc = b.openIncident(s)
 	} else {
@@ -129,20 +129,20 @@ func (b *batch) observed(s *incident.Signal) *incident.Incident {
 func (b *batch) intoGroups(inc *incident.Incident) {
 	for _, name := range groupNames(inc) {
 		if b.inGroup[name] == nil {
-			b.inGroup[name] = map[incident.Slot]bool{}
+			b.inGroup[name] = map[incident.ProblemKey]bool{}
 		}
-		b.inGroup[name][inc.Slot()] = true
+		b.inGroup[name][inc.ProblemKey()] = true
 	}
 }
 
 // openIncident opens the incident of an occurrence, and gives it the effects that were seen first.
 func (b *batch) openIncident(s *incident.Signal) *incident.Incident {
 	inc := incident.Open(b.cfg.Cluster, s)
-	slot := inc.Slot()
+	slot := inc.ProblemKey()
 	b.work[slot], b.byID[inc.ID] = inc, inc
 	b.changed = append(b.changed, inc)
 	if b.slots[slot.UID] == nil {
-		b.slots[slot.UID] = map[incident.Slot]bool{}
+		b.slots[slot.UID] = map[incident.ProblemKey]bool{}
 	}
 	b.slots[slot.UID][slot] = true
 	b.adopt(inc)
@@ -159,7 +159,7 @@ func (b *batch) adopt(inc *incident.Incident) {
 	if inc.Type != incident.ProbeFailed {
 		return
 	}
-	restart := b.find(incident.Slot{UID: inc.Resource.UID, Type: incident.PodRestart, Container: inc.Container})
+	restart := b.find(incident.ProblemKey{UID: inc.Resource.UID, Type: incident.PodRestart, Container: inc.Container})
 	if restart == nil || restart.CausedBy != "" || inc.CausedBy != "" {
 		return
 	}
@@ -172,7 +172,7 @@ func (b *batch) adopt(inc *incident.Incident) {
 func (b *batch) causeOf(s *incident.Signal, inc *incident.Incident) string {
 	for _, t := range s.Causes {
 		for _, container := range []string{s.CauseContainer, s.Container} {
-			cause := b.find(incident.Slot{UID: s.Resource.UID, Type: t, Container: container})
+			cause := b.find(incident.ProblemKey{UID: s.Resource.UID, Type: t, Container: container})
 			if cause != nil && cause.ID != inc.ID && !b.leadsTo(inc.ID, cause) {
 				return cause.ID
 			}
@@ -196,7 +196,7 @@ func (b *batch) leadsTo(id string, inc *incident.Incident) bool {
 }
 
 // find returns the batch's own copy of the open incident in slot, or nil.
-func (b *batch) find(slot incident.Slot) *incident.Incident {
+func (b *batch) find(slot incident.ProblemKey) *incident.Incident {
 	if inc, ok := b.work[slot]; ok {
 		return inc
 	}
@@ -222,8 +222,8 @@ func (b *batch) findID(id string) *incident.Incident {
 }
 
 // slotsOf returns the slots of a resource that may hold an open incident.
-func (b *batch) slotsOf(uid string) []incident.Slot {
-	var slots []incident.Slot
+func (b *batch) slotsOf(uid string) []incident.ProblemKey {
+	var slots []incident.ProblemKey
 	for slot := range b.open.byUID[uid] {
 		slots = append(slots, slot)
 	}
@@ -235,7 +235,7 @@ func (b *batch) slotsOf(uid string) []incident.Slot {
 
 func (b *batch) end(inc *incident.Incident, r incident.Resolution, at time.Time) {
 	inc.Resolve(r, at)
-	b.work[inc.Slot()] = nil
+	b.work[inc.ProblemKey()] = nil
 }
 
 // save writes the batch's changes into the transaction.

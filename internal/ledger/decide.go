@@ -102,7 +102,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) (delivery.Di
 	b.changes.Deliveries = append(b.changes.Deliveries, d)
 	open, _ := b.openOf(c, g.Group)
 	for _, inc := range open {
-		b.changes.Covers = append(b.changes.Covers, store.Cover{DeliveryID: d.ID, IncidentID: inc.ID})
+		b.changes.Covers = append(b.changes.Covers, store.DeliveryIncident{DeliveryID: d.ID, IncidentID: inc.ID})
 	}
 	return delivery.Delivered, d.ID, nil
 }

@@ -66,7 +66,7 @@ func (b *batch) openOf(c *hook.Config, name string) (found []*incident.Incident,
 // openIn returns the open incidents that may be of a group by now.
 func (b *batch) openIn(name groupName) []*incident.Incident {
 	var found []*incident.Incident
-	add := func(slot incident.Slot) {
+	add := func(slot incident.ProblemKey) {
 		inc, touched := b.work[slot]
 		if !touched {
 			inc = b.open.bySlot[slot]

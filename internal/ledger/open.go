@@ -10,13 +10,13 @@ import (
 // openSet is the incidents that are open, found by slot, by resource, by group and by ID. The incidents in
 // it are never changed in place: a batch works on copies, which are merged after its commit.
 type openSet struct {
-	bySlot map[incident.Slot]*incident.Incident
-	byUID  map[string]map[incident.Slot]bool
-	byID   map[string]incident.Slot
+	bySlot map[incident.ProblemKey]*incident.Incident
+	byUID  map[string]map[incident.ProblemKey]bool
+	byID   map[string]incident.ProblemKey
 
 	// Each incident is there under all groups that a configuration can make of it: so a storm of many
 	// groups costs each only its own, and not all of them over again.
-	byGroup map[groupName]map[incident.Slot]bool
+	byGroup map[groupName]map[incident.ProblemKey]bool
 	byType  map[incident.EventType]int
 }
 
@@ -39,11 +39,11 @@ func groupNames(inc *incident.Incident) []groupName {
 
 func newOpenSet(open []*incident.Incident) *openSet {
 	s := &openSet{
-		bySlot: make(map[incident.Slot]*incident.Incident, len(open)),
-		byUID:  map[string]map[incident.Slot]bool{},
-		byID:   make(map[string]incident.Slot, len(open)),
+		bySlot: make(map[incident.ProblemKey]*incident.Incident, len(open)),
+		byUID:  map[string]map[incident.ProblemKey]bool{},
+		byID:   make(map[string]incident.ProblemKey, len(open)),
 
-		byGroup: map[groupName]map[incident.Slot]bool{},
+		byGroup: map[groupName]map[incident.ProblemKey]bool{},
 		byType:  map[incident.EventType]int{},
 	}
 	for _, inc := range open {
@@ -53,7 +53,7 @@ func newOpenSet(open []*incident.Incident) *openSet {
 }
 
 func (s *openSet) put(inc *incident.Incident) {
-	slot := inc.Slot()
+	slot := inc.ProblemKey()
 	if was := s.bySlot[slot]; was != nil {
 		s.forget(was)
 	}
@@ -61,19 +61,19 @@ func (s *openSet) put(inc *incident.Incident) {
 	s.byType[inc.Type]++
 	for _, name := range groupNames(inc) {
 		if s.byGroup[name] == nil {
-			s.byGroup[name] = map[incident.Slot]bool{}
+			s.byGroup[name] = map[incident.ProblemKey]bool{}
 		}
 		s.byGroup[name][slot] = true
 	}
 	s.byID[inc.ID] = slot
 	if s.byUID[slot.UID] == nil {
-		s.byUID[slot.UID] = map[incident.Slot]bool{}
+		s.byUID[slot.UID] = map[incident.ProblemKey]bool{}
 	}
 	s.byUID[slot.UID][slot] = true
 }
 
 func (s *openSet) drop(inc *incident.Incident) {
-	slot := inc.Slot()
+	slot := inc.ProblemKey()
 	delete(s.byID, inc.ID)
 	if now := s.bySlot[slot]; now == nil || now.ID != inc.ID {
 		return // another incident has the slot by now
@@ -92,7 +92,7 @@ func (s *openSet) forget(inc *incident.Incident) {
 		delete(s.byType, inc.Type)
 	}
 	for _, name := range groupNames(inc) {
-		delete(s.byGroup[name], inc.Slot())
+		delete(s.byGroup[name], inc.ProblemKey())
 		if len(s.byGroup[name]) == 0 {
 			delete(s.byGroup, name)
 		}

@@ -20,11 +20,11 @@ func (l *Ledger) EndQuiet(ctx context.Context, watchedSince time.Time) error {
 }
 
 // quiet returns the slots of the incidents that are to end.
-func (l *Ledger) quiet(watchedSince time.Time) []incident.Slot {
+func (l *Ledger) quiet(watchedSince time.Time) []incident.ProblemKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.cfg.Clock.Now()
-	var due []incident.Slot
+	var due []incident.ProblemKey
 	for slot, inc := range l.open.bySlot {
 		if !l.endsAt(inc, watchedSince).After(now) {
 			due = append(due, slot)
@@ -35,7 +35,7 @@ func (l *Ledger) quiet(watchedSince time.Time) []incident.Slot {
 
 // endQuiet ends the incidents in the slots, unless there was news of them. One whose row can't be saved
 // does not keep the others open.
-func (l *Ledger) endQuiet(ctx context.Context, watchedSince time.Time, due []incident.Slot) error {
+func (l *Ledger) endQuiet(ctx context.Context, watchedSince time.Time, due []incident.ProblemKey) error {
 	if len(due) == 0 {
 		return nil
 	}
@@ -65,7 +65,7 @@ func (l *Ledger) endQuiet(ctx context.Context, watchedSince time.Time, due []inc
 }
 
 // leaveOpen puts the end of an incident off whose row can't be saved.
-func (l *Ledger) leaveOpen(ctx context.Context, slot incident.Slot, cause error) error {
+func (l *Ledger) leaveOpen(ctx context.Context, slot incident.ProblemKey, cause error) error {
 	if err := l.store.Probe(ctx); err != nil {
 		return cause // it is not this row
 	}

@@ -45,21 +45,21 @@ type streamInput struct {
 }
 
 // where says where the stream begins.
-func (in *streamInput) where() (feed.Where, error) {
+func (in *streamInput) where() (feed.Start, error) {
 	if math.IsNaN(in.MaxRate) { // which every comparison with a bound lets pass
-		return feed.Where{}, wrongParameter("maxRate", "NaN", "must be a number from 0 to 1000")
+		return feed.Start{}, wrongParameter("maxRate", "NaN", "must be a number from 0 to 1000")
 	}
 	if in.LastEventID != "" {
 		after, err := strconv.ParseInt(in.LastEventID, 10, 64)
 		if err != nil || after < 0 {
-			return feed.Where{}, huma.Error400BadRequest("header Last-Event-ID: must be the ID of a message, a number")
+			return feed.Start{}, huma.Error400BadRequest("header Last-Event-ID: must be the ID of a message, a number")
 		}
-		return feed.Where{After: after}, nil
+		return feed.Start{After: after}, nil
 	}
 	if in.Since.isSet && in.After >= 0 {
-		return feed.Where{}, wrongParameter("since", in.Since.Format(time.RFC3339), "can't be used with after: both say where to begin")
+		return feed.Start{}, wrongParameter("since", in.Since.Format(time.RFC3339), "can't be used with after: both say where to begin")
 	}
-	return feed.Where{After: in.After, Since: in.since()}, nil
+	return feed.Start{After: in.After, Since: in.since()}, nil
 }
 
 // since is the parameter for the feed, for which the zero time is none. The history has nothing of before

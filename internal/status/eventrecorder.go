@@ -2,7 +2,6 @@ package status
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -164,12 +163,4 @@ func (t *EventRecorder) limiter(ref delivery.HookRef) *rate.Limiter {
 		t.hook[ref] = l
 	}
 	return l
-}
-
-// Subject describes an incident in a few words, such as "oom-kill of cart-1 (container app)".
-func Subject(inc *incident.Incident) string {
-	if inc.Container == "" {
-		return fmt.Sprintf("%s of %s", inc.Type, inc.Resource.Name)
-	}
-	return fmt.Sprintf("%s of %s (container %s)", inc.Type, inc.Resource.Name, inc.Container)
 }

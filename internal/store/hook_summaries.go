@@ -58,8 +58,8 @@ func (r *Reader) addOpen(ctx context.Context, found map[delivery.HookRef]*HookSu
 	return err
 }
 
-// wanted is a table of hooks for a query, with its arguments.
-func wanted(hooks []delivery.HookRef) (with string, args []any) {
+// wantedHooks is a table of hooks for a query, with its arguments.
+func wantedHooks(hooks []delivery.HookRef) (with string, args []any) {
 	for _, h := range hooks {
 		args = append(args, h.Namespace, h.Name)
 	}
@@ -67,7 +67,7 @@ func wanted(hooks []delivery.HookRef) (with string, args []any) {
 }
 
 func (r *Reader) addDeliveries(ctx context.Context, found map[delivery.HookRef]*HookSummary, hooks []delivery.HookRef, from, to time.Time) error {
-	with, args := wanted(hooks)
+	with, args := wantedHooks(hooks)
 	_, err := readAll(ctx, r.handle, "deliveries of hooks", func(sc scanner) (struct{}, error) {
 		var h delivery.HookRef
 		var last, made int64
@@ -84,7 +84,7 @@ func (r *Reader) addDeliveries(ctx context.Context, found map[delivery.HookRef]*
 }
 
 func (r *Reader) addCounts(ctx context.Context, found map[delivery.HookRef]*HookSummary, hooks []delivery.HookRef, from, to time.Time) error {
-	with, args := wanted(hooks)
+	with, args := wantedHooks(hooks)
 	s := spansOf(from, to)
 	var parts []string
 	for _, p := range []struct{ span, from, to int64 }{{minuteSpan, s.from, s.firstHour}, {hourSpan, s.firstHour, s.lastHour}, {minuteSpan, s.lastHour, s.to}} {

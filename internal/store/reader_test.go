@@ -60,7 +60,7 @@ func TestTheStatementsForAListOfHooksDoNotGrowWithTheHooks(t *testing.T) {
 	st := openStore(t, newPath(t))
 	must(t, save(t.Context(), st, "k"))
 	from, to := long.Add(-time.Hour), long.Add(time.Hour)
-	statements := func(n int) int {
+	asked := func(n int) int {
 		hooks := []delivery.HookRef{shopHook}
 		for i := range n - 1 {
 			hooks = append(hooks, delivery.HookRef{Namespace: "ns", Name: fmt.Sprint(i)})
@@ -74,10 +74,10 @@ func TestTheStatementsForAListOfHooksDoNotGrowWithTheHooks(t *testing.T) {
 		}
 		return counted.n
 	}
-	if few, many := statements(1), statements(100); many != few {
+	if few, many := asked(1), asked(100); many != few {
 		t.Errorf("%d statements for 100 Hooks, %d for one", many, few)
 	}
-	if most := statements(1000); most > 2*10+1 {
+	if most := asked(1000); most > 2*10+1 {
 		t.Errorf("%d statements for 1000 Hooks", most)
 	}
 }

@@ -206,8 +206,8 @@ func scanDecision(row scanner) (delivery.Decision, error) {
 	return d, err
 }
 
-// width is how many columns a list names.
-func width(columns string) int { return strings.Count(columns, ",") + 1 }
+// columnCount is how many columns a list names.
+func columnCount(columns string) int { return strings.Count(columns, ",") + 1 }
 
 // placeholders is n question marks, separated by commas.
 func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }

@@ -17,13 +17,13 @@ type Changes struct {
 	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
 	Deliveries []*delivery.Delivery // inserted, or updated if the row is still of their Version
 	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored
-	Covers     []Cover              // beside those that decisions tell
+	Covers     []DeliveryIncident   // beside those that decisions tell
 	Entries    []delivery.Entry     // of deliveries' logs
 	Groups     []*delivery.GroupState
 }
 
-// Cover says that a delivery is about an incident.
-type Cover struct{ DeliveryID, IncidentID string }
+// DeliveryIncident says that a delivery is about an incident.
+type DeliveryIncident struct{ DeliveryID, IncidentID string }
 
 // ErrConflict is returned for a delivery that was changed since it was read: read it again.
 var ErrConflict = errors.New("changed by somebody else meanwhile")
@@ -43,8 +43,8 @@ type saving struct {
 	events map[eventCount]int64
 	hooks  map[hookCount]int64
 
-	decided map[int64]decided // the events that decisions are about, by their ID
-	covers  map[Cover]bool
+	decided map[int64]eventFacts // the events that decisions are about, by their ID
+	covers  map[DeliveryIncident]bool
 }
 
 type eventCount struct {
@@ -61,7 +61,7 @@ type hookCount struct {
 // Save writes changes, and for each of them the change log and the counters. An event whose key
 // is known is an error: ask KnownKeys first, in the same transaction.
 func (tx *Tx) Save(ctx context.Context, c *Changes) error {
-	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]decided, len(c.Events)), covers: map[Cover]bool{}}
+	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]eventFacts, len(c.Events)), covers: map[DeliveryIncident]bool{}}
 	for _, cover := range c.Covers {
 		s.covers[cover] = true
 	}
@@ -101,7 +101,7 @@ func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error
 	rows := make([][]any, 0, len(events))
 	for _, e := range events {
 		rows = append(rows, eventRow(e))
-		s.decided[e.ID] = decided{micros(e.At), string(e.Type), true}
+		s.decided[e.ID] = eventFacts{micros(e.At), string(e.Type), true}
 		s.change(e.ID, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
 		s.events[eventCount{s.minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
@@ -207,8 +207,8 @@ func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision
 	return kept, nil
 }
 
-// decided is what a decision's row has of its event.
-type decided struct {
+// eventFacts is what a decision's row has of its event.
+type eventFacts struct {
 	at    int64
 	kind  string
 	fresh bool // the event is of the same Save
@@ -220,11 +220,11 @@ func (s *saving) lookUpDecided(ctx context.Context, decisions []delivery.Decisio
 		if _, known := s.decided[d.EventID]; known {
 			continue
 		}
-		found, err := rowsOf(ctx, s.tx, func(row scanner) (e decided, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE id = ?", d.EventID)
+		found, err := rowsOf(ctx, s.tx, func(row scanner) (e eventFacts, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE id = ?", d.EventID)
 		if err != nil {
 			return fmt.Errorf("look up event %d: %w", d.EventID, err)
 		}
-		s.decided[d.EventID] = decided{}
+		s.decided[d.EventID] = eventFacts{}
 		if len(found) == 1 {
 			s.decided[d.EventID] = found[0]
 		}
@@ -238,8 +238,8 @@ type hookEvent struct {
 	hook  delivery.HookRef
 }
 
-// leading says which of the decisions are the first of their hook about their event.
-func (s *saving) leading(ctx context.Context, decisions []delivery.Decision) ([]int64, error) {
+// firstOfEachHook says which of the decisions are the first of their hook about their event.
+func (s *saving) firstOfEachHook(ctx context.Context, decisions []delivery.Decision) ([]int64, error) {
 	leads, seen := make([]int64, len(decisions)), make(map[hookEvent]bool, len(decisions))
 	for i, d := range decisions {
 		key := hookEvent{d.EventID, d.Hook}
@@ -273,7 +273,7 @@ func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) er
 	if err := s.lookUpDecided(ctx, decisions); err != nil {
 		return err
 	}
-	leads, err := s.leading(ctx, decisions)
+	leads, err := s.firstOfEachHook(ctx, decisions)
 	if err != nil {
 		return err
 	}
@@ -286,7 +286,7 @@ func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) er
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if d.DeliveryID != "" && d.Disposition != delivery.Explained {
-			s.covers[Cover{d.DeliveryID, d.IncidentID}] = true
+			s.covers[DeliveryIncident{d.DeliveryID, d.IncidentID}] = true
 		}
 		if p := (pair{d.Hook, d.IncidentID}); !seen[p] {
 			seen[p] = true

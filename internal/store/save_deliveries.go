@@ -27,8 +27,8 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 		rows = append(rows, row)
 		s.change(d.Version, kindDelivery, d.ID, string(d.State))
 		s.countDelivery(d, was)
-		s.covers[Cover{d.ID, d.IncidentID}] = true
-		if err := s.undecide(ctx, d, was); err != nil {
+		s.covers[DeliveryIncident{d.ID, d.IncidentID}] = true
+		if err := s.retractDecision(ctx, d, was); err != nil {
 			return err
 		}
 	}
@@ -75,8 +75,8 @@ var skipDispositions = map[delivery.Skip]delivery.Disposition{
 	delivery.SkipRecovered: delivery.RecoveredBefore, delivery.SkipSuspended: delivery.Suspended, delivery.SkipForbidden: delivery.Invalid,
 }
 
-// undecide takes back that the delivery's event was delivered, when the delivery is skipped.
-func (s *saving) undecide(ctx context.Context, d *delivery.Delivery, was formerDelivery) error {
+// retractDecision takes back that the delivery's event was delivered, when the delivery is skipped.
+func (s *saving) retractDecision(ctx context.Context, d *delivery.Delivery, was formerDelivery) error {
 	now, known := skipDispositions[d.Skipped]
 	if !known || was.skipped != "" {
 		return nil
@@ -145,14 +145,14 @@ func (s *saving) entryNumber(ctx context.Context, e *delivery.Entry) (n int64, k
 	if e.Source != "" {
 		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
 		if err != nil || len(found) > 0 {
-			return firstOfHook(found), len(found) > 0, err
+			return firstNumber(found), len(found) > 0, err
 		}
 	}
 	n, err = s.tx.number(ctx, "SELECT coalesce(max(n), 0) + 1 FROM delivery_log WHERE delivery_id = ?", e.DeliveryID)
 	return n, false, err
 }
 
-func firstOfHook(numbers []int64) int64 {
+func firstNumber(numbers []int64) int64 {
 	if len(numbers) == 0 {
 		return 0
 	}

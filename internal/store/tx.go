@@ -130,11 +130,11 @@ func inBatches(n int, do func(from, to int) error) error {
 
 // insert writes rows into a table, many a statement. conflict is what follows the values.
 func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, conflict string) error {
-	one := "(" + placeholders(width(columns)) + ")"
+	one := "(" + placeholders(columnCount(columns)) + ")"
 	return inBatches(len(rows), func(from, to int) error {
 		query := "INSERT INTO " + table + " (" + columns + ") VALUES " +
 			strings.TrimSuffix(strings.Repeat(one+",", to-from), ",") + conflict
-		args := make([]any, 0, (to-from)*width(columns))
+		args := make([]any, 0, (to-from)*columnCount(columns))
 		for _, row := range rows[from:to] {
 			args = append(args, row...)
 		}

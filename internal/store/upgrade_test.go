@@ -56,7 +56,7 @@ func TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten(t *testing.T) {
 			file := newPath(t)
 			earlierHistory(t, file, schema)
 			st := openStore(t, file)
-			got := told(t, st)
+			got := readBack(t, st)
 			golden := filepath.Join("testdata", fmt.Sprintf("schema-%d.txt", schema))
 			if *update {
 				must(t, os.WriteFile(golden, []byte(got), 0o644)) //nolint:gosec // test data
@@ -71,8 +71,8 @@ func TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// told is what a history says, in full.
-func told(t *testing.T, st *Store) string {
+// readBack is what a history says, in full.
+func readBack(t *testing.T, st *Store) string {
 	t.Helper()
 	var b strings.Builder
 	incidents, err := st.AllIncidents(t.Context(), 100)

@@ -55,7 +55,7 @@ func newSession(t *testing.T, caller Caller, events int) *Session {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = live.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	reader, err := live.Read(t.Context(), feed.Filter{}, feed.Where{After: 0})
+	reader, err := live.Read(t.Context(), feed.Filter{}, feed.Start{After: 0})
 	if err != nil {
 		t.Fatal(err)
 	}

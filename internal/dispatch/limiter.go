@@ -7,9 +7,9 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
-// slots bounds how many deliveries each agent works on. Those that must wait are let in first
+// agentLimiter bounds how many deliveries each agent works on. Those that must wait are let in first
 // come, first served: while one waits, no later one finds a free slot.
-type slots struct {
+type agentLimiter struct {
 	limit int
 
 	mu   sync.Mutex
@@ -17,19 +17,19 @@ type slots struct {
 	wait map[delivery.AgentRef][]string
 }
 
-func newSlots(limit int) *slots {
-	return &slots{limit: limit, held: map[delivery.AgentRef]map[string]bool{}, wait: map[delivery.AgentRef][]string{}}
+func newSlots(limit int) *agentLimiter {
+	return &agentLimiter{limit: limit, held: map[delivery.AgentRef]map[string]bool{}, wait: map[delivery.AgentRef][]string{}}
 }
 
 // hold takes a slot whatever the limit says, for a delivery that is under way already.
-func (s *slots) hold(a delivery.AgentRef, id string) {
+func (s *agentLimiter) hold(a delivery.AgentRef, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave(a, id)
 	s.take(a, id)
 }
 
-func (s *slots) take(a delivery.AgentRef, id string) {
+func (s *agentLimiter) take(a delivery.AgentRef, id string) {
 	if s.held[a] == nil {
 		s.held[a] = map[string]bool{}
 	}
@@ -37,7 +37,7 @@ func (s *slots) take(a delivery.AgentRef, id string) {
 }
 
 // leave takes the delivery out of the agent's line.
-func (s *slots) leave(a delivery.AgentRef, id string) {
+func (s *agentLimiter) leave(a delivery.AgentRef, id string) {
 	if i := slices.Index(s.wait[a], id); i >= 0 {
 		s.wait[a] = slices.Delete(s.wait[a], i, i+1)
 	}
@@ -48,7 +48,7 @@ func (s *slots) leave(a delivery.AgentRef, id string) {
 
 // acquire takes a slot, or puts the delivery into the agent's line and returns false. release
 // gives it a slot when it is its turn.
-func (s *slots) acquire(a delivery.AgentRef, id string) bool {
+func (s *agentLimiter) acquire(a delivery.AgentRef, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.held[a][id] {
@@ -66,7 +66,7 @@ func (s *slots) acquire(a delivery.AgentRef, id string) bool {
 
 // release gives the slot back, or leaves the line. It returns the deliveries that have a slot now
 // and must be woken.
-func (s *slots) release(a delivery.AgentRef, id string) []string {
+func (s *agentLimiter) release(a delivery.AgentRef, id string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave(a, id)
@@ -85,7 +85,7 @@ func (s *slots) release(a delivery.AgentRef, id string) []string {
 }
 
 // forget releases a delivery whose agent is not known any more.
-func (s *slots) forget(id string) []string {
+func (s *agentLimiter) forget(id string) []string {
 	a, ok := s.find(id)
 	if !ok {
 		return nil
@@ -93,7 +93,7 @@ func (s *slots) forget(id string) []string {
 	return s.release(a, id)
 }
 
-func (s *slots) find(id string) (delivery.AgentRef, bool) {
+func (s *agentLimiter) find(id string) (delivery.AgentRef, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for a, held := range s.held { // an agent with a line has no free slot
@@ -104,7 +104,7 @@ func (s *slots) find(id string) (delivery.AgentRef, bool) {
 	return delivery.AgentRef{}, false
 }
 
-func (s *slots) waiting() int {
+func (s *agentLimiter) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0

@@ -9,9 +9,9 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 )
 
-// note is what a run remembers of one delivery beside its row. It may be lost: then a step is
+// memo is what a run remembers of one delivery beside its row. It may be lost: then a step is
 // taken once more, or a few attempts later.
-type note struct {
+type memo struct {
 	sent *agent.Task   // what the agent made of the message, until it is recorded
 	took time.Duration // of that call
 	bad  int           // answers in a row that were none
@@ -23,22 +23,22 @@ type note struct {
 // is read and written back without a lock over both.
 type notes struct {
 	mu   sync.Mutex
-	byID map[string]note
+	byID map[string]memo
 	said map[string]map[string]uint64 // of each delivery's log: the source of an entry, and a digest of its text
 }
 
-func newNotes() *notes { return &notes{byID: map[string]note{}, said: map[string]map[string]uint64{}} }
+func newNotes() *notes { return &notes{byID: map[string]memo{}, said: map[string]map[string]uint64{}} }
 
-func (n *notes) get(id string) note {
+func (n *notes) get(id string) memo {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.byID[id]
 }
 
-func (n *notes) put(id string, what note) {
+func (n *notes) put(id string, what memo) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if what == (note{}) {
+	if what == (memo{}) {
 		delete(n.byID, id)
 		return
 	}

@@ -156,19 +156,19 @@ func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *del
 	return nil
 }
 
-// takeBack ends a delivery because a person wants it so.
-func (d *Dispatcher) takeBack(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
+// cancelCall ends a delivery because a person wants it so.
+func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if !dl.MayHaveArrived() {
 		return d.skip(ctx, dl, delivery.SkipCanceled, "canceled by "+dl.CancelRequestedBy+" before the agent was called")
 	}
 	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
 	switch {
 	case err != nil && (agent.TaskGone(err) || !agent.Final(err)):
-		return d.lookFailed(ctx, dl, err)
+		return d.pollFailed(ctx, dl, err)
 	case err != nil:
 		told := delivery.Entry{Kind: delivery.EntryPerson, Text: "the agent does not take back its task: " + agent.Explain(err)}
 		if task, err = d.agent.Task(ctx, dl.Agent, dl.TaskID); err != nil {
-			return d.lookFailed(ctx, dl, err)
+			return d.pollFailed(ctx, dl, err)
 		}
 		return d.canceled(ctx, dl, task, told)
 	}
@@ -181,7 +181,7 @@ func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task a
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
 		return 0, err
 	}
-	return d.after(ctx, dl)
+	return d.nextStep(ctx, dl)
 }
 
 // answer gives the agent a person's reply. Whether an earlier attempt arrived is told by the task: it
@@ -205,7 +205,7 @@ func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task age
 	if err != nil {
 		return 0, err
 	}
-	sending, cancel := d.graced(ctx)
+	sending, cancel := d.withGrace(ctx)
 	defer cancel()
 	task, err = d.agent.Reply(sending, dl.Agent, agent.Task{ID: dl.TaskID, ContextID: dl.ContextID, QuestionID: r.QuestionID}, r.Text, data, dl.ReplyID())
 	switch {
@@ -217,7 +217,7 @@ func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task age
 		told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
 		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, told)
 	case err != nil:
-		pause, err := d.lookFailed(ctx, dl, err)
+		pause, err := d.pollFailed(ctx, dl, err)
 		return max(pause, replyPause*d.cfg.RetryMin), err // the request may still be under way
 	}
 	return d.answered(ctx, dl, task, "the agent has the reply")
@@ -235,7 +235,7 @@ func (d *Dispatcher) answered(ctx context.Context, dl *delivery.Delivery, task a
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
 		return 0, err
 	}
-	return d.after(ctx, dl)
+	return d.nextStep(ctx, dl)
 }
 
 // decision is how kagent is told a verdict.
