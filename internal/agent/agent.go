@@ -100,8 +100,8 @@ func (c *Client) with(ctx context.Context, ref delivery.AgentRef, call func(cont
 
 // peer returns what is known of the agent; fresh if it was found out just now.
 func (c *Client) peer(ctx context.Context, ref delivery.AgentRef) (p peer, fresh bool, err error) {
-	if p, ok := c.known.get(ref); ok {
-		return p, false, nil
+	if known, ok := c.known.get(ref); ok {
+		return known, false, nil
 	}
 	if name := c.cfg.Dialect; name != "" {
 		return peer{ref: ref, dialect: dialects[name]}, true, nil

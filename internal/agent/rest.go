@@ -191,9 +191,9 @@ func (c *Client) name(ctx context.Context, p peer, session, title string) {
 	ctx = context.WithValue(context.WithoutCancel(ctx), holdKey{}, (*hold)(nil)) // it goes on beside the call
 	c.running.Go(func() {
 		defer func() { <-c.limiter }()
-		ctx, cancel := context.WithTimeout(ctx, sessionLimit)
+		limited, cancel := context.WithTimeout(ctx, sessionLimit)
 		defer cancel()
-		_ = c.postSession(ctx, p.ref, session, title)
+		_ = c.postSession(limited, p.ref, session, title)
 	})
 }
 

@@ -162,9 +162,9 @@ func (c *Client) Find(ctx context.Context, r Request) (task Task, found bool, er
 		if p.dialect.idempotent {
 			return Task{}, ErrCannotLook
 		}
-		task, ok, err := c.arrived(ctx, p, r.ContextID)
+		earlier, ok, err := c.arrived(ctx, p, r.ContextID)
 		found = ok && err == nil
-		return task, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
+		return earlier, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
 	})
 	return task, found && err == nil, err
 }

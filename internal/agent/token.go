@@ -22,8 +22,7 @@ const maxToken = 64 << 10
 func readToken(path string) (string, error) {
 	file, err := os.Open(path)
 	if err != nil {
-		var pathErr *os.PathError
-		if errors.As(err, &pathErr) {
+		if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 			err = pathErr.Err
 		}
 		return "", &tokenError{fmt.Sprintf("the token file %s for kagent can't be read: %v", path, err)}

@@ -188,8 +188,7 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 
 // unread is the error about an answer that came and was not read.
 func (w *wireClient) unread(ctx context.Context, err error) error {
-	var garbled *garbledError
-	if errors.As(err, &garbled) {
+	if garbled, ok := errors.AsType[*garbledError](err); ok {
 		return garbled
 	}
 	return w.broken(ctx, true, err)

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"errors"
+	"fmt"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,16 +120,20 @@ func (m *metrics) begin() {
 	}
 }
 
-// register adds a metric to the registry, or returns the one that is there already: the registry
-// outlives the leadership.
+// register adds a metric to the registry, or returns the one of the same name that is there already: another App of the
+// process, as tests have, made it. Any other error is a fault in khook: a metric that is silently absent would keep an
+// alert from ever firing.
 func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	err := r.Register(c)
-	if known, ok := err.(prometheus.AlreadyRegisteredError); ok { //nolint:errorlint // returned as it is
-		if c, ok := known.ExistingCollector.(C); ok {
-			return c
+	if err == nil {
+		return c
+	}
+	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		if same, ok := known.ExistingCollector.(C); ok {
+			return same
 		}
 	}
-	return c
+	panic(fmt.Errorf("register a metric: %w", err))
 }
 
 func (m *metrics) recorded(a ledger.Applied) {

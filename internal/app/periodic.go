@@ -26,7 +26,7 @@ func (a *App) endQuiet(ctx context.Context, book *ledger.Ledger, sources source.
 		if !watched {
 			return
 		}
-		if at, any := book.NextQuiet(since); !any || at.After(time.Now()) {
+		if at, some := book.NextQuiet(since); !some || at.After(time.Now()) {
 			return
 		}
 		if err := book.EndQuiet(ctx, since); err != nil && ctx.Err() == nil {

@@ -2,6 +2,7 @@
 package boundedlog
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -66,7 +67,7 @@ func with(left int64, keysAndValues []any) []any {
 	if left == 0 {
 		return keysAndValues
 	}
-	return append(keysAndValues[:len(keysAndValues):len(keysAndValues)], notLogged, left)
+	return append(slices.Clip(keysAndValues), notLogged, left)
 }
 
 type messages struct {

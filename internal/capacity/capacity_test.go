@@ -75,8 +75,7 @@ func TestAnyMemoryAndAnySettingsFit(t *testing.T) {
 			Streams: rapid.IntRange(0, 1<<20).Draw(r, "streams"), Connections: rapid.IntRange(0, 1<<20).Draw(r, "connections"), TLS: rapid.Bool().Draw(r, "tls"),
 		}
 		p, err := New(m, w)
-		var small *TooSmallError
-		if errors.As(err, &small) {
+		if small, ok := errors.AsType[*TooSmallError](err); ok {
 			if small.Needed <= m.Go {
 				r.Fatalf("%v, though %d are there", err, m.Go)
 			}

@@ -59,7 +59,7 @@ func printDeliveries(p *printer, s *replay.Story, recording string) {
 		}
 		n++
 		p.line("  %.1fs  hook %s calls agent %s: %s of %s (%s)", d.At, d.Hook, d.Agent, d.EventType, d.Group, plural(d.Events, "event"))
-		for _, l := range strings.Split(strings.TrimRight(d.Prompt, "\n"), "\n") {
+		for l := range strings.SplitSeq(strings.TrimRight(d.Prompt, "\n"), "\n") {
 			p.line("    │ %s", l)
 		}
 	}

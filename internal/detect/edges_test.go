@@ -5,8 +5,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -131,16 +129,6 @@ func TestIncidentsOfOtherSourcesAreLeftAlone(t *testing.T) {
 	d.Seed([]*incident.Incident{{Type: "disk-full", Observation: incident.Observation{Resource: incident.Resource{Kind: "Host", Namespace: "shop", Name: "db1", UID: "db1"}}}})
 	if signals := d.Listed(noon, "", nil); len(signals) != 0 {
 		t.Errorf("told %+v", signals)
-	}
-}
-
-// unhealthyEvent is an Event as the kubelet makes it, count failures from first to last.
-func unhealthyEvent(pod *corev1.Pod, note string, count int32, first, last time.Time) *eventsv1.Event {
-	return &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{Name: pod.Name + ".18a", Namespace: pod.Namespace, UID: "e1", CreationTimestamp: metav1.NewTime(first)},
-		Type:       corev1.EventTypeWarning, Reason: "Unhealthy", Note: note, DeprecatedCount: count,
-		DeprecatedFirstTimestamp: metav1.NewTime(first), DeprecatedLastTimestamp: metav1.NewTime(last),
-		Regarding: corev1.ObjectReference{Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, FieldPath: "spec.containers{app}"},
 	}
 }
 

@@ -109,7 +109,7 @@ func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
 		f.add(messages, to)
 	}
 	add(1, 4)
-	for seq := int64(0); seq < 100; seq++ { // the ring moves through its memory, and now and then to another
+	for seq := range int64(100) { // the ring moves through its memory, and now and then to another
 		got, _, _, ok := f.after(seq, batch)
 		if !ok || len(got) != 4 {
 			t.Fatalf("%d messages of 4", len(got))

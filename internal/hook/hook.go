@@ -42,6 +42,7 @@ type Policy struct {
 	PlainValues bool
 }
 
+// Allows says whether a Hook of a namespace may call an agent.
 func (p Policy) Allows(hookNamespace string, agent delivery.AgentRef) bool {
 	return agent.Namespace == hookNamespace ||
 		slices.Contains(p.AgentNamespaces, agent.Namespace) || slices.Contains(p.AgentNamespaces, "*")
@@ -305,11 +306,14 @@ func agentOf(namespace string, ec *v1alpha2.EventConfiguration, path *field.Path
 	return agent, nil
 }
 
+// parsePrompt is prompt.Parse, but for a test of what a fault in it does.
+var parsePrompt = prompt.Parse
+
 func promptOf(ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*prompt.Template, *field.Error) {
 	if n := utf8.RuneCountInString(ec.Prompt); n > prompt.MaxLength {
 		return nil, field.TooLong(path, "", prompt.MaxLength)
 	}
-	p, err := prompt.Parse(ec.Prompt)
+	p, err := parsePrompt(ec.Prompt)
 	if err != nil {
 		return nil, field.Invalid(path, incident.Truncate(ec.Prompt, 80), err.Error())
 	}

@@ -52,6 +52,7 @@ func celEventOf(f incident.Facts) *celEvent {
 	return e
 }
 
+// CELEnv is the environment of match expressions, made once.
 var CELEnv = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewCustomEnv(append([]cel.EnvOption{
 		cel.StdLib(cel.StdLibSubset(env.NewLibrarySubset().AddExcludedFunctions(env.NewFunction("matches")))), // boundedFunctions has it

@@ -42,11 +42,15 @@ func TestPlainValuesAreForHooksThatAskWhereTheOperatorAllows(t *testing.T) {
 func TestAFaultWhileCompilingMakesOneConfigurationInvalid(t *testing.T) {
 	h := hookWith(nil)
 	h.Spec.EventConfigurations = append(h.Spec.EventConfigurations, h.Spec.EventConfigurations[0])
-	prompt.Functions["panics"] = &prompt.Function{Takes: []prompt.Kinds{prompt.TextKind}, Yields: prompt.TextKind} // and has no code
-	prompt.ParsedFunctions["panics"] = true
-	defer delete(prompt.Functions, "panics")
-	defer delete(prompt.ParsedFunctions, "panics")
-	h.Spec.EventConfigurations[0].Prompt = "{{print (panics .Reason)}}"
+	const fault = "a prompt that the parser has a fault with"
+	parsePrompt = func(text string) (*prompt.Template, error) {
+		if text == fault {
+			panic("a fault")
+		}
+		return prompt.Parse(text)
+	}
+	defer func() { parsePrompt = prompt.Parse }()
+	h.Spec.EventConfigurations[0].Prompt = fault
 	set := NewSet(policy)
 	if errs := set.Put(h); len(errs) != 1 || !strings.Contains(errs[0].Error(), "spec.eventConfigurations[0]: Internal error: khook has a fault that this Hook shows, please report it") {
 		t.Errorf("%v", errs)

@@ -51,8 +51,7 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 	if err == nil {
 		return c
 	}
-	var known prometheus.AlreadyRegisteredError
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if existing, same := known.ExistingCollector.(C); same {
 			return existing
 		}

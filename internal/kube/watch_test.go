@@ -59,9 +59,9 @@ func TestAListAfterABreakTellsOnlyTheEventsThatChanged(t *testing.T) {
 	events := s.watches[1]
 	pod, ev := failingPod()
 	handle := func(kind messageKind, version string) int {
-		ev := ev.DeepCopy()
-		ev.ResourceVersion = version
-		return len(s.handle(message{watch: events, kind: kind, obj: ev, list: []any{ev}}))
+		newer := ev.DeepCopy()
+		newer.ResourceVersion = version
+		return len(s.handle(message{watch: events, kind: kind, obj: newer, list: []any{newer}}))
 	}
 	if got := handle(msgReplace, "10"); got != 0 {
 		t.Errorf("the first list tells %d signals of a Pod that is gone", got)

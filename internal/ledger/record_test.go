@@ -367,7 +367,7 @@ func TestAnIncidentWhoseEndCannotBeSavedKeepsNoOtherOpen(t *testing.T) {
 	wantEqual(t, p.incidents(), []string{
 		"pod-restart cart-1 events=1 duplicates=0 quiet", "pod-restart pay-1 events=1 duplicates=0", "pod-restart till-1 events=1 duplicates=0 quiet",
 	})
-	if at, any := p.ledger.NextQuiet(start); !any || !at.After(p.clock.Now()) {
+	if at, some := p.ledger.NextQuiet(start); !some || !at.After(p.clock.Now()) {
 		t.Errorf("it is tried again at %s", at)
 	}
 	p.accept("incidents")

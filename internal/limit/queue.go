@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -179,8 +180,8 @@ func (q *Queue) turnAway() {
 			crowded = word
 		}
 	}
-	for i := len(q.classes) - 1; i >= 0; i-- {
-		if part := q.classes[i].parts[crowded]; part != nil {
+	for _, v := range slices.Backward(q.classes) {
+		if part := v.parts[crowded]; part != nil {
 			w := part.inLargest()
 			q.takeOut(w)
 			w.turnedAway = true

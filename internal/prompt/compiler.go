@@ -16,7 +16,7 @@ const maxNesting = 100
 type compiler struct {
 	tree  *parse.Tree
 	names []declared // that can be seen, the latest last
-	holds []Kinds    // what each variable of the template may hold at this place
+	holds []kinds    // what each variable of the template may hold at this place
 	depth int
 }
 
@@ -97,7 +97,7 @@ func (c *compiler) branch(n *parse.IfNode) (step, error) {
 	}
 	defer func(seen int) { c.depth, c.names = c.depth-1, c.names[:seen] }(len(c.names))
 	b := branch{slot: -1}
-	var yields Kinds
+	var yields kinds
 	var err error
 	if b.of, yields, err = c.pipe(n.Pipe); err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (c *compiler) branch(n *parse.IfNode) (step, error) {
 }
 
 // assign notes what a variable holds from here on, and returns its slot.
-func (c *compiler) assign(pipe *parse.PipeNode, holds Kinds) (int, error) {
+func (c *compiler) assign(pipe *parse.PipeNode, holds kinds) (int, error) {
 	v := pipe.Decl[0]
 	name := v.Ident[0]
 	switch {
@@ -153,7 +153,7 @@ func (c *compiler) slot(name string) (int, bool) {
 }
 
 // pipe compiles commands, each of which is given the value of the one before as its last argument.
-func (c *compiler) pipe(pipe *parse.PipeNode) (expr, Kinds, error) {
+func (c *compiler) pipe(pipe *parse.PipeNode) (expr, kinds, error) {
 	if c.depth++; c.depth > maxNesting {
 		return nil, 0, c.refuse(pipe, "parentheses are nested more than %d deep", maxNesting)
 	}
@@ -173,12 +173,12 @@ func (c *compiler) pipe(pipe *parse.PipeNode) (expr, Kinds, error) {
 type operand struct {
 	node   parse.Node
 	of     expr
-	yields Kinds
+	yields kinds
 }
 
 // command compiles the call of a function, or a value on its own. The last operand is nil for the
 // first command of a pipeline.
-func (c *compiler) command(cmd *parse.CommandNode, last *operand) (expr, Kinds, error) {
+func (c *compiler) command(cmd *parse.CommandNode, last *operand) (expr, kinds, error) {
 	if id, ok := cmd.Args[0].(*parse.IdentifierNode); ok {
 		return c.call(id, cmd.Args[1:], last)
 	}
@@ -192,10 +192,10 @@ func (c *compiler) command(cmd *parse.CommandNode, last *operand) (expr, Kinds, 
 }
 
 // operand compiles a value.
-func (c *compiler) operand(n parse.Node) (expr, Kinds, error) {
+func (c *compiler) operand(n parse.Node) (expr, kinds, error) {
 	switch n := n.(type) {
 	case *parse.StringNode:
-		return constant{value{data: n.Text}}, TextKind, nil
+		return constant{value{data: n.Text}}, textKind, nil
 	case *parse.BoolNode:
 		return constant{value{data: n.True}}, truthKind, nil
 	case *parse.NilNode:
@@ -224,7 +224,7 @@ func (c *compiler) refuseAll(n parse.Node, written string) error {
 	return c.refuse(n, "%s stands for all variables together and can't be used: name one, such as .EventMessage", written)
 }
 
-func (c *compiler) variable(n parse.Node, ident []string) (expr, Kinds, error) {
+func (c *compiler) variable(n parse.Node, ident []string) (expr, kinds, error) {
 	if len(ident) != 1 || !slices.Contains(VariableNames(), ident[0]) {
 		return nil, 0, c.refuse(n, "unknown variable .%s: use one of %s", strings.Join(ident, "."), strings.Join(VariableNames(), ", "))
 	}
@@ -232,7 +232,7 @@ func (c *compiler) variable(n parse.Node, ident []string) (expr, Kinds, error) {
 	return of, yields, nil
 }
 
-func (c *compiler) local(n *parse.VariableNode) (expr, Kinds, error) {
+func (c *compiler) local(n *parse.VariableNode) (expr, kinds, error) {
 	name := n.Ident[0]
 	switch {
 	case name == "$" && len(n.Ident) == 1:
@@ -250,7 +250,7 @@ func (c *compiler) local(n *parse.VariableNode) (expr, Kinds, error) {
 }
 
 // number is a constant, of the type that its form says.
-func (c *compiler) number(n *parse.NumberNode) (expr, Kinds, error) {
+func (c *compiler) number(n *parse.NumberNode) (expr, kinds, error) {
 	character := strings.HasPrefix(n.Text, "'")
 	hex := strings.HasPrefix(strings.ToLower(n.Text), "0x") && !strings.ContainsAny(n.Text, "pP")
 	switch {

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// Kinds are the kinds of values that an expression may yield, or that a function takes.
-type Kinds uint8
+// kinds are the kinds of values that an expression may yield, or that a function takes.
+type kinds uint8
 
 const (
-	TextKind Kinds = 1 << iota
+	textKind kinds = 1 << iota
 	integerKind
 	floatKind
 	complexKind
 	truthKind
 	nothingKind
-	anyKind = TextKind | integerKind | floatKind | complexKind | truthKind | nothingKind
+	anyKind = textKind | integerKind | floatKind | complexKind | truthKind | nothingKind
 )
 
 var kindNames = []string{"a text", "an integer", "a number", "a complex number", "true or false", "nothing"}
 
-func (k Kinds) String() string {
+func (k kinds) String() string {
 	var names []string
 	for i, name := range kindNames {
 		if k&(1<<i) != 0 {
@@ -32,54 +32,54 @@ func (k Kinds) String() string {
 	return strings.Join(names, " or ")
 }
 
-// Function is what a template can call. It takes values of any kind: a variable that holds a text on
+// function is what a template can call. It takes values of any kind: a variable that holds a text on
 // one event may hold a number on another, so each has a result for whatever it is given.
-type Function struct {
-	Takes  []Kinds // of its parameters
-	more   Kinds   // of any further ones; 0: there are none
-	Yields Kinds
+type function struct {
+	takes  []kinds // of its parameters
+	more   kinds   // of any further ones; 0: there are none
+	yields kinds
 	makes  bool // a new text
 	call   func(r *rendering, args []value) value
 	// compose is call for a function that puts its arguments beside each other.
 	compose func(r *rendering, args []value) []piece
 }
 
-// Functions are all that a prompt template can call, beside the comparisons, "and" and "or".
-var Functions = map[string]*Function{
-	"upper": maker([]Kinds{TextKind}, func(a []value) string { return strings.ToUpper(a[0].text()) }),
-	"lower": maker([]Kinds{TextKind}, func(a []value) string { return strings.ToLower(a[0].text()) }),
-	"quote": maker([]Kinds{TextKind}, func(a []value) string { return strconv.Quote(a[0].text()) }),
-	"trim": {Takes: []Kinds{TextKind}, Yields: TextKind, call: func(_ *rendering, a []value) value {
+// functions are all that a prompt template can call, beside the comparisons, "and" and "or".
+var functions = map[string]*function{
+	"upper": maker([]kinds{textKind}, func(a []value) string { return strings.ToUpper(a[0].text()) }),
+	"lower": maker([]kinds{textKind}, func(a []value) string { return strings.ToLower(a[0].text()) }),
+	"quote": maker([]kinds{textKind}, func(a []value) string { return strconv.Quote(a[0].text()) }),
+	"trim": {takes: []kinds{textKind}, yields: textKind, call: func(_ *rendering, a []value) value {
 		return value{strings.TrimSpace(a[0].text()), a[0].cluster}
 	}},
-	"contains": {Takes: []Kinds{TextKind, TextKind}, Yields: truthKind, call: func(_ *rendering, a []value) value {
+	"contains": {takes: []kinds{textKind, textKind}, yields: truthKind, call: func(_ *rendering, a []value) value {
 		return value{data: strings.Contains(a[1].text(), a[0].text())}
 	}},
-	"replace": {Takes: []Kinds{TextKind, TextKind, TextKind}, Yields: TextKind, makes: true, call: func(r *rendering, a []value) value {
+	"replace": {takes: []kinds{textKind, textKind, textKind}, yields: textKind, makes: true, call: func(r *rendering, a []value) value {
 		return value{r.keep(replaced(r.room(), a[0].text(), a[1].text(), a[2].text())), anyOfCluster(a)}
 	}},
-	"default": {Takes: []Kinds{TextKind, TextKind}, Yields: TextKind, call: func(_ *rendering, a []value) value {
+	"default": {takes: []kinds{textKind, textKind}, yields: textKind, call: func(_ *rendering, a []value) value {
 		if a[1].text() == "" {
 			return a[0]
 		}
 		return a[1]
 	}},
-	"truncate": {Takes: []Kinds{integerKind, TextKind}, Yields: TextKind, makes: true, call: func(r *rendering, a []value) value {
+	"truncate": {takes: []kinds{integerKind, textKind}, yields: textKind, makes: true, call: func(r *rendering, a []value) value {
 		n, ok := a[0].data.(int)
 		if !ok { // a variable that is a number on other events
 			return a[1]
 		}
 		return value{r.keep(cut(a[1].text(), n)), a[1].cluster}
 	}},
-	"len": {Takes: []Kinds{TextKind}, Yields: integerKind, call: func(_ *rendering, a []value) value {
+	"len": {takes: []kinds{textKind}, yields: integerKind, call: func(_ *rendering, a []value) value {
 		return value{data: len(a[0].text())}
 	}},
-	"not": {Takes: []Kinds{anyKind}, Yields: truthKind, call: func(_ *rendering, a []value) value {
+	"not": {takes: []kinds{anyKind}, yields: truthKind, call: func(_ *rendering, a []value) value {
 		return value{data: !truth(a[0])}
 	}},
-	"print":  {more: anyKind, Yields: TextKind, compose: printed},
-	"printf": {Takes: []Kinds{TextKind}, more: anyKind, Yields: TextKind}, // see the compiler
-	"eq": {Takes: []Kinds{anyKind, anyKind}, more: anyKind, Yields: truthKind, call: func(_ *rendering, a []value) value {
+	"print":  {more: anyKind, yields: textKind, compose: printed},
+	"printf": {takes: []kinds{textKind}, more: anyKind, yields: textKind}, // see the compiler
+	"eq": {takes: []kinds{anyKind, anyKind}, more: anyKind, yields: truthKind, call: func(_ *rendering, a []value) value {
 		for _, other := range a[1:] {
 			if equal(a[0], other) {
 				return value{data: true}
@@ -87,7 +87,7 @@ var Functions = map[string]*Function{
 		}
 		return value{data: false}
 	}},
-	"ne": {Takes: []Kinds{anyKind, anyKind}, Yields: truthKind, call: func(_ *rendering, a []value) value {
+	"ne": {takes: []kinds{anyKind, anyKind}, yields: truthKind, call: func(_ *rendering, a []value) value {
 		return value{data: !equal(a[0], a[1])}
 	}},
 	"lt": order(func(c int) bool { return c < 0 }),
@@ -98,8 +98,8 @@ var Functions = map[string]*Function{
 
 // maker is a function that makes a text of its arguments. It may compute at most five times what it
 // was given, which is at most maxResult.
-func maker(takes []Kinds, build func(args []value) string) *Function {
-	return &Function{Takes: takes, Yields: TextKind, makes: true, call: func(r *rendering, a []value) value {
+func maker(takes []kinds, build func(args []value) string) *function {
+	return &function{takes: takes, yields: textKind, makes: true, call: func(r *rendering, a []value) value {
 		return value{r.keep(build(a)), anyOfCluster(a)}
 	}}
 }
@@ -118,11 +118,11 @@ func replaced(limit int, old, repl, s string) string {
 func equal(a, b value) bool { return a.data == b.data }
 
 // ordered are the kinds that have an order.
-const ordered = TextKind | integerKind | floatKind
+const ordered = textKind | integerKind | floatKind
 
 // order is a function that compares two values of one kind. Of others none is less or greater.
-func order(holds func(c int) bool) *Function {
-	return &Function{Takes: []Kinds{ordered, ordered}, Yields: truthKind, call: func(_ *rendering, a []value) value {
+func order(holds func(c int) bool) *function {
+	return &function{takes: []kinds{ordered, ordered}, yields: truthKind, call: func(_ *rendering, a []value) value {
 		c, ok := compare(a[0].data, a[1].data)
 		return value{data: ok && holds(c)}
 	}}

@@ -141,8 +141,8 @@ func (f *formatReader) directive() {
 }
 
 // formatted is the function printf with a constant format.
-func formatted(parts []directive) *Function {
-	return &Function{Yields: TextKind, compose: func(r *rendering, args []value) []piece {
+func formatted(parts []directive) *function {
+	return &function{yields: textKind, compose: func(r *rendering, args []value) []piece {
 		made := pieces{r: r}
 		for _, d := range parts {
 			if made.full() { // and the next part may take many times what it shows

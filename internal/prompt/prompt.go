@@ -146,7 +146,7 @@ var errDefines = errors.New("define and block can't be used in a prompt")
 // parseTree parses a template that defines no others.
 func parseTree(name, text string) (*parse.Tree, error) {
 	trees := map[string]*parse.Tree{}
-	tree, err := parse.New(name).Parse(text, "", "", trees, ParsedFunctions)
+	tree, err := parse.New(name).Parse(text, "", "", trees, parsedFunctions)
 	if err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), "template: "))
 	}
@@ -209,11 +209,11 @@ func VariableNames() []string {
 }
 
 // variableOf compiles the use of a variable, which is known.
-func variableOf(name string) (expr, Kinds) {
+func variableOf(name string) (expr, kinds) {
 	structField, _ := reflect.TypeFor[Variables]().FieldByName(name)
 	v := variable{field: structField.Index[0], cluster: slices.Contains(clusterText, name)}
 	if structField.Type.Kind() == reflect.Int {
 		return v, integerKind
 	}
-	return v, TextKind
+	return v, textKind
 }

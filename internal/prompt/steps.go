@@ -98,7 +98,7 @@ type (
 	local int
 	// call calls a function.
 	call struct {
-		of   *Function
+		of   *function
 		args []expr
 	}
 	// choice is "and", or "or": the first argument that decides, else the last one.

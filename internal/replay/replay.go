@@ -110,7 +110,7 @@ func (r *replay) observe(a ledger.Applied) {
 // step is one moment of the recording: incidents that went quiet until then end first.
 func (r *replay) step(now time.Time, signals []incident.Signal) error {
 	r.clock.SetTime(now)
-	if at, any := r.ledger.NextQuiet(r.base); any && !at.After(now) {
+	if at, some := r.ledger.NextQuiet(r.base); some && !at.After(now) {
 		if err := r.ledger.EndQuiet(r.ctx, r.base); err != nil {
 			return err
 		}

@@ -77,23 +77,21 @@ func plain(m *dto.Metric) *dto.Metric {
 	copied := &dto.Metric{}
 	switch {
 	case m.Counter != nil:
-		copied.Counter = &dto.Counter{Value: ptr(m.Counter.GetValue())}
+		copied.Counter = &dto.Counter{Value: new(m.Counter.GetValue())}
 	case m.Gauge != nil:
-		copied.Gauge = &dto.Gauge{Value: ptr(m.Gauge.GetValue())}
+		copied.Gauge = &dto.Gauge{Value: new(m.Gauge.GetValue())}
 	case m.Untyped != nil:
-		copied.Untyped = &dto.Untyped{Value: ptr(m.Untyped.GetValue())}
+		copied.Untyped = &dto.Untyped{Value: new(m.Untyped.GetValue())}
 	case m.Summary != nil:
-		copied.Summary = &dto.Summary{SampleCount: ptr(m.Summary.GetSampleCount()), SampleSum: ptr(m.Summary.GetSampleSum())}
+		copied.Summary = &dto.Summary{SampleCount: new(m.Summary.GetSampleCount()), SampleSum: new(m.Summary.GetSampleSum())}
 	case m.Histogram != nil:
-		copied.Histogram = &dto.Histogram{SampleCount: ptr(m.Histogram.GetSampleCount()), SampleSum: ptr(m.Histogram.GetSampleSum())}
+		copied.Histogram = &dto.Histogram{SampleCount: new(m.Histogram.GetSampleCount()), SampleSum: new(m.Histogram.GetSampleSum())}
 		for _, b := range m.Histogram.Bucket {
-			copied.Histogram.Bucket = append(copied.Histogram.Bucket, &dto.Bucket{UpperBound: b.UpperBound, CumulativeCount: ptr(b.GetCumulativeCount())})
+			copied.Histogram.Bucket = append(copied.Histogram.Bucket, &dto.Bucket{UpperBound: b.UpperBound, CumulativeCount: new(b.GetCumulativeCount())})
 		}
 	}
 	return copied
 }
-
-func ptr[T any](v T) *T { return &v }
 
 // add puts a metric of a family into another one of it.
 func add(f *dto.MetricFamily, into, m *dto.Metric) {

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/pprof"
 	"reflect"
@@ -103,9 +104,7 @@ func (s *Server) guarded(next http.Handler, path string, strict bool) http.Handl
 // answerError answers with an error outside of huma.
 func answerError(w http.ResponseWriter, err error) {
 	if withHeaders, ok := err.(huma.HeadersError); ok { //nolint:errorlint // as it was made
-		for name, values := range withHeaders.GetHeaders() {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), withHeaders.GetHeaders())
 	}
 	if inner, ok := err.(interface{ Unwrap() error }); ok {
 		err = inner.Unwrap()

@@ -49,9 +49,9 @@ func (s *Server) Health(ctx context.Context) api.Health {
 	defer c.mu.Unlock()
 	if time.Since(c.at) > healthTTL {
 		// Whoever asked first may be gone; the answer is for all.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		forAll, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		c.last, c.at = s.lookAtHealth(ctx), time.Now()
+		c.last, c.at = s.lookAtHealth(forAll), time.Now()
 	}
 	h := c.last
 	h.UptimeSeconds = time.Since(s.started).Seconds()

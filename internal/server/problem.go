@@ -21,13 +21,13 @@ import (
 const problemType = "application/problem+json"
 
 // writeProblem answers with an error of the kind that its status has.
-func writeProblem(w http.ResponseWriter, status int, detail string, errs ...*huma.ErrorDetail) {
-	writeProblemOf(w, kindOfStatus[status], status, detail, errs...)
+func writeProblem(w http.ResponseWriter, status int, detail string) {
+	writeProblemOf(w, kindOfStatus[status], status, detail)
 }
 
 // writeProblemOf answers with an error of a kind.
-func writeProblemOf(w http.ResponseWriter, kind problemKind, status int, detail string, errs ...*huma.ErrorDetail) {
-	writeModel(w, &huma.ErrorModel{Type: kind.uri(), Title: http.StatusText(status), Status: status, Detail: detail, Errors: errs})
+func writeProblemOf(w http.ResponseWriter, kind problemKind, status int, detail string) {
+	writeModel(w, &huma.ErrorModel{Type: kind.uri(), Title: http.StatusText(status), Status: status, Detail: detail})
 }
 
 func writeModel(w http.ResponseWriter, model *huma.ErrorModel) {

@@ -129,7 +129,7 @@ func (c *streamCaller) MayRead(ctx context.Context, namespace string) (bool, err
 	if control == nil {
 		return true, nil
 	}
-	caller, err := control.Authenticate(c.request.WithContext(ctx), requestOf(c.request.Context()).limitBy)
+	caller, err := control.Authenticate(c.request.WithContext(ctx), requestOf(c.request.Context()).limitBy) //nolint:contextcheck // whose request it is stands in its own context
 	if errors.Is(err, access.ErrUnknownCaller) {
 		return false, nil
 	}
@@ -155,7 +155,7 @@ func (c *streamCaller) LimitControl() (wait time.Duration, ok bool) {
 
 // EnterCatchUp implements stream.Caller.
 func (c *streamCaller) EnterCatchUp(ctx context.Context) (*capacity.Pass, error) {
-	return c.server.gates.catchUps.Enter(ctx, clientOf(c.request.Context()), 1)
+	return c.server.gates.catchUps.Enter(ctx, clientOf(c.request.Context()), 1) //nolint:contextcheck // whose request it is stands in its own context
 }
 
 // Refuse implements stream.Caller.

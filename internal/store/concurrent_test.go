@@ -118,7 +118,7 @@ func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
 		t.Fatal(line, err)
 	}
 	mine, theirs := 0, 0
-	for i := 0; i < 300; i++ {
+	for i := range 300 {
 		err := save(t.Context(), st, fmt.Sprintf("k%d", i*i)) // it writes k0, k1, k2 and so on, until it meets one of these
 		switch {
 		case err == nil:

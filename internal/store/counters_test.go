@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,7 +107,7 @@ func (l *life) occur(tx *Tx, c *Changes) {
 			Config: string(inc.Type), Disposition: rapid.SampledFrom(delivery.Dispositions()).Draw(l.T, "disposition"), At: l.now,
 		}
 		c.Decisions = append(c.Decisions, d)
-		l.past = append(l.past[:len(l.past):len(l.past)], d)
+		l.past = append(slices.Clip(l.past), d)
 	}
 }
 

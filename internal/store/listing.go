@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,19 +85,19 @@ func (l *listing) page(p Paging) (string, []any) {
 	}
 	conditions, args := l.conditions, l.args
 	if p.After != nil {
-		conditions = append(conditions[:len(conditions):len(conditions)],
+		conditions = append(slices.Clip(conditions),
 			fmt.Sprintf("(%s) %s (%s)", strings.Join(l.order, ", "), beyond, placeholders(len(l.order))))
-		args = append(args[:len(args):len(args)], p.After...)
+		args = append(slices.Clip(args), p.After...)
 	}
 	query := "SELECT " + l.columns + " FROM " + l.from + whereAll(conditions) +
 		" ORDER BY " + strings.Join(l.order, direction+", ") + direction + " LIMIT ? OFFSET ?"
-	return query, append(args[:len(args):len(args)], p.Limit+1, p.Offset) // one more, to know whether there are more
+	return query, append(slices.Clip(args), p.Limit+1, p.Offset) // one more, to know whether there are more
 }
 
 // count is the query of the total.
 func (l *listing) count() (string, []any) {
 	return "SELECT count(*) FROM (SELECT 1 FROM " + cmp.Or(l.countFrom, l.from) + whereAll(l.conditions) + " LIMIT ?) AS counted",
-		append(l.args[:len(l.args):len(l.args)], CountBound+1)
+		append(slices.Clip(l.args), CountBound+1)
 }
 
 func whereAll(conditions []string) string {

@@ -222,7 +222,7 @@ func prefixed(alias, columns string) string {
 func updates(columns string, kept ...string) string {
 	var sets []string
 next:
-	for _, c := range strings.Split(columns, ", ") {
+	for c := range strings.SplitSeq(columns, ", ") {
 		for _, k := range kept {
 			if c == k {
 				continue next

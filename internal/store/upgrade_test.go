@@ -59,7 +59,7 @@ func TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten(t *testing.T) {
 			got := readBack(t, st)
 			golden := filepath.Join("testdata", fmt.Sprintf("schema-%d.txt", schema))
 			if *update {
-				must(t, os.WriteFile(golden, []byte(got), 0o644)) //nolint:gosec // test data
+				must(t, os.WriteFile(golden, []byte(got), 0o644))
 			}
 			want, err := os.ReadFile(golden)
 			must(t, err)
@@ -150,7 +150,7 @@ func writeEarlierHistories(t *testing.T) {
 	st := openStore(t, today)
 	fillAllStates(t, st)
 	must(t, st.Close())
-	must(t, os.MkdirAll("testdata", 0o755)) //nolint:gosec // test data
+	must(t, os.MkdirAll("testdata", 0o755))
 	for schema := 1; schema <= len(sums); schema++ {
 		db := migrated(t, newPath(t), schema)
 		_, err := db.ExecContext(ctx, "ATTACH ? AS today", today)
@@ -174,7 +174,7 @@ func writeEarlierHistories(t *testing.T) {
 			}
 		}
 		must(t, db.Close())
-		must(t, os.WriteFile(filepath.Join("testdata", fmt.Sprintf("schema-%d.sql", schema)), []byte(b.String()), 0o644)) //nolint:gosec // test data
+		must(t, os.WriteFile(filepath.Join("testdata", fmt.Sprintf("schema-%d.sql", schema)), []byte(b.String()), 0o644))
 	}
 }
 

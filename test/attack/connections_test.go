@@ -37,7 +37,7 @@ var idleConnections = attack{
 			case 1:
 				if _, err := io.WriteString(conn, a.head(http.MethodGet, "/health", "")); err == nil {
 					_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-					if n, _ := conn.Read(make([]byte, 512)); n > 0 {
+					if read, _ := conn.Read(make([]byte, 512)); read > 0 {
 						answered.Add(1)
 					}
 				}

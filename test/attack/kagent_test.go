@@ -18,7 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 )
 
-// kagent is a real A2A server, with agents among its own that answer more than anybody can take.
+// kagent is a genuine A2A server, with agents among its own that answer more than anybody can take.
 type kagent struct {
 	url    string
 	hungry atomic.Bool  // the gluttons answer as they do
@@ -36,13 +36,13 @@ const (
 const maxAnswer = 8 << 20
 
 func newKagent(t *testing.T) *kagent {
-	real := kagenttest.New(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+	genuine := kagenttest.New(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		if m.Agent.Name == asker && !m.Reply {
 			return kagenttest.Act{Approve: "delete_everything"}
 		}
 		return kagenttest.Act{Answer: "the secret answer of " + m.Agent.Namespace}
 	}})
-	to, err := url.Parse(real.URL)
+	to, err := url.Parse(genuine.URL)
 	if err != nil {
 		t.Fatal(err)
 	}

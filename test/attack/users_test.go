@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -226,9 +227,7 @@ func (u *userLoad) tally() tally {
 	defer u.mu.Unlock()
 	now := u.t
 	now.got = map[string]int{}
-	for what, n := range u.t.got {
-		now.got[what] = n
-	}
+	maps.Copy(now.got, u.t.got)
 	u.t.slowest = 0
 	return now
 }

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,9 +66,7 @@ func newRelease(t *testing.T, c client.WithWatch, script kagenttest.Script, set 
 	if r.volume() {
 		values["persistence"] = map[string]any{"storageClass": "-"}
 	}
-	for name, value := range set {
-		values[name] = value
-	}
+	maps.Copy(values, set)
 	text, err := yaml.Marshal(values)
 	r.must(err)
 	r.values = filepath.Join(t.TempDir(), "values.yaml")

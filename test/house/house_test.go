@@ -126,9 +126,9 @@ func guarded(t *testing.T) map[string][]string {
 }
 
 func TestThePackagesImportWhatTheTableSays(t *testing.T) {
-	real, said, held := imports(t), table(t), guarded(t)
-	for _, p := range slices.Sorted(maps.Keys(real)) {
-		want := slices.Sorted(slices.Values(real[p]))
+	actual, said, held := imports(t), table(t), guarded(t)
+	for _, p := range slices.Sorted(maps.Keys(actual)) {
+		want := slices.Sorted(slices.Values(actual[p]))
 		if got := slices.Sorted(slices.Values(said[p])); !slices.Equal(got, want) {
 			t.Errorf("docs/design.md: %s may import %q, and imports %q", p, got, want)
 		}
@@ -138,7 +138,7 @@ func TestThePackagesImportWhatTheTableSays(t *testing.T) {
 	}
 	for _, other := range []map[string][]string{said, held} {
 		for p := range other {
-			if _, ok := real[p]; !ok {
+			if _, ok := actual[p]; !ok {
 				t.Errorf("there is no package %s", p)
 			}
 		}

@@ -106,7 +106,7 @@ func readPage(t *testing.T, path string) *docsPage {
 // apply applies the manifests, and returns the account that they make.
 func (p *docsPage) apply(t *testing.T) (account *unstructured.Unstructured) {
 	t.Helper()
-	for _, doc := range strings.Split(strings.Join(p.manifests, "---\n"), "---\n") {
+	for doc := range strings.SplitSeq(strings.Join(p.manifests, "---\n"), "---\n") {
 		obj := &unstructured.Unstructured{}
 		if err := yaml.UnmarshalStrict([]byte(doc), &obj.Object); err != nil {
 			t.Fatalf("%v in\n%s", err, doc)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -176,10 +177,5 @@ func (s *Server) exists(ref delivery.AgentRef) bool {
 	if len(s.opts.Agents) == 0 {
 		return true
 	}
-	for _, a := range s.opts.Agents {
-		if a == ref {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(s.opts.Agents, ref)
 }

@@ -165,8 +165,7 @@ func unreachable(err error) string {
 
 // withoutURL leaves the URL out of an error of net/http: it is long, and the cause is behind it.
 func withoutURL(err error) error {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
 	return err
