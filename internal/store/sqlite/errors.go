@@ -18,8 +18,8 @@ var (
 	errMoved   = errors.New("the file was moved, deleted or replaced while khook had it open")
 )
 
-// advices say what a person can do about the errors that SQLite has for the state of its file.
-var advices = map[int]string{
+// adviceFor says what a person can do about the errors that SQLite has for the state of its file.
+var adviceFor = map[int]string{
 	sqlite3.SQLITE_BUSY:     "another process has it locked: stop the other khook, or give this one a file of its own (--database)",
 	sqlite3.SQLITE_LOCKED:   "another process has it locked: stop the other khook, or give this one a file of its own (--database)",
 	sqlite3.SQLITE_FULL:     "the disk is full: make room or give it a larger volume; what is not written yet is kept and tried again",
@@ -46,11 +46,11 @@ func (e *Engine) Explain(err error) error {
 	var se *sqlite.Error
 	switch {
 	case errors.As(err, &se):
-		if what := advices[se.Code()&0xff]; what != "" {
+		if what := adviceFor[se.Code()&0xff]; what != "" {
 			return e.Advise(err, what)
 		}
 	case errors.Is(err, errDamaged):
-		return e.Advise(err, advices[sqlite3.SQLITE_CORRUPT])
+		return e.Advise(err, adviceFor[sqlite3.SQLITE_CORRUPT])
 	case errors.Is(err, errMoved):
 		return e.Advise(err, "what khook writes would be lost: put the file back, or restart khook to begin with what is there now")
 	case errors.Is(err, errForeign):
