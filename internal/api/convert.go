@@ -11,7 +11,7 @@ import (
 func subject(t incident.EventType, cluster string, o incident.Observation) Subject {
 	pod := o.Attributes.PodOrZero()
 	return Subject{
-		EventType: t, Namespace: o.Resource.Namespace, ResourceKind: o.Resource.Kind, ResourceName: o.Resource.Name, ResourceUID: o.Resource.UID,
+		EventType: EventType(t), Namespace: o.Resource.Namespace, ResourceKind: o.Resource.Kind, ResourceName: o.Resource.Name, ResourceUID: o.Resource.UID,
 		Container: o.Container, Workload: Workload(o.Workload), Node: o.Node, Cluster: cluster,
 		Reason: o.Reason, Message: o.Message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
 	}
@@ -59,7 +59,7 @@ func IncidentsOf(all []*incident.Incident, now time.Time) []Incident {
 // without: that is up to whoever answers.
 func DeliveryOf(d *delivery.Delivery) Delivery {
 	shaped := Delivery{
-		ID: d.ID, State: d.State, Cluster: d.Cluster, Hook: Name(d.Hook), Config: d.Config, EventType: d.EventType, Group: d.Group,
+		ID: d.ID, State: d.State, Cluster: d.Cluster, Hook: Name(d.Hook), Config: d.Config, EventType: EventType(d.EventType), Group: d.Group,
 		Agent: Name(d.Agent), IncidentID: d.IncidentID, CatchUp: d.CatchUp, Attempt: d.Attempt, TimeoutSeconds: d.Timeout.Seconds(),
 		CreatedAt: d.CreatedAt, NextAt: d.NextAt, CalledAt: d.CalledAt, EndedAt: d.EndedAt, TaskID: d.TaskID, TaskState: d.TaskState,
 		ContextID: d.ContextID, Dialect: d.Dialect, Error: d.Error, Outcome: d.Outcome, OutcomeAt: d.OutcomeAt, Prompt: d.Prompt, Answer: d.Answer,

@@ -34,19 +34,19 @@ type Name struct {
 
 // Subject is what an event or an incident is about.
 type Subject struct {
-	EventType    incident.EventType `json:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed" doc:"The kind of problem."`
-	Namespace    string             `json:"namespace" example:"shop"`
-	ResourceKind string             `json:"resourceKind" example:"Pod"`
-	ResourceName string             `json:"resourceName" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
-	ResourceUID  string             `json:"resourceUid"`
-	Container    string             `json:"container,omitempty" doc:"The container; absent if the whole Pod is meant."`
-	Workload     Workload           `json:"workload" doc:"The controller that owns the resource, or the resource itself."`
-	Node         string             `json:"node,omitempty"`
-	Cluster      string             `json:"cluster,omitempty" doc:"Name of the cluster, if khook was given one."`
-	Reason       string             `json:"reason" doc:"One word, such as OOMKilled or Unschedulable."`
-	Message      string             `json:"message" doc:"What happened, in a sentence; at most 1,024 bytes."`
-	RestartCount int32              `json:"restartCount"`
-	ExitCode     *int32             `json:"exitCode,omitempty" doc:"Of the container's last termination, if there was one."`
+	EventType    EventType `json:"eventType" doc:"The kind of problem."`
+	Namespace    string    `json:"namespace" example:"shop"`
+	ResourceKind string    `json:"resourceKind" example:"Pod"`
+	ResourceName string    `json:"resourceName" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
+	ResourceUID  string    `json:"resourceUid"`
+	Container    string    `json:"container,omitempty" doc:"The container; absent if the whole Pod is meant."`
+	Workload     Workload  `json:"workload" doc:"The controller that owns the resource, or the resource itself."`
+	Node         string    `json:"node,omitempty"`
+	Cluster      string    `json:"cluster,omitempty" doc:"Name of the cluster, if khook was given one."`
+	Reason       string    `json:"reason" doc:"One word, such as OOMKilled or Unschedulable."`
+	Message      string    `json:"message" doc:"What happened, in a sentence; at most 1,024 bytes."`
+	RestartCount int32     `json:"restartCount"`
+	ExitCode     *int32    `json:"exitCode,omitempty" doc:"Of the container's last termination, if there was one."`
 }
 
 // Event is khook's record of one occurrence.
@@ -108,29 +108,29 @@ type TimelineEntry struct {
 
 // Delivery is one call to one agent.
 type Delivery struct {
-	ID             string             `json:"id"`
-	State          delivery.State     `json:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired"`
-	Cluster        string             `json:"cluster,omitempty"`
-	Hook           Name               `json:"hook"`
-	Config         string             `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
-	EventType      incident.EventType `json:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed"`
-	Group          string             `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
-	Agent          Name               `json:"agent"`
-	IncidentID     string             `json:"incidentId" doc:"The incident that made it due."`
-	CatchUp        bool               `json:"catchUp,omitempty" doc:"It is about what had happened before khook started."`
-	Attempt        int                `json:"attempt" doc:"How often the message was begun to be sent."`
-	TimeoutSeconds float64            `json:"timeoutSeconds" doc:"How long the agent may take, from the call on."`
-	CreatedAt      time.Time          `json:"createdAt" doc:"When it was made due."`
-	NextAt         time.Time          `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
-	CalledAt       time.Time          `json:"calledAt,omitzero" required:"false"`
-	EndedAt        time.Time          `json:"endedAt,omitzero" required:"false"`
-	TaskID         string             `json:"taskId,omitempty" doc:"The agent's task; in lists, and where texts are withheld, only if it is a UUID."`
-	TaskState      string             `json:"taskState,omitempty" doc:"As the agent last told it."`
-	ContextID      string             `json:"contextId,omitempty" doc:"The agent's session."`
-	Dialect        string             `json:"dialect,omitempty" doc:"Which version of kagent took it."`
-	Error          string             `json:"error,omitempty" doc:"Why it failed or waits, in a sentence: in lists, and where texts are withheld, without what the agent said."`
-	Outcome        delivery.Outcome   `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
-	OutcomeAt      time.Time          `json:"outcomeAt,omitzero" required:"false"`
+	ID             string           `json:"id"`
+	State          delivery.State   `json:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired"`
+	Cluster        string           `json:"cluster,omitempty"`
+	Hook           Name             `json:"hook"`
+	Config         string           `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
+	EventType      EventType        `json:"eventType"`
+	Group          string           `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
+	Agent          Name             `json:"agent"`
+	IncidentID     string           `json:"incidentId" doc:"The incident that made it due."`
+	CatchUp        bool             `json:"catchUp,omitempty" doc:"It is about what had happened before khook started."`
+	Attempt        int              `json:"attempt" doc:"How often the message was begun to be sent."`
+	TimeoutSeconds float64          `json:"timeoutSeconds" doc:"How long the agent may take, from the call on."`
+	CreatedAt      time.Time        `json:"createdAt" doc:"When it was made due."`
+	NextAt         time.Time        `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
+	CalledAt       time.Time        `json:"calledAt,omitzero" required:"false"`
+	EndedAt        time.Time        `json:"endedAt,omitzero" required:"false"`
+	TaskID         string           `json:"taskId,omitempty" doc:"The agent's task; in lists, and where texts are withheld, only if it is a UUID."`
+	TaskState      string           `json:"taskState,omitempty" doc:"As the agent last told it."`
+	ContextID      string           `json:"contextId,omitempty" doc:"The agent's session."`
+	Dialect        string           `json:"dialect,omitempty" doc:"Which version of kagent took it."`
+	Error          string           `json:"error,omitempty" doc:"Why it failed or waits, in a sentence: in lists, and where texts are withheld, without what the agent said."`
+	Outcome        delivery.Outcome `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
+	OutcomeAt      time.Time        `json:"outcomeAt,omitzero" required:"false"`
 
 	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was made due everything had recovered, if it did."`
 	VerifyWindowSeconds float64       `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`

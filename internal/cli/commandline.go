@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/kagent-dev/khook/internal/app"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // cli is the command line: one field a subcommand.
@@ -43,7 +45,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		kong.Description("khook notices that something in a Kubernetes cluster went wrong, and calls the AI agent that a Hook names for it."),
 		kong.UsageOnError(), kong.Writers(env.Out, env.Err), kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
+		eventTypes(), kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
 	if err != nil {
 		fmt.Fprintln(env.Err, "khook:", err)
 		return 2
@@ -64,6 +66,16 @@ func Main(ctx context.Context, args []string, env Env) int {
 		return 1
 	}
 	return 0
+}
+
+// eventTypes are the variables event_types, for enumerations, and event_types_prose, for texts, of flags.
+func eventTypes() kong.Vars {
+	var names []string
+	for _, t := range incident.EventTypes() {
+		names = append(names, string(t))
+	}
+	last := len(names) - 1
+	return kong.Vars{"event_types": strings.Join(names, ","), "event_types_prose": strings.Join(names[:last], ", ") + " or " + names[last]}
 }
 
 // versionCmd is khook version.

@@ -57,7 +57,7 @@ func TestCLIFollowsTheCursorsAsFarAsItIsTold(t *testing.T) {
 func TestCLILetsNoTextOfTheClusterReachTheTerminalAsMoreThanText(t *testing.T) {
 	const evil = "a\x1b[2J\x1b]0;owned\x07b\r\nc\u202ed\tz"
 	url := answers(t, func(r *http.Request) any {
-		e := api.Event{Subject: api.Subject{Message: evil, ResourceName: evil, Namespace: evil, EventType: incident.OOMKill}, Timestamp: time.Now()}
+		e := api.Event{Subject: api.Subject{Message: evil, ResourceName: evil, Namespace: evil, EventType: api.EventType(incident.OOMKill)}, Timestamp: time.Now()}
 		if strings.Contains(r.URL.Path, "/incidents/") {
 			return api.IncidentDetail{Incident: api.Incident{ID: evil, Subject: e.Subject}, Timeline: []api.TimelineEntry{{Text: evil}},
 				Deliveries: []api.Delivery{{Prompt: "first\nsecond " + evil, Answer: evil, Error: evil}}}

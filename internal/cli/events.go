@@ -15,7 +15,7 @@ import (
 
 // eventsCmd is khook events.
 type eventsCmd struct {
-	Type     string `help:"Only this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Type     string `help:"Only this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Status   string `help:"Only firing, duplicate or resolved ones." enum:",firing,duplicate,resolved" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`

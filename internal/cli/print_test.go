@@ -30,9 +30,9 @@ func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
 	url := answers(t, func(*http.Request) any {
 		return api.Page[api.Event]{Total: 1234, Next: "more", Items: []api.Event{
 			{Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: api.Subject{
-				EventType: incident.OOMKill, Namespace: "shop", ResourceName: "cart-1", Container: "app", Node: "n1",
+				EventType: api.EventType(incident.OOMKill), Namespace: "shop", ResourceName: "cart-1", Container: "app", Node: "n1",
 				Workload: api.Workload{Kind: "Deployment", Name: "cart"}, Message: "used more than 128Mi"}},
-			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: incident.PodPending, Namespace: "s", ResourceName: "web"}},
+			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: api.EventType(api.EventType(incident.PodPending)), Namespace: "s", ResourceName: "web"}},
 		}}
 	})
 	_, out, errs := khook(t, "events", "--server", url, "--limit", "2")

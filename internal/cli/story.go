@@ -17,7 +17,7 @@ import (
 // incidentsCmd is khook incidents.
 type incidentsCmd struct {
 	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this incident."`
-	Type     string `help:"Only this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Type     string `help:"Only this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
@@ -135,7 +135,7 @@ type deliveriesListCmd struct {
 	Hook     string `help:"Only of the Hook with this name." placeholder:"NAME"`
 	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
 	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
-	Type     string `help:"Only about this kind: pod-restart, pod-pending, oom-kill or probe-failed." enum:",pod-restart,pod-pending,oom-kill,probe-failed" default:""`
+	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Incident string `help:"Only those that this incident made due." placeholder:"ID"`
 	listFlags
 	apiFlags

@@ -27,7 +27,7 @@ type NamespaceFilter struct {
 
 // TypeFilter restricts a list to an event type.
 type TypeFilter struct {
-	EventType string `query:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed" doc:"Only this kind of problem." example:"oom-kill"`
+	EventType api.EventType `query:"eventType" doc:"Only this kind of problem." example:"oom-kill"`
 }
 
 // HookPath names a Hook in the path.
@@ -51,7 +51,7 @@ type namespaceEvents struct {
 }
 
 type typeEvents struct {
-	EventType string `path:"eventType" enum:"pod-restart,pod-pending,oom-kill,probe-failed" example:"oom-kill"`
+	EventType api.EventType `path:"eventType" example:"oom-kill"`
 	NamespaceFilter
 	EventFilter
 }

@@ -133,7 +133,7 @@ func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 		t.Fatalf("incidents %+v", incidents.Items)
 	}
 	story := read[api.IncidentDetail](s.caller, "/incidents/"+incidents.Items[0].ID)
-	if len(story.Effects) != 1 || story.Effects[0].EventType != incident.PodRestart {
+	if len(story.Effects) != 1 || story.Effects[0].EventType != api.EventType(incident.PodRestart) {
 		t.Errorf("effects %+v", story.Effects)
 	}
 	if len(story.Deliveries) != 1 || story.Deliveries[0].Answer != "raise the memory limit" || !strings.HasPrefix(story.Deliveries[0].Prompt, "oom-kill cart-abc-1") {

@@ -150,8 +150,12 @@ func TestControllerTellsOfItsWork(t *testing.T) {
 		}
 		return nil
 	})
-	if body := khook.log.String(); strings.Contains(body, `"level":"ERROR"`) || strings.Contains(body, "forbidden") {
-		t.Errorf("khook's log has errors")
+	for line := range strings.Lines(khook.log.String()) {
+		// Before Kubernetes 1.34 a list by a watch is off, which client-go tells in a line for debugging, and lists.
+		refused := strings.Contains(line, "forbidden") && !strings.Contains(line, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+		if refused || strings.Contains(line, `"level":"ERROR"`) {
+			t.Errorf("the log has %s", line)
+		}
 	}
 }
 
