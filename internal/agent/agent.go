@@ -5,6 +5,9 @@
 // What matters most here is to know what a failed call has done. Every Error says whether it
 // certainly had no effect; only such a call may simply be repeated. After any other the next Send
 // must say Resend, and first looks what became of the message.
+//
+// It must not retry by itself, nor believe what an agent says about itself: answers are bounded while they are read,
+// and what is no JSON, no task or of another message is an error. It keeps no state that a restart would miss.
 package agent
 
 import (

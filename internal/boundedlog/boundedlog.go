@@ -1,4 +1,5 @@
-// Package boundedlog keeps lines that many can cause from filling the log.
+// Package boundedlog keeps lines that many can cause from filling the log. It leaves lines out only above a rate for each
+// message, and tells how many; errors that nobody outside can cause should not go through it.
 package boundedlog
 
 import (

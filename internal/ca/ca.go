@@ -1,5 +1,7 @@
 // Package ca is khook's own certificate authority, for clusters that have none: it makes the
 // certificate of khook's ports, and tells the certificate by which clients check it.
+//
+// The authority's key stays in its folder: it is never logged, sent or shown.
 package ca
 
 import (

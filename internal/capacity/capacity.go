@@ -6,6 +6,8 @@
 // that causes them. What is wanted is what fits into much memory; in less of it each bound gets what
 // it needs at least and a share of the rest. Detection is served first: only if its least does not
 // fit, there is no plan.
+//
+// It measures nothing and enforces nothing but its gates: a bound is kept by who owns what it bounds.
 package capacity
 
 import (

@@ -6,6 +6,8 @@
 // one is closed: first those of which nobody knows whose they are, then those that do nothing, each
 // time of the owner who has the most. A connection that serves a request of a known caller is never
 // closed for another one.
+//
+// It must not know who callers are, only that the server knows one.
 package conns
 
 import (

@@ -4,6 +4,13 @@
 // A delivery is a row in the store, and the Dispatcher is its reconciler: read the row, take the
 // next step, come back when due. Before a message is sent the row says so, and its message ID is
 // derived from the row; so a crash at any point ends in one call, not zero and not two.
+//
+// It decides nothing about incidents: which deliveries there are is the ledger's. Invariants:
+//
+//   - A message is sent only after its row says "calling" on the disk, and after it was asked again whether this
+//     replica still leads (fencing). The message ID is the idempotency key, the same at each attempt.
+//   - A call that may have had an effect is never simply repeated: it is looked up first, or ends as failed.
+//   - A row is saved only in the version that was read (optimistic concurrency); who loses reads again.
 package dispatch
 
 import (

@@ -4,6 +4,8 @@
 // kept in a bounded ring; a reader that falls behind the ring reads from the store until it has
 // caught up. So a slow reader costs no memory, slows nobody and loses nothing while the history is
 // kept; after that it is told which range it missed.
+//
+// It must not drop a change without telling, nor hold anything for a single reader: what readers hold is theirs.
 package feed
 
 import (

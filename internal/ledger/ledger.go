@@ -1,6 +1,16 @@
 // Package ledger turns signals into history: a Signal becomes an Event that opens or repeats an
 // Incident, or ends incidents; and it decides for each hook that cares whether a Delivery is
 // due. All of it happens in one transaction, so that nothing is half known after a crash.
+//
+// It calls no agent and reads no clock but its own: what it decides follows from the signals, the Hooks, the history and
+// the time. Invariants:
+//
+//   - An occurrence is recorded once, by its dedup key, however often it is told and by whichever leader.
+//   - A delivery is in the history with the decision that made it, or not at all (outbox): so what is due is found
+//     again after any crash, and is never due twice.
+//   - What is known in memory is changed only after the commit (open.go): a transaction that fails leaves the ledger as
+//     the history is. Otherwise an incident would be taken for open that nobody recorded.
+//   - Guard and budgets decide on values that were loaded before (loopguard.go, budget.go).
 package ledger
 
 import (

@@ -1,5 +1,8 @@
 // Package limit decides who may go on now, who waits and who is turned away: a rate for each of many
 // clients, and a bounded queue that is fair among them.
+//
+// It knows clients by names that it is given, and forgets those that were not seen for long: what it remembers is
+// bounded, whoever makes up names.
 package limit
 
 import (

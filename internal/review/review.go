@@ -1,5 +1,8 @@
 // Package review asks Kubernetes about callers, within bounds: what it answers is remembered, who asks
 // waits in a queue that is fair, and what could not be asked is never taken for a no.
+//
+// It does not know what is asked. It remembers a yes and a no for seconds, and a yes longer only while nobody can be
+// asked: a right that was taken away ends soon, and an outage of the API server locks nobody out at once.
 package review
 
 import (

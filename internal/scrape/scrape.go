@@ -1,5 +1,7 @@
 // Package scrape is the port from which Prometheus gets khook's metrics: the bounds on what clients may
 // hold of it, and what it tells to those who are not asked who they are.
+//
+// It must not tell the names of namespaces or of anything else that is in the cluster to a stranger.
 package scrape
 
 import (
