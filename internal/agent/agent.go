@@ -6,8 +6,9 @@
 // certainly had no effect; only such a call may simply be repeated. After any other the next Send
 // must say Resend, and first looks what became of the message.
 //
-// It must not retry by itself, nor believe what an agent says about itself: answers are bounded while they are read,
-// and what is no JSON, no task or of another message is an error. It keeps no state that a restart would miss.
+// It must not repeat a call by itself, but for one that certainly had no effect on a kagent that was upgraded meanwhile.
+// Answers are untrusted: they are bounded while they are read, and what is no JSON or no task is an error. What it
+// remembers of agents it can find out again.
 package agent
 
 import (
