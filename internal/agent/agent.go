@@ -1,5 +1,5 @@
 // Package agent calls the agents of kagent over A2A. kagent's versions speak four dialects; this
-// package finds out which one it faces, per agent, and hides it: the rest of khook knows Send, Find,
+// package finds out which one it faces, per agent, and hides it: the rest of khook knows Send,
 // Task, Follow, Reply, Cancel, Exists and Health.
 //
 // What matters most here is to know what a failed call has done. Every Error says whether it

@@ -23,7 +23,7 @@ func TestSendAndPollInEachDialect(t *testing.T) {
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		work = make(chan struct{})
 		c := dial(t, s)
-		r := confirmation("shop")
+		r := newRequest("shop")
 		task, err := c.Send(within(t), r)
 		if err != nil {
 			t.Fatal(err)
@@ -79,7 +79,7 @@ func TestEveryEndOfATaskInEachDialect(t *testing.T) {
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		for wire, want := range ends {
-			r := confirmation(string(want))
+			r := newRequest(string(want))
 			r.Prompt = string(wire)
 			task, err := c.Send(within(t), r)
 			if err != nil {
@@ -95,7 +95,7 @@ func TestEveryEndOfATaskInEachDialect(t *testing.T) {
 func TestADirectAnswerIsACompletedTaskWithoutID(t *testing.T) {
 	opts := kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Direct: "Nothing to do."} }}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
-		task, err := dial(t, s).Send(within(t), confirmation("shop"))
+		task, err := dial(t, s).Send(within(t), newRequest("shop"))
 		if err != nil || task.ID != "" || task.State != agent.Completed || task.Answer != "Nothing to do." {
 			t.Errorf("%+v, %v", task, err)
 		}
@@ -111,7 +111,7 @@ func TestAQuestionAndItsReplyInEachDialect(t *testing.T) {
 	}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,7 @@ func TestAnApprovalNamesTheToolAndItsArguments(t *testing.T) {
 	opts := kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Approve: "delete_pod"} }}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestCancelInEachDialect(t *testing.T) {
 	}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("never"))
+		task, err := c.Send(within(t), newRequest("never"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +157,7 @@ func TestCancelInEachDialect(t *testing.T) {
 		if task, err = c.Cancel(within(t), helper, task.ID); err != nil || task.State != agent.Canceled {
 			t.Errorf("after Cancel the task is %s, %v", task.State, err)
 		}
-		if task, err = c.Send(within(t), confirmation("quick")); err != nil {
+		if task, err = c.Send(within(t), newRequest("quick")); err != nil {
 			t.Fatal(err)
 		}
 		until(t, c, task.ID, agent.Completed)
@@ -173,7 +173,7 @@ func TestALongAnswerIsCutWithAMark(t *testing.T) {
 	}}
 	s := kagenttest.New(t, opts)
 	c := dial(t, s)
-	task, err := c.Send(within(t), confirmation("shop"))
+	task, err := c.Send(within(t), newRequest("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestALongAnswerIsCutWithAMark(t *testing.T) {
 func TestASessionGetsAReadableNameWhereThereAreSessions(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		r := confirmation("shop")
+		r := newRequest("shop")
 		if _, err := c.Send(within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestASessionGetsAReadableNameWhereThereAreSessions(t *testing.T) {
 func TestASessionThatCantBeNamedHarmsNothing(t *testing.T) {
 	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
 	s.Inject(kagenttest.Fault{On: kagenttest.Session, Hang: true, Times: -1})
-	if _, err := dial(t, s).Send(within(t), confirmation("shop")); err != nil {
+	if _, err := dial(t, s).Send(within(t), newRequest("shop")); err != nil {
 		t.Error(err)
 	}
 }

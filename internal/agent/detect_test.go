@@ -25,7 +25,7 @@ func TestDetectionHasNoSideEffectsAndIsRemembered(t *testing.T) {
 		}
 		looked := len(s.Requests(kagenttest.Card, kagenttest.Version, kagenttest.Nothing))
 		for range 3 {
-			r := confirmation("shop")
+			r := newRequest("shop")
 			r.Title = ""
 			if _, err := c.Send(within(t), r); err != nil {
 				t.Fatal(err)
@@ -43,7 +43,7 @@ func TestAnUpgradeWhileRunningIsNoticedByEachCall(t *testing.T) {
 			t.Run(from+" to "+to, func(t *testing.T) {
 				s := kagenttest.New(t, kagenttest.Options{Dialect: from})
 				c := dial(t, s)
-				before, err := c.Send(within(t), confirmation("before"))
+				before, err := c.Send(within(t), newRequest("before"))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -52,7 +52,7 @@ func TestAnUpgradeWhileRunningIsNoticedByEachCall(t *testing.T) {
 				if task, err := c.Task(within(t), helper, before.ID); err != nil || task.State != agent.Completed {
 					t.Errorf("the task from before: %+v, %v", task, err)
 				}
-				after := confirmation("after")
+				after := newRequest("after")
 				if _, err := c.Send(within(t), after); err != nil {
 					t.Fatal(err)
 				}
@@ -77,7 +77,7 @@ func TestASendIsTheFirstToNoticeAnUpgrade(t *testing.T) {
 					t.Fatal(err)
 				}
 				s.SetDialect(to)
-				r := confirmation("shop")
+				r := newRequest("shop")
 				r.Resend = resend
 				if _, err := c.Send(within(t), r); err != nil || s.Executions(r.MessageID) != 1 {
 					t.Errorf("%s to %s, resend %t: %v, %d executions", from, to, resend, err, s.Executions(r.MessageID))
@@ -91,7 +91,7 @@ func TestAMissingAgentIsNoAgent(t *testing.T) {
 	opts := kagenttest.Options{Agents: []delivery.AgentRef{helper}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		r := confirmation("shop")
+		r := newRequest("shop")
 		r.Agent.Name = "nobody"
 		_, err := c.Send(within(t), r)
 		for _, err := range []error{err, c.Exists(within(t), r.Agent)} {
@@ -115,7 +115,7 @@ func TestAnAgentThatIsDeletedLaterIsNoAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Inject(kagenttest.Fault{Status: http.StatusNotFound, Body: "Agent kagent/k8s-agent not found", Times: -1})
-	r := confirmation("shop")
+	r := newRequest("shop")
 	r.Title = ""
 	if _, err := c.Send(within(t), r); !errors.Is(err, agent.ErrNoAgent) {
 		t.Error(err)
@@ -144,7 +144,7 @@ func TestAWebPageForEveryPathIsNoAgent(t *testing.T) {
 func TestTheConfiguredDialectIsNotQuestioned(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s, func(cfg *agent.Config) { cfg.Dialect = s.Dialect() })
-		r := confirmation("shop")
+		r := newRequest("shop")
 		r.Title = ""
 		task, err := c.Send(within(t), r)
 		if err != nil || len(s.Requests()) != 1 {
@@ -155,7 +155,7 @@ func TestTheConfiguredDialectIsNotQuestioned(t *testing.T) {
 		}
 		for _, other := range agent.Dialects() {
 			s.SetDialect(other)
-			r := confirmation(other)
+			r := newRequest(other)
 			if _, err := c.Send(within(t), r); (err == nil) != (s.Executions(r.MessageID) == 1) || err != nil && !agent.NoEffect(err) {
 				t.Errorf("%s spoken to %s: %v, %d executions", task.Dialect, other, err, s.Executions(r.MessageID))
 			}
@@ -167,7 +167,7 @@ func TestNamesThatAreOtherPathsAreRefused(t *testing.T) {
 	s := kagenttest.New(t, kagenttest.Options{})
 	c := dial(t, s)
 	for _, name := range []string{"", "..", "a/b", "a%2fb", "A", "a?b"} {
-		r := confirmation("shop")
+		r := newRequest("shop")
 		r.Agent.Name = name
 		if _, err := c.Send(within(t), r); !agent.Final(err) || !agent.NoEffect(err) {
 			t.Errorf("%q: %v", name, err)
@@ -184,7 +184,7 @@ func TestNamesThatAreOtherPathsAreRefused(t *testing.T) {
 func TestAnAgentWithoutStreamsIsToBePolled(t *testing.T) {
 	eachDialect(t, kagenttest.Options{NoStream: true}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +210,7 @@ func TestFollowTellsTheNewsAndReturnsTheWholeTask(t *testing.T) {
 		c := dial(t, s)
 		for prompt, want := range ends {
 			finish = make(chan struct{})
-			r := confirmation(prompt)
+			r := newRequest(prompt)
 			r.Prompt = prompt
 			task, err := c.Send(within(t), r)
 			if err != nil {

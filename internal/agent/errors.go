@@ -40,10 +40,6 @@ var ErrNoAgent = errors.New("no such agent")
 // ErrNoStream is returned by Follow for an agent whose card offers no streams: poll.
 var ErrNoStream = errors.New("the agent offers no stream")
 
-// ErrCannotLook is what errors.Is finds in the error of a look for a message that this kagent can't
-// tell anything about, without the message being sent again.
-var ErrCannotLook = errors.New("this kagent can't tell whether a message arrived")
-
 // Error is a call that failed.
 type Error struct {
 	Kind   Kind

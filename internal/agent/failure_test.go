@@ -87,7 +87,7 @@ func TestEachBadAnswerToASendIsToldApart(t *testing.T) {
 			if f.fault.Hang {
 				caller = slow
 			}
-			_, err := caller.Send(within(t), confirmation(name))
+			_, err := caller.Send(within(t), newRequest(name))
 			var e *agent.Error
 			if !errors.As(err, &e) {
 				t.Errorf("%s: %v is no Error", name, err)
@@ -110,7 +110,7 @@ func TestReadsNeverHaveAnEffect(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		t.Parallel()
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +130,7 @@ func TestReadsNeverHaveAnEffect(t *testing.T) {
 func TestATaskThatVanishedIsGone(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestATaskThatOnlyItsAgentForgotIsReadFromKagent(t *testing.T) {
 	for _, dialect := range []string{agent.Kagent05, agent.Kagent097} {
 		s := kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: func(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Answer: "kept"} }})
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -194,7 +194,7 @@ func TestNothingWasSentWithoutAConnection(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = c.Send(within(t), confirmation("shop"))
+		_, err = c.Send(within(t), newRequest("shop"))
 		if !agent.NoEffect(err) || !agent.Down(err) || agent.Final(err) || agent.Limited(err) || !strings.Contains(agent.Explain(err), says) {
 			t.Errorf("%s: no effect %t, down %t: %v", base, agent.NoEffect(err), agent.Down(err), err)
 		}
@@ -210,11 +210,11 @@ func TestACallGivenUpByItsCallerIsNoSignOfAKagentThatIsDown(t *testing.T) {
 		_, _ = s.Await(ctx, 1)
 		cancel()
 	}()
-	_, err := c.Send(ctx, confirmation("shop"))
+	_, err := c.Send(ctx, newRequest("shop"))
 	if !errors.Is(err, context.Canceled) || agent.NoEffect(err) || agent.Down(err) {
 		t.Errorf("no effect %t, down %t: %v", agent.NoEffect(err), agent.Down(err), err)
 	}
-	if _, err = c.Send(ctx, confirmation("other")); !agent.NoEffect(err) || s.Executions(confirmation("other").MessageID) != 0 {
+	if _, err = c.Send(ctx, newRequest("other")); !agent.NoEffect(err) || s.Executions(newRequest("other").MessageID) != 0 {
 		t.Error("a call after the end of its context:", err)
 	}
 }
@@ -229,7 +229,7 @@ func TestAMessageThatIsNoneIsRefused(t *testing.T) {
 		func(r *agent.Request) { r.Data = []byte(`{"a":`) },
 		func(r *agent.Request) { r.Data = []byte(`{} {}`) },
 	} {
-		r := confirmation("shop")
+		r := newRequest("shop")
 		change(&r)
 		if _, err := c.Send(within(t), r); !agent.Final(err) || !agent.NoEffect(err) {
 			t.Error(err)

@@ -46,7 +46,7 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-func confirmation(id string) agent.Request {
+func newRequest(id string) agent.Request {
 	return agent.Request{
 		Agent: helper, MessageID: incident.DeriveID("message", id), ContextID: incident.DeriveID("session", id),
 		Title: "khook oom-kill: Deployment/" + id, Prompt: "Why was " + id + " killed?",

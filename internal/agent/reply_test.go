@@ -2,7 +2,6 @@ package agent_test
 
 import (
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +13,7 @@ import (
 )
 
 // withPrecheck is a script whose agent asks as act says, and then repeats what it was answered.
-func withPrecheck(act kagenttest.Act) kagenttest.Options {
+func asking(act kagenttest.Act) kagenttest.Options {
 	return kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		if !m.Reply {
 			return act
@@ -26,7 +25,7 @@ func withPrecheck(act kagenttest.Act) kagenttest.Options {
 // asked returns a task that waits for a person.
 func asked(t *testing.T, c *agent.Client, want agent.State) agent.Task {
 	t.Helper()
-	task, err := c.Send(within(t), confirmation("shop"))
+	task, err := c.Send(within(t), newRequest("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,12 +55,12 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 		"both of them": {"yes", approve},
 	}
 	for what, asks := range acts {
-		eachDialect(t, withPrecheck(asks.act), func(t *testing.T, s *kagenttest.Server) {
+		eachDialect(t, asking(asks.act), func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
 			for how, r := range replies {
 				name := what + " with " + how
 				id := strings.ReplaceAll("reply "+name, " ", "-")
-				r0 := confirmation(name)
+				r0 := newRequest(name)
 				task, err := c.Send(within(t), r0)
 				if err != nil {
 					t.Fatal(err)
@@ -87,7 +86,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 }
 
 func TestADecisionIsGivenAsTheDialectWantsIt(t *testing.T) {
-	eachDialect(t, withPrecheck(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
+	eachDialect(t, asking(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		waits := asked(t, c, agent.InputRequired)
 		if _, err := c.Reply(within(t), helper, waits, "not in production", reject, "reply-1"); err != nil {
@@ -170,7 +169,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 		if act.Auth {
 			state = agent.AuthRequired
 		}
-		eachDialect(t, withPrecheck(act), func(t *testing.T, s *kagenttest.Server) {
+		eachDialect(t, asking(act), func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
 			waits := asked(t, c, state)
 			reply := func() error {
@@ -202,7 +201,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 }
 
 func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
-	eachDialect(t, withPrecheck(kagenttest.Act{Ask: "Restart it?"}), func(t *testing.T, s *kagenttest.Server) {
+	eachDialect(t, asking(kagenttest.Act{Ask: "Restart it?"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		waits := asked(t, c, agent.InputRequired)
 		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 429}, {Body: "garbage"}} {
@@ -216,50 +215,6 @@ func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
 			t.Error("the agent was answered although nobody knew what it asks")
 		}
 	})
-}
-
-func TestFindTellsWhatBecameOfAMessageWithoutSendingIt(t *testing.T) {
-	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
-		c := dial(t, s)
-		r := confirmation("shop")
-		task, found, err := c.Find(within(t), r)
-		if s.Dialect() == agent.Kagent10 {
-			if !errors.Is(err, agent.ErrCannotLook) || found {
-				t.Errorf("%+v, %t, %v", task, found, err)
-			}
-			return
-		}
-		if err != nil || found {
-			t.Errorf("of a message that was not sent: %+v, %t, %v", task, found, err)
-		}
-		s.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
-		if _, err := c.Send(within(t), r); err == nil {
-			t.Fatal("the answer was not lost")
-		}
-		task, found, err = c.Find(within(t), r)
-		if err != nil || !found || task.ID == "" || task.ContextID != r.ContextID {
-			t.Errorf("of a message that arrived: %+v, %t, %v", task, found, err)
-		}
-		if n := s.Executions(r.MessageID); n != 1 || len(s.Requests(kagenttest.Send)) != 1 {
-			t.Errorf("%d executions, %d messages", n, len(s.Requests(kagenttest.Send)))
-		}
-		for _, kind := range []string{kagenttest.Tasks, kagenttest.List} {
-			s.Inject(kagenttest.Fault{On: kind, Status: 500})
-		}
-		if task, found, err := c.Find(within(t), r); err == nil || found || !agent.NoEffect(err) || errors.Is(err, agent.ErrCannotLook) {
-			t.Errorf("of a look that failed: %+v, %t, %v", task, found, err)
-		}
-	})
-}
-
-func TestAKagentThatCantListTasksCannotLook(t *testing.T) {
-	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.KagentMain})
-	f := rpcFault(200, -32601, "no such method")
-	f.On = kagenttest.List
-	s.Inject(f)
-	if _, found, err := dial(t, s).Find(within(t), confirmation("shop")); !errors.Is(err, agent.ErrCannotLook) || found {
-		t.Errorf("%t, %v", found, err)
-	}
 }
 
 // saidOf renders entries without their IDs.
@@ -292,7 +247,7 @@ func TestWhatTheAgentSaidAndMadeIsKeptInEachDialect(t *testing.T) {
 		if diff := cmp.Diff(want, saidOf(done.Entries)); diff != "" || done.MoreEntries {
 			t.Errorf("more: %t: %s", done.MoreEntries, diff)
 		}
-		if done.Entries[0].ID != waits.Entries[0].ID || !done.Heard(confirmation("shop").MessageID) || !done.Heard("reply-1") || done.Heard("") || done.Heard(waits.Entries[0].ID) {
+		if done.Entries[0].ID != waits.Entries[0].ID || !done.Heard(newRequest("shop").MessageID) || !done.Heard("reply-1") || done.Heard("") || done.Heard(waits.Entries[0].ID) {
 			t.Errorf("heard is wrong of %+v", done)
 		}
 		if s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097 {
@@ -336,4 +291,20 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 			t.Errorf("%d entries, more %t, answer %q", len(got.Entries), got.MoreEntries, got.Answer)
 		}
 	})
+}
+
+func TestAKagentThatCannotListTasksIsNotCalledAgain(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.KagentMain})
+	f := rpcFault(200, -32601, "no such method")
+	f.On = kagenttest.List
+	s.Inject(f)
+	r := newRequest("shop")
+	r.Resend = true
+	_, err := dial(t, s).Send(within(t), r)
+	if err == nil || !agent.Final(err) || !strings.Contains(err.Error(), "can't tell whether it arrived") {
+		t.Errorf("%v", err)
+	}
+	if n := len(s.Requests(kagenttest.Send)); n != 0 {
+		t.Errorf("%d messages were sent", n)
+	}
 }

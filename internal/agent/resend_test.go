@@ -62,7 +62,7 @@ func TestALostAnswerEndsInExactlyOneExecution(t *testing.T) {
 		t.Parallel()
 		for name, fault := range losses {
 			c := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 1 << 20 })
-			r := confirmation(name)
+			r := newRequest(name)
 			r.Title = ""
 			fault.On = kagenttest.Send
 			s.Inject(fault)
@@ -82,7 +82,7 @@ func TestAResendOfWhatNeverArrivedRunsOnce(t *testing.T) {
 	for _, titled := range []bool{false, true} { // with a title there is a session without tasks
 		eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
-			r := confirmation("shop")
+			r := newRequest("shop")
 			r.Resend = true
 			if !titled {
 				r.Title = ""
@@ -109,7 +109,7 @@ func TestAFailedLookUpIsNoLicenceToSend(t *testing.T) {
 				f.On, f.Times = kind, -1
 				s.Inject(f)
 			}
-			r := confirmation("shop")
+			r := newRequest("shop")
 			r.Resend, r.Title = true, ""
 			caller := c
 			if f.Hang {
@@ -135,7 +135,7 @@ func TestAKagentThatCantTellIsNotCalledTwice(t *testing.T) {
 		f.On = kagenttest.List
 		s.Heal()
 		s.Inject(f)
-		r := confirmation("shop")
+		r := newRequest("shop")
 		r.Resend = true
 		if _, err := c.Send(within(t), r); !agent.Final(err) || !agent.NoEffect(err) || !strings.Contains(err.Error(), "the agent is not called again") {
 			t.Error(err)
@@ -150,7 +150,7 @@ func TestAMessageOnItsWayIsGivenTimeToShowUp(t *testing.T) {
 	t.Parallel()
 	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
 	c := dial(t, s, func(cfg *agent.Config) { cfg.Settle = 3 * time.Second })
-	first := confirmation("shop")
+	first := newRequest("shop")
 	// The first look finds no session yet; the message arrives while the client waits.
 	s.Inject(kagenttest.Fault{On: kagenttest.Tasks, Accept: true, Status: http.StatusNotFound, Body: `{"error":"Session not found"}`})
 	go func() {
@@ -170,7 +170,7 @@ func TestAMessageOnItsWayIsGivenTimeToShowUp(t *testing.T) {
 func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
 	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent05})
 	c := dial(t, s)
-	r := confirmation("shop")
+	r := newRequest("shop")
 	if _, err := c.Send(within(t), r); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
 func TestTheServerItselfRunsAMessageTwiceUnlessItIsKagent10(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		r := confirmation("shop")
+		r := newRequest("shop")
 		for range 2 {
 			if _, err := c.Send(within(t), r); err != nil {
 				t.Fatal(err)
@@ -207,7 +207,7 @@ func TestTheServerItselfRunsAMessageTwiceUnlessItIsKagent10(t *testing.T) {
 func TestEveryRequestSaysWhoCallsAndInWhichVersion(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s, func(cfg *agent.Config) { cfg.Headers = map[string]string{"X-Cluster": "blue"} })
-		r := confirmation("shop")
+		r := newRequest("shop")
 		task, err := c.Send(within(t), r)
 		if err != nil {
 			t.Fatal(err)
@@ -237,7 +237,7 @@ func TestEveryRequestSaysWhoCallsAndInWhichVersion(t *testing.T) {
 func TestAMessageThatMustNotLeaveDoesNot(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		r := confirmation("shop")
+		r := newRequest("shop")
 		r.Precheck = func(context.Context) error { return errors.New("another khook leads now") }
 		if _, err := c.Send(within(t), r); !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "another khook leads now") {
 			t.Error(err)

@@ -152,23 +152,6 @@ func (c *Client) send(ctx context.Context, p peer, msg *a2a.Message) (Task, erro
 	return Task{}, &garbledError{reason: "the answer is neither a task nor a message"}
 }
 
-// Find looks what became of a message whose answer was lost, without sending it: true with its task
-// if it arrived, false if it certainly did not. It is what Send does first with Resend, and knows as
-// much; a message that was answered without a task is not found. kagent 1.0 does not let the client
-// choose the context in which it could look, and knows a message only when it is sent again:
-// ErrCannotLook. So does a build of August 2026 that can't list tasks.
-func (c *Client) Find(ctx context.Context, r Request) (task Task, found bool, err error) {
-	task, err = c.with(ctx, r.Agent, func(ctx context.Context, p peer) (Task, error) {
-		if p.dialect.idempotent {
-			return Task{}, ErrCannotLook
-		}
-		earlier, ok, err := c.arrived(ctx, p, r.ContextID)
-		found = ok && err == nil
-		return earlier, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
-	})
-	return task, found && err == nil, err
-}
-
 // transport returns the SDK's side of the wire that the dialect speaks.
 func (c *Client) transport(p peer) (a2aclient.Transport, a2aclient.ServiceParams) {
 	if p.dialect.v1 {
@@ -219,7 +202,7 @@ func (c *Client) contextTasks(ctx context.Context, p peer, contextID string) ([]
 	if err != nil {
 		var rpc *rpcError
 		if errors.As(err, &rpc) && (rpc.code == codeNoMethod || rpc.code == codeUnsupported) {
-			return nil, &Error{Kind: KindRefused, NoEffect: true, stale: true, Err: errors.Join(ErrCannotLook, err), Reason: "the answer to an earlier call was lost, and this kagent can't tell whether it arrived: the agent is not called again"}
+			return nil, &Error{Kind: KindRefused, NoEffect: true, stale: true, Err: err, Reason: "the answer to an earlier call was lost, and this kagent can't tell whether it arrived: the agent is not called again"}
 		}
 		return nil, err
 	}

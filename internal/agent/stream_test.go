@@ -20,7 +20,7 @@ func never(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Never: tru
 // begun sends a message whose task never ends, and returns the task's ID.
 func begun(t *testing.T, c *agent.Client) string {
 	t.Helper()
-	task, err := c.Send(within(t), confirmation("shop"))
+	task, err := c.Send(within(t), newRequest("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestAStreamMayLastLongerThanARequestAndBeSilentBetweenComments(t *testing.T
 	}
 	s := kagenttest.New(t, opts)
 	c := dial(t, s, func(cfg *agent.Config) { cfg.Timeout, cfg.StreamIdle = 2*time.Second, 2*time.Second })
-	task, err := c.Send(within(t), confirmation("shop"))
+	task, err := c.Send(within(t), newRequest("shop"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func TestAStreamThatBreaksOrIsNoneSendsTheCallerBackToPolling(t *testing.T) {
 func TestFollowOfATaskThatHasEndedReturnsIt(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task, err := c.Send(within(t), confirmation("shop"))
+		task, err := c.Send(within(t), newRequest("shop"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,20 +105,20 @@ func TestATokenIsReadAgainWhenItRotates(t *testing.T) {
 		}
 		write("first")
 		c := dial(t, s, func(cfg *agent.Config) { cfg.TokenFile = path })
-		if _, err := c.Send(within(t), confirmation("one")); err != nil {
+		if _, err := c.Send(within(t), newRequest("one")); err != nil {
 			t.Fatal(err)
 		}
 		s.SetToken("second")
-		_, err := c.Send(within(t), confirmation("two"))
+		_, err := c.Send(within(t), newRequest("two"))
 		if err == nil || !agent.NoEffect(err) || agent.Final(err) || agent.RetryAfter(err) != time.Minute || strings.Contains(err.Error(), "first") {
 			t.Error(err)
 		}
 		write("second")
-		if _, err := c.Send(within(t), confirmation("two")); err != nil {
+		if _, err := c.Send(within(t), newRequest("two")); err != nil {
 			t.Error(err)
 		}
 		write("")
-		if _, err := c.Send(within(t), confirmation("three")); !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "is empty") {
+		if _, err := c.Send(within(t), newRequest("three")); !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "is empty") {
 			t.Error(err)
 		}
 	})
@@ -143,7 +143,7 @@ func TestARedirectNeverTakesTheTokenToAnotherHost(t *testing.T) {
 			t.Errorf("%d: %v", status, err)
 		}
 		s.Inject(kagenttest.Fault{On: kagenttest.Send, Status: status, Header: map[string]string{"Location": stranger.URL}})
-		if _, err := c.Send(within(t), confirmation("shop")); !agent.Final(err) || !agent.NoEffect(err) {
+		if _, err := c.Send(within(t), newRequest("shop")); !agent.Final(err) || !agent.NoEffect(err) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
