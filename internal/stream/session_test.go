@@ -13,6 +13,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
@@ -39,8 +40,9 @@ func (*doubtful) LimitControl() (time.Duration, bool)                   { return
 func (*doubtful) EnterCatchUp(context.Context) (*capacity.Pass, error)  { return nil, nil } //nolint:nilnil // as much as there is
 func (*doubtful) Refuse(w http.ResponseWriter, code int, detail string) { http.Error(w, detail, code) }
 
-// newSession is a session over a history with some events, which reads from its beginning.
-func newSession(t *testing.T, caller Caller, events int) *Session {
+// newSession is a session over a history with some events, which reads from its beginning, and the number of the
+// newest change.
+func newSession(t *testing.T, caller Caller, events int) (s *Session, newest int64) {
 	t.Helper()
 	st, err := store.Open(t.Context(), store.Config{Path: ":memory:"})
 	if err != nil {
@@ -48,6 +50,10 @@ func newSession(t *testing.T, caller Caller, events int) *Session {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	if err := storetest.Fill(t.Context(), st, events, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	newest, err = st.LastChange(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard(), Ring: 10})
@@ -59,14 +65,14 @@ func newSession(t *testing.T, caller Caller, events int) *Session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Session{Reader: reader, Caller: caller, Metrics: NewMetrics(prometheus.NewRegistry()), Stopping: t.Context()}
+	s = &Session{Reader: reader, Caller: caller, Metrics: NewMetrics(prometheus.NewRegistry()), Stopping: t.Context()}
 	s.begin()
-	return s
+	return s, newest
 }
 
 func TestAStreamEndsSoonAfterTheRightIsTakenAway(t *testing.T) {
 	d := &doubtful{may: true}
-	s := newSession(t, d, 1000)
+	s, _ := newSession(t, d, 1000)
 	due := func() { s.checked = time.Now().Add(-recheck) }
 	due()
 	if err := s.mayStill(t.Context()); err != nil || d.asked != 1 {
@@ -96,7 +102,7 @@ func served(t *testing.T, s *Session) string {
 
 func TestAStreamGoesOnForAWhileWhenKubernetesCannotBeAsked(t *testing.T) {
 	for _, fails := range []error{errors.New("connection refused"), review.ErrNotAsked, review.ErrBusy} {
-		s := newSession(t, &doubtful{may: true, fails: fails}, 1000)
+		s, _ := newSession(t, &doubtful{may: true, fails: fails}, 1000)
 		s.checked, s.confirmed = time.Now().Add(-recheck), time.Now().Add(time.Minute-review.StaleFor)
 		if err := s.mayStill(t.Context()); err != nil {
 			t.Errorf("%v: it ended early: %v", fails, err)
@@ -110,14 +116,15 @@ func TestAStreamGoesOnForAWhileWhenKubernetesCannotBeAsked(t *testing.T) {
 
 func TestWhatAPaceDoesNotHoldIsReadAgain(t *testing.T) {
 	const events = 1000
-	s := newSession(t, &doubtful{may: true}, events)
+	s, newest := newSession(t, &doubtful{may: true}, events)
 	s.rate = newPace(1000)
 	seen := map[int64]bool{}
 	for last := int64(0); len(seen) < events; {
-		if s.rate.full() {
-			s.rate.limiter.SetBurst(1 << 20) // time goes on
+		if s.rate.full() || s.Reader.Position() >= newest {
+			s.rate.limiter.SetLimit(rate.Inf) // time goes on
 		}
 		messages, _ := s.rate.pass(nil)
+		s.rate.limiter.SetLimit(1000)
 		if len(messages) == 0 {
 			b, err := s.Reader.Next(t.Context())
 			if err != nil {
