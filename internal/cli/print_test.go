@@ -32,7 +32,7 @@ func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
 			{Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: api.Subject{
 				EventType: api.EventType(incident.OOMKill), Namespace: "shop", ResourceName: "cart-1", Container: "app", Node: "n1",
 				Workload: api.Workload{Kind: "Deployment", Name: "cart"}, Message: "used more than 128Mi"}},
-			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: api.EventType(api.EventType(incident.PodPending)), Namespace: "s", ResourceName: "web"}},
+			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: api.EventType(incident.PodPending), Namespace: "s", ResourceName: "web"}},
 		}}
 	})
 	_, out, errs := khook(t, "events", "--server", url, "--limit", "2")
