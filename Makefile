@@ -44,6 +44,11 @@ E2E_TAGS := e2e-1 e2e-2
 # The Kubernetes that the tests run on, such as K8S=1.30: one of test/cluster/versions.txt; the newest if empty.
 K8S ?=
 export K8S
+# Another one is refused here, before "make test" spends minutes on what comes before the tests.
+K8S_TESTED := $(shell awk '!/^\#/ {print $$1}' test/cluster/versions.txt)
+ifneq ($(filter-out $(K8S_TESTED),$(K8S:v%=%)),)
+$(error there is no Kubernetes $(K8S) to test on: K8S is one of $(K8S_TESTED))
+endif
 
 # The race detector needs a C compiler. Without one the tests run without it, and say so.
 RACE := $(shell command -v $${CC:-gcc} >/dev/null 2>&1 && echo -race)

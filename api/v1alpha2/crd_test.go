@@ -45,12 +45,13 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// kubectl runs the real kubectl against the real API server.
+// kubectl runs the real kubectl against the real API server. Without a line before it, kubectl 1.30 takes YAML that
+// begins with a brace for JSON.
 func kubectl(t *testing.T, stdin string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Stdin = strings.NewReader("---\n" + stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

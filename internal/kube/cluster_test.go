@@ -104,6 +104,9 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.open[b] = true
 	w.mu.Unlock()
+	if w.cut.Load() { // it was cut while the watch was being opened, too late for tear to find it
+		return nil, errors.Join(errCut, b.Close())
+	}
 	if w.trouble != nil {
 		return w.trouble(r, resp)
 	}

@@ -59,6 +59,11 @@ func buildAssets(ctx context.Context, o options) (*assets, error) {
 	if err != nil {
 		return nil, err
 	}
+	if given != "" && o.k8s != "" {
+		if err := r.checkGiven(ctx, given); err != nil {
+			return nil, err
+		}
+	}
 	var missing []binary
 	for _, b := range binaries {
 		b = b.of(r)

@@ -10,7 +10,7 @@ import (
 
 func TestAssetsThatAreGivenWin(t *testing.T) {
 	cmd := program(t, t.TempDir(), "assets")
-	cmd.Env = append(cmd.Env, "KUBEBUILDER_ASSETS=/given", "KHOOK_CACHE="+t.TempDir())
+	cmd.Env = append(cmd.Env, "KUBEBUILDER_ASSETS=/given", "KHOOK_CACHE="+t.TempDir(), "K8S=")
 	if out, err := cmd.Output(); err != nil || string(out) != "/given\n" {
 		t.Errorf("%q %v", out, err)
 	}
@@ -83,5 +83,26 @@ func TestTheTableOfVersionsNamesTheModulesOfThem(t *testing.T) {
 	}
 	if _, err := releaseOf("9.9"); err == nil || !strings.Contains(err.Error(), "take one of 1.30, 1.33, 1.37 ") {
 		t.Errorf("a version that is not there: %v", err)
+	}
+}
+
+// Tests that are asked to run on one version do not run on another that KUBEBUILDER_ASSETS happens to name.
+func TestAssetsThatAreGivenAreOfTheVersionAskedFor(t *testing.T) {
+	given := t.TempDir()
+	server := "#!/bin/sh\necho Kubernetes v1.33.13\n"
+	if err := os.WriteFile(filepath.Join(given, "kube-apiserver"), []byte(server), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for k8s, want := range map[string]string{
+		"":     "",
+		"1.33": "",
+		"1.30": "KUBEBUILDER_ASSETS names Kubernetes v1.33.13, not the 1.30 that K8S asks for",
+	} {
+		cmd := program(t, t.TempDir(), "assets")
+		cmd.Env = append(cmd.Env, "KUBEBUILDER_ASSETS="+given, "KHOOK_CACHE="+t.TempDir(), "K8S="+k8s)
+		out, err := cmd.CombinedOutput()
+		if (err == nil) != (want == "") || !strings.Contains(string(out), want) {
+			t.Errorf("K8S=%s: %v: %s", k8s, err, out)
+		}
 	}
 }

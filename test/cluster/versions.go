@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -53,4 +56,18 @@ func (b binary) of(r release) binary {
 		b.cached = r.module
 	}
 	return b
+}
+
+// checkGiven fails if the API server in a folder is not of the release: tests that were asked to run on one version
+// must not pass on another.
+func (r release) checkGiven(ctx context.Context, dir string) error {
+	out, err := exec.CommandContext(ctx, filepath.Join(dir, "kube-apiserver"), "--version").Output()
+	if err != nil {
+		return fmt.Errorf("ask the kube-apiserver that KUBEBUILDER_ASSETS names for its version: %w", err)
+	}
+	version := strings.TrimSpace(string(out))
+	if !strings.HasPrefix(version, "Kubernetes v"+r.minor+".") {
+		return fmt.Errorf("KUBEBUILDER_ASSETS names %s, not the %s that K8S asks for: unset one of them", version, r.minor)
+	}
+	return nil
 }

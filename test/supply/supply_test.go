@@ -170,8 +170,9 @@ func TestEachGoModuleGetsUpdates(t *testing.T) {
 	}
 }
 
-// TestWhatIsSaidOfTestedClustersIsWhatIsTested holds the workflow and the documents to the table of versions.
-func TestWhatIsSaidOfTestedClustersIsWhatIsTested(t *testing.T) {
+// testedKubernetes are the versions of the table that the tests run on, the newest last.
+func testedKubernetes(t *testing.T) []string {
+	t.Helper()
 	var minors []string
 	for line := range strings.Lines(read(t, "test/cluster/versions.txt")) {
 		if fields := strings.Fields(line); len(fields) == 2 && fields[0] != "#" {
@@ -181,15 +182,39 @@ func TestWhatIsSaidOfTestedClustersIsWhatIsTested(t *testing.T) {
 	if len(minors) < 3 {
 		t.Fatalf("the table has %q", minors)
 	}
+	return minors
+}
+
+// TestWhatIsSaidOfTestedClustersIsWhatIsTested holds the workflow and the documents to the table of versions.
+func TestWhatIsSaidOfTestedClustersIsWhatIsTested(t *testing.T) {
+	minors := testedKubernetes(t)
 	last := len(minors) - 1
 	prose := strings.Join(minors[:last], ", ") + " and " + minors[last]
-	for file, want := range map[string]string{
-		".github/workflows/nightly.yaml": `k8s: ["` + strings.Join(minors, `", "`) + `"]`,
-		"README.md":                      prose,
-		"docs/install.md":                prose,
+	const nightly = ".github/workflows/nightly.yaml"
+	for _, tc := range []struct{ file, want string }{
+		{nightly, `k8s: ["` + strings.Join(minors, `", "`) + `"]`},
+		{nightly, "make test-go K8S=${{ matrix.k8s }}"},
+		{"README.md", prose},
+		{"docs/install.md", prose},
 	} {
-		if !strings.Contains(strings.Join(strings.Fields(read(t, file)), " "), want) {
-			t.Errorf("%s does not say %s", file, want)
+		if !strings.Contains(strings.Join(strings.Fields(read(t, tc.file)), " "), tc.want) {
+			t.Errorf("%s does not say %s", tc.file, tc.want)
+		}
+	}
+}
+
+// TestMakeRefusesAKubernetesThatIsNotThere: at once, not after all that comes before the tests.
+func TestMakeRefusesAKubernetesThatIsNotThere(t *testing.T) {
+	minors := testedKubernetes(t)
+	for _, minor := range append(minors, "", "9.9") {
+		cmd := exec.CommandContext(t.Context(), "make", "--dry-run", "help", "K8S="+minor)
+		cmd.Dir = root
+		out, err := cmd.CombinedOutput()
+		if refused := err != nil; refused != (minor == "9.9") {
+			t.Errorf("K8S=%s: %v\n%s", minor, err, out)
+		}
+		if list := strings.Join(minors, " "); minor == "9.9" && !strings.Contains(string(out), list) {
+			t.Errorf("make does not name %s:\n%s", list, out)
 		}
 	}
 }
