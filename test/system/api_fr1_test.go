@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -302,7 +303,13 @@ func TestAStandbyAnswersQueriesToo(t *testing.T) {
 			}
 			return nil
 		})
-		h := read[api.Health](c, "/health")
+		var h api.Health
+		eventually(t, "it has started", func() error {
+			if h = read[api.Health](c, "/health"); h.Pipeline.State == "starting" {
+				return errors.New("a watch is not open yet")
+			}
+			return nil
+		})
 		if h.Leader {
 			leaders++
 		}

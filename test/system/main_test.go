@@ -186,6 +186,20 @@ func controllerWith(t testing.TB, env []string, args ...string) *process {
 	return p
 }
 
+// refused is what the log tells of rights that khook lacks. A list by a watch, which client-go tries first, is
+// off in some Kubernetes versions before 1.34 and then refused as "forbidden", too: client-go says so in a line
+// for debugging, and lists as before.
+func (p *process) refused() string {
+	var lines strings.Builder
+	for line := range strings.Lines(p.log.String()) {
+		off := strings.Contains(line, "sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled")
+		if strings.Contains(line, "forbidden") && !off {
+			lines.WriteString(line)
+		}
+	}
+	return lines.String()
+}
+
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // kill ends khook as a crash would.
