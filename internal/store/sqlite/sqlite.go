@@ -11,6 +11,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/url"
 	"os"
 	"time"
@@ -41,38 +42,54 @@ func New(cfg Config) *Engine { return &Engine{cfg: cfg, memory: cfg.Path == ":me
 // busyTimeout is how long a write waits for another process that has the file locked.
 const busyTimeout = 5 * time.Second
 
+// openAgain is about how long a process that was refused a new file at once waits until it opens the file again.
+const openAgain = 20 * time.Millisecond
+
 // OpenWriter implements engine.Engine.
 func (e *Engine) OpenWriter(ctx context.Context) (*sql.DB, error) {
 	if e.cfg.Path == "" {
 		return nil, errors.New("the history needs a file")
 	}
-	db, err := sql.Open("sqlite", e.dsn(false))
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(1)
-	if err := e.checkFile(ctx, db); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
+	return e.open(ctx, false, func(db *sql.DB) error {
+		db.SetMaxOpenConns(1)
+		return e.checkFile(ctx, db)
+	})
 }
 
 // OpenReader implements engine.Engine.
 func (e *Engine) OpenReader(ctx context.Context, connections int) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", e.dsn(true))
-	if err != nil {
-		return nil, err
+	return e.open(ctx, true, func(db *sql.DB) (err error) {
+		db.SetMaxOpenConns(connections)
+		db.SetMaxIdleConns(connections)
+		if err = db.PingContext(ctx); err == nil && !e.memory && e.file == nil { // it is there now, and nothing was written yet but the schema
+			e.file, err = os.Stat(e.cfg.Path)
+		}
+		return err
+	})
+}
+
+// open opens a handle that begins with first. Two processes that open a new file at the same time both want to make its
+// journal a write-ahead log. Where they would wait for each other, SQLite refuses one of them at once, whatever
+// busyTimeout says; that one begins again until the timeout is over.
+func (e *Engine) open(ctx context.Context, readOnly bool, first func(*sql.DB) error) (*sql.DB, error) {
+	for until := time.Now().Add(busyTimeout); ; {
+		db, err := sql.Open("sqlite", e.dsn(readOnly))
+		if err != nil {
+			return nil, err
+		}
+		if err = first(db); err == nil {
+			return db, nil
+		}
+		err = errors.Join(err, db.Close())
+		if !busy(err) || time.Now().After(until) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(openAgain/2 + rand.N(openAgain)):
+		}
 	}
-	db.SetMaxOpenConns(connections)
-	db.SetMaxIdleConns(connections)
-	err = db.PingContext(ctx)
-	if err == nil && !e.memory && e.file == nil { // it is there now, and nothing was written yet but the schema
-		e.file, err = os.Stat(e.cfg.Path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return db, nil
 }
 
 // dsn is the data source. Connections start with synchronous=FULL; see Durability.
