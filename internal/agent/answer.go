@@ -17,7 +17,7 @@ const (
 	maxBegin   = 300
 )
 
-func begin(body []byte) string {
+func excerpt(body []byte) string {
 	return incident.Clean(string(body[:min(len(body), 4*maxBegin)]), maxBegin)
 }
 

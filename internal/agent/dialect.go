@@ -177,7 +177,7 @@ type peerCache struct {
 	order []delivery.AgentRef
 }
 
-func newKnown(limit int) *peerCache {
+func newPeerCache(limit int) *peerCache {
 	return &peerCache{max: limit, peers: map[delivery.AgentRef]peer{}}
 }
 

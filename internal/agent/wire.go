@@ -173,13 +173,13 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 		return nil, rpc
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &statusError{code: resp.StatusCode, body: begin(body), json: isObject(body), retryAfter: after, location: resp.Header.Get("Location")}
+		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), retryAfter: after, location: resp.Header.Get("Location")}
 	}
 	if int64(len(body)) > limit {
 		return nil, &garbledError{reason: fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), large: true}
 	}
 	if req.Method == http.MethodPost && !json.Valid(body) {
-		return nil, &garbledError{reason: "the answer is not JSON: " + begin(body)}
+		return nil, &garbledError{reason: "the answer is not JSON: " + excerpt(body)}
 	}
 	shown := *resp
 	shown.Body, shown.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))

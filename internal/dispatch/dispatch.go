@@ -135,7 +135,7 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	return &Dispatcher{
 		cfg: cfg, store: st, agent: a,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
-		slots: newSlots(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
+		slots: newAgentLimiter(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
 		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(5).WithSuccessThreshold(1).
 			WithDelay(cfg.BreakerDelay).Build(),
 	}

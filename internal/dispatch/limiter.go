@@ -17,7 +17,7 @@ type agentLimiter struct {
 	wait map[delivery.AgentRef][]string
 }
 
-func newSlots(limit int) *agentLimiter {
+func newAgentLimiter(limit int) *agentLimiter {
 	return &agentLimiter{limit: limit, held: map[delivery.AgentRef]map[string]bool{}, wait: map[delivery.AgentRef][]string{}}
 }
 
