@@ -17,6 +17,7 @@ const (
 	maxBegin   = 300
 )
 
+// excerpt is the beginning of a body, cleaned for people: at most maxBegin bytes.
 func excerpt(body []byte) string {
 	return incident.Clean(string(body[:min(len(body), 4*maxBegin)]), maxBegin)
 }

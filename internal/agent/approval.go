@@ -20,10 +20,10 @@ const hitlExtension = "https://kagent.dev/extensions/hitl/v1"
 // questionSpec is what an interrupted task wants of a reply. The zero value wants a text.
 type questionSpec struct {
 	approval  bool     // a decision, else a text
-	questions int      // that are to be answered one by one; 0 for a reply as it is
-	extension bool     // it was asked by the extension, and so is to be answered
+	questions int      // that must be answered one by one; 0 for a reply as it is
+	extension bool     // it was asked by the extension, and must be answered by it
 	id        string   // of the request; by the extension
-	calls     []string // IDs of the calls that are to be decided; by the extension
+	calls     []string // IDs of the calls to decide about; by the extension
 	lines     []string // what is asked, for people
 	hint      string   // what the lines say better; by the extension
 }
@@ -190,7 +190,7 @@ func question(m *a2a.Message) string {
 const decision = "decision_type"
 
 // answer fits a reply to what is asked; hitl says whether the kagent has the extension. The text
-// answers each of several questions, for want of a way to tell which. Nothing but "approve"
+// answers each of several questions, because it does not say which it is about. Nothing but "approve"
 // approves.
 func (a *questionSpec) answer(msg *a2a.Message, said string, data map[string]any, hitl bool) {
 	decided, _ := data[decision].(string)

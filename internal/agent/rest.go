@@ -85,6 +85,7 @@ func (e errorEnvelope) failure() string {
 	return ""
 }
 
+// unwrap returns the data of kagent's envelope, or its failure as an error.
 func unwrap(body []byte) (json.RawMessage, error) {
 	var e errorEnvelope
 	if err := json.Unmarshal(body, &e); err != nil {
