@@ -36,7 +36,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, base: base, known: newKnown(maxKnown)}
+	c := &Client{cfg: cfg, base: base, known: newPeerCache(maxKnown)}
 	c.http = &http.Client{Transport: newWire(cfg, base), CheckRedirect: sameHost}
 	c.limiter = make(chan struct{}, maxSessions)
 	return c, nil

@@ -17,7 +17,8 @@ const (
 	maxBegin   = 300
 )
 
-func begin(body []byte) string {
+// excerpt is the beginning of a body, cleaned for people: at most maxBegin bytes.
+func excerpt(body []byte) string {
 	return incident.Clean(string(body[:min(len(body), 4*maxBegin)]), maxBegin)
 }
 

@@ -17,13 +17,13 @@ import (
 // message that does not name it itself; neither says so.
 const hitlExtension = "https://kagent.dev/extensions/hitl/v1"
 
-// asked is what an interrupted task wants of a reply. The zero value wants a text.
-type asked struct {
+// questionSpec is what an interrupted task wants of a reply. The zero value wants a text.
+type questionSpec struct {
 	approval  bool     // a decision, else a text
-	questions int      // that are to be answered one by one; 0 for a reply as it is
-	extension bool     // it was asked by the extension, and so is to be answered
+	questions int      // that must be answered one by one; 0 for a reply as it is
+	extension bool     // it was asked by the extension, and must be answered by it
 	id        string   // of the request; by the extension
-	calls     []string // IDs of the calls that are to be decided; by the extension
+	calls     []string // IDs of the calls to decide about; by the extension
 	lines     []string // what is asked, for people
 	hint      string   // what the lines say better; by the extension
 }
@@ -48,14 +48,14 @@ type toolCall struct {
 }
 
 // askedBy reads what a status message asks.
-func askedBy(m *a2a.Message) *asked {
+func askedBy(m *a2a.Message) *questionSpec {
 	if m == nil {
-		return &asked{}
+		return &questionSpec{}
 	}
 	if a := byExtension(m.Metadata[hitlExtension]); a != nil {
 		return a
 	}
-	all := &asked{}
+	all := &questionSpec{}
 	for _, p := range m.Parts {
 		if p == nil {
 			continue
@@ -70,12 +70,12 @@ func askedBy(m *a2a.Message) *asked {
 }
 
 // byExtension reads a request of the extension; nil if it is none that can be answered.
-func byExtension(payload any) *asked {
+func byExtension(payload any) *questionSpec {
 	var r confirmation
 	if raw, err := json.Marshal(payload); err != nil || json.Unmarshal(raw, &r) != nil {
 		return nil
 	}
-	a := &asked{extension: true, id: r.ID}
+	a := &questionSpec{extension: true, id: r.ID}
 	calls := r.Tools
 	if r.Nested != nil && len(r.Nested.Tools) > 0 {
 		calls, a.id = r.Nested.Tools, r.Nested.Tools[0].ID
@@ -98,7 +98,7 @@ func byExtension(payload any) *asked {
 }
 
 // byPart reads a data part of kagent up to 0.10; nil if it asks nothing.
-func byPart(data any) *asked {
+func byPart(data any) *questionSpec {
 	if m, _ := data.(map[string]any); m["name"] != "adk_request_confirmation" {
 		return nil
 	}
@@ -112,14 +112,14 @@ func byPart(data any) *asked {
 	}
 	raw, err := json.Marshal(data)
 	if err != nil || json.Unmarshal(raw, &part) != nil {
-		return &asked{approval: true, lines: []string{toolCall{}.question("")}}
+		return &questionSpec{approval: true, lines: []string{toolCall{}.question("")}}
 	}
 	var ask confirmation
 	call := part.Args.Call
 	if call.Name == "ask_user" && json.Unmarshal(call.Args, &ask) == nil && len(ask.Questions) > 0 {
-		return &asked{questions: len(ask.Questions), lines: questionLines(ask.Questions)}
+		return &questionSpec{questions: len(ask.Questions), lines: questionLines(ask.Questions)}
 	}
-	return &asked{approval: true, lines: []string{call.question(part.Args.Confirm.Hint)}}
+	return &questionSpec{approval: true, lines: []string{call.question(part.Args.Confirm.Hint)}}
 }
 
 // question asks whether the tool may be called. The hint stands in for a tool without a name: for
@@ -159,7 +159,7 @@ func questionLines(questions []json.RawMessage) []string {
 // idIn is the ID of the question in its message. What a person decides about must be in it whole, what is
 // cut for showing too: the agent chooses the message's ID, and could put another question under it between
 // the person's look and the decision.
-func (a *asked) idIn(m *a2a.Message) string {
+func (a *questionSpec) idIn(m *a2a.Message) string {
 	said := textOf(m.Parts)
 	parts := []string{"question", entryID(EntryMessage, m.ID, said), said, strconv.FormatBool(a.approval), a.id, strconv.Itoa(len(a.calls))}
 	return incident.DeriveID(append(append(parts, a.calls...), a.lines...)...)
@@ -172,7 +172,7 @@ func question(m *a2a.Message) string {
 	if len(a.lines) == 0 {
 		return textOf(m.Parts)
 	}
-	var all joined
+	var all textBuilder
 	said := plainText(m.Parts)
 	if said == strings.TrimSpace(a.hint) {
 		said = ""
@@ -190,9 +190,9 @@ func question(m *a2a.Message) string {
 const decision = "decision_type"
 
 // answer fits a reply to what is asked; hitl says whether the kagent has the extension. The text
-// answers each of several questions, for want of a way to tell which. Nothing but "approve"
+// answers each of several questions, because it does not say which it is about. Nothing but "approve"
 // approves.
-func (a *asked) answer(msg *a2a.Message, said string, data map[string]any, hitl bool) {
+func (a *questionSpec) answer(msg *a2a.Message, said string, data map[string]any, hitl bool) {
 	decided, _ := data[decision].(string)
 	if decided != "" && decided != "approve" && said != "" && data["rejection_reason"] == nil {
 		data["rejection_reason"] = said
@@ -215,7 +215,7 @@ func (a *asked) answer(msg *a2a.Message, said string, data map[string]any, hitl 
 	msg.Parts = newParts(said, data)
 }
 
-func (a *asked) approvals(approved bool, reason any) []any {
+func (a *questionSpec) approvals(approved bool, reason any) []any {
 	var all []any
 	for _, id := range a.calls {
 		one := map[string]any{"id": id, "approved": approved}
@@ -227,7 +227,7 @@ func (a *asked) approvals(approved bool, reason any) []any {
 	return all
 }
 
-func (a *asked) answers(said string) []any {
+func (a *questionSpec) answers(said string) []any {
 	var all []any
 	for range a.questions {
 		all = append(all, map[string]any{"answer": []any{said}})

@@ -70,8 +70,7 @@ func (c card) speaks(major string) bool {
 	return false
 }
 
-// detect finds out which dialect the agent is to be called in, by reads that have no effect, and
-// remembers it. An agent that does not exist is ErrNoAgent.
+// detect finds out which dialect the agent speaks, by reads that have no effect, and remembers it. An agent that does not exist is ErrNoAgent.
 func (c *Client) detect(ctx context.Context, ref delivery.AgentRef) (peer, error) {
 	p, err := c.findOut(ctx, ref)
 	if err != nil {
@@ -169,7 +168,8 @@ func (c *Client) hasVersion(ctx context.Context) (bool, error) {
 // maxKnown bounds the agents that are remembered.
 const maxKnown = 1000
 
-// peerCache remembers agents; the one that was put first is forgotten first.
+// peerCache remembers what was found out about agents. It is bounded: the agent that was put first is
+// forgotten first. Losing an entry costs the reads of detect and nothing else.
 type peerCache struct {
 	mu    sync.Mutex
 	max   int
@@ -177,7 +177,7 @@ type peerCache struct {
 	order []delivery.AgentRef
 }
 
-func newKnown(limit int) *peerCache {
+func newPeerCache(limit int) *peerCache {
 	return &peerCache{max: limit, peers: map[delivery.AgentRef]peer{}}
 }
 

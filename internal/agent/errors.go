@@ -52,7 +52,7 @@ type Error struct {
 	Dialect    string        // in which a message was sent; "" if none was, or it does not matter
 	Err        error         // the cause, if there is one beside Reason
 
-	stale bool // suggests that kagent speaks another dialect by now
+	stale bool // suggests that kagent has changed its dialect, as after an upgrade
 	down  bool // kagent as a whole did not answer
 	code  int  // of the JSON-RPC error, if it was one
 }

@@ -78,10 +78,9 @@ func (c *Client) Cancel(ctx context.Context, ref delivery.AgentRef, taskID strin
 }
 
 // Follow reads the task's stream, and calls update at each news, with the state and at most a
-// part of the answer. What was said (Entries, Heard) is in it as at the beginning of the stream: who
-// wants it newer asks Task, which costs less than to put pieces together and gets no piece wrong. It returns the whole task when it has ended or waits for a person, and an
-// error when the stream breaks, or ErrNoStream: then the caller goes back to polling. It takes as
-// long as the task does; ctx ends it.
+// part of the answer. Entries and Heard are those of the subscription's start; call Task for current ones.
+// It returns the whole task when it has ended or waits for a person, and an error when the stream breaks, or
+// ErrNoStream: then the caller goes back to polling. It takes as long as the task does; ctx ends it.
 func (c *Client) Follow(ctx context.Context, ref delivery.AgentRef, taskID string, update func(Task)) (Task, error) {
 	op := "follow task " + taskID + " of agent " + ref.String()
 	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {

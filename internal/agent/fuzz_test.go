@@ -166,7 +166,7 @@ func TestATokenNeverShowsInAnError(t *testing.T) {
 }
 
 func TestTheMemoryOfAgentsIsBounded(t *testing.T) {
-	k := newKnown(3)
+	k := newPeerCache(3)
 	for i := range 10 {
 		ref := delivery.AgentRef{Namespace: "n", Name: fmt.Sprint(i)}
 		k.put(ref, peer{ref: ref})

@@ -92,7 +92,7 @@ func (g *boundedBody) Close() error {
 	return g.body.Close()
 }
 
-// silentError is the cause of a stream's end for want of any byte.
+// silentError ends a stream on which no byte came for a while.
 type silentError struct{ idle time.Duration }
 
 func (e silentError) Error() string { return "the stream was silent for " + e.idle.String() }

@@ -107,7 +107,7 @@ func countValues(text []byte) int64 {
 	return v.n
 }
 
-// hold is the room that a call has taken for its newest answer.
+// hold is the room (backpressure, see capacity) that a call has taken for its newest answer.
 type hold struct {
 	agent string
 	mu    sync.Mutex

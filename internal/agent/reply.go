@@ -27,7 +27,7 @@ func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, te
 	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
 		now, err := c.task(ctx, p, task.ID)
 		if err == nil && !now.Heard(messageID) {
-			err = now.open(task.QuestionID)
+			err = now.checkOpen(task.QuestionID)
 		}
 		if err != nil || now.Heard(messageID) {
 			return now, explain(op, err, true)
@@ -43,8 +43,8 @@ func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, te
 	})
 }
 
-// open returns nil if the task asks the question; "" is any.
-func (t Task) open(questionID string) error {
+// checkOpen returns nil if the task asks the question; "" is any.
+func (t Task) checkOpen(questionID string) error {
 	if !t.State.Interrupted() {
 		return &Error{Kind: KindRefused, NoEffect: true, Reason: "the agent does not ask anything any more: the task is " + string(t.State)}
 	}

@@ -22,8 +22,8 @@ func asking(act kagenttest.Act) kagenttest.Options {
 	}}
 }
 
-// asked returns a task that waits for a person.
-func asked(t *testing.T, c *agent.Client, want agent.State) agent.Task {
+// questionSpec returns a task that waits for a person.
+func questionSpec(t *testing.T, c *agent.Client, want agent.State) agent.Task {
 	t.Helper()
 	task, err := c.Send(within(t), newRequest("shop"))
 	if err != nil {
@@ -88,7 +88,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 func TestADecisionIsGivenAsTheDialectWantsIt(t *testing.T) {
 	eachDialect(t, asking(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		waits := asked(t, c, agent.InputRequired)
+		waits := questionSpec(t, c, agent.InputRequired)
 		if _, err := c.Reply(within(t), helper, waits, "not in production", reject, "reply-1"); err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +121,7 @@ func TestAnAgentMayAskAgain(t *testing.T) {
 			if act.Auth {
 				state = agent.AuthRequired
 			}
-			task := asked(t, c, state)
+			task := questionSpec(t, c, state)
 			questions := map[string]bool{task.QuestionID: true}
 			for _, text := range []string{"first", "second"} {
 				if _, err := c.Reply(within(t), helper, task, text, approve, text); err != nil {
@@ -171,7 +171,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 		}
 		eachDialect(t, asking(act), func(t *testing.T, s *kagenttest.Server) {
 			c := dial(t, s)
-			waits := asked(t, c, state)
+			waits := questionSpec(t, c, state)
 			reply := func() error {
 				_, err := c.Reply(within(t), helper, waits, "yes", approve, "reply-1")
 				return err
@@ -203,7 +203,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
 	eachDialect(t, asking(kagenttest.Act{Ask: "Restart it?"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		waits := asked(t, c, agent.InputRequired)
+		waits := questionSpec(t, c, agent.InputRequired)
 		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 429}, {Body: "garbage"}} {
 			f.On = kagenttest.Get
 			s.Inject(f)
@@ -235,7 +235,7 @@ func TestWhatTheAgentSaidAndMadeIsKeptInEachDialect(t *testing.T) {
 	}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		waits := asked(t, c, agent.InputRequired)
+		waits := questionSpec(t, c, agent.InputRequired)
 		if diff := cmp.Diff([]string{"message agent: Restart it?"}, saidOf(waits.Entries)); diff != "" || waits.QuestionID == "" {
 			t.Errorf("question ID %q: %s", waits.QuestionID, diff)
 		}
@@ -273,7 +273,7 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 	}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
-		task := asked(t, c, agent.InputRequired)
+		task := questionSpec(t, c, agent.InputRequired)
 		for i := range 7 {
 			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, strconv.Itoa(i), nil, "reply-"+strconv.Itoa(i)); err != nil {
 				t.Fatal(err)

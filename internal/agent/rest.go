@@ -85,10 +85,11 @@ func (e errorEnvelope) failure() string {
 	return ""
 }
 
-func open(body []byte) (json.RawMessage, error) {
+// unwrap returns the data of kagent's envelope, or its failure as an error.
+func unwrap(body []byte) (json.RawMessage, error) {
 	var e errorEnvelope
 	if err := json.Unmarshal(body, &e); err != nil {
-		return nil, &garbledError{reason: "kagent's answer is not JSON: " + begin(body)}
+		return nil, &garbledError{reason: "kagent's answer is not JSON: " + excerpt(body)}
 	}
 	if failure := e.failure(); failure != "" {
 		return nil, &garbledError{reason: "kagent answered: " + incident.Clean(failure, maxBegin)}
@@ -110,7 +111,7 @@ func (c *Client) sessionTasks(ctx context.Context, session string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	data, err := open(body)
+	data, err := unwrap(body)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func taskIDs(data json.RawMessage) ([]string, error) {
 		ID string `json:"id"`
 	}
 	if len(data) > 0 && json.Unmarshal(data, &tasks) != nil {
-		return nil, &garbledError{reason: "kagent's list of tasks can't be read: " + begin(data)}
+		return nil, &garbledError{reason: "kagent's list of tasks can't be read: " + excerpt(data)}
 	}
 	var ids []string
 	for _, t := range tasks {
@@ -141,7 +142,7 @@ func (c *Client) restTask(ctx context.Context, p peer, id string) (Task, error) 
 	if err != nil {
 		return Task{}, err
 	}
-	data, err := open(body)
+	data, err := unwrap(body)
 	if err != nil {
 		return Task{}, err
 	}
@@ -161,7 +162,7 @@ func storedTask(data json.RawMessage, dialect, id string) (Task, error) {
 		err = json.Unmarshal(data, task)
 	}
 	if err != nil || string(task.ID) != id {
-		return Task{}, &garbledError{reason: "kagent's task can't be read: " + begin(data)}
+		return Task{}, &garbledError{reason: "kagent's task can't be read: " + excerpt(data)}
 	}
 	return convert(task, dialect, math.MaxInt) // it is stored whole
 }

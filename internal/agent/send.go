@@ -53,7 +53,7 @@ func (c *Client) Dialect(ctx context.Context, ref delivery.AgentRef) (string, er
 // the client's to choose, is asked for its tasks; a look that fails is an Error without effect.
 // On a build of August 2026 that can't list tasks the message is refused for good: nobody can
 // say any more whether it arrived. (Such a build promises nothing. If it gives the task another
-// context than the one it was sent, or an agent of before 1.0 answers with a message instead of a
+// context than the one it was sent, or an agent older than 1.0 answers with a message instead of a
 // task, a lost answer can't be found, and the message runs again.)
 func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 	msg, err := newMessage(r.MessageID, r.Prompt, r.Data)

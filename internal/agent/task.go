@@ -74,8 +74,8 @@ type Task struct {
 	MoreEntries bool // there were more, or may have been: kagent was asked for the newest only
 	Usage       Usage
 
-	heard []string // IDs of the user's messages
-	asks  *asked   // what the reply must have to fit; nil if the task does not ask for a reply
+	heard []string      // IDs of the user's messages
+	asks  *questionSpec // what the reply must have to fit; nil if the task does not ask for a reply
 }
 
 // Heard says whether the task's history shows that the agent got the message with this ID: of a
@@ -148,7 +148,7 @@ func validID(id string) bool {
 }
 
 func answerOf(t *a2a.Task) string {
-	var all joined
+	var all textBuilder
 	for _, a := range t.Artifacts {
 		if a != nil {
 			all.add("\n\n", textOf(a.Parts))

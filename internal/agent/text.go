@@ -18,7 +18,7 @@ func textOf(parts a2a.ContentParts) string {
 	if s := plainText(parts); s != "" {
 		return s
 	}
-	var all joined
+	var all textBuilder
 	for _, p := range parts {
 		if p != nil && !isThought(p.Metadata) {
 			all.add("\n", otherPart(p))
@@ -30,7 +30,7 @@ func textOf(parts a2a.ContentParts) string {
 // plainText joins the texts of parts, without what the agent only thought. A new line goes between
 // two parts, unless they are pieces of one text: then one of them has white space at the seam.
 func plainText(parts a2a.ContentParts) string {
-	var all joined
+	var all textBuilder
 	for _, p := range parts {
 		if p == nil || isThought(p.Metadata) {
 			continue
@@ -80,10 +80,10 @@ func clean(s string) string {
 	}, s)
 }
 
-// joined collects texts; it stops growing some way past incident.MaxAnswer.
-type joined struct{ strings.Builder }
+// textBuilder collects texts; it stops growing some way past incident.MaxAnswer.
+type textBuilder struct{ strings.Builder }
 
-func (j *joined) add(sep, s string) {
+func (j *textBuilder) add(sep, s string) {
 	if s == "" || j.Len() > delivery.MaxAnswer {
 		return
 	}
@@ -93,7 +93,7 @@ func (j *joined) add(sep, s string) {
 	_, _ = j.WriteString(s)
 }
 
-func (j *joined) spaced() bool {
+func (j *textBuilder) spaced() bool {
 	s := j.String()
 	return s != "" && unicode.IsSpace(rune(s[len(s)-1]))
 }

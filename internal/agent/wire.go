@@ -17,7 +17,7 @@ import (
 )
 
 // wireClient is the only way to kagent: it says who calls, bounds what comes back, and keeps what the
-// SDK throws away, the reasons of failures. It answers with status 200 or not at all.
+// SDK throws away, the reasons of failures. Every status other than 200 becomes an error.
 type wireClient struct {
 	cfg  Config
 	base *url.URL
@@ -93,7 +93,7 @@ func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Res
 		closeBody(req)
 		return nil, err
 	}
-	if may, ok := ctx.Value(precheckKey{}).(func(context.Context) error); ok {
+	if may := precheckOf(ctx); may != nil {
 		if err := may(ctx); err != nil {
 			closeBody(req)
 			return nil, w.broken(ctx, false, err)
@@ -108,13 +108,21 @@ func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Res
 
 type precheckKey struct{}
 
-// withPrecheck returns a context whose requests leave only if may says so: asked here, nothing that takes
-// time comes between its answer and the request.
+// withPrecheck returns a context whose requests leave only if may says so. It is asked by the transport and
+// not by Send, so that at most the making of a connection comes between its answer and the request. The SDK's client
+// lies between the two and hands on nothing but the context: hence a value of it, which only this pair of
+// functions knows.
 func withPrecheck(ctx context.Context, may func(context.Context) error) context.Context {
 	if may == nil {
 		return ctx
 	}
 	return context.WithValue(ctx, precheckKey{}, may)
+}
+
+// precheckOf is what a request of ctx must be allowed by; nil if by nothing.
+func precheckOf(ctx context.Context) func(context.Context) error {
+	may, _ := ctx.Value(precheckKey{}).(func(context.Context) error)
+	return may
 }
 
 func dialing(err error) bool {
@@ -173,13 +181,13 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 		return nil, rpc
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &statusError{code: resp.StatusCode, body: begin(body), json: isObject(body), retryAfter: after, location: resp.Header.Get("Location")}
+		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), retryAfter: after, location: resp.Header.Get("Location")}
 	}
 	if int64(len(body)) > limit {
 		return nil, &garbledError{reason: fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), large: true}
 	}
 	if req.Method == http.MethodPost && !json.Valid(body) {
-		return nil, &garbledError{reason: "the answer is not JSON: " + begin(body)}
+		return nil, &garbledError{reason: "the answer is not JSON: " + excerpt(body)}
 	}
 	shown := *resp
 	shown.Body, shown.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))

@@ -117,7 +117,7 @@ type Delivery struct {
 
 	EvenIfRecovered bool          // also call when the incidents ended before the call
 	VerifyWindow    time.Duration // how long the incidents are watched after the agent's end; the default if zero
-	HeldBack        *HeldBack     // what was not delivered before, for want of budget or because of the loop guard
+	HeldBack        *HeldBack     // what was not delivered before, because a budget was used up or the loop guard objected
 	RetryOf         string        // the delivery that a person wanted again
 	RequestedBy     string        // the person who wanted it
 	Skipped         Skip          // why its agent was not called after all
@@ -141,7 +141,7 @@ type Delivery struct {
 
 	Question          string // what the agent waits for, while it does
 	QuestionID        string // of that question
-	NeedsApproval     bool   // it is to be approved or rejected
+	NeedsApproval     bool   // it must be approved or rejected
 	Replies           int    // that people gave so far
 	Reply             *Reply // one that has not reached the agent yet
 	CancelRequestedBy string // the person who wants it to end, until it does
@@ -168,7 +168,7 @@ func (d *Delivery) SessionID() string { return incident.DeriveID("session", d.ID
 // MaxWait is how long a delivery waits for its agent to be reached before it expires.
 const MaxWait = 24 * time.Hour
 
-// Deadline is when the delivery expires: Timeout after the call, or MaxWait after it was made due
+// Deadline is when the delivery expires: Timeout after the call, or MaxWait after it was created
 // while its agent has not been reached.
 func (d *Delivery) Deadline() time.Time {
 	if d.State == Pending || d.State == Calling || d.CalledAt.IsZero() {

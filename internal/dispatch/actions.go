@@ -13,13 +13,14 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
+// refusal is the error for what a person wants and the delivery's state does not allow.
 func refusal(format string, args ...any) error {
 	return &delivery.RefusedError{Reason: fmt.Sprintf(format, args...)}
 }
 
 // Reply records a person's answer to the question of a delivery's agent, and sees to it that the agent
 // gets it, once. Of r the Text, the Decision and the QuestionID count; for a text the latter may be "",
-// which is the question that is open. An *incident.RefusedError says why it can't be given.
+// which is the question that is open. An *delivery.RefusedError says why it can't be given.
 func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
 	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
@@ -48,7 +49,7 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply)
 }
 
 // Cancel records that a person wants a delivery to end: one whose agent was not called is not sent any
-// more, and of another the agent is asked to stop. An *incident.RefusedError says why that can't be.
+// more, and of another the agent is asked to stop. An *delivery.RefusedError says why that can't be.
 func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
@@ -65,7 +66,9 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Deliv
 // changeTries bounds how often a change of a person is begun anew because the delivery changed.
 const changeTries = 10
 
-// change makes a person's change of a delivery, with an entry in its log, and takes its next step.
+// change makes a person's change of a delivery, with an entry in its log, and wakes it for its next step.
+// It takes no lock against the delivery's own steps: who saves an older version than the newest loses, and
+// reads again (optimistic concurrency). So do must decide by the delivery that it is given alone.
 func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.Delivery) (delivery.Entry, error)) (*delivery.Delivery, error) {
 	for range changeTries {
 		dl, err := d.store.Delivery(ctx, id)
@@ -89,8 +92,8 @@ func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.De
 	return nil, fmt.Errorf("delivery %s: %w", id, store.ErrConflict)
 }
 
-// Retry makes a new delivery due that asks the same again, about the same incidents, and says so. Each
-// delivery can be tried again once; then its repetition can. An *incident.RefusedError says why it can't.
+// Retry creates a delivery that asks the same again, about the same incidents, and says so. Each
+// delivery can be tried again once; then its repetition can. An *delivery.RefusedError says why it can't.
 func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	var again *delivery.Delivery
 	err := d.store.Write(ctx, func(tx *store.Tx) error {
@@ -131,7 +134,8 @@ func repetition(old *delivery.Delivery, by string, now time.Time) *delivery.Deli
 	}
 }
 
-// mayRetry refuses what would put two agents to work on the same group.
+// mayRetry refuses what would put two agents to work on the same group. It looks in the transaction that
+// creates the repetition: two people who want it at the same moment get one.
 func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *delivery.Delivery) error {
 	if !old.State.Ended() {
 		return refusal("the delivery is %s: cancel it first, or wait for its end", old.State)
@@ -184,8 +188,9 @@ func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task a
 	return d.nextStep(ctx, dl)
 }
 
-// answer gives the agent a person's reply. Whether an earlier attempt arrived is told by the task: it
-// has the message, or it does not ask the same any more.
+// answer gives the agent a person's reply. Whether an earlier attempt arrived is seen in the task: it has the
+// message, or it does not ask the same question any more. SentAt must be recorded before the first byte leaves:
+// without it a step after a crash would take a reply that arrived for one that was never sent, and say so.
 func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task agent.Task) (time.Duration, error) {
 	r := dl.Reply
 	asks := task.State.Interrupted() && task.QuestionID == r.QuestionID

@@ -13,8 +13,10 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// call sends the delivery's message to its agent, when the agent has time and kagent is not
-// known to be down.
+// call sends the delivery's message to its agent, when the agent has time and kagent is not known to be
+// down. The order of the steps matters: what needs no call is settled first, and the slot and the permit
+// are taken before the row says that the message is about to leave. A delivery that has to wait must not
+// look as if it had been sent.
 func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if skip, why := d.refusal(dl); skip != "" {
 		return d.skip(ctx, dl, skip, why)
@@ -127,6 +129,11 @@ var errStillOpen = errors.New("an incident of the delivery is open")
 
 // announce records that the message is about to be sent, and what is sent: what is known now, unless
 // an earlier attempt may have arrived.
+//
+// This commit must be on the disk before the first byte leaves (write-ahead). A crash after it and before the
+// answer is recorded is resolved by looking for the message; without it the next run would send a second
+// message. The text and the dialect of a message that may have arrived stay as they were: with
+// another text under the same idempotency key nobody could say which of the two the agent got.
 func (d *Dispatcher) announce(ctx context.Context, dl *delivery.Delivery) error {
 	if dl.Data == "" || !dl.MayHaveArrived() {
 		data, err := d.data(ctx, dl)
@@ -159,8 +166,10 @@ func (d *Dispatcher) request(dl *delivery.Delivery) agent.Request {
 		Data:      []byte(dl.Data),
 		Resend:    dl.CatchUp,
 		Dialect:   dl.Dialect,
-		// This one may have been halted since it announced the call: what a successor or a person has in
-		// hand by now must not be sent.
+		// Asked right before the request, with at most the making of its connection in between. This process may
+		// have been halted since it announced the call: what a successor or a person has changed meanwhile must not be sent.
+		// StillLeads is the fencing token, Version the optimistic concurrency. Neither is enough alone: a
+		// successor may not have touched this delivery yet.
 		Precheck: func(ctx context.Context) error {
 			if err := d.store.StillLeads(ctx); err != nil {
 				return err
@@ -224,7 +233,8 @@ func (d *Dispatcher) nextStep(ctx context.Context, dl *delivery.Delivery) (time.
 const maxBadAnswers = 5
 
 // callFailed decides between another attempt and the end. Only what certainly had no effect is
-// simply tried again; after a lost answer the next attempt asks first what became of the message.
+// simply tried again; after a lost answer the delivery stays "calling", and the next attempt asks first what
+// became of the message.
 func (d *Dispatcher) callFailed(ctx context.Context, dl *delivery.Delivery, err error, took time.Duration) (time.Duration, error) {
 	from := dl.State
 	dl.Failure, dl.Error = "the call failed: "+agent.Brief(err), agent.Explain(err)

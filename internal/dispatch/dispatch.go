@@ -135,7 +135,7 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	return &Dispatcher{
 		cfg: cfg, store: st, agent: a,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
-		slots: newSlots(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
+		slots: newAgentLimiter(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
 		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(5).WithSuccessThreshold(1).
 			WithDelay(cfg.BreakerDelay).Build(),
 	}
@@ -144,10 +144,11 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 // maxDown is how long khook may be down without losing the outcomes of deliveries that ended before.
 const maxDown = 24 * time.Hour
 
-// maxUnfinished bounds how many deliveries are taken up at a start.
+// maxUnfinished bounds how many deliveries are resumed at a start.
 const maxUnfinished = 100_000
 
-// Run takes up what an earlier run left unfinished, and works until ctx ends. A message under way
+// Run resumes what an earlier run left unfinished, and works until ctx ends. Agents that are at work get their
+// slots back before the first step: otherwise a restart would let each of them have more tasks than it may. A message under way
 // may still be answered for Config.Grace; what else is under way is left to the next run.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.queue.ShutDown()
@@ -191,6 +192,7 @@ func (d *Dispatcher) Waiting() int { return d.slots.waiting() }
 // BreakerOpen says whether calls wait because kagent failed repeatedly.
 func (d *Dispatcher) BreakerOpen() bool { return d.breaker.IsOpen() }
 
+// work takes steps until the queue is shut down.
 func (d *Dispatcher) work(ctx context.Context) {
 	for {
 		id, stop := d.queue.Get()

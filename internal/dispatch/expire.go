@@ -38,6 +38,7 @@ func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Du
 	return d.end(ctx, dl, delivery.Expired, own, full)
 }
 
+// cancel asks the agent to stop. One that refuses is only logged: the delivery ends all the same.
 func (d *Dispatcher) cancel(ctx context.Context, dl *delivery.Delivery) (agent.Task, error) {
 	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
 	if err != nil {

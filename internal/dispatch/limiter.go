@@ -8,7 +8,8 @@ import (
 )
 
 // agentLimiter bounds how many deliveries each agent works on. Those that must wait are let in first
-// come, first served: while one waits, no later one finds a free slot.
+// come, first served: while one waits, no later one finds a free slot. That holds because release hands a
+// free slot to the first in line itself, under one lock: whoever asks next finds it taken.
 type agentLimiter struct {
 	limit int
 
@@ -17,7 +18,7 @@ type agentLimiter struct {
 	wait map[delivery.AgentRef][]string
 }
 
-func newSlots(limit int) *agentLimiter {
+func newAgentLimiter(limit int) *agentLimiter {
 	return &agentLimiter{limit: limit, held: map[delivery.AgentRef]map[string]bool{}, wait: map[delivery.AgentRef][]string{}}
 }
 
@@ -29,6 +30,7 @@ func (s *agentLimiter) hold(a delivery.AgentRef, id string) {
 	s.take(a, id)
 }
 
+// take gives the delivery a slot. The caller holds the lock.
 func (s *agentLimiter) take(a delivery.AgentRef, id string) {
 	if s.held[a] == nil {
 		s.held[a] = map[string]bool{}
@@ -36,7 +38,7 @@ func (s *agentLimiter) take(a delivery.AgentRef, id string) {
 	s.held[a][id] = true
 }
 
-// leave takes the delivery out of the agent's line.
+// leave takes the delivery out of the agent's line. The caller holds the lock.
 func (s *agentLimiter) leave(a delivery.AgentRef, id string) {
 	if i := slices.Index(s.wait[a], id); i >= 0 {
 		s.wait[a] = slices.Delete(s.wait[a], i, i+1)
@@ -93,6 +95,7 @@ func (s *agentLimiter) forget(id string) []string {
 	return s.release(a, id)
 }
 
+// find returns the agent whose slot or line the delivery is in.
 func (s *agentLimiter) find(id string) (delivery.AgentRef, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,6 +107,7 @@ func (s *agentLimiter) find(id string) (delivery.AgentRef, bool) {
 	return delivery.AgentRef{}, false
 }
 
+// waiting is how many deliveries are in line, of all agents.
 func (s *agentLimiter) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

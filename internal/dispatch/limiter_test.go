@@ -13,7 +13,7 @@ import (
 )
 
 func TestFirstComeFirstServed(t *testing.T) {
-	s := newSlots(1)
+	s := newAgentLimiter(1)
 	a := delivery.AgentRef{Name: "a"}
 	if !s.acquire(a, "1") || s.acquire(a, "2") || s.acquire(a, "3") {
 		t.Fatal("the limit is not kept")
@@ -37,7 +37,7 @@ func TestFirstComeFirstServed(t *testing.T) {
 }
 
 func TestThoseUnderWayAtTheStartCountToTheLimit(t *testing.T) {
-	s := newSlots(1)
+	s := newAgentLimiter(1)
 	a := delivery.AgentRef{Name: "a"}
 	s.hold(a, "1")
 	s.hold(a, "2")

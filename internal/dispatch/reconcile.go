@@ -13,7 +13,7 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// step reconciles one delivery and sees to its next step.
+// step reconciles one delivery and schedules its next step; after a conflict or an error with jitter.
 func (d *Dispatcher) step(ctx context.Context, id string) {
 	if ctx.Err() != nil {
 		return
@@ -36,7 +36,12 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 }
 
 // Reconcile takes the next step of a delivery, and says in how long the one after it is due; 0
-// if there is none, or if something else will wake it.
+// if there is none, or if something else will wake it. It reads the row anew each time and remembers nothing that
+// it needs (memo is a hint), so it can be repeated at any point, by this process or by its successor.
+//
+// The first of these applies: its time is up; a person wants it to end; it is too early; call the agent;
+// look at its task; watch what became of the incidents. Steps of one delivery never overlap: the queue hands
+// out an ID to one worker at a time.
 func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Duration, err error) {
 	dl, err := d.store.Delivery(ctx, id)
 	if err != nil {
@@ -65,7 +70,8 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 	}
 }
 
-// save commits the delivery with what its log gets, and tells of it.
+// save commits the delivery with what its log gets, and reports the change. Slots and notes follow the
+// commit: before it they would describe a state that the history may refuse.
 func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, log ...delivery.Entry) error {
 	dl.Failure, dl.Error = incident.Clean(dl.Failure, delivery.MaxError), incident.Clean(dl.Error, delivery.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
@@ -113,6 +119,7 @@ func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, only func
 	})
 }
 
+// queueAll wakes the deliveries that were given a slot.
 func (d *Dispatcher) queueAll(ids []string) {
 	for _, id := range ids {
 		d.queue.Add(id)

@@ -15,7 +15,7 @@ import (
 const lookAgain = 5 * time.Second
 
 // verify watches the incidents after the agent's end. A delivery that never reached its agent has no
-// outcome.
+// outcome: what happened to its incidents says nothing about the agent.
 func (d *Dispatcher) verify(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if dl.Outcome != "" || dl.Skipped != "" || dl.TaskID == "" && dl.State != delivery.Succeeded {
 		return 0, nil
@@ -84,6 +84,7 @@ func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads f
 	return delivery.OutcomeUnknown, now
 }
 
+// earlier is the first of two times.
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
 		return a

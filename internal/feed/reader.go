@@ -110,7 +110,7 @@ func (r *Reader) next(ctx context.Context, behind func(context.Context) (Batch, 
 			return behind(ctx)
 		}
 		r.position = to
-		if selected := r.selected(messages); len(selected) > 0 || r.position-began >= farther {
+		if selected := r.selected(messages); len(selected) > 0 || r.position-began >= progressStep {
 			return Batch{Messages: selected, Position: r.position}, nil
 		}
 		if len(messages) == batch {
@@ -124,8 +124,8 @@ func (r *Reader) next(ctx context.Context, behind func(context.Context) (Batch, 
 	}
 }
 
-// farther is how far a position moves without a message before the reader is told.
-const farther = 10_000
+// progressStep is how far a position moves without a message before the reader is told.
+const progressStep = 10_000
 
 func (r *Reader) selected(messages []*Message) []*Message {
 	if r.filter == (Filter{}) {

@@ -11,7 +11,7 @@ type EventType string
 const (
 	PodRestart  EventType = "pod-restart"  // a container of the Pod restarted
 	PodPending  EventType = "pod-pending"  // the Pod is stuck in phase Pending
-	OOMKill     EventType = "oom-kill"     // a container was killed for want of memory
+	OOMKill     EventType = "oom-kill"     // a container was killed because it ran out of memory
 	ProbeFailed EventType = "probe-failed" // a liveness, readiness or startup probe failed
 )
 

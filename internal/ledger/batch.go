@@ -9,11 +9,28 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// batch is the work of one transaction: copies of the incidents that it touches, and what is to
-// be saved.
+// batch is the work of one transaction: copies of the incidents that it touches, and the changes to
+// save. Its life has three parts, in this order:
+//
+//   - load: loadKnown says which signals are in the history already. Groups and budgets are loaded when a
+//     decision first needs them, and once for each batch (group.go, budget.go).
+//   - decide: signals change the copies (follow), and the Hooks are asked about them (decide). Loop guard,
+//     budgets and dedup are pure functions of what was loaded and of now, which is the same for the whole
+//     batch. The results are only noted, in changes.
+//   - write: save puts all changes into the transaction at once.
+//
+// Invariants, whose owner is Ledger.commit:
+//
+//   - A batch belongs to one transaction. If that is tried again, the batch is built anew: with what the first try
+//     noted, everything would be saved twice.
+//   - A batch changes nothing of the Ledger but the counter of what it examined. It works on copies (find), which
+//     become the Ledger's own after the commit (openSet.merge). An incident that was changed in place would stay
+//     changed after a rollback, and its next signal would repeat an event that nobody recorded.
+//   - What was decided earlier in the batch counts for what is decided later: groups, budgets and known keys
+//     include the batch's own work. Otherwise one batch of a storm could call an agent for each of its events.
 type batch struct {
-	*Ledger
-	tx      *store.Tx // nil while it is only foreseen
+	*Ledger           // read only; its lock is held
+	tx      *store.Tx // nil in a dry run (foresee)
 	now     time.Time
 	matcher *matcher
 
@@ -80,8 +97,8 @@ func (b *batch) apply(ctx context.Context, s *incident.Signal) error {
 	return b.decide(ctx, s, inc, ev)
 }
 
-// follow does to the incidents what the signal says. It returns the one that hooks are to be asked
-// about, or nil. It needs no transaction.
+// follow applies the signal to the incidents. It returns the one that hooks should be asked about, or
+// nil. It needs no transaction, so that a dry run can do it too.
 func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	switch s.Kind {
 	case incident.Observed:
@@ -149,12 +166,12 @@ func (b *batch) openIncident(s *incident.Signal) *incident.Incident {
 	return inc
 }
 
-// lateCause is how much later than its effect a cause may be told: the watches of Pods and
-// Events are not ordered.
+// lateCause is how much later than its effect a cause may be reported: the watches of Pods and
+// Events are not ordered against each other.
 const lateCause = 10 * time.Second
 
-// adopt makes inc, a failed probe that was just learnt of, the cause of the restart that the
-// Pod's status told first.
+// adopt makes inc, a failed probe that khook has only just heard of, the cause of the restart that the
+// Pod's status reported first.
 func (b *batch) adopt(inc *incident.Incident) {
 	if inc.Type != incident.ProbeFailed {
 		return
@@ -195,7 +212,8 @@ func (b *batch) leadsTo(id string, inc *incident.Incident) bool {
 	return true
 }
 
-// find returns the batch's own copy of the open incident in slot, or nil.
+// find returns the batch's own copy of the open incident in slot, or nil. It is the only way to an
+// incident that may be changed (copy-on-write).
 func (b *batch) find(slot incident.ProblemKey) *incident.Incident {
 	if inc, ok := b.work[slot]; ok {
 		return inc
@@ -233,12 +251,13 @@ func (b *batch) slotsOf(uid string) []incident.ProblemKey {
 	return slots
 }
 
+// end resolves an incident and frees its slot: the next signal of the slot opens another incident.
 func (b *batch) end(inc *incident.Incident, r incident.Resolution, at time.Time) {
 	inc.Resolve(r, at)
 	b.work[inc.ProblemKey()] = nil
 }
 
-// save writes the batch's changes into the transaction.
+// save writes the batch's changes into the transaction. Copies that were made only to look are left out.
 func (b *batch) save(ctx context.Context) error {
 	for _, inc := range b.changed {
 		if b.differs(inc) {
@@ -267,6 +286,7 @@ func (b *batch) differs(inc *incident.Incident) bool {
 		was.Resolution != inc.Resolution || was.CausedBy != inc.CausedBy
 }
 
+// applied is what Config.Observe is told of the batch after its commit.
 func (b *batch) applied() Applied {
 	a := Applied{
 		Events: b.changes.Events, Decisions: b.changes.Decisions, Deliveries: b.changes.Deliveries,

@@ -25,8 +25,8 @@ type budget struct {
 	most int
 	// called is how many calls were made within the hour, those of this batch included; counted up to most.
 	called int
-	// oldest is when the oldest of the calls that count was made due, where called reaches most; zero if all of them
-	// are of this batch, and not in the history yet.
+	// oldest is when the oldest of the calls that count was created, if called reaches most; zero if all of them are
+	// of this batch, and not in the history yet.
 	oldest time.Time
 }
 
@@ -79,7 +79,7 @@ func (b *batch) loadBudgets(ctx context.Context, c *hook.Config) ([]budget, erro
 	return loaded, nil
 }
 
-// loadBudget loads one budget, at most once a batch: calls of the batch itself are counted by called.
+// loadBudget loads one budget. The history is asked once for each batch; calls of the batch itself are added by called.
 func (b *batch) loadBudget(ctx context.Context, of budgetScope, most int) (budget, error) {
 	since := b.now.Add(-budgetHour)
 	loaded := budget{most: most}
@@ -106,7 +106,8 @@ func (b *batch) loadBudget(ctx context.Context, of budgetScope, most int) (budge
 	return loaded, nil
 }
 
-// called counts a call of the configuration in all budgets that were looked at.
+// called counts a call of the configuration in all budgets that were loaded. loadBudgets must have loaded all that
+// apply before a delivery is created: one that is loaded later asks the history, which lacks this batch's calls.
 func (b *batch) called(c *hook.Config) {
 	for _, key := range []budgetScope{{c.Hook, c.Key}, {c.Hook, ""}, {}} {
 		if _, known := b.calls[key]; known {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
@@ -13,12 +14,19 @@ import (
 // groupHistory is how many past deliveries of a group are looked at.
 const groupHistory = 16
 
-// decide asks every hook that cares about the event, and makes deliveries due. ev is nil for a
-// sign that an incident goes on, which only matters where a new delivery is due.
+// verdict is what was decided about one event for one configuration.
+type verdict struct {
+	delivery.Disposition
+	// deliveryID is the delivery that tells of the event, or the one that explains it; "" if there is none.
+	deliveryID string
+}
+
+// decide asks every hook that cares about the event, and creates the deliveries that are due. ev is nil
+// for a sign that an incident goes on: it may lead to a new delivery, but no decision is recorded for it.
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
 	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
 	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, facts) {
-		disposition, deliveryID, err := b.dispose(ctx, c, facts, ev)
+		v, err := b.dispose(ctx, c, facts, ev)
 		if err != nil {
 			return err
 		}
@@ -27,50 +35,56 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 		}
 		b.changes.Decisions = append(b.changes.Decisions, delivery.Decision{
 			EventID: ev.ID, IncidentID: inc.ID, Hook: c.Hook, HookUID: c.HookUID, Config: c.Key,
-			Disposition: disposition, DeliveryID: deliveryID, At: b.now,
+			Disposition: v.Disposition, DeliveryID: v.deliveryID, At: b.now,
 		})
 	}
 	return nil
 }
 
 // dispose decides about one event for one configuration, in the order in which a user would look
-// for the reason.
-func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *incident.Event) (delivery.Disposition, string, error) {
+// for the reason: is the configuration usable, is the event explained by another, does a recent call stand
+// for it, does the loop guard hold the group back, is a budget used up. The first that applies is the
+// reason that people are shown, so the order is part of the behaviour.
+//
+// What each question needs is loaded right before it, so that an event that is settled early costs no
+// further queries. The answers themselves are pure: coveredByNewest, loopGuard.holds and firstExceeded.
+func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *incident.Event) (verdict, error) {
 	c := m.Config
 	if c.Invalid != "" || m.tooCostly || b.noCalls {
-		return delivery.Invalid, "", nil
+		return verdict{Disposition: delivery.Invalid}, nil
 	}
 	if c.Suspended {
-		return delivery.Suspended, "", nil
+		return verdict{Disposition: delivery.Suspended}, nil
 	}
 	if c.OnePerCause {
 		if id, explained, err := b.explained(ctx, c, f); err != nil || explained {
-			return delivery.Explained, id, err
+			return verdict{delivery.Explained, id}, err
 		}
 	}
 	g, err := b.group(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(f.Signal)})
 	if err != nil {
-		return "", "", err
+		return verdict{}, err
 	}
-	if d, covered := b.covered(c, g.past, ev); covered {
-		return d, g.past[0].ID, nil
+	if d, covered := coveredByNewest(c, g.past, ev, b.now); covered {
+		return verdict{d, g.past[0].ID}, nil
 	}
 	if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
-		return b.hold(g, c, delivery.LoopGuard, held, ev)
+		return g.hold(c, delivery.LoopGuard, held, ev), nil
 	}
 	budgets, err := b.loadBudgets(ctx, c)
 	if err != nil {
-		return "", "", err
+		return verdict{}, err
 	}
 	if held, over := firstExceeded(budgets, b.now); over {
-		return b.hold(g, c, delivery.OverBudget, held, ev)
+		return g.hold(c, delivery.OverBudget, held, ev), nil
 	}
-	return b.deliver(c, g, f)
+	return b.deliver(c, g, f), nil
 }
 
-// covered says whether the group's newest delivery stands for the event too.
-func (b *batch) covered(c *hook.Config, past []*delivery.Delivery, ev *incident.Event) (delivery.Disposition, bool) {
-	if len(past) == 0 || past[0].State.Ended() && b.now.Sub(past[0].CreatedAt) >= c.Window {
+// coveredByNewest says whether the group's newest delivery, the first of past, stands for the event too: it is
+// still under way, or was created within the configuration's window.
+func coveredByNewest(c *hook.Config, past []*delivery.Delivery, ev *incident.Event, now time.Time) (delivery.Disposition, bool) {
+	if len(past) == 0 || past[0].State.Ended() && now.Sub(past[0].CreatedAt) >= c.Window {
 		return "", false
 	}
 	if ev != nil && ev.Status == incident.Firing {
@@ -79,11 +93,20 @@ func (b *batch) covered(c *hook.Config, past []*delivery.Delivery, ev *incident.
 	return delivery.Duplicate, true
 }
 
-// deliver makes a delivery due, which tells of all incidents of the group that are open.
-func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) (delivery.Disposition, string, error) {
+// deliver creates a delivery, which tells of all open incidents of the group. It is only noted here, and
+// saved in the same transaction as the decision (outbox): a call that is owed is never lost, and none is
+// made that is not in the history.
+//
+// The ID is derived from what triggered the delivery, so a batch that is applied again after a failed
+// commit creates the same one. A sign that an incident
+// goes on has no key: there the time makes the next call another one.
+//
+// A prompt that can't be rendered is the configuration's fault and not the batch's: the event is recorded
+// all the same.
+func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) verdict {
 	prompt, err := c.Render(f)
 	if err != nil {
-		return delivery.Invalid, "", nil //nolint:nilerr // the configuration is at fault, not the batch
+		return verdict{Disposition: delivery.Invalid}
 	}
 	trigger := f.Signal.Key
 	if f.Signal.Kind == incident.Ongoing {
@@ -94,7 +117,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) (delivery.Di
 		Cluster: b.cfg.Cluster, State: delivery.Pending,
 		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: g.Group, Agent: c.Agent,
 		IncidentID: f.Incident.ID, CatchUp: f.Signal.CatchUp,
-		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, EvenIfRecovered: c.EvenIfEnded, HeldBack: b.release(g),
+		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, EvenIfRecovered: c.EvenIfEnded, HeldBack: g.release(),
 		CreatedAt: b.now, NextAt: b.now.Add(c.GroupWait),
 	}
 	g.past = append([]*delivery.Delivery{d}, g.past...)
@@ -104,7 +127,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) (delivery.Di
 	for _, inc := range open {
 		b.changes.Covers = append(b.changes.Covers, store.DeliveryIncident{DeliveryID: d.ID, IncidentID: inc.ID})
 	}
-	return delivery.Delivered, d.ID, nil
+	return verdict{delivery.Delivered, d.ID}
 }
 
 // explained says whether the hook has already been asked about the same cause: it names the

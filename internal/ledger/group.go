@@ -13,9 +13,10 @@ import (
 type group struct {
 	*delivery.GroupState
 	past  []*delivery.Delivery // the newest ones, newest first; those of this batch included
-	dirty bool                 // its state is to be saved
+	dirty bool                 // its state must be saved
 }
 
+// group loads a group, once for each batch: what the batch decides about it is seen by its later decisions.
 func (b *batch) group(ctx context.Context, key delivery.GroupKey) (*group, error) {
 	if g, ok := b.groups[key]; ok {
 		return g, nil
@@ -63,7 +64,7 @@ func (b *batch) openOf(c *hook.Config, name string) (found []*incident.Incident,
 	return found, complete
 }
 
-// openIn returns the open incidents that may be of a group by now.
+// openIn returns the open incidents that may belong to a group at this point of the batch.
 func (b *batch) openIn(name groupName) []*incident.Incident {
 	var found []*incident.Incident
 	add := func(slot incident.ProblemKey) {
@@ -95,8 +96,9 @@ type groupHold struct {
 	person bool      // only a person lets the next one through before
 }
 
-// hold notes that a call is held back: its events are summed up for the agent, and the Hook says so.
-func (b *batch) hold(g *group, c *hook.Config, d delivery.Disposition, h groupHold, ev *incident.Event) (delivery.Disposition, string, error) {
+// hold notes that a call is held back, for the reason d: its events are counted for the agent's next call,
+// and the Hook's status says so. ev is nil if no event asked for the call.
+func (g *group) hold(c *hook.Config, d delivery.Disposition, h groupHold, ev *incident.Event) verdict {
 	if ev != nil {
 		g.Held.Add(d, ev)
 		g.dirty = true
@@ -108,11 +110,11 @@ func (b *batch) hold(g *group, c *hook.Config, d delivery.Disposition, h groupHo
 		g.HoldEnds, g.dirty = h.until, true
 	}
 	g.HookUID = c.HookUID
-	return d, "", nil
+	return verdict{Disposition: d}
 }
 
-// release ends the holding back of a group, and returns what was held back; nil if that is nothing.
-func (b *batch) release(g *group) *delivery.HeldBack {
+// release stops holding calls back, and returns what was held back since the last call; nil if nothing was.
+func (g *group) release() *delivery.HeldBack {
 	if g.Hold == "" && g.Held.Events() == 0 {
 		return nil
 	}

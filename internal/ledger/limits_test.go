@@ -8,6 +8,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // The loop guard and the budgets are values: what they decide needs no history to be tried.
@@ -74,5 +76,33 @@ func TestABudgetIsUsedUpFromItsLastCallOnForAnHour(t *testing.T) {
 	}
 	if _, over := firstExceeded([]budget{free}, now); over {
 		t.Error("a budget with room holds back")
+	}
+}
+
+func TestACallStandsForItsGroupWhileItIsUnderWayAndForItsWindow(t *testing.T) {
+	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
+	c := &hook.Config{Window: 10 * time.Minute}
+	call := func(s delivery.State, age time.Duration) []*delivery.Delivery {
+		return []*delivery.Delivery{{State: s, CreatedAt: now.Add(-age)}}
+	}
+	firing, repeated := &incident.Event{Status: incident.Firing}, &incident.Event{Status: incident.Duplicate}
+	for name, tt := range map[string]struct {
+		past []*delivery.Delivery
+		ev   *incident.Event
+		want delivery.Disposition // "" if the agent must be called
+	}{
+		"no call yet":                        {nil, firing, ""},
+		"the call has just ended":            {call(delivery.Succeeded, 0), firing, delivery.Grouped},
+		"the last moment of the window":      {call(delivery.Failed, c.Window-1), firing, delivery.Grouped},
+		"the window is over":                 {call(delivery.Failed, c.Window), firing, ""},
+		"over, but the agent is at work":     {call(delivery.Working, 24*time.Hour), firing, delivery.Grouped},
+		"over, but a person has not replied": {call(delivery.InputRequired, 24*time.Hour), firing, delivery.Grouped},
+		"the incident goes on":               {call(delivery.Working, time.Minute), nil, delivery.Duplicate},
+		"the same incident again":            {call(delivery.Working, time.Minute), repeated, delivery.Duplicate},
+		"an older call counts for nothing":   {append(call(delivery.Failed, c.Window), call(delivery.Working, time.Hour)...), firing, ""},
+	} {
+		if got, covered := coveredByNewest(c, tt.past, tt.ev, now); got != tt.want || covered != (tt.want != "") {
+			t.Errorf("%s: %q, %v; want %q", name, got, covered, tt.want)
+		}
 	}
 }

@@ -25,8 +25,8 @@ type loopGuard struct {
 	agent  delivery.AgentRef
 	group  string
 	window time.Duration // between calls while the guard does not mind
-	// calls are when the group's calls were made, the newest first; those of before a person let calls through, or of
-	// more than a day ago, do not count.
+	// calls are the times of the group's calls, the newest first; those made before a person let calls through, or more
+	// than a day ago, do not count.
 	calls   []time.Time
 	resumed []time.Time // when a person let calls through again
 }

@@ -76,7 +76,7 @@ func (s *openSet) drop(inc *incident.Incident) {
 	slot := inc.ProblemKey()
 	delete(s.byID, inc.ID)
 	if now := s.bySlot[slot]; now == nil || now.ID != inc.ID {
-		return // another incident has the slot by now
+		return // another incident has taken the slot meanwhile
 	}
 	s.forget(s.bySlot[slot]) // as it was put: its groups may have changed since
 	delete(s.bySlot, slot)
@@ -99,7 +99,8 @@ func (s *openSet) forget(inc *incident.Incident) {
 	}
 }
 
-// merge takes over the incidents of a committed batch, in their order.
+// merge takes over the incidents of a committed batch, in their order: one that ended and one that was
+// opened in its slot may both be among them. Only called after the commit; see batch.
 func (s *openSet) merge(changed []*incident.Incident) {
 	for _, inc := range changed {
 		if inc.Open() {

@@ -19,7 +19,7 @@ func (l *Ledger) EndQuiet(ctx context.Context, watchedSince time.Time) error {
 	return l.endQuiet(ctx, watchedSince, l.quiet(watchedSince))
 }
 
-// quiet returns the slots of the incidents that are to end.
+// quiet returns the slots of the incidents that should end.
 func (l *Ledger) quiet(watchedSince time.Time) []incident.ProblemKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +80,7 @@ func (l *Ledger) leaveOpen(ctx context.Context, slot incident.ProblemKey, cause 
 	return nil
 }
 
-// endsAt is when the incident is to end as quiet.
+// endsAt is when the incident should end as quiet.
 func (l *Ledger) endsAt(inc *incident.Incident, watchedSince time.Time) time.Time {
 	at := quietAt(inc, watchedSince, l.cfg.QuietAfter)
 	if again, ok := l.endless[inc.ID]; ok && again.After(at) {

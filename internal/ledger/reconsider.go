@@ -13,7 +13,7 @@ import (
 // maxReconsidered bounds how many groups one transaction looks at again.
 const maxReconsidered = 200
 
-// Reconsider makes the calls due that were held back and may be made now, for groups that still have
+// Reconsider creates the deliveries that were held back and may be made now, for groups that still have
 // an open incident. What is held back for longer than a day is left to new events.
 func (l *Ledger) Reconsider(ctx context.Context) error {
 	held, err := l.store.HeldGroups(ctx, delivery.HookRef{}, l.cfg.Clock.Now().Add(-guardDay), maxReconsidered)
@@ -46,7 +46,7 @@ func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) er
 }
 
 // Resume lets the calls of a group through again that the loop guard held back, because a person
-// wants it so, and makes one due if the group still has an open incident.
+// wants it so, and creates a delivery if the group still has an open incident.
 func (l *Ledger) Resume(ctx context.Context, key delivery.GroupKey, by string, entry delivery.Entry) error {
 	return l.transact(ctx, func(b *batch) error {
 		g, err := b.group(ctx, key)
@@ -82,7 +82,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
 		if newest := lastSeen(open); newest != nil {
 			s := signalOf(newest)
 			s.Kind = incident.Ongoing
-			_, _, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
+			_, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
 			return err
 		}
 		if !complete {
@@ -105,5 +105,5 @@ func lastSeen(all []*incident.Incident) *incident.Incident {
 	return newest
 }
 
-// ReconsiderEvery is how often calls that were held back are to be looked at again.
+// ReconsiderEvery is how often calls that were held back should be looked at again.
 const ReconsiderEvery = 15 * time.Second

@@ -12,9 +12,9 @@ import (
 
 // Record records the signals, in order, and returns how many of the first ones are settled: they must
 // not be given again, the rest must. All of them are, in one transaction, unless that fails because of
-// what a signal says: then the batch is halved until that one is found, which is put aside, and all
-// others are recorded. So nobody can stop the recording by a row that can't be saved. Any other error,
-// such as a full disk, settles nothing more, and is to be tried again for ever.
+// what a signal says: then the batch is halved until that signal is found, which is put aside (dead
+// letter), and all others are recorded. So nobody can stop the recording by a row that can't be saved. Any other error,
+// such as a full disk, settles nothing more, and must be retried until it succeeds.
 func (l *Ledger) Record(ctx context.Context, signals []incident.Signal) (settled int, err error) {
 	return l.record(ctx, fitted(signals))
 }
@@ -103,7 +103,7 @@ func (l *Ledger) keepUnsaved(d *incident.DeadLetter) {
 	l.cfg.Observe(applied)
 }
 
-// saveUnsaved moves the dead letters that are in memory only into the store, if it takes them by now.
+// saveUnsaved moves the dead letters that are in memory only into the store, if it takes them now.
 func (l *Ledger) saveUnsaved(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,7 +134,7 @@ func (l *Ledger) Unsaved() int {
 // maxReplayed bounds how many dead letters one look tries again.
 const maxReplayed = 100
 
-// ReplayEvery is how often it is to be looked whether dead letters are to be tried again.
+// ReplayEvery is how often to look for dead letters that should be tried again.
 const ReplayEvery = 15 * time.Second
 
 // ReplayWanted tries the dead letters again that a person wants to be tried: what can be recorded now is
