@@ -76,7 +76,7 @@ func (tx *Tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st := tx.store.stmts[query]; st != nil {
 		return st, nil
 	}
-	st, err := tx.store.conn.PrepareContext(ctx, query)
+	st, err := tx.store.conn.PrepareContext(ctx, tx.store.engine.Bind(query))
 	if err != nil {
 		return nil, tx.fail(fmt.Errorf("prepare %.60q: %w", query, err))
 	}
