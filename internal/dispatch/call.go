@@ -104,7 +104,7 @@ func (d *Dispatcher) recovered(ctx context.Context, dl *delivery.Delivery) (bool
 	if n, err := d.store.OpenIncidentsOf(ctx, dl.ID); err != nil || n > 0 {
 		return false, err
 	}
-	open := func(tx *store.Tx) error {
+	stillEnded := func(tx *store.Tx) error {
 		n, err := tx.OpenIncidents(ctx, dl.ID)
 		if err == nil && n > 0 {
 			err = errStillOpen
@@ -114,7 +114,7 @@ func (d *Dispatcher) recovered(ctx context.Context, dl *delivery.Delivery) (bool
 	was := *dl
 	dl.Skipped, dl.State = delivery.SkipRecovered, delivery.Canceled
 	dl.Failure, dl.Error = because("everything that the call is about had ended before the agent was called", "")
-	err := d.save(ctx, dl, Change{From: was.State, only: open})
+	err := d.saveIf(ctx, dl, Change{From: was.State}, stillEnded)
 	if errors.Is(err, errStillOpen) {
 		*dl = was
 		return false, nil

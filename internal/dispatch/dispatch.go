@@ -77,8 +77,6 @@ type Change struct {
 	From     delivery.State
 	Err      error         // of a call that failed; nil otherwise
 	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
-
-	only func(*store.Tx) error // nothing is changed if it returns an error
 }
 
 func (c *Config) setDefaults() {

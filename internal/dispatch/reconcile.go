@@ -73,6 +73,11 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 // save commits the delivery with what its log gets, and reports the change. Slots and notes follow the
 // commit: before it they would describe a state that the history may refuse.
 func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, log ...delivery.Entry) error {
+	return d.saveIf(ctx, dl, c, nil, log...)
+}
+
+// saveIf is save unless precondition, which is asked in the same transaction and may be nil, returns an error.
+func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change, precondition func(*store.Tx) error, log ...delivery.Entry) error {
 	dl.Failure, dl.Error = incident.Clean(dl.Failure, delivery.MaxError), incident.Clean(dl.Error, delivery.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
 		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
@@ -80,9 +85,7 @@ func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, 
 	if dl.State != delivery.InputRequired {
 		dl.Question, dl.QuestionID, dl.NeedsApproval = "", "", false
 	}
-	version := dl.Version
-	if err := d.write(ctx, dl, c.only, log...); err != nil {
-		dl.Version = version
+	if err := d.write(ctx, dl, precondition, log...); err != nil {
 		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
 	}
 	if occupiesAgent(dl) {
@@ -102,7 +105,7 @@ func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, 
 }
 
 // write commits the delivery, if its row is still the one that was read, with what its log gets.
-func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, only func(*store.Tx) error, log ...delivery.Entry) error {
+func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, precondition func(*store.Tx) error, log ...delivery.Entry) error {
 	for i := range log {
 		log[i].DeliveryID = dl.ID
 		if log[i].At.IsZero() {
@@ -110,8 +113,8 @@ func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, only func
 		}
 	}
 	return d.store.Write(ctx, func(tx *store.Tx) error {
-		if only != nil {
-			if err := only(tx); err != nil {
+		if precondition != nil {
+			if err := precondition(tx); err != nil {
 				return err
 			}
 		}

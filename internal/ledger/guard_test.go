@@ -229,7 +229,7 @@ func TestACallThatWasNotMadeStandsForNothing(t *testing.T) {
 		if err != nil || len(events) != 1 {
 			t.Fatalf("%d events, %v", len(events), err)
 		}
-		decisions, err := b.store.EventDecisions(t.Context(), events[0].ID)
+		decisions, err := b.store.Reader().IncidentDecisions(t.Context(), events[0].IncidentID, 10)
 		if err != nil || len(decisions) != 1 || decisions[0].Disposition != delivery.RecoveredBefore {
 			t.Errorf("event %d: %+v, %v", n, decisions, err)
 		}

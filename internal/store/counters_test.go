@@ -260,11 +260,20 @@ func (l *life) texts(query string) []string {
 	return found
 }
 
+// logged is one entry of the change log.
+type logged struct {
+	Seq             int64
+	Kind, ID, State string
+}
+
 // checkLog holds the change log against what happened: no number is missing or there twice, each
 // thing went through its states in their order, and an event's ID is the number of its insertion.
 func (l *life) checkLog() {
 	l.Helper()
-	all, err := l.store.Changes(l.Context(), 0, 100_000)
+	all, err := readAll(l.Context(), l.store.core, "the change log", func(row scanner) (c logged, err error) {
+		err = row.Scan(&c.Seq, &c.Kind, &c.ID, &c.State)
+		return c, err
+	}, "SELECT seq, kind, id, state FROM changes ORDER BY seq")
 	if err != nil {
 		l.Fatal(err)
 	}

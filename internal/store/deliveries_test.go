@@ -54,6 +54,35 @@ func TestADeliveryThatWasChangedMeanwhileIsNotOverwritten(t *testing.T) {
 	}
 }
 
+// TestADeliveryHasTheVersionOfItsRowWhateverBecomesOfAWrite holds that a write which was rolled back can be tried again
+// with the same values.
+func TestADeliveryHasTheVersionOfItsRowWhateverBecomesOfAWrite(t *testing.T) {
+	st := openStore(t, newPath(t))
+	d := newDelivery("d")
+	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
+	read, refused := d.Version, errors.New("no")
+	err := st.Write(t.Context(), func(tx *Tx) error {
+		d.State = delivery.Calling
+		must(t, tx.Save(t.Context(), &Changes{Deliveries: []*delivery.Delivery{d}}))
+		return refused
+	})
+	if !errors.Is(err, refused) || d.Version != read {
+		t.Errorf("after a write that was taken back its version is %d, of the row it is %d: %v", d.Version, read, err)
+	}
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		for _, state := range []delivery.State{delivery.Calling, delivery.Working} { // twice in one transaction
+			d.State = state
+			must(t, tx.Save(t.Context(), &Changes{Deliveries: []*delivery.Delivery{d}}))
+		}
+		return nil
+	}))
+	now, err := st.Delivery(t.Context(), "d")
+	must(t, err)
+	if now.State != delivery.Working || now.Version != d.Version || now.Version == read {
+		t.Errorf("%s of version %d, the caller's is %d", now.State, now.Version, d.Version)
+	}
+}
+
 func TestAllOfADeliveryIsKept(t *testing.T) {
 	st := openStore(t, newPath(t))
 	d := newDelivery("d")

@@ -10,18 +10,16 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/store/sqlite"
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // FaultOf says whether a write failed because of what a row says, so that it would fail again however
 // often it is tried, and what is wrong with it. A full disk, a lock, an outage, damage and a leader that
 // was deposed are no such faults: they pass, or a person ends them, and what could not be written then
-// is written later. So what is not known here is none.
-//
-// They are PostgreSQL's classes 22 (data exception) and 23 (integrity constraint violation) as well.
+// is written later. Which errors are faults the engine says; what it doesn't know is none.
 func FaultOf(err error) (incident.Fault, bool) {
-	if fault, ok := (*sqlite.Engine).Fault(nil, err); ok {
-		return fault, true
+	if row := (*engine.RowError)(nil); errors.As(err, &row) {
+		return row.Fault, true
 	}
 	var value *json.UnsupportedValueError
 	var kind *json.UnsupportedTypeError

@@ -25,7 +25,7 @@ type coreHandle struct {
 }
 
 func (h *coreHandle) query(ctx context.Context, text string, args []any) (*sql.Rows, func(), error) {
-	st, err := h.stmts.stmt(ctx, h.db, text)
+	st, err := h.stmts.stmt(ctx, h.db, h.store.engine.Bind(text))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,7 +47,7 @@ func (h *apiHandle) query(ctx context.Context, text string, args []any) (*sql.Ro
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := h.db.QueryContext(ctx, text, storable(args)...)
+	rows, err := h.db.QueryContext(ctx, h.store.engine.Bind(text), storable(args)...)
 	if err != nil {
 		done()
 		return nil, nil, err

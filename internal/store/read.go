@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -34,17 +33,6 @@ func (s *Store) Incidents(ctx context.Context, ids []string) ([]*incident.Incide
 	return readByIDs(ctx, s.core, "incidents", scanIncident, ids, func(in string) string {
 		return "SELECT " + incidentColumns + " FROM incidents WHERE id IN " + in
 	})
-}
-
-// Event returns one event, or ErrNotFound.
-func (s *Store) Event(ctx context.Context, id int64) (*incident.Event, error) {
-	return readOne(ctx, s.core, fmt.Sprintf("event %d", id), scanEvent, "SELECT "+eventColumns+" FROM events WHERE id = ?", id)
-}
-
-// EventDecisions returns what the hooks decided about an event.
-func (s *Store) EventDecisions(ctx context.Context, eventID int64) ([]delivery.Decision, error) {
-	return readAll(ctx, s.core, fmt.Sprintf("decisions about event %d", eventID), scanDecision,
-		"SELECT "+decisionColumns+" FROM decisions WHERE event_id = ? ORDER BY hook_ns, hook, config", eventID)
 }
 
 // OpenIncidentsOf returns how many of the incidents that a delivery covers are open.
@@ -154,23 +142,4 @@ func (s *Store) AllIncidents(ctx context.Context, limit int) ([]*incident.Incide
 func (s *Store) AllDeliveries(ctx context.Context, limit int) ([]*delivery.Delivery, error) {
 	return readAll(ctx, s.core, "deliveries", scanDelivery,
 		"SELECT "+deliveryColumns+" FROM deliveries ORDER BY created_at, id LIMIT ?", limit)
-}
-
-// Change is one entry of the change log.
-type Change struct {
-	Seq   int64
-	Kind  string // event, incident or delivery
-	ID    string
-	State string // status of the event, "firing" or resolution of the incident, state of the delivery
-	At    time.Time
-}
-
-// Changes returns the change log after a number, in order.
-func (s *Store) Changes(ctx context.Context, after int64, limit int) ([]Change, error) {
-	return readAll(ctx, s.core, "the change log", func(row scanner) (c Change, err error) {
-		var at int64
-		err = row.Scan(&c.Seq, &c.Kind, &c.ID, &c.State, &at)
-		c.At = fromMicros(at)
-		return c, err
-	}, "SELECT seq, kind, id, state, at FROM changes WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
 }

@@ -132,13 +132,13 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 	}))
 	gotInc, err := st.Incident(t.Context(), "i")
 	must(t, err)
-	gotEv, err := st.Event(t.Context(), ev.ID)
+	gotEvents, err := st.IncidentEvents(t.Context(), "i", 10)
 	must(t, err)
 	gotD, err := st.Delivery(t.Context(), "d")
 	must(t, err)
-	gotDecisions, err := st.EventDecisions(t.Context(), ev.ID)
+	gotDecisions, err := st.Reader().IncidentDecisions(t.Context(), "i", 10)
 	must(t, err)
-	if diff := cmp.Diff([]any{inc, ev, d, []delivery.Decision{decision}}, []any{gotInc, gotEv, gotD, gotDecisions}); diff != "" {
+	if diff := cmp.Diff([]any{inc, []*incident.Event{ev}, d, []delivery.Decision{decision}}, []any{gotInc, gotEvents, gotD, gotDecisions}); diff != "" {
 		t.Errorf("(-written +read)\n%s", diff)
 	}
 }

@@ -15,7 +15,7 @@ import (
 type Changes struct {
 	Events     []*incident.Event    // new ones; their IDs are numbers from Next
 	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
-	Deliveries []*delivery.Delivery // inserted, or updated if the row is still of their Version
+	Deliveries []*delivery.Delivery // inserted, or updated if the row is still of their Version, which the commit sets
 	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored
 	Covers     []DeliveryIncident   // beside those that decisions tell
 	Entries    []delivery.Entry     // of deliveries' logs

@@ -9,8 +9,8 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// saveDeliveries writes deliveries, each only if its row is still the one that was read. Their
-// Version becomes that of the new row; it is of no use if the transaction fails.
+// saveDeliveries writes deliveries, each only if its row is still the one that was read (optimistic concurrency). Their
+// Version becomes that of the new row when the transaction is committed.
 func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Delivery) error {
 	deliveries = lastOfEach(deliveries, func(d *delivery.Delivery) string { return d.ID })
 	rows := make([][]any, 0, len(deliveries))
@@ -19,13 +19,14 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 		if err != nil {
 			return err
 		}
-		d.Version = s.tx.Next()
-		row, err := deliveryRow(d, d.Version)
+		version := s.tx.Next()
+		row, err := deliveryRow(d, version)
 		if err != nil {
 			return err
 		}
 		rows = append(rows, row)
-		s.change(d.Version, kindDelivery, d.ID, string(d.State))
+		s.tx.wrote(d, version)
+		s.change(version, kindDelivery, d.ID, string(d.State))
 		s.countDelivery(d, was)
 		s.covers[DeliveryIncident{d.ID, d.IncidentID}] = true
 		if err := s.retractDecision(ctx, d, was); err != nil {
@@ -50,7 +51,7 @@ func (s *saving) formerDelivery(ctx context.Context, d *delivery.Delivery) (was 
 	if err != nil {
 		return was, fmt.Errorf("read delivery %s: %w", d.ID, err)
 	}
-	if version != d.Version {
+	if version != s.tx.versionOf(d) {
 		return was, fmt.Errorf("delivery %s: %w", d.ID, ErrConflict)
 	}
 	return was, nil

@@ -1,7 +1,7 @@
 // Package store keeps khook's history in SQL: events, incidents, deliveries, dispositions, the change log and the
 // counters. It has the schema, the queries and the rows; how a database is opened and what its errors mean is the
-// engine's (engine, sqlite). The SQL is what SQLite and PostgreSQL both take, but for what engine.Engine names and for
-// placeholders.
+// engine's (engine, sqlite). The SQL is what SQLite and PostgreSQL 15 both take, but for what engine.Engine names; it is
+// tested on SQLite only. storetest.Conformance says what a history on any engine must do.
 //
 // Store is for khook itself, Reader for people: each reads on a handle of its own, so that no question of people makes
 // khook wait. The types keep them apart. Invariants:
@@ -38,8 +38,11 @@ var migrations embed.FS
 
 // Config holds the store's settings.
 type Config struct {
+	// Engine is the database that the history is in; SQLite with Path and CacheBytes if nil. A store needs one of its
+	// own: it keeps what is open, and whether it is damaged.
+	Engine engine.Engine
 	// Path of the SQLite file, made if it is missing; ":memory:" for a private store that ends
-	// with the process.
+	// with the process. Unused with Engine.
 	Path string
 	// Cluster is the name of the cluster whose history this process writes; may be empty.
 	Cluster string
@@ -49,7 +52,7 @@ type Config struct {
 	// is done, for tests that stop the process there; nil for nobody.
 	Committing func(Commit)
 	// CacheBytes is how large the page cache of each of the connections (one to write, and up to
-	// readers twice) may be; 16 MB if 0. It is outside of Go's memory.
+	// readers twice) may be; 16 MB if 0. It is outside of Go's memory. Unused with Engine.
 	CacheBytes int64
 }
 
@@ -90,7 +93,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	s := &Store{cfg: cfg, engine: sqlite.New(sqlite.Config{Path: cfg.Path, CacheBytes: cfg.CacheBytes}), turn: make(chan struct{}, 1)}
+	if cfg.Engine == nil {
+		cfg.Engine = sqlite.New(sqlite.Config{Path: cfg.Path, CacheBytes: cfg.CacheBytes})
+	}
+	s := &Store{cfg: cfg, engine: cfg.Engine, turn: make(chan struct{}, 1)}
 	if err := s.open(ctx); err != nil {
 		_ = s.Close()
 		return nil, s.engine.Explain(err)

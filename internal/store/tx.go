@@ -16,6 +16,33 @@ type Tx struct {
 	first  int64 // the change sequence's number at the start
 	seq    int64 // the newest number that was given out
 	failed error // of the first statement that failed; it may have ended the transaction
+
+	// versions are those of the rows that Save wrote. The deliveries get them when the transaction is committed, and
+	// keep their own if it is not: else who tries again would compare with a row that never was.
+	versions map[*delivery.Delivery]int64
+}
+
+// versionOf is the version of the delivery's row, as the transaction sees it.
+func (tx *Tx) versionOf(d *delivery.Delivery) int64 {
+	if v, written := tx.versions[d]; written {
+		return v
+	}
+	return d.Version
+}
+
+// wrote notes the version of a delivery's new row.
+func (tx *Tx) wrote(d *delivery.Delivery, version int64) {
+	if tx.versions == nil {
+		tx.versions = map[*delivery.Delivery]int64{}
+	}
+	tx.versions[d] = version
+}
+
+// committed tells the deliveries which versions their rows have now.
+func (tx *Tx) committed() {
+	for d, version := range tx.versions {
+		d.Version = version
+	}
 }
 
 func (tx *Tx) begin(ctx context.Context) (err error) {
@@ -49,7 +76,7 @@ func (tx *Tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st := tx.store.stmts[query]; st != nil {
 		return st, nil
 	}
-	st, err := tx.store.conn.PrepareContext(ctx, query)
+	st, err := tx.store.conn.PrepareContext(ctx, tx.store.engine.Bind(query))
 	if err != nil {
 		return nil, tx.fail(fmt.Errorf("prepare %.60q: %w", query, err))
 	}

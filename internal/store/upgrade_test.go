@@ -82,11 +82,11 @@ func readBack(t *testing.T, st *Store) string {
 			i.Attributes.PodOrZero(), i.FirstSeen, i.LastSeen, i.Resolution, i.ResolvedAt, i.CausedBy, i.Events, i.Duplicates)
 		events, err := st.IncidentEvents(t.Context(), i.ID, 100)
 		must(t, err)
+		decisions, err := st.Reader().IncidentDecisions(t.Context(), i.ID, 100)
+		must(t, err)
 		for _, e := range events {
 			fmt.Fprintf(&b, "  event %d %s %s %s %s %q %q\n", e.ID, e.Key, e.Type, e.Status, e.At, e.Reason, e.Message)
-			decisions, err := st.EventDecisions(t.Context(), e.ID)
-			must(t, err)
-			fmt.Fprintf(&b, "    %v\n", decisions)
+			fmt.Fprintf(&b, "    %v\n", slices.DeleteFunc(slices.Clone(decisions), func(d delivery.Decision) bool { return d.EventID != e.ID }))
 		}
 	}
 	deliveries, err := st.AllDeliveries(t.Context(), 100)

@@ -124,6 +124,7 @@ func (s *Store) transact(ctx context.Context, sync durability, do func(*Tx) erro
 	s.committing(tx, Commit{Soon: sync == relaxed})
 	_, err := s.conn.ExecContext(ended, "COMMIT")
 	if committed = err == nil; committed {
+		tx.committed()
 		s.committing(tx, Commit{Soon: sync == relaxed, Done: true})
 	}
 	return err

@@ -2,6 +2,7 @@ package system
 
 import (
 	"cmp"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/store"
 )
 
 // TestTheDiagramOfDeliveriesIsWhatHappens lets a container be OOM-killed, its agent work and the
@@ -102,16 +102,13 @@ func (o *observed) addHistory(d *delivery.Delivery) {
 	o.t.Helper()
 	st := openHistory(o.t, o.file)
 	defer st.Close()
-	changes, err := st.Changes(o.t.Context(), 0, 10_000)
-	if err != nil {
-		o.t.Fatal(err)
-	}
+	changes := o.changeLog()
 	events, err := st.IncidentEvents(o.t.Context(), d.IncidentID, 10)
 	if err != nil || len(events) != 1 {
 		o.t.Fatalf("%d events, %v", len(events), err)
 	}
 	concerned := []string{d.ID, d.IncidentID, fmt.Sprint(events[0].ID)}
-	changes = slices.DeleteFunc(changes, func(c store.Change) bool { return !slices.Contains(concerned, c.ID) })
+	changes = slices.DeleteFunc(changes, func(c logged) bool { return !slices.Contains(concerned, c.ID) })
 	for i := 0; i < len(changes); {
 		var told []string
 		at := changes[i].At
@@ -123,6 +120,40 @@ func (o *observed) addHistory(d *delivery.Delivery) {
 		}
 		o.add(at, "K->>H: %s", strings.Join(told, ", "))
 	}
+}
+
+// logged is one entry of the change log.
+type logged struct {
+	Kind, ID, State string
+	At              time.Time
+}
+
+// changeLog reads what was written, in order. khook itself never reads it all.
+func (o *observed) changeLog() (entries []logged) {
+	o.t.Helper()
+	db, err := sql.Open("sqlite", "file:"+o.file+"?mode=ro")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(o.t.Context(), "SELECT kind, id, state, at FROM changes ORDER BY seq")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var e logged
+		var us int64
+		if err := rows.Scan(&e.Kind, &e.ID, &e.State, &us); err != nil {
+			o.t.Fatal(err)
+		}
+		e.At = time.UnixMicro(us)
+		entries = append(entries, e)
+	}
+	if err := rows.Err(); err != nil {
+		o.t.Fatal(err)
+	}
+	return entries
 }
 
 // addRequests adds what was asked of the agent, without the looks at its task that told nothing new.

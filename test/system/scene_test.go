@@ -226,16 +226,19 @@ func (s *scenario) readEvents(st *store.Store, h *historyText, name string, inc 
 	if err != nil {
 		return err
 	}
+	decisions, err := st.Reader().IncidentDecisions(s.t.Context(), inc.ID, 100)
+	if err != nil {
+		return err
+	}
 	h.events += len(events)
 	for _, e := range events {
-		decisions, err := st.EventDecisions(s.t.Context(), e.ID)
-		if err != nil {
-			return err
-		}
 		pod := e.Attributes.PodOrZero()
 		what := fmt.Sprintf("%s, restart %d", name, pod.RestartCount)
 		h.add("event %s: %s, exit %s, %s: %s, %d times", what, e.Status, exitCodeText(pod.ExitCode), e.Reason, e.Message, e.Count)
 		for _, d := range decisions {
+			if d.EventID != e.ID {
+				continue
+			}
 			group := ""
 			if dl, err := st.Delivery(s.t.Context(), d.DeliveryID); err == nil {
 				group = dl.Config + " for " + dl.Group

@@ -28,6 +28,9 @@ type Engine interface {
 
 	// Schema is the dialect of the migrations.
 	Schema() goose.Dialect
+	// Bind writes a query's placeholders, which are question marks in store, as the engine has them. No query has a
+	// question mark for anything else.
+	Bind(query string) string
 	// Begin is the statement that begins a transaction which is to write.
 	Begin() string
 	// Durability is the statement that makes the commits of a connection wait for the disk, or not.
@@ -43,13 +46,12 @@ type Engine interface {
 	// both are 0 where there is none, or it is not known.
 	Disk() (size, free uint64, err error)
 
-	// Explain adds to an error about the state of the database what a person can do: then it is a StateError.
+	// Explain says what an error of the engine is about: a StateError if it is the state of the database, with what a
+	// person can do; a RowError if a row is at fault. What the engine doesn't know it returns as it is: to take an
+	// outage for the fault of a row would put aside what could be written later.
 	Explain(err error) error
 	// Advise makes a StateError of an error that store found itself.
 	Advise(err error, advice string) error
-	// Fault says whether a write failed because of what a row says, so that it would fail again however often it is
-	// tried, and what is wrong with it.
-	Fault(err error) (incident.Fault, bool)
 	// Duplicate says whether a row could not be written because its key is there already.
 	Duplicate(err error) bool
 }
@@ -68,3 +70,15 @@ func (e *StateError) Error() string {
 
 // Unwrap returns the cause.
 func (e *StateError) Unwrap() error { return e.Err }
+
+// RowError is an error about what a row says: the write fails again however often it is tried.
+type RowError struct {
+	Fault incident.Fault
+	Err   error
+}
+
+// Error is that of the cause.
+func (e *RowError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *RowError) Unwrap() error { return e.Err }

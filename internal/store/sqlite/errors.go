@@ -31,6 +31,14 @@ var adviceFor = map[int]string{
 	sqlite3.SQLITE_PERM:     "the file can't be opened: khook must have the right to write it",
 }
 
+// faults are SQLite's errors for what a row says. A full disk, a lock, damage and the like are none: they pass, or a
+// person ends them.
+var faults = map[int]incident.Fault{
+	sqlite3.SQLITE_CONSTRAINT: incident.BadConstraint,
+	sqlite3.SQLITE_MISMATCH:   incident.BadEncoding,
+	sqlite3.SQLITE_TOOBIG:     incident.BadSize,
+}
+
 // Advise implements engine.Engine.
 func (e *Engine) Advise(err error, advice string) error {
 	return &engine.StateError{Where: filepath.Clean(e.cfg.Path), Advice: advice, Err: err}
@@ -39,8 +47,9 @@ func (e *Engine) Advise(err error, advice string) error {
 // Explain implements engine.Engine, and remembers a sign of damage.
 func (e *Engine) Explain(err error) error {
 	e.damage.note(err)
-	var known *engine.StateError
-	if err == nil || errors.As(err, &known) {
+	var state *engine.StateError
+	var row *engine.RowError
+	if err == nil || errors.As(err, &state) || errors.As(err, &row) {
 		return err
 	}
 	var se *sqlite.Error
@@ -48,6 +57,9 @@ func (e *Engine) Explain(err error) error {
 	case errors.As(err, &se):
 		if what := adviceFor[se.Code()&0xff]; what != "" {
 			return e.Advise(err, what)
+		}
+		if fault := faults[se.Code()&0xff]; fault != "" {
+			return &engine.RowError{Fault: fault, Err: err}
 		}
 	case errors.Is(err, errDamaged):
 		return e.Advise(err, adviceFor[sqlite3.SQLITE_CORRUPT])
@@ -57,24 +69,6 @@ func (e *Engine) Explain(err error) error {
 		return e.Advise(err, "name another file (--database) or move this one away")
 	}
 	return err
-}
-
-// Fault implements engine.Engine. A full disk, a lock, damage and the like are no faults of a row: they pass, or a
-// person ends them. So what is not known here is none.
-func (*Engine) Fault(err error) (incident.Fault, bool) {
-	var se *sqlite.Error
-	if !errors.As(err, &se) {
-		return "", false
-	}
-	switch se.Code() & 0xff {
-	case sqlite3.SQLITE_CONSTRAINT:
-		return incident.BadConstraint, true
-	case sqlite3.SQLITE_MISMATCH:
-		return incident.BadEncoding, true
-	case sqlite3.SQLITE_TOOBIG:
-		return incident.BadSize, true
-	}
-	return "", false
 }
 
 // damage is the first sign that the file is damaged. It stays: what is written into such a file

@@ -115,8 +115,11 @@ func (e *Engine) dsn(readOnly bool) string {
 // Schema implements engine.Engine.
 func (*Engine) Schema() goose.Dialect { return goose.DialectSQLite3 }
 
-// Begin implements engine.Engine. An immediate transaction takes the lock at once, so that it can't fail halfway for
-// want of it.
+// Bind implements engine.Engine: SQLite takes question marks.
+func (*Engine) Bind(query string) string { return query }
+
+// Begin implements engine.Engine. An immediate transaction takes the lock at once, so that it can't fail halfway because
+// another process has it.
 func (*Engine) Begin() string { return "BEGIN IMMEDIATE" }
 
 // Durability implements engine.Engine. Without the wait a commit is with the kernel: it survives the process, and a

@@ -1,4 +1,5 @@
-// Package storetest fills histories for benchmarks.
+// Package storetest holds histories to what khook relies on, whatever their engine (Conformance), and fills them for
+// benchmarks (Fill). It uses what package store exports, so that an engine's own tests can call it.
 package storetest
 
 import (
