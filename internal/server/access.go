@@ -96,7 +96,7 @@ func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error
 	case errors.Is(err, access.ErrUnknownCaller):
 		s.refuseToken(w, r)
 	case errors.Is(err, review.ErrBusy):
-		s.meters.limited.WithLabelValues("review").Inc()
+		s.metrics.limited.WithLabelValues("review").Inc()
 		w.Header().Set("Retry-After", fmt.Sprint(comeBackIn()))
 		writeProblem(w, http.StatusTooManyRequests, "too many tokens that khook does not know yet are waiting to be checked: come back when Retry-After says, with the same token")
 	default:

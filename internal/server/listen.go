@@ -28,7 +28,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	s.stopping = ctx
 	bounded := conns.Bound(l, conns.Config{
 		Max: s.cfg.Limits.MaxConnections, Idle: unknownIdle, WriteBuffer: capacity.WriteBuffer, ReadBuffer: capacity.ReadBuffer,
-		Closed: func(r conns.Reason) { s.meters.closed.WithLabelValues(string(r)).Inc() },
+		Closed: func(r conns.Reason) { s.metrics.closed.WithLabelValues(string(r)).Inc() },
 	})
 	s.listener.Store(bounded)
 	srv := s.httpServer(ctx)
@@ -103,9 +103,9 @@ func (s *Server) tellSkipped() (end func()) {
 		for {
 			select {
 			case <-tick.C:
-				s.access.flush()
+				s.accessLog.flush()
 			case <-stop:
-				s.access.flush()
+				s.accessLog.flush()
 				return
 			}
 		}

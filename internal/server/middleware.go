@@ -23,31 +23,49 @@ import (
 	"github.com/kagent-dev/khook/internal/stream"
 )
 
-// chain is what each request passes on its way to its route.
-func (s *Server) chain() http.Handler {
-	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.ExceptContentTypes([]string{"text/event-stream"}))
-	if err != nil {
-		panic(err) // of the options above
+// middleware returns what answers a request: the steps below, in the order in which the request passes them, and then
+// its route. Each step either answers, or hands on to the next one.
+//
+// The order is load-bearing. What costs nothing comes first, so that a flood is refused before it costs anything; nobody
+// is asked who they are before their address was limited; and no body is read, nor room taken for an answer, before it
+// is known who calls.
+func (s *Server) middleware() http.Handler {
+	steps := []func(http.Handler) http.Handler{
+		conns.Track,    // on which connection it came
+		s.observe,      // gives it an ID; a panic below is answered, and every answer logged and counted
+		s.ownHost,      // against DNS rebinding, while nobody is asked who they are
+		fewFields,      // bounds the header
+		s.limitAddress, // bounds the requests of an address, as far as it is all that is known
+		compressed,
+		s.routed,       // notes which route it is for, and answers if there is none
+		acceptable,     // the content type
+		wellFormed,     // the query
+		ownOrigin,      // against what pages of other sites make a browser send
+		s.authenticate, // who calls; bounds the requests of a caller
+		s.ownPlace,     // the connection is a caller's from here on
+		s.timed,        // bounds the time
+		s.admit,        // bounds the memory: reads the body, and waits for room for the answer
 	}
 	h := http.Handler(s.mux)
-	for _, step := range []func(http.Handler) http.Handler{
-		s.admit, s.timed, s.ownPlace, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
-		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
-		s.limitAddress, fewFields, s.ownHost, s.observe, conns.Track,
-	} {
+	for _, step := range slices.Backward(steps) {
 		h = step(h)
 	}
 	return h
 }
 
-// unlessStream serves by one handler, and live streams by the other.
-func unlessStream(usual, stream http.Handler) http.Handler {
+// compressed compresses answers, but not live streams: these are to be sent as they come.
+func compressed(next http.Handler) http.Handler {
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.ExceptContentTypes([]string{stream.ContentType}))
+	if err != nil {
+		panic(err) // of the options above
+	}
+	plain, smaller := next, compress(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == streamPath {
-			stream.ServeHTTP(w, r)
+			plain.ServeHTTP(w, r)
 			return
 		}
-		usual.ServeHTTP(w, r)
+		smaller.ServeHTTP(w, r)
 	})
 }
 
@@ -102,8 +120,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Vary", "Accept, Authorization")
 		rec := &recorder{ResponseWriter: w}
-		s.meters.inFlight.Inc()
-		s.meters.open.Add(1)
+		s.metrics.inFlight.Inc()
+		s.metrics.open.Add(1)
 		defer func() {
 			if what := recover(); what != nil && what != http.ErrAbortHandler { //nolint:errorlint // it is this value
 				s.cfg.Log.Error(fmt.Errorf("panic: %v", what), "a request failed", "request", req.id, "route", req.route, "stack", string(debug.Stack()))
@@ -111,8 +129,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 					writeProblem(rec, http.StatusInternalServerError, "khook failed; its log says why (request "+req.id+")")
 				}
 			}
-			s.meters.inFlight.Dec()
-			s.meters.open.Add(-1)
+			s.metrics.inFlight.Dec()
+			s.metrics.open.Add(-1)
 			s.done(r, req, rec, time.Since(began))
 		}()
 		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), requestKey{}, req)))
@@ -127,8 +145,8 @@ func (s *Server) done(r *http.Request, req *requestInfo, rec *recorder, took tim
 	if code == 0 {
 		code = http.StatusOK
 	}
-	s.meters.observe(req.route, r.Method, code, took)
-	s.access.write(accessLevel(req.route, code), code, req.address, "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
+	s.metrics.observe(req.route, r.Method, code, took)
+	s.accessLog.write(accessLevel(req.route, code), code, req.address, "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
 		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", req.address, "user", incident.Clean(req.callerName(), maxLogged))
 }
 
