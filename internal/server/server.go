@@ -125,8 +125,6 @@ type Server struct {
 	accessLog *accessLog
 
 	listener atomic.Pointer[conns.Listener] // nil while none is served
-
-	stopping context.Context //nolint:containedctx // ends when the server is to end
 }
 
 // New returns a server; Run serves it.
@@ -138,7 +136,7 @@ func New(cfg Config) (*Server, error) {
 	requests := newAccessLog(cfg.Log)
 	cfg.Log = boundedlog.New(cfg.Log) // most of its lines can be caused by anybody
 	s := &Server{accessLog: requests, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), metrics: newMetrics(cfg.Registry)}
-	s.limits, s.origins, s.stopping = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}, context.Background()
+	s.limits, s.origins = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}
 	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.metrics.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
 	s.registerRoutes()

@@ -108,8 +108,8 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer leave()
 		r, w := humago.Unwrap(hctx)
-		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.metrics.stream, Stopping: s.stopping}
-		session.Serve(w, r)
+		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.metrics.stream}
+		session.Serve(lifeOf(r.Context()), w, r)
 	}}, nil
 }
 
