@@ -139,6 +139,7 @@ func New(cfg Config) (*Server, error) {
 	s.limits, s.origins = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}
 	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.metrics.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
+	ownErrors(s.api)
 	s.registerRoutes()
 	if err := s.registerDocuments(); err != nil {
 		return nil, err
