@@ -16,10 +16,7 @@ import (
 
 // allow returns an error unless the caller may read in a namespace, or in all if it is empty.
 func (s *Server) allow(ctx context.Context, namespace string) error {
-	if ok, err := s.may(ctx, access.ReadHooks(namespace)); err != nil || ok {
-		return err
-	}
-	return huma.Error403Forbidden(refusal(callerName(ctx), namespace))
+	return s.require(ctx, func(caller string) string { return refusedNamespace(caller, namespace) }, access.ReadHooks(namespace))
 }
 
 // CallerName is the name that Kubernetes gives the caller of a request; empty if nobody asked.
@@ -30,7 +27,7 @@ func MayRead(ctx context.Context, a access.Control, namespace string) (bool, err
 	return a.May(ctx, callerOf(ctx), access.ReadHooks(namespace))
 }
 
-func refusal(caller, namespace string) string {
+func refusedNamespace(caller, namespace string) string {
 	if namespace == "" {
 		return fmt.Sprintf("%s may not list hooks.kagent.dev in all namespaces: name one namespace (namespace=...), or ask for a ClusterRole with that right", caller)
 	}
@@ -44,10 +41,7 @@ func (s *Server) allowPath(ctx context.Context, path string, strict bool) error 
 	if !strict {
 		rights = []access.Right{access.ReadHooks(""), access.GetPath(path)}
 	}
-	if ok, err := s.may(ctx, rights...); err != nil || ok {
-		return err
-	}
-	return huma.Error403Forbidden(refusedPath(callerName(ctx), path, strict))
+	return s.require(ctx, func(caller string) string { return refusedPath(caller, path, strict) }, rights...)
 }
 
 func refusedPath(caller, path string, strict bool) string {
@@ -96,7 +90,7 @@ func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error
 	case errors.Is(err, access.ErrUnknownCaller):
 		s.refuseToken(w, r)
 	case errors.Is(err, review.ErrBusy):
-		s.meters.limited.WithLabelValues("review").Inc()
+		s.metrics.limited.WithLabelValues("review").Inc()
 		w.Header().Set("Retry-After", fmt.Sprint(comeBackIn()))
 		writeProblem(w, http.StatusTooManyRequests, "too many tokens that khook does not know yet are waiting to be checked: come back when Retry-After says, with the same token")
 	default:

@@ -105,10 +105,10 @@ const retrySoon = "2"
 func (s *Server) explainNoRoom(err error) (status int, detail string) {
 	switch {
 	case errors.Is(err, capacity.ErrClientBusy):
-		s.meters.limited.WithLabelValues("under-way").Inc()
+		s.metrics.limited.WithLabelValues("under-way").Inc()
 		return http.StatusTooManyRequests, "too many of your requests are under way: wait for their answers, or ask for less at once"
 	case errors.Is(err, capacity.ErrBusy):
-		s.meters.limited.WithLabelValues("busy").Inc()
+		s.metrics.limited.WithLabelValues("busy").Inc()
 		return http.StatusServiceUnavailable, "too many requests are under way: try again after Retry-After"
 	}
 	return http.StatusServiceUnavailable, "the request was not looked at in time: try again after Retry-After"

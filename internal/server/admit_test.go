@@ -306,7 +306,7 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 		askServer(f.Server, http.MethodGet, fmt.Sprint(api.Base, "/nothing/", i), "", "Authorization", "Bearer anna")
 		askServer(f.Server, http.MethodPost, api.Base+"/events", "")
 	}
-	f.access.flush()
+	f.accessLog.flush()
 	written, told := 0, ""
 	for _, line := range lines {
 		if strings.Contains(line, `"msg"="request"`) {

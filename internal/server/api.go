@@ -19,7 +19,6 @@ const (
 )
 
 func apiConfig(version string) huma.Config {
-	problemsOnce()
 	config := huma.DefaultConfig("khook", version)
 	config.Info.Description = "What khook knows of failures in the cluster: events, the incidents that they open, the calls to agents about them, the Hooks, and how khook itself does.\n\n" +
 		"Who may read is asked of Kubernetes: a namespace needs the right to `list` `hooks.kagent.dev` in it, all namespaces together need it cluster-wide. Times are RFC 3339 in UTC. " +
@@ -30,6 +29,7 @@ func apiConfig(version string) huma.Config {
 	config.Servers = []*huma.Server{{URL: "/", Description: "The khook that served this document; within a cluster its Service, on port 8082."}}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema links
+	config.Transformers = append(config.Transformers, explainError)
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"bearer": {Type: "http", Scheme: "bearer", Description: "A token of the cluster, such as that of a service account."},

@@ -31,8 +31,8 @@ func registerOpen(s *Server) {
 	}, s.healthOf)
 }
 
-// registerRaw registers the routes that answer with no JSON of khook's, and describes them.
-func (s *Server) registerRaw() error {
+// registerDocuments registers the routes that answer with no JSON of khook's, and describes them.
+func (s *Server) registerDocuments() error {
 	s.describe("metrics", "/metrics", tagHealth, "Get the metrics", "In Prometheus' formats; the same as on the metrics port, which leaves out the names of namespaces where it asks nobody who they are. Needs the right for all namespaces, or to get the nonResourceURL /metrics.", "text/plain", "application/openmetrics-text", "application/vnd.google.protobuf")
 	s.describe("openapiJSON", "/openapi.json", tagHealth, "Get this document as JSON", "OpenAPI 3.1. Needs a token, and no further right.", "application/json")
 	s.describe("openapiYAML", "/openapi.yaml", tagHealth, "Get this document as YAML", "OpenAPI 3.1. Needs a token, and no further right.", yamlType)
@@ -41,16 +41,16 @@ func (s *Server) registerRaw() error {
 		return fmt.Errorf("describe the HTTP API: %w", err)
 	}
 	metrics := promhttp.HandlerFor(s.cfg.Registry, promhttp.HandlerOpts{MaxRequestsInFlight: 3, DisableCompression: true, EnableOpenMetrics: true})
-	s.handleRaw("/metrics", s.guarded(metrics, "/metrics", false))
-	s.handleRaw("/openapi.json", serveBytes("application/json", asJSON))
-	s.handleRaw("/openapi.yaml", serveBytes(yamlType, asYAML))
+	s.handleDocument("/metrics", s.guarded(metrics, "/metrics", false))
+	s.handleDocument("/openapi.json", serveBytes("application/json", asJSON))
+	s.handleDocument("/openapi.yaml", serveBytes(yamlType, asYAML))
 	if s.cfg.Pprof {
 		s.registerPprof()
 	}
 	return nil
 }
 
-func (s *Server) handleRaw(path string, h http.Handler) {
+func (s *Server) handleDocument(path string, h http.Handler) {
 	s.mux.Handle("GET "+api.Base+path, noParameters(h))
 }
 

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -85,25 +86,15 @@ func (s *Server) registerEvents() {
 
 // events answers with a page of events, if the caller may see them.
 func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) (api.Page[api.Event], error) {
-	var none api.Page[api.Event]
-	if err := s.allow(ctx, q.Namespace); err != nil {
-		return none, err
-	}
-	if err := f.check(); err != nil {
-		return none, err
-	}
 	q.Name, q.Workload, q.Status = f.ResourceName, f.Workload, incident.Status(f.Status)
 	q.From, q.To = f.StartTime.bound(), f.EndTime.bound()
 	q.Sort, q.Descending = orderOf(f.Sort)
-	p, err := f.page(q, len(q.Position(&incident.Event{})))
-	if err != nil {
-		return none, err
-	}
-	rows, total, err := s.cfg.Reader.ListEvents(ctx, q, p)
-	if err != nil {
-		return none, s.storeError(ctx, err)
-	}
-	return pageOf(f.Paging, rows, total, q, q.Position, api.EventOf), nil
+	return listPage(ctx, s, listing[store.EventQuery, incident.Event, api.Event]{
+		namespace: q.Namespace, window: f.Window, paging: f.Paging,
+		query: func() (store.EventQuery, error) { return q, nil },
+		rows:  s.cfg.Reader.ListEvents, position: store.EventQuery.Position,
+		shape: func(e *incident.Event, _ time.Time) api.Event { return api.EventOf(e) },
+	})
 }
 
 // orderOf reads the sort parameter.

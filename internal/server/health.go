@@ -55,7 +55,7 @@ func (s *Server) Health(ctx context.Context) api.Health {
 	}
 	h := c.last
 	h.UptimeSeconds = time.Since(s.started).Seconds()
-	h.Server.InFlight = s.meters.open.Load()
+	h.Server.InFlight = s.metrics.open.Load()
 	return h
 }
 
@@ -63,7 +63,7 @@ func (s *Server) lookAtHealth(ctx context.Context) api.Health {
 	st := s.cfg.State
 	h := api.Health{
 		Version: s.cfg.Version, StartedAt: s.started.UTC(), Leader: st.Leader(), Plugins: st.Plugins(), Pipeline: st.Pipeline(ctx), Kagent: st.Kagent(),
-		Server: api.APIHealth{PartHealth: api.PartHealth{Status: api.Healthy}, Requests: s.meters.answered.Load(), Errors: s.meters.broken.Load()},
+		Server: api.APIHealth{PartHealth: api.PartHealth{Status: api.Healthy}, Requests: s.metrics.answered.Load(), Errors: s.metrics.broken.Load()},
 		Store:  api.PartHealth{Status: api.Healthy},
 	}
 	if err := s.cfg.Reader.Check(ctx); err != nil {

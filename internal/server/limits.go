@@ -45,7 +45,7 @@ func (s *Server) limitAddress(next http.Handler) http.Handler {
 		address := requestOf(r.Context()).limitBy
 		if address != "" && s.isOnlyAnAddress(r) {
 			if wait, ok := s.limits.byAddress.Allow(address); !ok {
-				s.meters.limited.WithLabelValues("address").Inc()
+				s.metrics.limited.WithLabelValues("address").Inc()
 				tooMany(w, wait)
 				return
 			}
@@ -73,7 +73,7 @@ func (s *Server) limitCaller(w http.ResponseWriter, r *http.Request) (ok bool) {
 	left, wait, ok := s.limits.byName.Take(clientOf(r.Context()))
 	tellBudget(w, left)
 	if !ok {
-		s.meters.limited.WithLabelValues("client").Inc()
+		s.metrics.limited.WithLabelValues("client").Inc()
 		tooMany(w, wait)
 	}
 	return ok

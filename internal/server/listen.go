@@ -25,10 +25,9 @@ const (
 
 // Run serves on a listener until ctx ends; then requests under way may take Config.Drain.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
-	s.stopping = ctx
 	bounded := conns.Bound(l, conns.Config{
 		Max: s.cfg.Limits.MaxConnections, Idle: unknownIdle, WriteBuffer: capacity.WriteBuffer, ReadBuffer: capacity.ReadBuffer,
-		Closed: func(r conns.Reason) { s.meters.closed.WithLabelValues(string(r)).Inc() },
+		Closed: func(r conns.Reason) { s.metrics.closed.WithLabelValues(string(r)).Inc() },
 	})
 	s.listener.Store(bounded)
 	srv := s.httpServer(ctx)
@@ -61,7 +60,7 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 		IdleTimeout:       knownIdle,
 		MaxHeaderBytes:    s.cfg.Limits.MaxHeader,
 		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.cfg.Log.V(1)), slog.LevelDebug),
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		BaseContext:       func(net.Listener) context.Context { return baseContext(ctx) },
 		ConnContext:       conns.Context,
 		Protocols:         new(http.Protocols),
 		// What one connection may hold: all of it is taken before anybody knows who the client is.
@@ -75,6 +74,23 @@ func (s *Server) httpServer(ctx context.Context) *http.Server {
 	srv.Protocols.SetHTTP2(s.cfg.GetCertificate != nil)
 	srv.Protocols.SetUnencryptedHTTP2(s.cfg.HTTP2Cleartext)
 	return srv
+}
+
+// lifeKey is the key of the context that ends when the server is to end.
+type lifeKey struct{}
+
+// baseContext returns the context of the requests of a server that serves until ctx ends. It outlives ctx, so that requests
+// under way are answered while the server drains; what would never end by itself asks lifeOf for ctx.
+func baseContext(ctx context.Context) context.Context {
+	return context.WithValue(context.WithoutCancel(ctx), lifeKey{}, ctx)
+}
+
+// lifeOf is the context that ends when the server of a request is to end; without Run it never does.
+func lifeOf(request context.Context) context.Context {
+	if life, ok := request.Value(lifeKey{}).(context.Context); ok {
+		return life
+	}
+	return context.Background()
 }
 
 // secure adds TLS to the listener if there is a certificate.
@@ -103,9 +119,9 @@ func (s *Server) tellSkipped() (end func()) {
 		for {
 			select {
 			case <-tick.C:
-				s.access.flush()
+				s.accessLog.flush()
 			case <-stop:
-				s.access.flush()
+				s.accessLog.flush()
 				return
 			}
 		}

@@ -3,10 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
-	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -14,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/klauspost/compress/gzhttp"
-	"github.com/munnerz/goautoneg"
 
 	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/api"
@@ -23,31 +19,49 @@ import (
 	"github.com/kagent-dev/khook/internal/stream"
 )
 
-// chain is what each request passes on its way to its route.
-func (s *Server) chain() http.Handler {
-	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.ExceptContentTypes([]string{"text/event-stream"}))
-	if err != nil {
-		panic(err) // of the options above
+// middleware returns what answers a request: the steps below, in the order in which the request passes them, and then
+// its route. Each step either answers, or hands on to the next one.
+//
+// The order is load-bearing. What costs nothing comes first, so that a flood is refused before it costs anything; nobody
+// is asked who they are before their address was limited; and no body is read, nor room taken for an answer, before it
+// is known who calls.
+func (s *Server) middleware() http.Handler {
+	steps := []func(http.Handler) http.Handler{
+		conns.Track,    // on which connection it came
+		s.observe,      // gives it an ID; a panic below is answered, and every answer logged and counted
+		s.ownHost,      // against DNS rebinding, while nobody is asked who they are
+		fewFields,      // bounds the header
+		s.limitAddress, // bounds the requests of an address, as far as it is all that is known
+		compressed,
+		s.routed,       // notes which route it is for, and answers if there is none
+		acceptable,     // the content type
+		wellFormed,     // the query
+		ownOrigin,      // against what pages of other sites make a browser send
+		s.authenticate, // who calls; bounds the requests of a caller
+		s.ownPlace,     // the connection is a caller's from here on
+		s.timed,        // bounds the time
+		s.admit,        // bounds the memory: reads the body, and waits for room for the answer
 	}
 	h := http.Handler(s.mux)
-	for _, step := range []func(http.Handler) http.Handler{
-		s.admit, s.timed, s.ownPlace, s.authenticate, ownOrigin, wellFormed, acceptable, s.routed,
-		func(next http.Handler) http.Handler { return unlessStream(compress(next), next) },
-		s.limitAddress, fewFields, s.ownHost, s.observe, conns.Track,
-	} {
+	for _, step := range slices.Backward(steps) {
 		h = step(h)
 	}
 	return h
 }
 
-// unlessStream serves by one handler, and live streams by the other.
-func unlessStream(usual, stream http.Handler) http.Handler {
+// compressed compresses answers, but not live streams: these are to be sent as they come.
+func compressed(next http.Handler) http.Handler {
+	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.ExceptContentTypes([]string{stream.ContentType}))
+	if err != nil {
+		panic(err) // of the options above
+	}
+	plain, smaller := next, compress(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == streamPath {
-			stream.ServeHTTP(w, r)
+			plain.ServeHTTP(w, r)
 			return
 		}
-		usual.ServeHTTP(w, r)
+		smaller.ServeHTTP(w, r)
 	})
 }
 
@@ -102,8 +116,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Vary", "Accept, Authorization")
 		rec := &recorder{ResponseWriter: w}
-		s.meters.inFlight.Inc()
-		s.meters.open.Add(1)
+		s.metrics.inFlight.Inc()
+		s.metrics.open.Add(1)
 		defer func() {
 			if what := recover(); what != nil && what != http.ErrAbortHandler { //nolint:errorlint // it is this value
 				s.cfg.Log.Error(fmt.Errorf("panic: %v", what), "a request failed", "request", req.id, "route", req.route, "stack", string(debug.Stack()))
@@ -111,8 +125,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 					writeProblem(rec, http.StatusInternalServerError, "khook failed; its log says why (request "+req.id+")")
 				}
 			}
-			s.meters.inFlight.Dec()
-			s.meters.open.Add(-1)
+			s.metrics.inFlight.Dec()
+			s.metrics.open.Add(-1)
 			s.done(r, req, rec, time.Since(began))
 		}()
 		next.ServeHTTP(rec, r.WithContext(context.WithValue(r.Context(), requestKey{}, req)))
@@ -127,8 +141,8 @@ func (s *Server) done(r *http.Request, req *requestInfo, rec *recorder, took tim
 	if code == 0 {
 		code = http.StatusOK
 	}
-	s.meters.observe(req.route, r.Method, code, took)
-	s.access.write(accessLevel(req.route, code), code, req.address, "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
+	s.metrics.observe(req.route, r.Method, code, took)
+	s.accessLog.write(accessLevel(req.route, code), code, req.address, "request", req.id, "method", incident.Clean(r.Method, 16), "path", incident.Clean(r.URL.Path, maxLogged),
 		"route", req.route, "status", code, "bytes", rec.bytes, "took", took.Round(time.Microsecond).String(), "client", req.address, "user", incident.Clean(req.callerName(), maxLogged))
 }
 
@@ -178,159 +192,6 @@ func (r *recorder) Write(p []byte) (int, error) {
 
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// routed finds the request's route, and says in khook's words if there is none.
-func (s *Server) routed(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if as := cleanPath(r.URL.EscapedPath()); as != r.URL.EscapedPath() { // the mux would redirect
-			writeProblemOf(w, noSuchRoute, http.StatusNotFound, "there is no such route: paths have no //, . or .. in them; write it as "+incident.Clean(as, maxLogged))
-			return
-		}
-		fallback, pattern := s.mux.Handler(r)
-		if pattern != "" {
-			_, route, found := strings.Cut(pattern, " ")
-			if !found {
-				route = pattern
-			}
-			requestOf(r.Context()).route = route
-			next.ServeHTTP(w, r)
-			return
-		}
-		probe := &headerRecorder{header: http.Header{}}
-		fallback.ServeHTTP(probe, r)
-		switch probe.code {
-		case http.StatusMethodNotAllowed:
-			w.Header().Set("Allow", probe.header.Get("Allow"))
-			writeProblem(w, probe.code, fmt.Sprintf("%s does not take %s: use %s", incident.Clean(r.URL.Path, maxLogged), incident.Clean(r.Method, 16), probe.header.Get("Allow")))
-		default:
-			writeProblemOf(w, noSuchRoute, http.StatusNotFound, "there is no such route: "+api.Base+"/openapi.json lists them all")
-		}
-	})
-}
-
-// cleanPath is a path without empty segments, "." and "..". A slash at its end is kept, several become one.
-func cleanPath(escaped string) string {
-	clean := path.Clean("/" + escaped)
-	if strings.HasSuffix(escaped, "/") && clean != "/" {
-		clean += "/"
-	}
-	return clean
-}
-
-// hiddenNamespace says how to ask for the events of the namespace that can't be named in the path.
-func hiddenNamespace(route string) string {
-	if route != streamPath {
-		return ""
-	}
-	return "; for the events of a namespace with the name stream ask " + api.Base + "/events?namespace=stream"
-}
-
-// headerRecorder is a ResponseWriter that keeps the headers only.
-type headerRecorder struct {
-	header http.Header
-	code   int
-}
-
-func (h *headerRecorder) Header() http.Header         { return h.header }
-func (h *headerRecorder) WriteHeader(code int)        { h.code = code }
-func (h *headerRecorder) Write(p []byte) (int, error) { return len(p), nil }
-
-// produces are the content types of the routes that have others than JSON.
-var produces = map[string][]string{
-	api.Base + "/hooks":                    {"application/json", "application/yaml"},
-	api.Base + "/hooks/{namespace}/{name}": {"application/json", "application/yaml"},
-	api.Base + "/metrics":                  {"text/plain", "application/openmetrics-text", "application/vnd.google.protobuf"},
-	api.Base + "/openapi.yaml":             {"application/yaml", "text/yaml", "application/vnd.oai.openapi"},
-	streamPath:                             {stream.ContentType},
-	api.Base + "/openapi.json":             {"application/json", "application/vnd.oai.openapi+json"},
-}
-
-// maxFields bounds the fields of a request's header: each takes a hundred bytes, however short it is, and a
-// stream keeps them for as long as it lasts.
-const maxFields = 128
-
-// fewFields refuses a request whose header has so many fields that it takes many times its bytes.
-func fewFields(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fields := 0
-		for _, values := range r.Header {
-			fields += len(values)
-		}
-		if fields > maxFields {
-			if r.ProtoMajor == 1 {
-				w.Header().Set("Connection", "close")
-			}
-			writeProblem(w, http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("the header has %d fields: send at most %d", fields, maxFields))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// maxAccept bounds the header Accept, in bytes. Reading thousands of types takes milliseconds.
-const maxAccept = 2048
-
-// acceptable refuses what the route can't answer with.
-func acceptable(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		types := produces[routeOf(r.Context())]
-		if types == nil {
-			types = []string{"application/json", problemType}
-		}
-		accept := r.Header.Get("Accept")
-		if len(accept) > maxAccept { // it is read before it is known who calls
-			writeProblem(w, http.StatusNotAcceptable, fmt.Sprintf("the header Accept is longer than %d bytes: name fewer types", maxAccept))
-			return
-		}
-		if accept != "" && (!stream.IsUpgrade(r) || r.URL.Path != streamPath) && !strings.HasPrefix(r.URL.Path, "/debug/") && negotiate(accept, types) == "" {
-			writeProblem(w, http.StatusNotAcceptable, "this route answers with "+strings.Join(types, " or ")+hiddenNamespace(r.URL.Path))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// negotiate is the type that an Accept header likes best; "" if it takes none.
-func negotiate(accept string, types []string) string {
-	var liked []string
-	for _, clause := range goautoneg.ParseAccept(accept) {
-		if clause.Q > 0 {
-			liked = append(liked, fmt.Sprintf("%s/%s;q=%g", clause.Type, clause.SubType, clause.Q))
-		}
-	}
-	return goautoneg.Negotiate(strings.Join(liked, ","), types)
-}
-
-// wellFormed refuses queries that can't be read, or that name a parameter twice.
-func wellFormed(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		query, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil {
-			writeProblem(w, http.StatusBadRequest, "the query can't be read: escape special characters, such as + as %2B ("+err.Error()+")")
-			return
-		}
-		for _, name := range slices.Sorted(maps.Keys(query)) {
-			if len(query[name]) > 1 {
-				writeProblem(w, http.StatusBadRequest, "query parameter "+incident.Clean(name, 64)+": it is there more than once; keep one")
-				return
-			}
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// ownOrigin refuses what a page of another site lets a browser do, where being able to reach khook may
-// be all that it takes.
-func ownOrigin(next http.Handler) http.Handler {
-	protection := http.NewCrossOriginProtection()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := protection.Check(r); err != nil {
-			writeProblemOf(w, crossOrigin, http.StatusForbidden, "pages of other sites may not change anything here")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
 
 // timed ends what takes too long.
 func (s *Server) timed(next http.Handler) http.Handler {

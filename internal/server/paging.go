@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -96,6 +97,42 @@ func writeCursor(query any, after []any) string {
 		return "" // positions are texts and numbers
 	}
 	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+// listing is a list as one of its routes answers it: of rows of the history, by a query that they have positions in.
+type listing[Q, R, T any] struct {
+	namespace string // that is asked about; empty: all
+	window    Window
+	paging    Paging
+	query     func() (Q, error) // of the parameters
+	rows      func(context.Context, Q, store.Paging) ([]*R, store.Total, error)
+	position  func(Q, *R) []any // of a row in the order of the query, for the cursor (keyset pagination)
+	shape     func(row *R, now time.Time) T
+}
+
+// listPage answers with a page of a list. The parameters are looked at only once it is known that the caller may read there.
+func listPage[Q, R, T any](ctx context.Context, s *Server, l listing[Q, R, T]) (page api.Page[T], err error) {
+	if err := s.allow(ctx, l.namespace); err != nil {
+		return page, err
+	}
+	if err := l.window.check(); err != nil {
+		return page, err
+	}
+	q, err := l.query()
+	if err != nil {
+		return page, err
+	}
+	position := func(row *R) []any { return l.position(q, row) }
+	p, err := l.paging.page(q, len(position(new(R))))
+	if err != nil {
+		return page, err
+	}
+	rows, total, err := l.rows(ctx, q, p)
+	if err != nil {
+		return page, s.storeError(ctx, err)
+	}
+	now := time.Now() // the same for all rows, and not before any of them
+	return pageOf(l.paging, rows, total, q, position, func(row *R) T { return l.shape(row, now) }), nil
 }
 
 // pageOf is the answer with a page of rows.

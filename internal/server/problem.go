@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -31,6 +30,7 @@ func writeProblemOf(w http.ResponseWriter, kind problemKind, status int, detail 
 }
 
 func writeModel(w http.ResponseWriter, model *huma.ErrorModel) {
+	withKind(model)
 	h := w.Header()
 	h.Set("Content-Type", problemType)
 	h.Del("Content-Encoding")
@@ -44,34 +44,56 @@ func wrongParameter(name string, value any, message string) huma.StatusError {
 	return huma.Error400BadRequest("query parameter "+name+": "+message, &huma.ErrorDetail{Location: "query." + name, Message: message, Value: value})
 }
 
-// problemsOnce makes huma's errors say what khook's users need.
-var problemsOnce = sync.OnceFunc(func() {
-	plain := huma.NewError
-	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
-		return ofKind(kindOfStatus[status], plain(status, msg, errs...))
+// ownErrors makes the errors of an API, and of no other in the process, say what khook's users need. It must come before
+// the routes are registered.
+//
+// huma would have its globals NewError and NewErrorWithContext replaced for this, which changes every API of the process.
+// A transformer sees each error before it is written, but not before huma has read its status: hence the middleware.
+func ownErrors(a huma.API) {
+	a.UseMiddleware(func(ctx huma.Context, next func(huma.Context)) { next(statusContext{ctx}) })
+}
+
+// wrappedContext is huma.Context, under a name that leaves the name Context to its method.
+type wrappedContext huma.Context
+
+// statusContext answers with 400 what huma answers with 422: khook does not tell the two apart.
+type statusContext struct{ wrappedContext }
+
+// SetStatus implements huma.Context.
+func (c statusContext) SetStatus(code int) { c.wrappedContext.SetStatus(ownStatus(code)) }
+
+// Unwrap is for humago.Unwrap.
+func (c statusContext) Unwrap() huma.Context { return c.wrappedContext }
+
+func ownStatus(code int) int {
+	if code == http.StatusUnprocessableEntity {
+		return http.StatusBadRequest
 	}
-	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
-		if status == http.StatusUnprocessableEntity {
-			status = http.StatusBadRequest
-		}
-		if status == http.StatusInternalServerError {
-			errs = nil // what went wrong inside is for the log
-		}
-		switch {
-		case msg == "request body is required":
-			msg = "the body is empty: send at least one Hook"
-		case status == http.StatusRequestEntityTooLarge:
-			msg = "the body is too large: send fewer Hooks at once (" + msg + ")"
-		}
-		err := huma.NewError(status, msg, errs...)
-		model, ok := err.(*huma.ErrorModel)
-		if !ok || status != http.StatusBadRequest || ctx == nil {
-			return err
-		}
+	return code
+}
+
+// explainError is a huma.Transformer that rewrites the errors that huma made, and gives each error its kind. Other bodies
+// pass as they are.
+func explainError(ctx huma.Context, _ string, body any) (any, error) {
+	model, ok := body.(*huma.ErrorModel)
+	if !ok {
+		return body, nil
+	}
+	if status := ownStatus(model.Status); status != model.Status {
+		model.Status, model.Title = status, http.StatusText(status)
+	}
+	switch {
+	case model.Status == http.StatusInternalServerError:
+		model.Errors = nil // what went wrong inside is for the log
+	case model.Detail == "request body is required":
+		model.Detail = "the body is empty: send at least one Hook"
+	case model.Status == http.StatusRequestEntityTooLarge:
+		model.Detail = "the body is too large: send fewer Hooks at once (" + model.Detail + ")"
+	case model.Status == http.StatusBadRequest && model.Detail == "validation failed":
 		explainParameters(model, ctx.Operation())
-		return model
 	}
-})
+	return withKind(model), nil
+}
 
 // explainParameters says what unknown parameters could have been, and puts the first error into the
 // sentence that people read first.

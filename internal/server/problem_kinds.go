@@ -60,3 +60,11 @@ func ofKind(kind problemKind, err huma.StatusError) huma.StatusError {
 	}
 	return err
 }
+
+// withKind gives an error that has no kind yet that of its status.
+func withKind(model *huma.ErrorModel) *huma.ErrorModel {
+	if model.Type == "" {
+		model.Type = kindOfStatus[model.Status].uri()
+	}
+	return model
+}

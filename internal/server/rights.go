@@ -29,6 +29,14 @@ func (s *Server) may(ctx context.Context, rights ...access.Right) (bool, error) 
 	return false, nil
 }
 
+// require returns an error, which refusal explains to a caller of a name, unless the caller has one of the rights.
+func (s *Server) require(ctx context.Context, refusal func(caller string) string, rights ...access.Right) error {
+	if ok, err := s.may(ctx, rights...); err != nil || ok {
+		return err
+	}
+	return huma.Error403Forbidden(refusal(callerName(ctx)))
+}
+
 // nowhere stands for the Hook of an ID that is not there. No namespace can have the name.
 var nowhere = delivery.HookRef{Namespace: "-", Name: "-"}
 
@@ -62,9 +70,7 @@ func (s *Server) allowFound(ctx context.Context, lookup error, hook delivery.Hoo
 // allowOn returns an error that names the right unless the caller has it. It is for callers who may know
 // of what the right is on.
 func (s *Server) allowOn(ctx context.Context, what string, r access.Right) error {
-	ok, err := s.may(ctx, r)
-	if err != nil || ok {
-		return err
-	}
-	return huma.Error403Forbidden(fmt.Sprintf("%s may not %s of Hook %s in namespace %s: ask for a Role with %s", callerName(ctx), what, r.Name, r.Namespace, r.Grant()))
+	return s.require(ctx, func(caller string) string {
+		return fmt.Sprintf("%s may not %s of Hook %s in namespace %s: ask for a Role with %s", caller, what, r.Name, r.Namespace, r.Grant())
+	}, r)
 }

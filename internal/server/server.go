@@ -111,22 +111,20 @@ func (l Limits) withDefaults() Limits {
 
 // Server is the HTTP API.
 type Server struct {
-	cfg     Config
-	mux     *http.ServeMux
-	api     huma.API
-	handler http.Handler
-	meters  *serverMetrics
-	limits  *limiters
-	origins addresses
-	health  healthCache
-	started time.Time
-	streams *streamCount
-	gates   *gates
-	access  *accessLog
+	cfg       Config
+	mux       *http.ServeMux
+	api       huma.API
+	handler   http.Handler
+	metrics   *serverMetrics
+	limits    *limiters
+	origins   addresses
+	health    healthCache
+	started   time.Time
+	streams   *streamCount
+	gates     *gates
+	accessLog *accessLog
 
 	listener atomic.Pointer[conns.Listener] // nil while none is served
-
-	stopping context.Context //nolint:containedctx // ends when the server is to end
 }
 
 // New returns a server; Run serves it.
@@ -135,17 +133,18 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Settings == nil {
 		cfg.Settings = map[string]any{}
 	}
-	access := newAccessLog(cfg.Log)
+	requests := newAccessLog(cfg.Log)
 	cfg.Log = boundedlog.New(cfg.Log) // most of its lines can be caused by anybody
-	s := &Server{access: access, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), meters: newMetrics(cfg.Registry)}
-	s.limits, s.origins, s.stopping = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}, context.Background()
-	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.meters.streams.Set(float64(n)) }}
+	s := &Server{accessLog: requests, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), metrics: newMetrics(cfg.Registry)}
+	s.limits, s.origins = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}
+	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.metrics.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
+	ownErrors(s.api)
 	s.registerRoutes()
-	if err := s.registerRaw(); err != nil {
+	if err := s.registerDocuments(); err != nil {
 		return nil, err
 	}
-	s.handler = s.chain()
+	s.handler = s.middleware()
 	return s, nil
 }
 

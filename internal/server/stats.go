@@ -38,6 +38,17 @@ func (t TimeRange) span(now time.Time, longest time.Duration) (from, to time.Tim
 	return from, now.Truncate(time.Hour).Add(time.Hour), nil
 }
 
+// allowedSpan is the range of a statistic about a namespace, or about all if it is empty, unless the caller may not read
+// there. now is when it was asked for.
+func (s *Server) allowedSpan(ctx context.Context, namespace string, r TimeRange) (from, to, now time.Time, err error) {
+	if err := s.allow(ctx, namespace); err != nil {
+		return from, to, now, err
+	}
+	now = time.Now().UTC().Truncate(time.Microsecond)
+	from, to, err = r.span(now, s.cfg.Retention)
+	return from, to, now, err
+}
+
 // duration reads a duration with the units ms, s, m, h, d, w and y.
 func duration(name, text string, least, most time.Duration) (time.Duration, error) {
 	parsed, err := model.ParseDuration(text)
@@ -94,11 +105,7 @@ func percentOf(n, all int64) *float64 {
 
 func (s *Server) eventStats(ctx context.Context, in *statsInput) (api.EventStats, error) {
 	var stats api.EventStats
-	if err := s.allow(ctx, in.Namespace); err != nil {
-		return stats, err
-	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	from, to, err := in.span(now, s.cfg.Retention)
+	from, to, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
 	if err != nil {
 		return stats, err
 	}
@@ -156,11 +163,7 @@ const maxSamples = 10_000
 
 func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookMetrics, error) {
 	m := api.HookMetrics{Hook: api.Name(in.HookPath), TimeRange: in.TimeRange.TimeRange}
-	if err := s.allow(ctx, in.Namespace); err != nil {
-		return m, err
-	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	from, to, err := in.span(now, s.cfg.Retention)
+	from, to, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
 	if err != nil {
 		return m, err
 	}

@@ -52,54 +52,32 @@ func (s *Server) registerStories() {
 }
 
 func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Page[api.Incident], error) {
-	var none api.Page[api.Incident]
-	if err := s.allow(ctx, in.Namespace); err != nil {
-		return none, err
-	}
-	if err := in.check(); err != nil {
-		return none, err
-	}
-	q := store.IncidentQuery{
-		Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
-		Workload: in.Workload, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
-	}
-	p, err := in.page(q, 2)
-	if err != nil {
-		return none, err
-	}
-	rows, total, err := s.cfg.Reader.ListIncidents(ctx, q, p)
-	if err != nil {
-		return none, s.storeError(ctx, err)
-	}
-	now := time.Now()
-	return pageOf(in.Paging, rows, total, q, q.Position, func(i *incident.Incident) api.Incident { return api.IncidentOf(i, now) }), nil
+	return listPage(ctx, s, listing[store.IncidentQuery, incident.Incident, api.Incident]{
+		namespace: in.Namespace, window: in.Window, paging: in.Paging,
+		query: func() (store.IncidentQuery, error) {
+			return store.IncidentQuery{
+				Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
+				Workload: in.Workload, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
+			}, nil
+		},
+		rows: s.cfg.Reader.ListIncidents, position: store.IncidentQuery.Position,
+		shape: api.IncidentOf,
+	})
 }
 
 func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.Page[api.Delivery], error) {
-	var none api.Page[api.Delivery]
-	if err := s.allow(ctx, in.Namespace); err != nil {
-		return none, err
-	}
-	if err := in.check(); err != nil {
-		return none, err
-	}
-	agent, err := agentOf(in.Agent)
-	if err != nil {
-		return none, err
-	}
-	q := store.DeliveryQuery{
-		Namespace: in.Namespace, Hook: in.Hook, State: delivery.State(in.State), Type: incident.EventType(in.EventType), Agent: agent,
-		Incident: in.Incident, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
-	}
-	p, err := in.page(q, 2)
-	if err != nil {
-		return none, err
-	}
-	rows, total, err := s.cfg.Reader.ListDeliveries(ctx, q, p)
-	if err != nil {
-		return none, s.storeError(ctx, err)
-	}
-	return pageOf(in.Paging, rows, total, q, q.Position, func(d *delivery.Delivery) api.Delivery { return api.DeliveryOf(withoutTexts(d)) }), nil
+	return listPage(ctx, s, listing[store.DeliveryQuery, delivery.Delivery, api.Delivery]{
+		namespace: in.Namespace, window: in.Window, paging: in.Paging,
+		query: func() (store.DeliveryQuery, error) {
+			agent, err := agentOf(in.Agent)
+			return store.DeliveryQuery{
+				Namespace: in.Namespace, Hook: in.Hook, State: delivery.State(in.State), Type: incident.EventType(in.EventType), Agent: agent,
+				Incident: in.Incident, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
+			}, err
+		},
+		rows: s.cfg.Reader.ListDeliveries, position: store.DeliveryQuery.Position,
+		shape: func(d *delivery.Delivery, _ time.Time) api.Delivery { return api.DeliveryOf(withoutTexts(d)) },
+	})
 }
 
 func agentOf(text string) (delivery.AgentRef, error) {

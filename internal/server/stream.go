@@ -108,8 +108,8 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	return &huma.StreamResponse{Body: func(hctx huma.Context) {
 		defer leave()
 		r, w := humago.Unwrap(hctx)
-		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.meters.stream, Stopping: s.stopping}
-		session.Serve(w, r)
+		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.metrics.stream}
+		session.Serve(lifeOf(r.Context()), w, r)
 	}}, nil
 }
 
@@ -148,7 +148,7 @@ func (c *streamCaller) Allow(ctx context.Context, namespace string) error {
 func (c *streamCaller) LimitControl() (wait time.Duration, ok bool) {
 	wait, ok = c.server.limits.byName.Allow(clientOf(c.request.Context()))
 	if !ok {
-		c.server.meters.limited.WithLabelValues("client").Inc()
+		c.server.metrics.limited.WithLabelValues("client").Inc()
 	}
 	return wait, ok
 }

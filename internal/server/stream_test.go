@@ -77,6 +77,11 @@ type sseClient struct {
 
 func (l *liveFixture) sse(path string, headers ...string) *sseClient {
 	l.t.Helper()
+	return l.sseBy(http.DefaultClient, path, headers...)
+}
+
+func (l *liveFixture) sseBy(client *http.Client, path string, headers ...string) *sseClient {
+	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	l.t.Cleanup(cancel)
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, l.base+streamPath+path, nil)
@@ -84,7 +89,7 @@ func (l *liveFixture) sse(path string, headers ...string) *sseClient {
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -170,6 +175,20 @@ func TestStreamsAreBoundedAndClientsAreToldToComeBack(t *testing.T) {
 		t.Errorf("after the end: %q", frame)
 	}
 	b.wants("khook stops")
+}
+
+func TestAStreamOverHTTP2IsToldThatKhookStops(t *testing.T) {
+	l := goLive(t, func(c *Config) { c.HTTP2Cleartext = true })
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(transport.CloseIdleConnections)
+	c := l.sseBy(&http.Client{Transport: transport}, "")
+	if c.resp.ProtoMajor != 2 {
+		t.Fatalf("it is %s", c.resp.Proto)
+	}
+	c.wants("ready")
+	l.stop()
+	c.wants("khook stops, come back")
 }
 
 // wsMessage is what a WebSocket carries, as a client reads it.

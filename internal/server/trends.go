@@ -31,11 +31,7 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (api.Trends, error
 	if in.By == "namespace" && in.Namespace != "" {
 		return none, wrongParameter("namespace", in.Namespace, "can't be used with by=namespace: use by=type")
 	}
-	if err := s.allow(ctx, in.Namespace); err != nil {
-		return none, err
-	}
-	now := time.Now().UTC().Truncate(time.Microsecond)
-	from, _, err := in.span(now, s.cfg.Retention)
+	from, _, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
 	if err != nil {
 		return none, err
 	}

@@ -56,7 +56,6 @@ type Session struct {
 	MaxRate   float64 // messages a second; 0 for no bound
 	Caller    Caller
 	Metrics   *Metrics
-	Stopping  context.Context //nolint:containedctx // ends when the server is to end
 
 	rate      *pace
 	checked   time.Time // when the right was last asked for
@@ -66,18 +65,19 @@ type Session struct {
 	room      *capacity.Pass              // for the batch at hand, if it was read from the history
 }
 
-// Serve serves the stream until the client leaves, the right is taken away or the server stops: as a WebSocket on
-// upgrade, else as server-sent events.
-func (s *Session) Serve(w http.ResponseWriter, r *http.Request) {
+// Serve serves the stream until the client leaves, the right is taken away or life ends, which is that of the server:
+// as a WebSocket on upgrade, else as server-sent events. The context of the request must outlive life, or the client is
+// cut off rather than told to come back.
+func (s *Session) Serve(life context.Context, w http.ResponseWriter, r *http.Request) {
 	s.begin()
 	defer func() { s.room.Leave() }()
 	switch {
 	case IsUpgrade(r):
-		s.serveWebSocket(w, r)
+		s.serveWebSocket(life, w, r)
 	case r.Method == http.MethodHead:
 		w.Header().Set("Content-Type", ContentType) // that is all of it
 	default:
-		s.serveSSE(w, r)
+		s.serveSSE(life, w, r)
 	}
 }
 
@@ -209,10 +209,10 @@ func (s *Session) askAgain(ctx context.Context) (bool, error) {
 	return s.Caller.MayRead(ctx, s.Namespace)
 }
 
-// untilStop returns a context that also ends when khook stops.
-func (s *Session) untilStop(ctx context.Context) (context.Context, context.CancelFunc) {
+// untilStop returns ctx with the further end that life has; context.Cause says then that khook stops.
+func untilStop(ctx, life context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.Stopping, func() { cancel(errStops) })
+	stop := context.AfterFunc(life, func() { cancel(errStops) })
 	return ctx, func() { stop(); cancel(nil) }
 }
 

@@ -65,7 +65,7 @@ func newSession(t *testing.T, caller Caller, events int) (s *Session, newest int
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = &Session{Reader: reader, Caller: caller, Metrics: NewMetrics(prometheus.NewRegistry()), Stopping: t.Context()}
+	s = &Session{Reader: reader, Caller: caller, Metrics: NewMetrics(prometheus.NewRegistry())}
 	s.begin()
 	return s, newest
 }
@@ -96,7 +96,7 @@ func TestAStreamEndsSoonAfterTheRightIsTakenAway(t *testing.T) {
 func served(t *testing.T, s *Session) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	s.serveSSE(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	s.serveSSE(t.Context(), w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
 	return w.Body.String()
 }
 

@@ -18,8 +18,8 @@ type sse struct {
 }
 
 // serveSSE serves the stream until the client leaves.
-func (s *Session) serveSSE(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := s.untilStop(r.Context())
+func (s *Session) serveSSE(life context.Context, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := untilStop(r.Context(), life)
 	defer cancel()
 	out := &sse{w, http.NewResponseController(w)}
 	s.out = out

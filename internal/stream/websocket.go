@@ -71,7 +71,7 @@ type ws struct {
 // maxAsked bounds how many messages of a client wait.
 const maxAsked = 16
 
-func (s *Session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
+func (s *Session) serveWebSocket(life context.Context, w http.ResponseWriter, r *http.Request) {
 	shake := &handshake{ResponseWriter: w}
 	conn, err := websocket.Accept(shake, r, &websocket.AcceptOptions{Subprotocols: []string{Protocol}})
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Session) serveWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	conn.SetReadLimit(maxControl)
-	ctx, cancel := s.untilStop(context.WithoutCancel(r.Context()))
+	ctx, cancel := untilStop(context.WithoutCancel(r.Context()), life)
 	defer cancel()
 	ctx, gone := context.WithCancelCause(ctx)
 	defer gone(nil)
