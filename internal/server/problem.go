@@ -30,7 +30,7 @@ func writeProblemOf(w http.ResponseWriter, kind problemKind, status int, detail 
 }
 
 func writeModel(w http.ResponseWriter, model *huma.ErrorModel) {
-	withKind(model)
+	_ = withKind(model) // which is the same
 	h := w.Header()
 	h.Set("Content-Type", problemType)
 	h.Del("Content-Encoding")

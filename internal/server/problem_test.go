@@ -28,7 +28,7 @@ func TestTheErrorsOfAnotherAPIInTheProcessStayAsTheyAre(t *testing.T) {
 	if got := ask(); !strings.HasPrefix(got, "422 ") || !strings.Contains(got, `"detail":"validation failed"`) || strings.Contains(got, "khook") {
 		t.Errorf("it answers %s", got)
 	}
-	if model, ok := huma.Error404NotFound("nothing").(*huma.ErrorModel); !ok || model.Type != "" { //nolint:errorlint // as it was made
+	if model, ok := huma.Error404NotFound("nothing").(*huma.ErrorModel); !ok || model.Type != "" {
 		t.Errorf("an error that it makes is %+v", model)
 	}
 }

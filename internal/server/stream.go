@@ -105,7 +105,7 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 		leave()
 		return nil, s.storeError(wait, err)
 	}
-	return &huma.StreamResponse{Body: func(hctx huma.Context) {
+	return &huma.StreamResponse{Body: func(hctx huma.Context) { //nolint:contextcheck // it lives as long as the answer
 		defer leave()
 		r, w := humago.Unwrap(hctx)
 		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.metrics.stream}

@@ -87,7 +87,7 @@ func (e *Engine) open(ctx context.Context, readOnly bool, first func(*sql.DB) er
 		select {
 		case <-ctx.Done():
 			return nil, errors.Join(ctx.Err(), err)
-		case <-time.After(openAgain/2 + rand.N(openAgain)):
+		case <-time.After(openAgain/2 + rand.N(openAgain)): //nolint:gosec // only to spread
 		}
 	}
 }

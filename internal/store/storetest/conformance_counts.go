@@ -91,7 +91,7 @@ func (s *suite) summaries() {
 func (s *suite) prune() {
 	ctx := s.Context()
 	end := func(key string, at time.Time, delivered bool) *incident.Incident {
-		inc, c := s.added(key, at)
+		inc, c := s.added(key, at) //nolint:contextcheck // it has that of the test
 		inc.Resolve(incident.Recovered, at.Add(time.Minute))
 		changed := &store.Changes{Incidents: []*incident.Incident{inc}}
 		if delivered {
