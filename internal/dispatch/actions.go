@@ -20,7 +20,7 @@ func refusal(format string, args ...any) error {
 
 // Reply records a person's answer to the question of a delivery's agent, and sees to it that the agent
 // gets it, once. Of r the Text, the Decision and the QuestionID count; for a text the latter may be "",
-// which is the question that is open. An *delivery.RefusedError says why it can't be given.
+// which is the question that is open. A *delivery.RefusedError says why it can't be given.
 func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
 	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
@@ -49,7 +49,7 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply)
 }
 
 // Cancel records that a person wants a delivery to end: one whose agent was not called is not sent any
-// more, and of another the agent is asked to stop. An *delivery.RefusedError says why that can't be.
+// more, and of another the agent is asked to stop. A *delivery.RefusedError says why that can't be.
 func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	return d.change(ctx, id, func(dl *delivery.Delivery) (delivery.Entry, error) {
 		switch {
@@ -93,7 +93,7 @@ func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.De
 }
 
 // Retry creates a delivery that asks the same again, about the same incidents, and says so. Each
-// delivery can be tried again once; then its repetition can. An *delivery.RefusedError says why it can't.
+// delivery can be tried again once; then its repetition can. A *delivery.RefusedError says why it can't.
 func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	var again *delivery.Delivery
 	err := d.store.Write(ctx, func(tx *store.Tx) error {
