@@ -16,7 +16,7 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-func named(name string) func(*v1alpha2.EventConfiguration) {
+func withName(name string) func(*v1alpha2.EventConfiguration) {
 	return func(e *v1alpha2.EventConfiguration) { e.Name = name }
 }
 
@@ -57,27 +57,27 @@ func TestNoEditAloneCallsAnAgentForWhatWasCalledFor(t *testing.T) {
 			[]v1alpha2.EventConfiguration{on(restart, matching(aboutPay)), on(restart)},
 			[]v1alpha2.EventConfiguration{on(restart)},
 		},
-		"named":         {[]v1alpha2.EventConfiguration{on(restart)}, []v1alpha2.EventConfiguration{on(restart, named("restarts"))}},
-		"renamed":       {[]v1alpha2.EventConfiguration{on(restart, named("a"))}, []v1alpha2.EventConfiguration{on(restart, named("b"))}},
-		"name removed":  {[]v1alpha2.EventConfiguration{on(restart, named("a"))}, []v1alpha2.EventConfiguration{on(restart)}},
+		"named":         {[]v1alpha2.EventConfiguration{on(restart)}, []v1alpha2.EventConfiguration{on(restart, withName("restarts"))}},
+		"renamed":       {[]v1alpha2.EventConfiguration{on(restart, withName("a"))}, []v1alpha2.EventConfiguration{on(restart, withName("b"))}},
+		"name removed":  {[]v1alpha2.EventConfiguration{on(restart, withName("a"))}, []v1alpha2.EventConfiguration{on(restart)}},
 		"another match": {[]v1alpha2.EventConfiguration{on(restart)}, []v1alpha2.EventConfiguration{on(restart, matching(aboutCart))}},
 		"another agent": {[]v1alpha2.EventConfiguration{on(restart)}, []v1alpha2.EventConfiguration{on(restart, calling("kagent/other"))}},
 		"by Pod":        {[]v1alpha2.EventConfiguration{on(restart)}, []v1alpha2.EventConfiguration{on(restart, groupedBy(v1alpha2.GroupByResource))}},
 		"by node": {
-			[]v1alpha2.EventConfiguration{on(restart, named("a"))},
-			[]v1alpha2.EventConfiguration{on(restart, named("a"), groupedBy(v1alpha2.GroupByNode))},
+			[]v1alpha2.EventConfiguration{on(restart, withName("a"))},
+			[]v1alpha2.EventConfiguration{on(restart, withName("a"), groupedBy(v1alpha2.GroupByNode))},
 		},
 		"divided": {
 			[]v1alpha2.EventConfiguration{on(restart)},
 			[]v1alpha2.EventConfiguration{on(restart, matching(aboutPay)), on(restart, matching(aboutCart))},
 		},
 		"taken over by the other one": {
-			[]v1alpha2.EventConfiguration{on(restart, matching(aboutCart)), on(restart, named("b"), matching(aboutPay))},
-			[]v1alpha2.EventConfiguration{on(restart, named("b"), matching(aboutAll))},
+			[]v1alpha2.EventConfiguration{on(restart, matching(aboutCart)), on(restart, withName("b"), matching(aboutPay))},
+			[]v1alpha2.EventConfiguration{on(restart, withName("b"), matching(aboutAll))},
 		},
 		"names swapped": {
-			[]v1alpha2.EventConfiguration{on(restart, named("a"), matching(aboutCart)), on(restart, named("b"), matching(aboutPay))},
-			[]v1alpha2.EventConfiguration{on(restart, named("b"), matching(aboutCart)), on(restart, named("a"), matching(aboutPay))},
+			[]v1alpha2.EventConfiguration{on(restart, withName("a"), matching(aboutCart)), on(restart, withName("b"), matching(aboutPay))},
+			[]v1alpha2.EventConfiguration{on(restart, withName("b"), matching(aboutCart)), on(restart, withName("a"), matching(aboutPay))},
 		},
 		"removed and added": {[]v1alpha2.EventConfiguration{on(restart)}, nil},
 	} {
@@ -160,13 +160,13 @@ func TestTheLimitsOfAConfigurationFollowItsEdits(t *testing.T) {
 		b := newBench(t)
 		b.edit(on(restart, two))
 		b.apply(seen(restart, "cart-1", 1), seen(restart, "pay-1", 1))
-		b.edit(on(restart, two, matching(`event.workloadName == "new"`)), on(restart, two, named("all")))
+		b.edit(on(restart, two, matching(`event.workloadName == "new"`)), on(restart, two, withName("all")))
 		b.after(time.Minute).apply(seen(restart, "mail-1", 1), seen(restart, "new-1", 1))
 		got := b.dispositions()
 		if n := b.deliveries(); n != 3 {
 			t.Errorf("%d calls, want two and one of the inserted configuration: %v", n, got)
 		}
-		b.edit(on(restart, two, named("all")))
+		b.edit(on(restart, two, withName("all")))
 		b.after(time.Minute)
 		b.reconsider(3)
 		b.after(time.Hour)
@@ -178,7 +178,7 @@ func TestTheLimitsOfAConfigurationFollowItsEdits(t *testing.T) {
 		called := b.fixedAndBroken(3)
 		b.edit(on(restart, matching(aboutAll)))
 		called += b.fixedAndBroken(3)
-		b.edit(on(restart, named("restarts")))
+		b.edit(on(restart, withName("restarts")))
 		if called += b.fixedAndBroken(4); called != 6 {
 			t.Errorf("%d calls", called)
 		}
@@ -191,7 +191,7 @@ func TestTheLimitsOfAConfigurationFollowItsEdits(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.apply(seen(restart, "cart-1", 100))
-		b.edit(on(restart, named("again"))) // khook takes notice of it when the person comes
+		b.edit(on(restart, withName("again"))) // khook takes notice of it when the person comes
 		if err := b.ledger.Resume(t.Context(), first[0].ID, "ann", delivery.Entry{Kind: delivery.EntryPerson, Who: "ann"}); err != nil || b.deliveries() != 7 {
 			t.Errorf("a person lets calls through: %d calls, %v", b.deliveries(), err)
 		}
@@ -203,7 +203,7 @@ func TestTheHistoryOfAnEarlierKhookGoesOn(t *testing.T) {
 	restart := incident.PodRestart
 	b := newBench(t)
 	configs := []v1alpha2.EventConfiguration{
-		on(restart, matching(aboutCart)), on(restart, matching(aboutPay), named("pod-restart")), on(incident.OOMKill),
+		on(restart, matching(aboutCart)), on(restart, matching(aboutPay), withName("pod-restart")), on(incident.OOMKill),
 	}
 	b.edit(configs...)
 	b.apply(seen(restart, "cart-1", 1), seen(restart, "pay-1", 1), seen(incident.OOMKill, "cart-1", 1))
@@ -269,7 +269,7 @@ func TestNoRowOfEditsCallsForAnIncidentTwice(t *testing.T) {
 		workload := rapid.SampledFrom([]string{"cart", "pay", "mail"}).Draw(rt, "workload")
 		return on(incident.PodRestart, matching(fmt.Sprintf("event.workloadName == %q", workload)),
 			groupedBy(rapid.SampledFrom([]v1alpha2.GroupBy{"", v1alpha2.GroupByResource}).Draw(rt, "by")),
-			named(rapid.SampledFrom([]string{"", "a-" + workload, "b-" + workload}).Draw(rt, "name")),
+			withName(rapid.SampledFrom([]string{"", "a-" + workload, "b-" + workload}).Draw(rt, "name")),
 			calling(rapid.SampledFrom([]string{"kagent/medic", "kagent/other"}).Draw(rt, "agent")),
 			func(e *v1alpha2.EventConfiguration) { e.DedupWindow = &metav1.Duration{Duration: 24 * time.Hour} })
 	})
