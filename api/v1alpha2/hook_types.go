@@ -13,6 +13,7 @@ type HookSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=50
 	// +listType=atomic
+	// +kubebuilder:validation:XValidation:rule="self.all(c, !has(c.name) || self.exists_one(other, has(other.name) && other.name == c.name))",message="two configurations have the same name: names must be unique within the Hook"
 	EventConfigurations []EventConfiguration `json:"eventConfigurations"`
 
 	// Suspend stops all calls of this Hook. Events are still recorded, with the disposition
@@ -58,6 +59,15 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.verifyWindow) || duration(self.verifyWindow) >= duration('1s') && duration(self.verifyWindow) <= duration('24h')",message="verifyWindow must be from 1s to 24h",fieldPath=".verifyWindow"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) >= duration('10s') && duration(self.timeout) <= duration('24h')",message="timeout must be from 10s to 24h",fieldPath=".timeout"
 type EventConfiguration struct {
+	// Name tells the configuration from the others of its Hook, so that an edit of it or of its place in
+	// the list takes nothing from its history: dedup, budget and loop guard go on. Lower-case letters,
+	// digits and '-', at most 63. Without one khook knows it by what it is about (event type, agent,
+	// selector, match, groupBy).
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')",message="name must be lower-case letters, digits and '-', and must begin and end with a letter or digit"
+	Name string `json:"name,omitempty"`
+
 	// EventType is the kind of event: pod-restart, pod-pending, oom-kill or probe-failed.
 	// +kubebuilder:validation:Required
 	// +kubebuilder:validation:MaxLength=64

@@ -65,7 +65,7 @@ type Event struct {
 type Decision struct {
 	EventID     int64                `json:"eventId"`
 	Hook        Name                 `json:"hook"`
-	Config      string               `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
+	Config      string               `json:"config" doc:"The Hook's configuration: its name or, if it has none, its event type with eight hex digits that stand for its event type, agent, selector, match and groupBy."`
 	Disposition delivery.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
 	DeliveryID  string               `json:"deliveryId,omitempty" doc:"The delivery that covers the event."`
 	At          time.Time            `json:"at"`
@@ -112,7 +112,7 @@ type Delivery struct {
 	State          delivery.State   `json:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired"`
 	Cluster        string           `json:"cluster,omitempty"`
 	Hook           Name             `json:"hook"`
-	Config         string           `json:"config" doc:"The Hook's configuration: the event type, with #2 and so on for further ones of that type."`
+	Config         string           `json:"config" doc:"The Hook's configuration: its name or, if it has none, its event type with eight hex digits that stand for its event type, agent, selector, match and groupBy."`
 	EventType      EventType        `json:"eventType"`
 	Group          string           `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
 	Agent          Name             `json:"agent"`

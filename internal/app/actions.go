@@ -54,8 +54,8 @@ func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery,
 	if err != nil {
 		return nil, err
 	}
-	told := delivery.Entry{DeliveryID: d.ID, Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
-	if err := w.ledger.Resume(ctx, d.Key(), by, told); err != nil {
+	told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
+	if err := w.ledger.Resume(ctx, d.ID, by, told); err != nil {
 		return nil, err
 	}
 	a.app.status.Touch(d.Hook)

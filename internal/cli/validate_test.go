@@ -28,7 +28,7 @@ func TestValidateTellsByItsExitCodeWhetherHooksAreGood(t *testing.T) {
 		"odd":                  {[]string{odd}, 0, odd + ":10: warning: spec.eventConfigurations[4]: one oom-kill event"},
 		"odd, strictly":        {[]string{"--strict", odd}, 1, odd + ":10: error: spec.eventConfigurations[4]: one oom-kill event"},
 		"a folder":             {[]string{filepath.Dir(bad)}, 1, bad + ":6: error: "},
-		"prompts":              {[]string{"--prompts", good}, 0, "shop/all oom-kill calls kagent/medic:\n  | oom cart-"},
+		"prompts":              {[]string{"--prompts", good}, 0, "shop/all oom-kill-b1f4b8c4 calls kagent/medic:\n  | oom cart-"},
 		"an agent's namespace": {[]string{"--agent-namespaces=other", good}, 1, "in a namespace that hooks may not call: use an agent in shop or other"},
 		"plain values":         {[]string{"--strict", plain}, 1, "error: spec.eventConfigurations[0].plainValues: the operator does not allow plain values"},
 		"plain values allowed": {[]string{"--strict", "--allow-plain-values", "--prompts", plain}, 0, "calls kagent/medic:\n  | It said Container app was OOM-killed (exit code 137, memory limit 128Mi)"},

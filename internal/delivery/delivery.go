@@ -104,7 +104,7 @@ type Delivery struct {
 
 	Hook       HookRef
 	HookUID    string
-	Config     string // the event type, with "#2" and so on for further ones of that type
+	Config     string // the key of the Hook's configuration, see Configuration
 	EventType  incident.EventType
 	Group      string // such as "Deployment/shop" or "Pod/shop-1" or "Node/n1", in the hook's namespace
 	Agent      AgentRef

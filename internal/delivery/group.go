@@ -62,3 +62,34 @@ type GroupState struct {
 	ResumedAt   time.Time   // when a person last let calls through again
 	ResumedBy   string
 }
+
+// Absorb adds what is remembered of the same group under another key of its configuration: nothing that was held back is
+// forgotten, and the stricter hold stays.
+func (g *GroupState) Absorb(other *GroupState) {
+	g.Held.absorb(&other.Held)
+	if other.Hold != "" && (g.Hold == "" || other.NeedsPerson && !g.NeedsPerson || other.NeedsPerson == g.NeedsPerson && other.HoldEnds.After(g.HoldEnds)) {
+		g.Hold, g.Why, g.HoldEnds, g.NeedsPerson = other.Hold, other.Why, other.HoldEnds, other.NeedsPerson
+	}
+	if other.ResumedAt.After(g.ResumedAt) {
+		g.ResumedAt, g.ResumedBy = other.ResumedAt, other.ResumedBy
+	}
+	if g.HookUID == "" {
+		g.HookUID = other.HookUID
+	}
+}
+
+func (h *HeldBack) absorb(other *HeldBack) {
+	h.OverBudget += other.OverBudget
+	h.LoopGuard += other.LoopGuard
+	if !other.Since.IsZero() && (h.Since.IsZero() || other.Since.Before(h.Since)) {
+		h.Since = other.Since
+	}
+	if other.Until.After(h.Until) {
+		h.Until = other.Until
+	}
+	for _, name := range other.Resources {
+		if len(h.Resources) < MaxHeldResources && !slices.Contains(h.Resources, name) {
+			h.Resources = append(slices.Clip(h.Resources), name)
+		}
+	}
+}

@@ -69,7 +69,7 @@ func (p Policy) StillMarked(h *v1alpha2.Hook) []string {
 type Config struct {
 	Hook        delivery.HookRef
 	HookUID     string
-	Key         string // the event type, with "#2" and so on for further ones of that type
+	Key         string // tells it from the Hook's others, see assignKeys
 	EventType   incident.EventType
 	Agent       delivery.AgentRef
 	Window      time.Duration
@@ -85,6 +85,7 @@ type Config struct {
 	OnePerCause bool
 	Invalid     string // why it can't be used; "" if it can
 
+	content      string // see contentOf
 	Selector     labels.Selector
 	selectorCost uint64 // of asking it, see Meter
 	match        *matchProgram
@@ -147,20 +148,18 @@ func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
 	if _, err := callsOf(h.Spec.MaxCallsPerHour, field.NewPath("spec", "maxCallsPerHour")); err != nil {
 		errs = append(errs, err)
 	}
-	seen := map[string]int{}
+	names := map[string]bool{}
 	var configs []*Config
 	for i := range h.Spec.EventConfigurations {
 		ec := &h.Spec.EventConfigurations[i]
 		c, cerrs := guarded(h, ec, path.Index(i), policy)
-		seen[ec.EventType]++
-		if n := seen[ec.EventType]; n > 1 {
-			c.Key = fmt.Sprintf("%s#%d", c.Key, n)
-		}
+		cerrs = append(nameOf(ec.Name, names, path.Index(i).Child("name")), cerrs...)
 		if len(cerrs) > 0 {
 			c.Invalid = cerrs.ToAggregate().Error()
 		}
 		configs, errs = append(configs, c), append(errs, cerrs...)
 	}
+	assignKeys(h, configs)
 	return configs, errs
 }
 
@@ -175,7 +174,7 @@ func guarded(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path
 	if fault != nil {
 		c = &Config{
 			Hook: delivery.HookRef{Namespace: h.Namespace, Name: h.Name}, HookUID: string(h.UID),
-			Key: ec.EventType, EventType: incident.EventType(ec.EventType), Suspended: h.Spec.Suspend,
+			EventType: incident.EventType(ec.EventType), Suspended: h.Spec.Suspend,
 		}
 		errs = field.ErrorList{field.InternalError(path, fault)}
 	}
@@ -195,7 +194,7 @@ const maxFault = 256
 func compileConfig(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *field.Path, policy Policy) (*Config, field.ErrorList) {
 	c := &Config{
 		Hook:    delivery.HookRef{Namespace: h.Namespace, Name: h.Name},
-		HookUID: string(h.UID), Key: ec.EventType, EventType: incident.EventType(ec.EventType),
+		HookUID: string(h.UID), EventType: incident.EventType(ec.EventType),
 		GroupBy: ec.GroupBy, Suspended: h.Spec.Suspend,
 		OnePerCause: h.Spec.OnePerCause == nil || *h.Spec.OnePerCause,
 		EvenIfEnded: ec.EvenIfRecovered, ResumedAt: ResumedAt(h),
@@ -220,6 +219,7 @@ func compileConfig(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *fiel
 		add(err)
 	}
 	c.selectorCost = selectorCost(c.Selector)
+	c.content = contentOf(ec, c.Agent, c.Selector)
 	if c.match, err = matchOf(ec, path.Child("match")); err != nil {
 		add(err)
 	}

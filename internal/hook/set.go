@@ -99,20 +99,6 @@ func (s *Set) In(namespace string) []*Config {
 	return s.byNamespace[namespace]
 }
 
-// Config returns a configuration of a hook by its key, or nil.
-func (s *Set) Config(ref delivery.HookRef, key string) *Config {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if e := s.hooks[ref]; e != nil {
-		for _, c := range e.configs {
-			if c.Key == key {
-				return c
-			}
-		}
-	}
-	return nil
-}
-
 // Has says whether the set holds the hook.
 func (s *Set) Has(ref delivery.HookRef) bool {
 	s.mu.RLock()

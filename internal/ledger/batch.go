@@ -41,6 +41,7 @@ type batch struct {
 	slots   map[string]map[incident.ProblemKey]bool    // slots that this batch opened, by resource
 	inGroup map[groupName]map[incident.ProblemKey]bool // slots that came into a group in this batch
 	groups  map[delivery.GroupKey]*group
+	settled map[delivery.HookRef]settledHook
 	calls   map[budgetScope]int       // deliveries within the last hour
 	oldest  map[budgetScope]time.Time // of those that a budget counts, if it was asked for
 	noCalls bool                      // no delivery can be recorded: what would be one is invalid
@@ -52,13 +53,14 @@ type batch struct {
 func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 	return &batch{
 		Ledger: l, tx: tx, now: l.cfg.Clock.Now(), matcher: m,
-		known:  map[string]bool{},
-		work:   map[incident.ProblemKey]*incident.Incident{},
-		byID:   map[string]*incident.Incident{},
-		slots:  map[string]map[incident.ProblemKey]bool{},
-		groups: map[delivery.GroupKey]*group{},
-		calls:  map[budgetScope]int{},
-		oldest: map[budgetScope]time.Time{},
+		known:   map[string]bool{},
+		work:    map[incident.ProblemKey]*incident.Incident{},
+		byID:    map[string]*incident.Incident{},
+		slots:   map[string]map[incident.ProblemKey]bool{},
+		groups:  map[delivery.GroupKey]*group{},
+		calls:   map[budgetScope]int{},
+		settled: map[delivery.HookRef]settledHook{},
+		oldest:  map[budgetScope]time.Time{},
 
 		inGroup: map[groupName]map[incident.ProblemKey]bool{},
 	}

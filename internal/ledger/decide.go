@@ -26,6 +26,9 @@ type verdict struct {
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
 	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
 	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, facts) {
+		if err := b.settle(ctx, c.Hook); err != nil {
+			return err
+		}
 		v, err := b.dispose(ctx, c, facts, ev)
 		if err != nil {
 			return err
@@ -43,7 +46,7 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 
 // dispose decides about one event for one configuration, in the order in which a user would look
 // for the reason: is the configuration usable, is the event explained by another, does a recent call stand
-// for it, does the loop guard hold the group back, is a budget used up. The first that applies is the
+// for it, also one of before an edit, does the loop guard hold the group back, is a budget used up. The first that applies is the
 // reason that people are shown, so the order is part of the behaviour.
 //
 // What each question needs is loaded right before it, so that an event that is settled early costs no
@@ -67,6 +70,9 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 	}
 	if d, covered := coveredByNewest(c, g.past, ev, b.now); covered {
 		return verdict{d, g.past[0].ID}, nil
+	}
+	if id, called, err := b.calledBeforeEdit(ctx, c, f); err != nil || called {
+		return verdict{delivery.Duplicate, id}, err
 	}
 	if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
 		return g.hold(c, delivery.LoopGuard, held, ev), nil

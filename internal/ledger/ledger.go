@@ -76,6 +76,7 @@ type Ledger struct {
 	costHeld uint64                 // of evaluating match expressions within transactions
 	unsaved  []*incident.DeadLetter // those that could not be kept in the store either
 	endless  map[string]time.Time   // incidents whose end can't be saved, and when to try again
+	settled  map[delivery.HookRef]settledHook
 }
 
 // New returns a ledger that goes on from the history in st.
@@ -89,7 +90,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, hooks *hook.Set) (*Le
 	if cfg.Observe == nil {
 		cfg.Observe = func(Applied) {}
 	}
-	l := &Ledger{cfg: cfg, store: st, hooks: hooks, endless: map[string]time.Time{}}
+	l := &Ledger{cfg: cfg, store: st, hooks: hooks, endless: map[string]time.Time{}, settled: map[delivery.HookRef]settledHook{}}
 	if err := l.reload(ctx); err != nil {
 		return nil, err
 	}
@@ -202,6 +203,7 @@ func (l *Ledger) commit(ctx context.Context, m *matcher, do func(*batch) error) 
 		return err
 	}
 	l.open.merge(b.changed)
+	l.keepSettled(b.settled)
 	if applied := b.applied(); !applied.empty() {
 		applied.Open, applied.OpenByType = l.open.count()
 		l.cfg.Observe(applied)

@@ -30,6 +30,8 @@ type bench struct {
 	hooks  *hook.Set
 	ledger *Ledger
 	seen   []Applied
+	edits  int64 // of the Hook, see edit
+	broken int   // times, see fixedAndBroken
 }
 
 func newBench(t *testing.T, hooks ...*v1alpha2.Hook) *bench {
@@ -156,7 +158,15 @@ func wantEqual(t *testing.T, got, want []string) {
 	}
 }
 
+// newHook is a Hook whose configurations are named by their event types.
 func newHook(name string, ecs ...v1alpha2.EventConfiguration) *v1alpha2.Hook {
+	named := map[string]int{}
+	for i := range ecs {
+		named[ecs[i].EventType]++
+		if ecs[i].Name = ecs[i].EventType; named[ecs[i].EventType] > 1 {
+			ecs[i].Name = fmt.Sprintf("%s-%d", ecs[i].EventType, named[ecs[i].EventType])
+		}
+	}
 	return &v1alpha2.Hook{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "shop", UID: types.UID("uid-" + name), Generation: 1},
 		Spec:       v1alpha2.HookSpec{EventConfigurations: ecs},

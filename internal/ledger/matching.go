@@ -22,15 +22,48 @@ type subject struct {
 	events   int64 // of the incident so far
 }
 
-// matcher asks the Hooks of a batch, each once about each subject and within its budget.
+// matcher asks the Hooks of a batch, each once about each subject and within its budget. It sees them as they are when
+// it first asks those of a namespace: an edit in the middle of a batch counts for the next one.
 type matcher struct {
-	hooks *hook.Set
-	meter *hook.Meter
-	found map[subject][]match
+	hooks   *hook.Set
+	meter   *hook.Meter
+	configs map[string][]*hook.Config // by namespace
+	found   map[subject][]match
 }
 
 func newMatcher(hooks *hook.Set) *matcher {
-	return &matcher{hooks: hooks, meter: hook.NewMeter(), found: map[subject][]match{}}
+	return &matcher{hooks: hooks, meter: hook.NewMeter(), configs: map[string][]*hook.Config{}, found: map[subject][]match{}}
+}
+
+// in returns the configurations of a namespace's Hooks, in a stable order.
+func (m *matcher) in(namespace string) []*hook.Config {
+	configs, asked := m.configs[namespace]
+	if !asked {
+		configs = m.hooks.In(namespace)
+		m.configs[namespace] = configs
+	}
+	return configs
+}
+
+// of returns the configurations of a Hook, in the order of its list.
+func (m *matcher) of(ref delivery.HookRef) []*hook.Config {
+	var configs []*hook.Config
+	for _, c := range m.in(ref.Namespace) {
+		if c.Hook == ref {
+			configs = append(configs, c)
+		}
+	}
+	return configs
+}
+
+// config returns a configuration of a Hook by its key, or nil.
+func (m *matcher) config(ref delivery.HookRef, key string) *hook.Config {
+	for _, c := range m.in(ref.Namespace) {
+		if c.Hook == ref && c.Key == key {
+			return c
+		}
+	}
+	return nil
 }
 
 // matching returns the configurations that are about the subject, in a stable order.
@@ -40,7 +73,7 @@ func (m *matcher) matching(of subject, f incident.Facts) []match {
 	}
 	var found []match
 	told := map[delivery.HookRef]bool{}
-	for _, c := range m.hooks.In(f.Signal.Resource.Namespace) {
+	for _, c := range m.in(f.Signal.Resource.Namespace) {
 		switch m.meter.Judge(c, f) {
 		case hook.Match:
 			found = append(found, match{Config: c})
@@ -58,7 +91,7 @@ func (m *matcher) matching(of subject, f incident.Facts) []match {
 
 // evaluates says whether a Hook of the namespace has anything to evaluate.
 func (m *matcher) evaluates(namespace string) bool {
-	for _, c := range m.hooks.In(namespace) {
+	for _, c := range m.in(namespace) {
 		if c.Evaluates() {
 			return true
 		}

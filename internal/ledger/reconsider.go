@@ -28,7 +28,11 @@ func (l *Ledger) Reconsider(ctx context.Context) error {
 func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) error {
 	err := l.transact(ctx, func(b *batch) error {
 		for _, g := range held {
-			if err := b.reconsider(ctx, g.GroupKey); err != nil {
+			key, err := b.presentKey(ctx, g.GroupKey)
+			if err != nil {
+				return err
+			}
+			if err := b.reconsider(ctx, key); err != nil {
 				return err
 			}
 		}
@@ -45,17 +49,26 @@ func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) er
 	return errors.Join(l.reconsider(ctx, held[:half]), l.reconsider(ctx, held[half:]))
 }
 
-// Resume lets the calls of a group through again that the loop guard held back, because a person
-// wants it so, and creates a delivery if the group still has an open incident.
-func (l *Ledger) Resume(ctx context.Context, key delivery.GroupKey, by string, entry delivery.Entry) error {
+// Resume lets the calls of a delivery's group through again that the loop guard held back, because a person
+// wants it so, and creates a delivery if the group still has an open incident. entry goes into the log of the
+// delivery. The error is store.ErrNotFound if there is no such delivery.
+func (l *Ledger) Resume(ctx context.Context, deliveryID, by string, entry delivery.Entry) error {
 	return l.transact(ctx, func(b *batch) error {
+		d, err := b.tx.Delivery(ctx, deliveryID)
+		if err != nil {
+			return err
+		}
+		key, err := b.presentKey(ctx, d.Key())
+		if err != nil {
+			return err
+		}
 		g, err := b.group(ctx, key)
 		if err != nil {
 			return err
 		}
 		g.ResumedAt, g.ResumedBy, g.dirty = b.now, incident.Clean(by, delivery.MaxPerson), true
 		g.Hold, g.Why, g.NeedsPerson = "", "", false
-		entry.At = b.now
+		entry.DeliveryID, entry.At = deliveryID, b.now
 		b.changes.Entries = append(b.changes.Entries, entry)
 		return b.reconsider(ctx, key)
 	})
@@ -68,7 +81,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
 	if err != nil {
 		return err
 	}
-	c := b.hooks.Config(key.Hook, key.Config)
+	c := b.matcher.config(key.Hook, key.Config)
 	if c != nil && c.Invalid == "" && !c.Suspended {
 		budgets, err := b.loadBudgets(ctx, c)
 		if err != nil {

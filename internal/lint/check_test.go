@@ -311,8 +311,8 @@ func TestValidateRendersPromptsForASampleEvent(t *testing.T) {
 	template := "'{{.Cluster}} {{.Namespace}} {{.EventType}} {{.Reason}} {{.Message}}'"
 	r := validate(t, hookText("a", "{eventType: oom-kill, agentId: medic, prompt: "+template+"}", "{eventType: oom-kill, agentId: kagent/sre, prompt: "+template+"}", "{eventType: pod-pending, agentId: nowhere/sre, prompt: Look}"))
 	want := []SamplePrompt{
-		{Hook: "shop/a", Config: "oom-kill", EventType: "oom-kill", Agent: "shop/medic", Field: "spec.eventConfigurations[0].prompt", Prompt: "prod shop oom-kill OOMKilled ⟦Container app was OOM-killed (exit code 137, memory limit 128Mi)⟧" + prompt.Notice},
-		{Hook: "shop/a", Config: "oom-kill#2", EventType: "oom-kill", Agent: "kagent/sre", Field: "spec.eventConfigurations[1].prompt", Prompt: "prod shop oom-kill OOMKilled ⟦Container app was OOM-killed (exit code 137, memory limit 128Mi)⟧" + prompt.Notice},
+		{Hook: "shop/a", Config: "oom-kill-512a34bf", EventType: "oom-kill", Agent: "shop/medic", Field: "spec.eventConfigurations[0].prompt", Prompt: "prod shop oom-kill OOMKilled ⟦Container app was OOM-killed (exit code 137, memory limit 128Mi)⟧" + prompt.Notice},
+		{Hook: "shop/a", Config: "oom-kill-c3d839c4", EventType: "oom-kill", Agent: "kagent/sre", Field: "spec.eventConfigurations[1].prompt", Prompt: "prod shop oom-kill OOMKilled ⟦Container app was OOM-killed (exit code 137, memory limit 128Mi)⟧" + prompt.Notice},
 	}
 	if diff := cmp.Diff(want, r.Prompts); diff != "" {
 		t.Error(diff)

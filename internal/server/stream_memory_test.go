@@ -66,7 +66,10 @@ func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *te
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "streams wait for their turn", func() bool { used, waiting := f.gates.catchUps.Used(); return used > 0 && waiting > streams/2 })
+	eventually(t, "all streams are open, and wait for their turn", func() bool {
+		used, waiting := f.gates.catchUps.Used()
+		return f.streams.count() == streams && used > 0 && waiting > streams/2
+	})
 	if took, limit := capacitytest.Footprint()-before, int64(together*capacity.CatchUp+streams*(capacity.Connection+capacity.Stream)); took > limit {
 		t.Errorf("%d streams took %s, want at most %s", streams, capacity.Text(took), capacity.Text(limit))
 	}

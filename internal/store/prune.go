@@ -17,9 +17,16 @@ const (
 // pruneShare is how much of the writer's time a Prune takes at most: one part in so many.
 const pruneShare = 4
 
+// configurationsKept is how long what SaveConfigurations saved is kept at least, also where nothing of the Hook is left.
+const configurationsKept = 2 * ResaveConfigurations
+
+// ResaveConfigurations is after what time a Hook's configurations must be saved again, changed or not, before anything is
+// decided for it: Prune may delete them later.
+const ResaveConfigurations = 24 * time.Hour
+
 // Prune deletes the history of before a time, in small transactions between which others write:
 // incidents that ended before, with their events and decisions; repeats of incidents that go on;
-// deliveries, counters and the change log. Open incidents with their first event stay, and
+// deliveries, counters, the change log, and what is known of the configurations of Hooks without any of it. Open incidents with their first event stay, and
 // unfinished deliveries with the incident that made them due.
 func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err error) {
 	us := micros(before)
@@ -29,6 +36,11 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err
 		func(tx *Tx) (int64, error) { return tx.pruneDeliveries(ctx, us) },
 		pruneBy(ctx, `DELETE FROM delivery_groups WHERE (cluster, hook_ns, hook, config, grp) IN (SELECT cluster, hook_ns, hook, config, grp
 			FROM delivery_groups WHERE hold_ends < ? AND held_until < ? AND resumed_at < ? LIMIT ?)`, us, us, us),
+		pruneBy(ctx, `DELETE FROM hook_configs WHERE (cluster, hook_ns, hook, config) IN (SELECT c.cluster, c.hook_ns, c.hook, c.config
+			FROM hook_configs c WHERE c.saved_at < ?
+			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.cluster = c.cluster AND d.hook_ns = c.hook_ns AND d.hook = c.hook)
+			AND NOT EXISTS (SELECT 1 FROM delivery_groups g WHERE g.cluster = c.cluster AND g.hook_ns = c.hook_ns AND g.hook = c.hook)
+			LIMIT ?)`, min(us, micros(s.cfg.Clock.Now().Add(-configurationsKept)))),
 		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
 		pruneBy(ctx, `DELETE FROM changes WHERE at < ? AND seq IN (SELECT seq FROM changes ORDER BY seq LIMIT ?)`, us),
 		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", minuteSpan, before),

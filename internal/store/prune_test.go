@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -114,6 +115,46 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 	deleted, err := st.Prune(t.Context(), long.Add(48*time.Hour))
 	if must(t, err); deleted != 0 {
 		t.Errorf("a second time it deleted %d rows", deleted)
+	}
+}
+
+// TestPruneKeepsTheConfigurationsOfHooksThatHaveAHistory holds that no history is left whose configurations are not known.
+func TestPruneKeepsTheConfigurationsOfHooksThatHaveAHistory(t *testing.T) {
+	clock := clocktesting.NewFakePassiveClock(long)
+	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	must(t, err)
+	defer st.Close()
+	configs := []delivery.Configuration{{Key: "pod-restart"}, {Key: "oom-kill"}}
+	hooks := map[string]delivery.HookRef{"with a delivery": shopHook, "with a group": {Namespace: "shop", Name: "g"}, "with nothing": {Namespace: "shop", Name: "n"}}
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		for _, ref := range hooks {
+			must(t, tx.SaveConfigurations(t.Context(), ref, configs))
+		}
+		inc, c := recordFor(tx, "k", long, 1)
+		c.Deliveries = []*delivery.Delivery{due(inc, delivery.Working)}
+		c.Groups = []*delivery.GroupState{{GroupKey: delivery.GroupKey{Hook: hooks["with a group"]}, HoldEnds: long.Add(9 * 24 * time.Hour)}}
+		return tx.Save(t.Context(), c)
+	}))
+	for _, step := range []struct {
+		after time.Duration
+		keeps []string
+	}{
+		{configurationsKept - time.Hour, []string{"with a delivery", "with a group", "with nothing"}},
+		{configurationsKept + time.Hour, []string{"with a delivery", "with a group"}},
+	} {
+		clock.SetTime(long.Add(step.after))
+		_, err := st.Prune(t.Context(), clock.Now())
+		must(t, err)
+		must(t, st.Write(t.Context(), func(tx *Tx) error {
+			for name, ref := range hooks {
+				found, err := tx.Configurations(t.Context(), ref)
+				must(t, err)
+				if kept := slices.Contains(step.keeps, name); kept && len(found) != 2 || !kept && len(found) != 0 {
+					t.Errorf("%s later a hook %s has %d configurations", step.after, name, len(found))
+				}
+			}
+			return nil
+		}))
 	}
 }
 

@@ -26,11 +26,12 @@ var update = flag.Bool("update", false, "write the histories of earlier schemas 
 // sums are the hashes of the migrations that have been released. A file that is here is never changed: histories were
 // written by it.
 var sums = map[string]string{
-	"00001_history.sql":      "999fdca8cd1865a35beb92e2240449f09dc83f4158e0c1bd4cfe6cbe1061bee6",
-	"00002_deliveries.sql":   "8fca1f7d481236a230cae12ee3577cb0c7b9a31b37589c1a9b48b03922deb9e7",
-	"00003_dead_letters.sql": "7bed78dde435a530300f92fbc2d142d6217f28aa7d833c644d5eaab2bd23a233",
-	"00004_failure.sql":      "a6ac18c8b7c931d083415e14b5f1bc83a31408cca6d8adf791e09d76f7aadeac",
-	"00005_names.sql":        "4af1c299594f1e556fa36484cf4dd4c5db15a6d0f6ac0abe441fa4ef73613a8c",
+	"00001_history.sql":        "999fdca8cd1865a35beb92e2240449f09dc83f4158e0c1bd4cfe6cbe1061bee6",
+	"00002_deliveries.sql":     "8fca1f7d481236a230cae12ee3577cb0c7b9a31b37589c1a9b48b03922deb9e7",
+	"00003_dead_letters.sql":   "7bed78dde435a530300f92fbc2d142d6217f28aa7d833c644d5eaab2bd23a233",
+	"00004_failure.sql":        "a6ac18c8b7c931d083415e14b5f1bc83a31408cca6d8adf791e09d76f7aadeac",
+	"00005_names.sql":          "4af1c299594f1e556fa36484cf4dd4c5db15a6d0f6ac0abe441fa4ef73613a8c",
+	"00006_configurations.sql": "f7400f01edc4892a3dd3d914b617a9e04a1b8682c6465341b2ab9ed39e85696d",
 }
 
 func TestAMigrationThatHistoriesWereWrittenByIsNeverChanged(t *testing.T) {

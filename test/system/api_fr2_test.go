@@ -139,7 +139,7 @@ func TestIncidentsAndDeliveriesTellTheStoryBehindTheEvents(t *testing.T) {
 	if len(story.Deliveries) != 1 || story.Deliveries[0].Answer != "raise the memory limit" || !strings.HasPrefix(story.Deliveries[0].Prompt, "oom-kill cart-abc-1") {
 		t.Fatalf("deliveries %+v", story.Deliveries)
 	}
-	tells(t, story.Timeline, "OOMKilled: Container app was OOM-killed", "Hook "+s.shop+"/memory (oom-kill): delivered", "agent kagent/medic was called (attempt 1)",
+	tells(t, story.Timeline, "OOMKilled: Container app was OOM-killed", "Hook "+s.shop+"/memory (oom-kill-b1f4b8c4): delivered", "agent kagent/medic was called (attempt 1)",
 		"agent kagent/medic finished its task", "again: OOMKilled", "duplicate, its agent was called for this incident")
 
 	dl := read[api.DeliveryDetail](s.caller, "/deliveries/"+story.Deliveries[0].ID)

@@ -45,7 +45,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 		}
 	}
 	delivery := run("deliveries", read[api.Page[api.Delivery]](s.caller, "/deliveries?namespace="+s.pay).Items[0].ID)
-	if !strings.Contains(delivery, s.pay+"/till (pod-restart)") || !strings.Contains(delivery, "raise the memory limit") {
+	if !strings.Contains(delivery, s.pay+"/till (pod-restart-444d4e85)") || !strings.Contains(delivery, "raise the memory limit") {
 		t.Errorf("%s", delivery)
 	}
 	if list := run("deliveries", "-n", s.shop, "--hook", "memory", "--agent", "kagent/medic", "--state", "succeeded"); strings.Count(list, "kagent/medic") != 2 {

@@ -122,7 +122,7 @@ func TestAHookWhoseExpressionsCostTooMuchSaysSo(t *testing.T) {
 	applyHook(t, ns, "decent", incident.OOMKill)
 	p := controller(t, append(settings(kagent, dir), "--stabilization=1h")...).ready()
 	crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
-	if says := saysHold(t, h, "MatchTooCostly", "OverMatchBudget"); !strings.Contains(says, "oom-kill: its match expression costs too much for a single event") {
+	if says := saysHold(t, h, "MatchTooCostly", "OverMatchBudget"); !strings.Contains(says, "oom-kill-2ad01ecd: its match expression costs too much for a single event") {
 		t.Errorf("it says %q", says)
 	}
 	if _, err := kagent.Await(t.Context(), 1); err != nil {

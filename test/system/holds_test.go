@@ -74,7 +74,7 @@ func TestAHookSaysThatItsBudgetHoldsCallsBack(t *testing.T) {
 	for n := range 3 {
 		crashLoops(t, pay, n+1, "OOMKilled")
 	}
-	if says := saysHold(t, h, "OverBudget", "MaxCallsPerHour"); says != "Deployment/pay (oom-kill): spec.maxCallsPerHour of the Hook, 1, is used up. The agent is told of them with the next call." {
+	if says := saysHold(t, h, "OverBudget", "MaxCallsPerHour"); says != "Deployment/pay (oom-kill-b1f4b8c4): spec.maxCallsPerHour of the Hook, 1, is used up. The agent is told of them with the next call." {
 		t.Errorf("it says %q", says)
 	}
 	if got := ready(hookNow(t, h)); got != "True HookConfigured" {

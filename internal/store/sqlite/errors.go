@@ -52,15 +52,13 @@ func (e *Engine) Explain(err error) error {
 	if err == nil || errors.As(err, &state) || errors.As(err, &row) {
 		return err
 	}
-	var se *sqlite.Error
+	if what := adviceFor[code(err)]; what != "" {
+		return e.Advise(err, what)
+	}
+	if fault := faults[code(err)]; fault != "" {
+		return &engine.RowError{Fault: fault, Err: err}
+	}
 	switch {
-	case errors.As(err, &se):
-		if what := adviceFor[se.Code()&0xff]; what != "" {
-			return e.Advise(err, what)
-		}
-		if fault := faults[se.Code()&0xff]; fault != "" {
-			return &engine.RowError{Fault: fault, Err: err}
-		}
 	case errors.Is(err, errDamaged):
 		return e.Advise(err, adviceFor[sqlite3.SQLITE_CORRUPT])
 	case errors.Is(err, errMoved):
@@ -76,8 +74,7 @@ func (e *Engine) Explain(err error) error {
 type damage struct{ first atomic.Pointer[error] }
 
 func (d *damage) note(err error) {
-	var se *sqlite.Error
-	if errors.As(err, &se) && (se.Code()&0xff == sqlite3.SQLITE_CORRUPT || se.Code()&0xff == sqlite3.SQLITE_NOTADB) {
+	if c := code(err); c == sqlite3.SQLITE_CORRUPT || c == sqlite3.SQLITE_NOTADB {
 		d.first.CompareAndSwap(nil, &err)
 	}
 }
@@ -96,7 +93,14 @@ func (*Engine) Duplicate(err error) bool {
 }
 
 // busy says whether somebody else has the file locked.
-func busy(err error) bool {
+func busy(err error) bool { return code(err) == sqlite3.SQLITE_BUSY }
+
+// code is SQLite's primary result code of an error, without what extends it in the higher bits; SQLITE_OK, which is 0, if it
+// is none of SQLite's.
+func code(err error) int {
 	var se *sqlite.Error
-	return errors.As(err, &se) && se.Code()&0xff == sqlite3.SQLITE_BUSY
+	if !errors.As(err, &se) {
+		return sqlite3.SQLITE_OK
+	}
+	return se.Code() & 0xff
 }

@@ -37,6 +37,9 @@ func Conformance(t *testing.T, newHistory func(t *testing.T) Opener) {
 		"counters are those of what was recorded":     (*suite).counters,
 		"the summaries of Hooks are those of each":    (*suite).summaries,
 		"old history is deleted, what goes on is not": (*suite).prune,
+		"the configurations of a hook are known":      (*suite).configurations,
+		"history goes with a configuration's key":     (*suite).renamed,
+		"calls for an incident are found":             (*suite).covers,
 		"dead letters wait for a person":              (*suite).deadLetters,
 		"what is not there is not found":              (*suite).missing,
 	} {

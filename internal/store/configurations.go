@@ -1,0 +1,127 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+const configurationColumns = "cluster, hook_ns, hook, config, position, content, type, agent_ns, agent, edited_at, saved_at"
+
+func scanConfiguration(row scanner) (c delivery.Configuration, err error) {
+	var edited int64
+	err = row.Scan(&c.Key, &c.Content, &c.EventType, &c.Agent.Namespace, &c.Agent.Name, &edited)
+	c.EditedAt = fromMicros(edited)
+	return c, err
+}
+
+// Configurations returns what SaveConfigurations saved of a hook, in its order; nothing if that never was.
+func (tx *Tx) Configurations(ctx context.Context, hook delivery.HookRef) ([]delivery.Configuration, error) {
+	found, err := rowsOf(ctx, tx, scanConfiguration, "SELECT config, content, type, agent_ns, agent, edited_at FROM hook_configs "+
+		"WHERE cluster = ? AND hook_ns = ? AND hook = ? ORDER BY position", tx.store.cfg.Cluster, hook.Namespace, hook.Name)
+	if err != nil {
+		return nil, fmt.Errorf("read the configurations of hook %s: %w", hook, err)
+	}
+	return found, nil
+}
+
+// SaveConfigurations replaces what is known of a hook's configurations.
+func (tx *Tx) SaveConfigurations(ctx context.Context, hook delivery.HookRef, configs []delivery.Configuration) error {
+	cluster := tx.store.cfg.Cluster
+	if _, err := tx.exec(ctx, "DELETE FROM hook_configs WHERE cluster = ? AND hook_ns = ? AND hook = ?", cluster, hook.Namespace, hook.Name); err != nil {
+		return fmt.Errorf("replace the configurations of hook %s: %w", hook, err)
+	}
+	rows := make([][]any, len(configs))
+	for i, c := range configs {
+		rows[i] = []any{
+			cluster, hook.Namespace, hook.Name, c.Key, i, c.Content, string(c.EventType), c.Agent.Namespace, c.Agent.Name,
+			micros(c.EditedAt), micros(tx.store.cfg.Clock.Now()),
+		}
+	}
+	return tx.insert(ctx, "hook_configs", configurationColumns, rows, "")
+}
+
+// RenameConfigurations gives the deliveries and the groups of a hook's configurations other keys, all at the same time:
+// two can swap theirs. What the new key has already stays, and what comes to it is added: deliveries beside each other,
+// groups by GroupState.Absorb. Decisions and counters keep the key under which they were made.
+func (tx *Tx) RenameConfigurations(ctx context.Context, hook delivery.HookRef, renamed []delivery.Renaming) error {
+	groups := make([]*delivery.GroupState, 0)
+	for _, r := range renamed { // out of the way first, so that no key is taken by one that is still to move
+		moved, err := tx.takeGroups(ctx, hook, r)
+		if err != nil {
+			return err
+		}
+		groups = append(groups, moved...)
+		if err := tx.moveDeliveries(ctx, hook, r.From, aside(r.To)); err != nil {
+			return err
+		}
+	}
+	for _, r := range renamed {
+		if err := tx.moveDeliveries(ctx, hook, aside(r.To), r.To); err != nil {
+			return err
+		}
+	}
+	for _, g := range groups {
+		there, err := tx.GroupState(ctx, g.GroupKey)
+		if err != nil {
+			return err
+		}
+		g.Absorb(there)
+		if err := (&saving{tx: tx}).saveGroups(ctx, []*delivery.GroupState{g}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// aside is a key that no configuration has, for one that is on its way to key.
+func aside(key string) string { return "#" + key }
+
+func (tx *Tx) moveDeliveries(ctx context.Context, hook delivery.HookRef, from, to string) error {
+	// The rows' numbers stay: who has read one may still save it, since the key is not among what is updated.
+	_, err := tx.exec(ctx, "UPDATE deliveries SET config = ? WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ?",
+		to, tx.store.cfg.Cluster, hook.Namespace, hook.Name, from)
+	if err != nil {
+		return fmt.Errorf("rename configuration %s of hook %s: %w", from, hook, err)
+	}
+	return nil
+}
+
+// takeGroups removes the groups of a configuration, and returns them with its new key.
+func (tx *Tx) takeGroups(ctx context.Context, hook delivery.HookRef, r delivery.Renaming) ([]*delivery.GroupState, error) {
+	groups, err := rowsOf(ctx, tx, scanGroup, "DELETE FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? RETURNING "+groupColumns,
+		tx.store.cfg.Cluster, hook.Namespace, hook.Name, r.From)
+	if err != nil {
+		return nil, fmt.Errorf("rename the groups of configuration %s of hook %s: %w", r.From, hook, err)
+	}
+	for _, g := range groups {
+		g.Config = r.To
+	}
+	return groups, nil
+}
+
+// Cover is a delivery that is about an incident, as far as it matters to whether that was called for.
+type Cover struct {
+	DeliveryID string
+	Config     string
+}
+
+// maxCovers bounds the deliveries about one incident that Covers returns.
+const maxCovers = 64
+
+// Covers returns the newest deliveries of a hook that are about an incident, are for events of a type, were created until
+// a time and not skipped; and either have not ended or were created after another time. The newest come first.
+func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, until, after time.Time) ([]Cover, error) {
+	found, err := rowsOf(ctx, tx, func(row scanner) (c Cover, err error) { err = row.Scan(&c.DeliveryID, &c.Config); return c, err },
+		"SELECT d.id, d.config FROM delivery_incidents c CROSS JOIN deliveries d WHERE d.id = c.delivery_id AND c.incident_id = ? AND d.cluster = ? AND "+
+			"d.hook_ns = ? AND d.hook = ? AND d.type = ? AND d.skipped = '' AND d.created_at <= ? AND (d.ended_at = 0 OR d.created_at > ?) "+
+			"ORDER BY d.created_at DESC LIMIT ?",
+		incidentID, tx.store.cfg.Cluster, hook.Namespace, hook.Name, string(of), micros(until), micros(after), maxCovers)
+	if err != nil {
+		return nil, fmt.Errorf("read the deliveries of hook %s about incident %s: %w", hook, incidentID, err)
+	}
+	return found, nil
+}
