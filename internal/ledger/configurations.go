@@ -129,7 +129,7 @@ func (b *batch) editedAt(c *hook.Config) time.Time {
 
 // concerned says whether a Hook has a configuration of that key that is about the event.
 func (b *batch) concerned(ref delivery.HookRef, key string, f incident.Facts) bool {
-	return slices.ContainsFunc(b.matcher.matching(subject{f.Signal, f.Incident.ID, f.Incident.Events}, f), func(m match) bool {
+	return slices.ContainsFunc(b.matcher.matching(subjectOf(f), f), func(m match) bool {
 		return m.Hook == ref && m.Key == key
 	})
 }

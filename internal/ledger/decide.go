@@ -24,8 +24,8 @@ type verdict struct {
 // decide asks every hook that cares about the event, and creates the deliveries that are due. ev is nil
 // for a sign that an incident goes on: it may lead to a new delivery, but no decision is recorded for it.
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
-	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
-	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, facts) {
+	of, facts := b.askAbout(s, inc)
+	for _, c := range b.matcher.matching(of, facts) {
 		if err := b.settle(ctx, c.Hook); err != nil {
 			return err
 		}
@@ -42,6 +42,26 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 		})
 	}
 	return nil
+}
+
+// askAbout is what the Hooks are asked about a signal. A sign that an incident goes on has no facts of its own: it is judged
+// by those that the incident was last told by, as its events were.
+func (b *batch) askAbout(s *incident.Signal, inc *incident.Incident) (subject, incident.Facts) {
+	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
+	if s.Kind != incident.Observed {
+		facts = b.factsOf(inc)
+		facts.Signal.Kind = s.Kind
+	}
+	return subjectOf(facts), facts
+}
+
+// subjectOf is what the answer of a configuration can differ by.
+func subjectOf(f incident.Facts) subject {
+	of := subject{incident: f.Incident.ID, events: f.Incident.Events}
+	if f.Signal.Kind == incident.Observed {
+		of.signal = f.Signal
+	}
+	return of
 }
 
 // dispose decides about one event for one configuration, in the order in which a user would look
