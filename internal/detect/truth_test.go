@@ -181,19 +181,19 @@ func TestAStaticPodIsKnownByItsFile(t *testing.T) {
 	s := newScene(t, withReadiness(httpProbe(3, 10, 0))...)
 	s.pod.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: string(file)}
 	own := s.pod.UID
-	probe := func(n int32) {
+	fails := func(n int32) {
 		s.pod.UID = file
 		s.probe("app", notReady, n)
 		s.pod.UID = own
 	}
-	probe(1)
+	fails(1)
 	s.put()
 	s.run("app")
 	s.ready("app", true)
 	s.wait(time.Minute)
 	s.signals = nil
 	for range 3 {
-		probe(1)
+		fails(1)
 		s.wait(10 * oneSecond)
 	}
 	s.says("probe-failed web app x1")

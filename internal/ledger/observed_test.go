@@ -58,8 +58,8 @@ func TestThatNothingIsHeardKeepsAnIncidentOpenAndCallsNobody(t *testing.T) {
 // TestASignIsJudgedByTheFactsOfItsIncident: it has none of its own.
 func TestASignIsJudgedByTheFactsOfItsIncident(t *testing.T) {
 	code := int32(137)
-	for match, calls := range map[string]int{"event.exitCode != 137": 0, "event.exitCode == 137 && event.restartCount >= 3 && event.reason == 'Because'": 2} {
-		b := newBench(t, newHook("h", on(incident.PodRestart, matching(match), func(e *v1alpha2.EventConfiguration) {
+	for expression, calls := range map[string]int{"event.exitCode != 137": 0, "event.exitCode == 137 && event.restartCount >= 3 && event.reason == 'Because'": 2} {
+		b := newBench(t, newHook("h", on(incident.PodRestart, matching(expression), func(e *v1alpha2.EventConfiguration) {
 			e.Prompt = "{{.ExitCode}} {{.RestartCount}} {{.Reason}}"
 		})))
 		crash := seen(incident.PodRestart, "cart-1", 1)
@@ -68,7 +68,7 @@ func TestASignIsJudgedByTheFactsOfItsIncident(t *testing.T) {
 		b.end(delivery.OutcomePersisting)
 		b.after(11 * time.Minute).apply(sign(incident.Ongoing, incident.PodRestart, "cart-1"))
 		if b.deliveries() != calls {
-			t.Errorf("%s: %d calls, want %d", match, b.deliveries(), calls)
+			t.Errorf("%s: %d calls, want %d", expression, b.deliveries(), calls)
 		}
 		if calls > 0 {
 			if p := b.newest().Prompt; p != "137 4 Because" {
