@@ -61,6 +61,9 @@ func (d *Detector) deferEvent(now time.Time, key podKey, ev *eventsv1.Event, cat
 	}
 	if _, waits := d.early.events[key]; !waits {
 		if len(d.early.waits) >= maxEarlyPods {
+			d.early.forgetJudged()
+		}
+		if len(d.early.waits) >= maxEarlyPods {
 			d.early.dropFirst()
 		}
 		d.early.waits = append(d.early.waits, earlyPod{now.Add(podLag), key})
@@ -88,6 +91,11 @@ func (e *earlyEvents) dropOverdue(now time.Time) {
 	for due, ok := e.next(); ok && !due.After(now); due, ok = e.next() {
 		e.dropFirst()
 	}
+}
+
+// forgetJudged drops what is left in the row of Pods that have come.
+func (e *earlyEvents) forgetJudged() {
+	e.waits = slices.DeleteFunc(e.waits, func(w earlyPod) bool { _, waiting := e.events[w.key]; return !waiting })
 }
 
 func (e *earlyEvents) dropFirst() {

@@ -1,11 +1,13 @@
 package detect
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -206,6 +208,29 @@ func TestAStaticPodIsKnownByItsFile(t *testing.T) {
 	s.remove()
 	if len(s.d.mirrors) > 0 {
 		t.Error("a mirror Pod that is gone is remembered")
+	}
+}
+
+// TestEventsOfManyPodsThatComeLateAreNotLost lets Events come before their Pods, again and again, for more Pods than can
+// wait at once.
+func TestEventsOfManyPodsThatComeLateAreNotLost(t *testing.T) {
+	s := newScene(t, withReadiness(httpProbe(1, 10, 0))...)
+	s.put()
+	s.run("app")
+	s.ready("app", true)
+	s.wait(time.Minute)
+	for n := range 3 * maxEarlyPods {
+		s.pod.UID = types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012d", n))
+		s.events = map[string]*eventsv1.Event{}
+		s.signals = nil
+		s.probe("app", notReady, 1)
+		s.put()
+		if len(s.observed()) != 1 {
+			t.Fatalf("the failure of Pod %d is lost: %v", n, summaries(s.signals))
+		}
+	}
+	if len(s.d.early.waits) > maxEarlyPods {
+		t.Errorf("%d wait", len(s.d.early.waits))
 	}
 }
 

@@ -108,8 +108,7 @@ func TestWhatPeopleReportedIsToldAsItWas(t *testing.T) {
 				got = append(got, told(i))
 			}
 			slices.Sort(got)
-			want := slices.Sorted(slices.Values(want))
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := cmp.Diff(slices.Sorted(slices.Values(want)), got); diff != "" {
 				t.Error(diff)
 			}
 			for _, d := range story.Deliveries {
