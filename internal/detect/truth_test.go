@@ -154,6 +154,48 @@ func TestARestartIsFoundWhateverItsCountDoes(t *testing.T) {
 	})
 }
 
+// TestAStartBetweenTwoInstancesFindsTheRestartOnce starts khook while the container has no instance.
+func TestAStartBetweenTwoInstancesFindsTheRestartOnce(t *testing.T) {
+	s := newScene(t)
+	st := s.status("app")
+	st.RestartCount, st.State.Waiting = 5, &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
+	s.list()
+	s.wait(3 * oneSecond)
+	st.ContainerID, st.State = "containerd://next", corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(s.now)}}
+	s.pod.Status.Phase = corev1.PodRunning
+	s.put()
+	s.put()
+	if got := s.observed(); len(got) != 1 || got[0].Type != incident.PodRestart || got[0].Count != 1 {
+		t.Errorf("told %+v", got)
+	}
+}
+
+// TestALivenessLoopStaysOpenWhenTheKubeletTellsNoMore: its recorder holds Events back after 25 of them.
+func TestALivenessLoopStaysOpenWhenTheKubeletTellsNoMore(t *testing.T) {
+	for _, reason := range []string{"CrashLoopBackOff", "ImagePullBackOff", "CreateContainerConfigError"} {
+		s := newScene(t, withLiveness(httpProbe(1, 10, 0))...)
+		s.put()
+		s.run("app")
+		s.wait(time.Minute)
+		s.probe("app", notAlive, 1)
+		s.end("app", 137, "Error")
+		s.run("app")
+		s.end("app", 137, "Error")
+		s.waits("app", reason)
+		s.signals = nil
+		s.wait(9 * time.Minute)
+		kinds := map[incident.EventType]int{}
+		for _, sig := range s.signals {
+			if sig.Kind == incident.Ongoing {
+				kinds[sig.Type]++
+			}
+		}
+		if kinds[incident.ProbeFailed] < 2 || kinds[incident.PodRestart] < 2 || s.count(incident.Healthy) > 0 {
+			t.Errorf("%s: told %v", reason, kinds)
+		}
+	}
+}
+
 func TestContainersThatHaveDoneTheirWorkKeepNothingOpen(t *testing.T) {
 	never := corev1.ContainerRestartPolicyNever
 	s := newScene(t, corev1.Container{Name: "app"}, corev1.Container{Name: "once", RestartPolicy: &never})
