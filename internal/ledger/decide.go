@@ -66,7 +66,7 @@ func subjectOf(f incident.Facts) subject {
 
 // dispose decides about one event for one configuration, in the order in which a user would look
 // for the reason: is the configuration usable, is the event explained by another, does a recent call stand
-// for it, also one of before an edit, does the loop guard hold the group back, is a budget used up. The first that applies is the
+// for it, also one about another group, does the loop guard hold the group back, is a budget used up. The first that applies is the
 // reason that people are shown, so the order is part of the behaviour.
 //
 // What each question needs is loaded right before it, so that an event that is settled early costs no
@@ -91,7 +91,7 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 	if d, covered := coveredByNewest(c, g.past, ev, b.now); covered {
 		return verdict{d, g.past[0].ID}, nil
 	}
-	if id, called, err := b.calledBeforeEdit(ctx, c, f); err != nil || called {
+	if id, called, err := b.calledElsewhere(ctx, c, f); err != nil || called {
 		return verdict{delivery.Duplicate, id}, err
 	}
 	if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
