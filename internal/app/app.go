@@ -147,7 +147,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	}
 	cluster, err := kube.New(kube.Config{
 		Client: a.kube.watch, Namespaces: a.options.Namespaces,
-		Timing: detect.Timing{PendingAfter: a.options.PendingAfter, Stabilization: a.options.Stabilization, CatchUp: a.options.CatchUp, Start: time.Now()},
+		Timing: detect.Timing{PendingAfter: a.options.PendingAfter, Stabilization: a.options.Stabilization, CatchUp: a.options.CatchUp, QuietAfter: a.options.QuietAfter, Start: time.Now()},
 		Sink:   book.Record, Log: a.log.WithName("kube"), Registerer: ctrlmetrics.Registry,
 		Queue: int(a.plan.N(capacity.Signals)), Inbox: int(a.plan.N(capacity.Inbox)),
 	})

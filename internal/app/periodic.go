@@ -21,10 +21,15 @@ func runEvery(ctx context.Context, period time.Duration, do func(context.Context
 // endQuiet ends the incidents of which nothing new is seen. Only while the cluster is watched can
 // one say that nothing was seen.
 func (a *App) endQuiet(ctx context.Context, book *ledger.Ledger, sources source.List) error {
-	return runEvery(ctx, 5*time.Second, func(ctx context.Context) {
+	var awake wakefulness
+	return runEvery(ctx, quietEvery, func(ctx context.Context) {
+		woke := awake.since(time.Now())
 		since, watched := sources.WatchedSince()
 		if !watched {
 			return
+		}
+		if woke.After(since) {
+			since = woke
 		}
 		if at, some := book.NextQuiet(since); !some || at.After(time.Now()) {
 			return
@@ -33,6 +38,24 @@ func (a *App) endQuiet(ctx context.Context, book *ledger.Ledger, sources source.
 			a.log.Error(err, "cannot record that incidents ended, will retry")
 		}
 	})
+}
+
+// quietEvery is how often is looked for incidents that should end as quiet.
+const quietEvery = 5 * time.Second
+
+// wakefulness finds out since when this process runs without a break. One that was halted, or whose machine was paused,
+// does not notice that its watches stood still: they are up, and silent.
+type wakefulness struct{ last, from time.Time }
+
+// since takes the time of now, each quietEvery, and returns since when that was not missed; zero if it never was. It goes
+// by the wall clock: the other one stands still while the machine does.
+func (w *wakefulness) since(now time.Time) time.Time {
+	now = now.Round(0) // without the monotonic clock
+	if missed := now.Sub(w.last); !w.last.IsZero() && (missed < 0 || missed > 6*quietEvery) {
+		w.from = now
+	}
+	w.last = now
+	return w.from
 }
 
 // reconsider makes calls due that were held back and may be made by now.

@@ -6,9 +6,6 @@ import (
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
-	eventsv1 "k8s.io/api/events/v1"
-
-	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // compact keeps of a Pod what detection needs. before is what was kept of its former version; nil if
@@ -26,6 +23,15 @@ func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 	if len(pod.Spec.SchedulingGates) > 0 || gated(pod) {
 		p.flags |= podGated
 	}
+	if isMirror(pod) {
+		p.flags |= podMirror
+	}
+	if nodeLost(pod) {
+		p.flags |= podNodeLost
+	}
+	if windingDown(pod) {
+		p.flags |= podWindingDown
+	}
 	p.containers = make([]containerState, 0, len(pod.Spec.Containers)+len(pod.Spec.InitContainers))
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
@@ -33,10 +39,10 @@ func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			kind = sidecar
 		}
-		p.containers = append(p.containers, compactContainer(c, kind, pod.Status.InitContainerStatuses, before, now))
+		p.containers = append(p.containers, compactContainer(pod, c, kind, before, now))
 	}
 	for i := range pod.Spec.Containers {
-		p.containers = append(p.containers, compactContainer(&pod.Spec.Containers[i], regular, pod.Status.ContainerStatuses, before, now))
+		p.containers = append(p.containers, compactContainer(pod, &pod.Spec.Containers[i], regular, before, now))
 	}
 	if healthy(pod) {
 		p.flags |= podHealthy
@@ -54,26 +60,33 @@ func gated(pod *corev1.Pod) bool {
 
 // compactContainer keeps of a container what detection needs. What is known of an instance is taken over
 // only while its ID stays the same: a new instance has not been ready, whatever the former one was.
-func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1.ContainerStatus, before *podState, now time.Time) containerState {
-	s := containerState{spec: unique.Make(specOf(c, kind))}
+func compactContainer(pod *corev1.Pod, c *corev1.Container, kind containerKind, before *podState, now time.Time) containerState {
+	s := containerState{spec: unique.Make(specOf(pod, c, kind))}
 	var was *containerState
 	if before != nil {
 		if was = before.container(c.Name); was != nil {
 			s.ooms, s.restarts, s.id = was.ooms, was.restarts, was.id
 		}
 	}
+	statuses, created := pod.Status.ContainerStatuses, unixSeconds(pod.CreationTimestamp.Time)
+	if kind != regular {
+		statuses = pod.Status.InitContainerStatuses
+	}
 	st := statusOf(statuses, c.Name)
 	if st == nil {
 		return s
 	}
-	s.restarts = st.RestartCount
-	if st.ContainerID != "" {
-		s.id = hash(st.ContainerID)
+	s.spec = unique.Make(specOf(pod, c, kind).inForce(st))
+	switch {
+	case st.ContainerID != "":
+		s.id, s.restarts = hash(st.ContainerID), st.RestartCount
+	case was == nil: // a restart is told with the instance's ID, see restarts
+		s.restarts = max(0, st.RestartCount-1)
 	}
 	same := was != nil && was.id == s.id
 	if r := st.State.Running; r != nil {
 		s.flags |= containerRunning
-		s.started = min(unixSeconds(r.StartedAt.Time), unixSeconds(now)) // a node's clock may be ahead
+		s.started = min(max(unixSeconds(r.StartedAt.Time), created), unixSeconds(now)) // a node's clock may be off
 	}
 	if st.Ready {
 		s.flags |= containerReady | containerWasReady
@@ -88,15 +101,15 @@ func compactContainer(c *corev1.Container, kind containerKind, statuses []corev1
 			s.readyAt = was.readyAt
 		}
 	}
-	if w := st.State.Waiting; w != nil && w.Reason == reasonCrashLoop {
-		s.flags |= containerCrashLoop
+	if w := st.State.Waiting; w != nil && w.Reason != "" && !isVague(w.Reason) {
+		s.flags |= containerHeld
 	}
 	return s
 }
 
 // specOf reads what detection needs of a specification, with the defaults that the API server writes
 // (pkg/apis/core/v1/defaults.go, SetDefaults_Probe): an object from elsewhere may lack them.
-func specOf(c *corev1.Container, kind containerKind) containerSpec {
+func specOf(pod *corev1.Pod, c *corev1.Container, kind containerKind) containerSpec {
 	spec := containerSpec{name: c.Name, kind: kind}
 	for ofKind, p := range [...]*corev1.Probe{liveness: c.LivenessProbe, readiness: c.ReadinessProbe, startup: c.StartupProbe} {
 		if p == nil {
@@ -109,8 +122,34 @@ func specOf(c *corev1.Container, kind containerKind) containerSpec {
 	}
 	if limit, ok := c.Resources.Limits[corev1.ResourceMemory]; ok {
 		spec.memLimit = limit.String()
+	} else if all := pod.Spec.Resources; all != nil {
+		if limit, ok := all.Limits[corev1.ResourceMemory]; ok {
+			spec.memLimit = limit.String() + " of the whole Pod"
+		}
 	}
 	return spec
+}
+
+// inForce is the specification with the memory limit that the kubelet has put in force. While a resize of the running Pod is
+// not done, or can't be, the specification has the limit that is wished for
+// (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
+func (s containerSpec) inForce(st *corev1.ContainerStatus) containerSpec {
+	if st.Resources == nil {
+		return s
+	}
+	limit, ok := st.Resources.Limits[corev1.ResourceMemory]
+	if ok && limit.String() != s.memLimit {
+		s.memWished, s.memLimit = s.memLimit, limit.String()
+	}
+	return s
+}
+
+// limit is the memory limit in words; "" if there is none.
+func (s containerSpec) limit() string {
+	if s.memWished == "" {
+		return s.memLimit
+	}
+	return s.memLimit + "; " + s.memWished + " is specified, and not in force"
 }
 
 func orDefault(v, unset int32) int32 {
@@ -119,10 +158,6 @@ func orDefault(v, unset int32) int32 {
 	}
 	return v
 }
-
-// reasonCrashLoop is written while the next instance is held back
-// (pkg/kubelet/kuberuntime/kuberuntime_manager.go, doBackOff).
-const reasonCrashLoop = "CrashLoopBackOff"
 
 // statusOf returns the status of a container, or nil.
 func statusOf(statuses []corev1.ContainerStatus, name string) *corev1.ContainerStatus {
@@ -145,7 +180,7 @@ func healthy(pod *corev1.Pod) bool {
 	}
 	for i := range pod.Spec.Containers {
 		st := statusOf(pod.Status.ContainerStatuses, pod.Spec.Containers[i].Name)
-		if st == nil || !st.Ready && !done(st, pod.Spec.RestartPolicy) {
+		if st == nil || !st.Ready && !done(st, restartPolicyOf(pod, &pod.Spec.Containers[i])) {
 			return false
 		}
 	}
@@ -159,11 +194,43 @@ func healthy(pod *corev1.Pod) bool {
 	return true
 }
 
-// nodeLost says whether nothing is heard of the Pod's node: the statuses of its containers are then old.
+// nodeLost says whether nothing is heard of the Pod's node: the statuses of its containers are then old. The node's
+// controller sets the condition Ready of its Pods to False, and leaves the rest
+// (pkg/controller/util/node/controller_utils.go, MarkPodsNotReady). A kubelet that is heard of sets Ready to False while all
+// containers are ready for one reason only: a readiness gate is not met (pkg/kubelet/status/generate.go,
+// GeneratePodReadyCondition).
 func nodeLost(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && (c.Status == corev1.ConditionUnknown || c.Status == corev1.ConditionFalse && c.Reason == "NodeNotReady")
-	})
+	ready, containers := condition(pod, corev1.PodReady), condition(pod, corev1.ContainersReady)
+	switch ready {
+	case corev1.ConditionUnknown:
+		return true
+	case corev1.ConditionFalse:
+		return containers == corev1.ConditionTrue && !slices.ContainsFunc(pod.Spec.ReadinessGates, func(g corev1.PodReadinessGate) bool {
+			return condition(pod, g.ConditionType) != corev1.ConditionTrue
+		})
+	}
+	return false
+}
+
+// condition is the status of a Pod's condition; "" if it has none.
+func condition(pod *corev1.Pod, of corev1.PodConditionType) corev1.ConditionStatus {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == of {
+			return pod.Status.Conditions[i].Status
+		}
+	}
+	return ""
+}
+
+// isMirror says whether a Pod is what the API server shows of a static one.
+func isMirror(pod *corev1.Pod) bool { return pod.Annotations[corev1.MirrorPodAnnotationKey] != "" }
+
+// restartPolicyOf is the restart policy of a regular container: its own, or that of its Pod.
+func restartPolicyOf(pod *corev1.Pod, c *corev1.Container) corev1.RestartPolicy {
+	if c.RestartPolicy != nil {
+		return corev1.RestartPolicy(*c.RestartPolicy)
+	}
+	return pod.Spec.RestartPolicy
 }
 
 // done says whether a container has completed and is not to run again.
@@ -172,10 +239,16 @@ func done(st *corev1.ContainerStatus, policy corev1.RestartPolicy) bool {
 	return t != nil && t.ExitCode == 0 && policy != corev1.RestartPolicyAlways
 }
 
-// unknownPod is what an Event says of a Pod that is not known.
-func unknownPod(ev *eventsv1.Event) *podState {
-	return &podState{
-		name: packName(ev.Regarding.Name, string(ev.Regarding.UID)), namespace: unique.Make(ev.Regarding.Namespace), node: unique.Make(""),
-		labels: unique.Make("{}"), workload: unique.Make(incident.Workload{Kind: "Pod", Name: ev.Regarding.Name}),
+// windingDown says whether all regular containers have ended for good, so that the kubelet ends the sidecars: what their probes
+// say then is nothing (pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions).
+func windingDown(pod *corev1.Pod) bool {
+	for i := range pod.Spec.Containers {
+		c := &pod.Spec.Containers[i]
+		st := statusOf(pod.Status.ContainerStatuses, c.Name)
+		policy := restartPolicyOf(pod, c)
+		if st == nil || st.State.Terminated == nil || policy != corev1.RestartPolicyNever && !done(st, policy) {
+			return false
+		}
 	}
+	return len(pod.Spec.Containers) > 0
 }

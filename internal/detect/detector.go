@@ -9,6 +9,7 @@
 package detect
 
 import (
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,6 +25,7 @@ type Timing struct {
 	PendingAfter  time.Duration // how long a Pod may be Pending; 1 min
 	Stabilization time.Duration // how long a Pod must be healthy to have recovered; 2 min
 	CatchUp       time.Duration // how old what is found at the start may be; 1 h
+	QuietAfter    time.Duration // how long nothing must be told of a problem for it to end as quiet; 10 min
 	Start         time.Time     // when khook started: CatchUp is counted back from it; the time of the look if unset
 }
 
@@ -33,6 +35,9 @@ func (t *Timing) setDefaults() {
 	}
 	if t.Stabilization == 0 {
 		t.Stabilization = 2 * time.Minute
+	}
+	if t.QuietAfter == 0 {
+		t.QuietAfter = 10 * time.Minute
 	}
 	if t.CatchUp == 0 {
 		t.CatchUp = time.Hour
@@ -49,7 +54,8 @@ type Detector struct {
 	live     bool
 	pods     map[podKey]*podState
 	troubled map[podKey]*troubledPod
-	gone     *recentKeys // Pods that were deleted lately: their last Events are nothing
+	gone     *recentKeys       // Pods that were deleted lately: their last Events are nothing
+	mirrors  map[podKey]podKey // the mirror Pods, by the UIDs that the kubelet has for their static Pods
 	early    earlyEvents
 	timers   timers
 }
@@ -65,7 +71,7 @@ func New(timing Timing) *Detector {
 	timing.setDefaults()
 	return &Detector{
 		timing: timing, live: true,
-		pods: map[podKey]*podState{}, troubled: map[podKey]*troubledPod{}, gone: newRecentKeys(maxGone),
+		pods: map[podKey]*podState{}, troubled: map[podKey]*troubledPod{}, gone: newRecentKeys(maxGone), mirrors: map[podKey]podKey{},
 	}
 }
 
@@ -77,7 +83,7 @@ func (d *Detector) SetLive(live bool) { d.live = live }
 
 // Knows says whether a Pod is among those that are watched.
 func (d *Detector) Knows(uid types.UID) bool {
-	return d.pods[keyOf(string(uid))] != nil
+	return d.pods[d.own(uid)] != nil
 }
 
 // Seed takes the incidents that are open in the history, before the first list, so that the ends of those
@@ -134,7 +140,34 @@ func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catc
 		return append(signals, d.deleted(known, seen)...)
 	}
 	d.keep(known, seen)
+	if static, ok := staticKey(pod); ok {
+		d.mirrors[static] = key
+		signals = append(signals, d.judgeEarly(now, static)...)
+	}
 	return append(signals, d.judgeEarly(now, key)...)
+}
+
+// staticKey is what the kubelet knows a mirror Pod by: it gives static Pods a UID made of their file, and names that
+// in its Events (pkg/kubelet/config/common.go, applyDefaults). false for any other Pod.
+func staticKey(pod *corev1.Pod) (podKey, bool) {
+	uid := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	return keyOf(uid), uid != "" && uid != string(pod.UID)
+}
+
+// own is the key that a Pod is kept by, of the UID in an Event.
+func (d *Detector) own(uid types.UID) podKey {
+	key := keyOf(string(uid))
+	if mirror, ok := d.mirrors[key]; ok {
+		return mirror
+	}
+	return key
+}
+
+// forgetMirror forgets for which static Pods a Pod that is gone was the mirror.
+func (d *Detector) forgetMirror(key podKey, p *podState) {
+	if p != nil && p.has(podMirror) {
+		maps.DeleteFunc(d.mirrors, func(_, mirror podKey) bool { return mirror == key })
+	}
 }
 
 // Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
@@ -143,7 +176,7 @@ func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event,
 	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || !isPod(&ev.Regarding) {
 		return nil
 	}
-	key := keyOf(string(ev.Regarding.UID))
+	key := d.own(ev.Regarding.UID)
 	switch {
 	case d.gone.has(key):
 		return nil
@@ -158,19 +191,12 @@ func (d *Detector) judge(now time.Time, key podKey, ev *eventsv1.Event, catchUp 
 	known, seen := d.known(key), d.look(key, now)
 	seen.catchUp = catchUp
 	seen.failure, seen.warning = parseProbeFailure(ev, now), parseVolumeWarning(ev)
-	if seen.failure == nil && (seen.warning == nil || known.pod == nil) {
+	if known.pod == nil || seen.failure == nil && seen.warning == nil {
 		return nil
 	}
-	before, neverSeen := known.problems, known.pod == nil
-	if neverSeen {
-		known.pod = unknownPod(ev)
-	}
+	before := known.problems
 	known, signals := apply(eventRules, known, seen)
-	switch {
-	case known.problems == before: // the Event means nothing
-	case neverSeen:
-		delete(d.troubled, key) // no version of the Pod will tell its end
-	default:
+	if known.problems != before { // else the Event means nothing
 		d.keep(known, seen)
 	}
 	return signals
@@ -180,6 +206,7 @@ func (d *Detector) judge(now time.Time, key podKey, ev *eventsv1.Event, catchUp 
 func (d *Detector) deleted(known state, seen observed) []incident.Signal {
 	delete(d.troubled, seen.key)
 	delete(d.pods, seen.key)
+	d.forgetMirror(seen.key, known.pod)
 	delete(d.early.events, seen.key)
 	d.gone.add(seen.key)
 	if known.problems == nil || len(known.problems.open) == 0 {
@@ -234,6 +261,7 @@ func (d *Detector) Listed(now time.Time, namespace string, uids map[string]bool)
 	for key, p := range d.pods {
 		if !present[key] && !elsewhere(p.namespace.Value()) {
 			delete(d.pods, key)
+			d.forgetMirror(key, p)
 			d.gone.add(key)
 		}
 	}
@@ -242,7 +270,8 @@ func (d *Detector) Listed(now time.Time, namespace string, uids map[string]bool)
 
 // Tick tells what time brings: Pods that are Pending for too long, or healthy for long enough.
 func (d *Detector) Tick(now time.Time) []incident.Signal {
-	signals := d.judgeOverdue(now)
+	d.early.dropOverdue(now)
+	var signals []incident.Signal
 	for len(d.timers) > 0 && !d.timers[0].at.After(now) {
 		due := d.timers.pop()
 		t := d.troubled[due.key]

@@ -10,10 +10,10 @@ import (
 )
 
 // Pods and Events are watched apart, so an Event may come before its Pod: while the watch of the
-// Pods is opened anew, for seconds. Judged without its Pod, a probe that fails while a container
-// starts would be a failure.
+// Pods is opened anew, or listed, for up to minutes. It is never judged without its Pod: a probe that fails while a container
+// starts, or fails less often than its threshold, would be a failure. What nobody tells the Pod of is dropped.
 const (
-	podLag            = 10 * time.Second // for how long an Event waits for its Pod
+	podLag            = 5 * time.Minute // for how long an Event waits for its Pod
 	maxEarlyPods      = 1000
 	maxEventsPerEarly = 16
 )
@@ -59,15 +59,17 @@ func (d *Detector) deferEvent(now time.Time, key podKey, ev *eventsv1.Event, cat
 	if catchUp {
 		return nil
 	}
-	var signals []incident.Signal
 	if _, waits := d.early.events[key]; !waits {
 		if len(d.early.waits) >= maxEarlyPods {
-			signals = d.judgeFirst(now)
+			d.early.forgetJudged()
+		}
+		if len(d.early.waits) >= maxEarlyPods {
+			d.early.dropFirst()
 		}
 		d.early.waits = append(d.early.waits, earlyPod{now.Add(podLag), key})
 	}
 	d.early.add(key, ev)
-	return signals
+	return nil
 }
 
 // judgeEarly judges the Events that waited for a Pod.
@@ -79,22 +81,24 @@ func (d *Detector) judgeEarly(now time.Time, key podKey) []incident.Signal {
 	delete(d.early.events, key)
 	var signals []incident.Signal
 	for _, ev := range events {
-		signals = append(signals, d.judge(now, key, ev, false)...)
+		signals = append(signals, d.judge(now, d.own(ev.Regarding.UID), ev, false)...)
 	}
 	return signals
 }
 
-// judgeOverdue judges the Events whose Pods did not come.
-func (d *Detector) judgeOverdue(now time.Time) []incident.Signal {
-	var signals []incident.Signal
-	for due, ok := d.early.next(); ok && !due.After(now); due, ok = d.early.next() {
-		signals = append(signals, d.judgeFirst(now)...)
+// dropOverdue drops the Events whose Pods did not come.
+func (e *earlyEvents) dropOverdue(now time.Time) {
+	for due, ok := e.next(); ok && !due.After(now); due, ok = e.next() {
+		e.dropFirst()
 	}
-	return signals
 }
 
-func (d *Detector) judgeFirst(now time.Time) []incident.Signal {
-	first := d.early.waits[0]
-	d.early.waits = d.early.waits[1:]
-	return d.judgeEarly(now, first.key)
+// forgetJudged drops what is left in the row of Pods that have come.
+func (e *earlyEvents) forgetJudged() {
+	e.waits = slices.DeleteFunc(e.waits, func(w earlyPod) bool { _, waiting := e.events[w.key]; return !waiting })
+}
+
+func (e *earlyEvents) dropFirst() {
+	delete(e.events, e.waits[0].key)
+	e.waits = e.waits[1:]
 }

@@ -141,13 +141,20 @@ func TestAnEventThatOvertakesItsPodIsHeldUntilThatComes(t *testing.T) {
 	s.says()
 }
 
-func TestAnEventWhosePodNeverComesIsToldAfterAMoment(t *testing.T) {
-	s := newScene(t)
+// TestAnEventIsNeverJudgedWithoutItsPod holds that nobody guesses a threshold, however long the Pods take to be listed.
+func TestAnEventIsNeverJudgedWithoutItsPod(t *testing.T) {
+	s := newScene(t, withReadiness(httpProbe(3, 10, 20))...)
 	s.probes("app", notReady, 3, oneSecond)
 	s.wait(time.Minute)
-	s.says("probe-failed web app x1")
-	if got := s.observed()[0]; got.Count != 3 || got.At.Sub(noon) != 2*oneSecond {
-		t.Errorf("told %d failures at %s", got.Count, got.At)
+	s.says()
+	s.run("app")
+	s.says()
+	late := newScene(t)
+	late.probes("app", notReady, 3, oneSecond)
+	late.wait(2 * podLag)
+	late.says()
+	if len(late.d.early.events) > 0 || len(late.d.early.waits) > 0 {
+		t.Error("Events are kept of a Pod that never came")
 	}
 }
 

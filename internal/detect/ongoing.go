@@ -7,11 +7,15 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// ongoingEvery is how often a problem that is still seen is told again: often enough that it does
+// ongoingEvery is how often a problem that is still seen is told again, at most: often enough that it does
 // not end as quiet.
 const ongoingEvery = 4 * time.Minute
 
-// stillOngoing is the rule for open problems that the Pod still shows, without a new occurrence. While the
+// ongoingEvery is how often a problem that is still seen is told again.
+func (t Timing) ongoingEvery() time.Duration { return min(ongoingEvery, t.QuietAfter/2) }
+
+// stillOngoing is the rule for open problems that the Pod still shows, without a new occurrence; and for those of a Pod whose
+// node is not heard of, which nobody knows anything about. While the
 // cluster is not watched it says nothing: what was seen last may be over.
 func stillOngoing(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil || !seen.live {
@@ -20,12 +24,24 @@ func stillOngoing(known state, seen observed) (state, []incident.Signal) {
 	var signals []incident.Signal
 	open := slices.Clone(known.problems.open)
 	for i, o := range open {
-		if stillSeen(known.pod, o) && seen.now.Sub(o.lastSignal) >= ongoingEvery {
+		kind := signOf(known.pod, o)
+		if kind != "" && seen.now.Sub(o.lastSignal) >= seen.timing.ongoingEvery() {
 			open[i].lastSignal = seen.now
-			signals = append(signals, known.about(seen, incident.Ongoing, o.containerSlot))
+			signals = append(signals, known.about(seen, kind, o.containerSlot))
 		}
 	}
 	return known.with(func(p *problems) { p.open = open }), signals
+}
+
+// signOf is the sign that keeps a problem open while nothing new is seen of it; "" if there is none.
+func signOf(p *podState, o openProblem) incident.SignalKind {
+	switch {
+	case p.has(podNodeLost) && !p.over():
+		return incident.Unheard
+	case stillSeen(p, o):
+		return incident.Ongoing
+	}
+	return ""
 }
 
 // stillSeen says whether the Pod's status shows that the problem goes on.
@@ -38,9 +54,10 @@ func stillSeen(p *podState, o openProblem) bool {
 	case incident.PodPending:
 		return p.phase == phasePending
 	case incident.PodRestart, incident.OOMKill:
-		return c != nil && c.has(containerCrashLoop)
+		return c != nil && c.has(containerHeld)
 	case incident.ProbeFailed:
-		return c != nil && o.probes.has(readiness) && c.has(containerRunning) && !c.has(containerReady)
+		return c != nil && (o.probes.has(readiness) && c.has(containerRunning) && !c.has(containerReady) ||
+			o.probes.without(readiness) != 0 && c.has(containerHeld)) // the kubelet ends it again and again, and tells no more
 	}
 	return false
 }

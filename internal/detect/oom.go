@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -35,13 +36,16 @@ func oomKills(known state, seen observed) (state, []incident.Signal) {
 			if c.ooms.has(id) {
 				continue
 			}
-			limit := c.spec.Value().memLimit
+			limit := c.spec.Value().limit()
 			known.pod = known.pod.withOOM(st.Name, id)
-			if seen.before == nil && seen.tooOld(end.FinishedAt.Time) {
+			told := end.FinishedAt.Time
+			at, believed := seen.when(told)
+			if seen.before == nil && seen.tooOld(at) || !believed && seen.ofFormerMirror(st.Name, []time.Time{told}) {
 				continue
 			}
 			var sig incident.Signal
 			known, sig = known.occurred(seen, oomSignal(seen, st, end, id, limit))
+			sig.At = at
 			signals = append(signals, sig)
 		}
 	}
@@ -49,17 +53,13 @@ func oomKills(known state, seen observed) (state, []incident.Signal) {
 }
 
 func oomSignal(seen observed, st *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, id uint64, limit string) incident.Signal {
-	at := end.FinishedAt.Time
-	if at.IsZero() {
-		at = seen.now
-	}
 	message := fmt.Sprintf("Container %s was OOM-killed (exit code %d", st.Name, end.ExitCode)
 	if limit != "" {
 		message += ", memory limit " + limit
 	}
 	return incident.Signal{
 		Key:  fmt.Sprintf("oom-kill/%s/%s/%016x", seen.pod.UID, st.Name, id),
-		Type: incident.OOMKill, At: at, Observation: incident.Observation{
+		Type: incident.OOMKill, Observation: incident.Observation{
 			Container: st.Name, Reason: reasonOOMKilled, Message: message + ")", Attributes: podAttributes(st.RestartCount, exitCode(end)),
 		},
 		Count: 1,

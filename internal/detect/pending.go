@@ -3,6 +3,7 @@ package detect
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,7 +36,8 @@ func longPending(known state, seen observed) (state, []incident.Signal) {
 	var now pendingState
 	wasGated := seen.before != nil && seen.before.has(podGated)
 	if known.problems == nil || known.problems.pending == nil || known.pod.has(podGated) || wasGated {
-		now = pendingState{since: pendingSince(known.pod, seen), hadRun: seen.before != nil && seen.before.phase == phaseRunning}
+		again := hasRun(seen.pod) || seen.before != nil && seen.before.phase == phaseRunning
+		now = pendingState{since: pendingSince(known.pod, seen, again), hadRun: again}
 	} else {
 		now = *known.problems.pending
 	}
@@ -52,11 +54,34 @@ const eventsLag = 5 * time.Second
 
 // pendingSince is when the Pod began to wait: at its creation, when its scheduling gates went
 // away, or when it came back to Pending.
-func pendingSince(p *podState, seen observed) time.Time {
+func pendingSince(p *podState, seen observed, again bool) time.Time {
+	if again {
+		at, _ := seen.when(uninitializedSince(seen.pod))
+		return at
+	}
 	if seen.before != nil && (seen.before.has(podGated) || seen.before.phase != phasePending) || p.has(podGated) {
 		return seen.now
 	}
 	return time.Unix(int64(p.created), 0)
+}
+
+// hasRun says whether a Pod that is Pending ran before, as one does that runs its init containers again after its node's
+// restart: a regular container has ended.
+func hasRun(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(st corev1.ContainerStatus) bool {
+		return st.RestartCount > 0 || newestEnd(&st) != nil
+	})
+}
+
+// uninitializedSince is since when the Pod's init containers are not done; zero if nothing says so. It is in the status, so
+// that a khook that starts meanwhile finds the same.
+func uninitializedSince(pod *corev1.Pod) time.Time {
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodInitialized && c.Status == corev1.ConditionFalse {
+			return c.LastTransitionTime.Time
+		}
+	}
+	return time.Time{}
 }
 
 // pendingOverdue is the rule for Pods that have been Pending for too long.

@@ -83,6 +83,9 @@ const (
 	podTerminating podFlags = 1 << iota
 	podGated                // held by scheduling gates
 	podHealthy              // all containers are as they should be
+	podMirror               // shows a static Pod
+	podNodeLost             // nothing is heard of its node
+	podWindingDown          // all regular containers have ended for good
 )
 
 // containerState is what is kept of a container.
@@ -101,17 +104,18 @@ type containerFlags uint8
 const (
 	containerRunning containerFlags = 1 << iota
 	containerReady
-	containerWasReady  // the current instance was ready once
-	containerStarted   // its startup probe, if there is one, has succeeded
-	containerCrashLoop // waits in CrashLoopBackOff
+	containerWasReady // the current instance was ready once
+	containerStarted  // its startup probe, if there is one, has succeeded
+	containerHeld     // waits for something that does not come by itself, such as CrashLoopBackOff or ImagePullBackOff
 )
 
 // containerSpec is what detection needs of a container's specification; many Pods share one.
 type containerSpec struct {
-	name     string
-	kind     containerKind
-	probes   [3]probeSpec // by probeKind
-	memLimit string
+	name      string
+	kind      containerKind
+	probes    [3]probeSpec // by probeKind
+	memLimit  string       // the one in force
+	memWished string       // the one that the specification has, if that is another
 }
 
 type containerKind uint8

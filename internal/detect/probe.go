@@ -59,7 +59,7 @@ func probesOf(inc *incident.Incident) probeSet {
 // threshold is reached, which is when the kubelet acts (pkg/kubelet/prober/worker.go, doProbe).
 func probeFailed(known state, seen observed) (state, []incident.Signal) {
 	failed := seen.failure
-	if failed == nil || known.pod.over() || seen.tooOld(failed.last) || failed.errored && withoutResult(known.pod, failed.probe) {
+	if failed == nil || known.pod.over() || known.pod.has(podWindingDown) || seen.tooOld(failed.last) || failed.errored && withoutResult(known.pod, failed.probe) {
 		return known, nil
 	}
 	s := known.problems.streak(failed.probe).with(known.pod, failed)

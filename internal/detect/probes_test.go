@@ -278,16 +278,6 @@ func TestProbesOfPodsThatAreOverAreNothing(t *testing.T) {
 	}
 }
 
-func TestAnEventOfAPodThatIsNotKnownIsToldAfterAMomentButNotFromTheFirstList(t *testing.T) {
-	s := newScene(t)
-	s.warn("Unhealthy", "spec.containers{app}", notReady, 1, true)
-	s.wait(time.Minute)
-	s.says()
-	s.probe("app", notReady, 1)
-	s.wait(10 * oneSecond)
-	s.says("probe-failed web app x1")
-}
-
 func TestASidecarsProbeIsItsOwn(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	s := newScene(t, corev1.Container{Name: "init:proxy", RestartPolicy: &always, ReadinessProbe: httpProbe(2, 10, 0)}, corev1.Container{Name: "app"})

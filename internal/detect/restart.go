@@ -3,7 +3,6 @@ package detect
 import (
 	"fmt"
 	"iter"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +15,8 @@ import (
 // restartCount is the only truth: a first restart makes no Warning Event, and a quick one never shows
 // a terminated state (recordings/crash-once-then-recover). The kubelet counts it when it starts the
 // next instance (pkg/kubelet/kuberuntime/kuberuntime_container.go, startContainer); it can go down
-// when the former instances' remains are deleted.
+// when the former instances' remains are deleted. Where all containers of a Pod are restarted together, the count grows
+// before the next instance is made: it is told when that has an ID, by which it is known from then on.
 func restarts(known state, seen observed) (state, []incident.Signal) {
 	var signals []incident.Signal
 	for st := range containerStatuses(seen.pod) {
@@ -24,14 +24,14 @@ func restarts(known state, seen observed) (state, []incident.Signal) {
 		if c := seen.before.containerOrNil(st.Name); c != nil {
 			countBefore = c.restarts
 		}
-		if st.RestartCount <= countBefore || lostSight(st) {
+		if st.ContainerID == "" || lostSight(st) || st.RestartCount <= countBefore && !remade(seen.before, st) {
 			continue
 		}
-		at := restartedAt(st, seen.now)
-		if seen.before == nil && seen.tooOld(at) {
+		at, believed := seen.when(startedAt(st)...)
+		if seen.before == nil && seen.tooOld(at) || !believed && seen.ofFormerMirror(st.Name, startedAt(st)) {
 			continue
 		}
-		count := st.RestartCount - countBefore
+		count := max(1, st.RestartCount-countBefore)
 		if seen.before == nil {
 			count = 1 // when the earlier ones were is not known
 		}
@@ -41,6 +41,12 @@ func restarts(known state, seen observed) (state, []incident.Signal) {
 		signals = append(signals, sig)
 	}
 	return known, signals
+}
+
+// remade says whether a container has another instance than before, and the count went down.
+func remade(before *podState, st *corev1.ContainerStatus) bool {
+	was := before.containerOrNil(st.Name)
+	return was != nil && was.id != 0 && was.id != hash(st.ContainerID) && st.RestartCount < was.restarts
 }
 
 // containerStatuses are those of the containers that can restart: init containers, sidecars among
@@ -63,10 +69,14 @@ func containerStatuses(pod *corev1.Pod) iter.Seq[*corev1.ContainerStatus] {
 const reasonStatusUnknown = "ContainerStatusUnknown"
 
 // lostSight says that the count grew because the kubelet lost sight of the container, as after the
-// loss of a node: neither a crash nor an OOM kill.
+// loss of a node or an eviction: neither a crash nor an OOM kill.
 func lostSight(st *corev1.ContainerStatus) bool {
-	end := formerEnd(st)
-	return end != nil && end.Reason == reasonStatusUnknown
+	for _, end := range [...]*corev1.ContainerStateTerminated{st.State.Terminated, st.LastTerminationState.Terminated} {
+		if end != nil && end.Reason == reasonStatusUnknown {
+			return true
+		}
+	}
+	return false
 }
 
 // newestEnd is the newest termination that the status shows, or nil.
@@ -86,32 +96,27 @@ func formerEnd(st *corev1.ContainerStatus) *corev1.ContainerStateTerminated {
 	return st.State.Terminated
 }
 
-// restartedAt is when the container's current instance started: it runs, or it is the one whose
-// end the status shows.
-func restartedAt(st *corev1.ContainerStatus, now time.Time) time.Time {
-	if r := st.State.Running; r != nil && !r.StartedAt.IsZero() {
-		return r.StartedAt.Time
+// startedAt are the times that tell when the container's current instance started, the best first: it runs, or it is the
+// one whose end the status shows.
+func startedAt(st *corev1.ContainerStatus) []time.Time {
+	var told []time.Time
+	if r := st.State.Running; r != nil {
+		told = append(told, r.StartedAt.Time)
 	}
 	if end := newestEnd(st); end != nil {
-		if end.ContainerID == st.ContainerID && !end.StartedAt.IsZero() {
-			return end.StartedAt.Time
+		if end.ContainerID == st.ContainerID {
+			told = append(told, end.StartedAt.Time)
 		}
-		if !end.FinishedAt.IsZero() {
-			return end.FinishedAt.Time
-		}
+		told = append(told, end.FinishedAt.Time)
 	}
-	return now
+	return told
 }
 
 func restartSignal(seen observed, st *corev1.ContainerStatus, at time.Time, count int32, causes []incident.EventType) incident.Signal {
-	// The instance's container ID is the same while it runs, after its end and while the next one
-	// is held back; the count alone may go down and come again.
-	instance := st.ContainerID
-	if instance == "" {
-		instance = "#" + strconv.Itoa(int(st.RestartCount))
-	}
 	sig := incident.Signal{
-		Key:  fmt.Sprintf("pod-restart/%s/%s/%016x", seen.pod.UID, st.Name, hash(instance)),
+		// The instance's container ID is the same while it runs, after its end and while the next one
+		// is held back; the count alone may go down and come again.
+		Key:  fmt.Sprintf("pod-restart/%s/%s/%016x", seen.pod.UID, st.Name, hash(st.ContainerID)),
 		Type: incident.PodRestart, At: at, Observation: incident.Observation{
 			Container: st.Name,
 			Reason:    "ContainerRestarted", Message: fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
@@ -146,7 +151,8 @@ func restartCauses(p *problems, before *podState, st *corev1.ContainerStatus) []
 	if end != nil && end.Reason == reasonOOMKilled {
 		return []incident.EventType{incident.OOMKill}
 	}
-	killed := end != nil && end.ExitCode == exitKilled
+	// Only where the runtime says no more than that: other reasons, such as RestartingAllContainers, say why it was ended.
+	killed := end != nil && end.ExitCode == exitKilled && (end.Reason == "Error" || end.Reason == "")
 	switch {
 	case was != nil && p.endedByProbe(st.Name, was.id, killed):
 		return []incident.EventType{incident.ProbeFailed}

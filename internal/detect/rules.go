@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,6 +71,30 @@ func (l observed) tooOld(at time.Time) bool {
 		start = l.now
 	}
 	return l.catchUp && at.Before(start.Add(-l.timing.CatchUp))
+}
+
+// when is when something happened: the first of the times told of it that can be true, and whether there is one. They are
+// what a node's clock or a runtime said. containerd tells 1970 of a container that never ran, and a clock may be
+// off: so a time is none from before the Pod was made, and none after now. If none is left, it is now, when khook saw it.
+func (l observed) when(told ...time.Time) (at time.Time, believed bool) {
+	for _, t := range told {
+		if !t.IsZero() && !t.After(l.now) && !t.Before(l.pod.CreationTimestamp.Time) {
+			return t, true
+		}
+	}
+	return l.now, false
+}
+
+// ofFormerMirror says whether what the first status of a mirror Pod's container tells happened before the Pod was made. A
+// mirror Pod that is deleted is made anew for the same containers, and its status shows their former ends: they
+// were the former one's.
+func (l observed) ofFormerMirror(container string, told []time.Time) bool {
+	if was := l.before.containerOrNil(container); !isMirror(l.pod) || was != nil && was.id != 0 {
+		return false
+	}
+	return slices.ContainsFunc(told, func(t time.Time) bool {
+		return t.Unix() > 0 && t.Before(l.pod.CreationTimestamp.Time)
+	})
 }
 
 // occurred completes the signal of an occurrence, and notes that its problem is open since, or still.

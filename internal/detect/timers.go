@@ -28,8 +28,8 @@ func nextLook(known state, seen observed) time.Time {
 		if due, ok := recoveryDue(pod, p, o, seen.timing); ok {
 			earlier(due)
 		}
-		if stillSeen(pod, o) {
-			due := o.lastSignal.Add(ongoingEvery)
+		if signOf(pod, o) != "" {
+			due := o.lastSignal.Add(seen.timing.ongoingEvery())
 			if !seen.live {
 				due = latest(due, seen.now.Add(lookAgain))
 			}

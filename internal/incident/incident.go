@@ -53,7 +53,8 @@ type Incident struct {
 	Observation
 
 	FirstSeen  time.Time
-	LastSeen   time.Time // the newest event, or the newest sign that it goes on
+	LastSeen   time.Time // the newest event, or the newest sign that it goes on, as the cluster told the time
+	ObservedAt time.Time // when khook last saw either, by its own clock: it ends as quiet by that
 	ResolvedAt time.Time
 	Resolution Resolution
 	CausedBy   string // ID of the incident that caused this one
@@ -112,6 +113,13 @@ func (i *Incident) Observe(s *Signal) {
 	i.Attributes = i.Attributes.repeatedBy(s.Attributes)
 	if s.Node != "" {
 		i.Node = s.Node
+	}
+}
+
+// ObservedNow notes that khook saw something of the problem now.
+func (i *Incident) ObservedNow(now time.Time) {
+	if now.After(i.ObservedAt) {
+		i.ObservedAt = now
 	}
 }
 

@@ -33,7 +33,7 @@ func reduce(obj any) {
 }
 
 func reducePod(p *corev1.Pod) {
-	p.ManagedFields, p.Annotations, p.Finalizers = nil, nil, nil
+	p.ManagedFields, p.Annotations, p.Finalizers = nil, mirrorOnly(p.Annotations), nil
 	p.Labels = boundedLabels(p.Labels)
 	p.Spec.Volumes, p.Spec.Tolerations, p.Spec.Affinity = nil, nil, nil
 	for _, containers := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
@@ -52,11 +52,23 @@ func reducePod(p *corev1.Pod) {
 	for _, statuses := range [][]corev1.ContainerStatus{st.ContainerStatuses, st.InitContainerStatuses} {
 		for i := range statuses {
 			s := &statuses[i]
-			s.Image, s.ImageID, s.AllocatedResources, s.Resources, s.VolumeMounts, s.AllocatedResourcesStatus = "", "", nil, nil, nil, nil
+			s.Image, s.ImageID, s.AllocatedResources, s.VolumeMounts, s.AllocatedResourcesStatus = "", "", nil, nil, nil
 			reduceState(&s.State)
 			reduceState(&s.LastTerminationState)
 		}
 	}
+}
+
+// maxUID bounds what is kept of the annotation by which a mirror Pod names its static one, in bytes.
+const maxUID = 64
+
+// mirrorOnly is the one annotation that is looked at, if it can be a UID.
+func mirrorOnly(annotations map[string]string) map[string]string {
+	uid, ok := annotations[corev1.MirrorPodAnnotationKey]
+	if !ok || len(uid) > maxUID {
+		return nil
+	}
+	return map[string]string{corev1.MirrorPodAnnotationKey: strings.Clone(uid)}
 }
 
 func reduceState(s *corev1.ContainerState) {

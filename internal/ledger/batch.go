@@ -106,11 +106,9 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	case incident.Observed:
 		return b.observed(s)
 	case incident.Ongoing: // keeps the incident from ending as quiet, and calls again where that is due
-		inc := b.find(s.ProblemKey())
-		if inc != nil {
-			inc.Touch(s.At)
-		}
-		return inc
+		return b.touch(s)
+	case incident.Unheard:
+		b.touch(s)
 	case incident.Healthy:
 		if inc := b.find(s.ProblemKey()); inc != nil {
 			b.end(inc, incident.Recovered, s.At)
@@ -125,6 +123,16 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	return nil
 }
 
+// touch notes that the problem of a sign goes on, or may; nil if no incident is open about it.
+func (b *batch) touch(s *incident.Signal) *incident.Incident {
+	inc := b.find(s.ProblemKey())
+	if inc != nil {
+		inc.Touch(s.At)
+		inc.ObservedNow(b.now)
+	}
+	return inc
+}
+
 // observed opens or repeats the incident of an occurrence; nil if that is recorded already.
 func (b *batch) observed(s *incident.Signal) *incident.Incident {
 	if b.known[s.Key] {
@@ -137,6 +145,7 @@ func (b *batch) observed(s *incident.Signal) *incident.Incident {
 	} else {
 		inc.Observe(s)
 	}
+	inc.ObservedNow(b.now)
 	if inc.CausedBy == "" {
 		inc.CausedBy = b.causeOf(s, inc)
 	}
@@ -284,7 +293,7 @@ func (b *batch) differs(inc *incident.Incident) bool {
 		return true
 	}
 	was := b.open.bySlot[slot]
-	return was.Events != inc.Events || !was.LastSeen.Equal(inc.LastSeen) ||
+	return was.Events != inc.Events || !was.ObservedAt.Equal(inc.ObservedAt) || !was.LastSeen.Equal(inc.LastSeen) ||
 		was.Resolution != inc.Resolution || was.CausedBy != inc.CausedBy
 }
 

@@ -95,22 +95,26 @@ func (b *batch) presentKey(ctx context.Context, key delivery.GroupKey) (delivery
 	return key, nil
 }
 
-// calledBeforeEdit says whether the Hook called for the incident before an edit of it, and that call still stands for it:
-// it is under way, or was created within the configuration's window. The history of the configuration itself does not
-// show it where one configuration became two, or the incident came from one to another, or into another group.
+// calledElsewhere says whether a call that is not of the incident's present group stands for it: it is under way, or was
+// created within the configuration's window. The call is
+//
+//   - of the configuration itself, about another group: the Pod had no node yet, or an edit changed the grouping;
+//   - of another configuration of the Hook, before an edit: one configuration became two, or the incident came from
+//     one to another.
 //
 // A call of another configuration that is about the incident still is none: both call, before the edit and after it.
-func (b *batch) calledBeforeEdit(ctx context.Context, c *hook.Config, f incident.Facts) (deliveryID string, called bool, err error) {
-	edited := b.editedAt(c)
-	if edited.IsZero() || f.Incident.FirstSeen.After(edited) {
-		return "", false, nil
+func (b *batch) calledElsewhere(ctx context.Context, c *hook.Config, f incident.Facts) (deliveryID string, called bool, err error) {
+	if f.Incident.Events <= 1 && f.Signal.Kind == incident.Observed {
+		return "", false, nil // it has just been opened
 	}
-	covers, err := b.tx.Covers(ctx, c.Hook, c.EventType, f.Incident.ID, edited, b.now.Add(-c.Window))
+	covers, err := b.tx.Covers(ctx, c.Hook, c.EventType, f.Incident.ID, b.now.Add(-c.Window))
 	if err != nil {
 		return "", false, err
 	}
+	edited := b.editedAt(c)
 	for _, cover := range covers {
-		if cover.Config == c.Key || !b.concerned(c.Hook, cover.Config, f) {
+		ofBefore := !edited.IsZero() && !cover.CreatedAt.After(edited)
+		if cover.Config == c.Key || ofBefore && !b.concerned(c.Hook, cover.Config, f) {
 			return cover.DeliveryID, true, nil
 		}
 	}
@@ -129,7 +133,7 @@ func (b *batch) editedAt(c *hook.Config) time.Time {
 
 // concerned says whether a Hook has a configuration of that key that is about the event.
 func (b *batch) concerned(ref delivery.HookRef, key string, f incident.Facts) bool {
-	return slices.ContainsFunc(b.matcher.matching(subject{f.Signal, f.Incident.ID, f.Incident.Events}, f), func(m match) bool {
+	return slices.ContainsFunc(b.matcher.matching(subjectOf(f), f), func(m match) bool {
 		return m.Hook == ref && m.Key == key
 	})
 }

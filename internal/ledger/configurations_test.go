@@ -151,6 +151,25 @@ func TestAnotherConfigurationStillCalls(t *testing.T) {
 	})
 }
 
+// TestAPodThatGetsItsNodeIsNotCalledForAgain groups by node what has none yet.
+func TestAPodThatGetsItsNodeIsNotCalledForAgain(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.PodPending, groupedBy(v1alpha2.GroupByNode))))
+	waits := seen(incident.PodPending, "cart-1", 1)
+	waits.Node = ""
+	b.apply(waits)
+	b.end(delivery.OutcomePersisting)
+	placed := seen(incident.PodPending, "cart-1", 2)
+	b.after(time.Minute).apply(placed)
+	b.after(time.Minute).apply(sign(incident.Ongoing, incident.PodPending, "cart-1"))
+	if n := b.deliveries(); n != 1 {
+		t.Errorf("%d calls: %v", n, b.dispositions())
+	}
+	b.after(time.Hour).apply(seen(incident.PodPending, "cart-1", 3))
+	if n := b.deliveries(); n != 2 {
+		t.Errorf("%d calls after the window: %v", n, b.dispositions())
+	}
+}
+
 // TestTheLimitsOfAConfigurationFollowItsEdits holds that neither the budget nor the loop guard begins anew with an edit,
 // and that one which is inserted gets none of it.
 func TestTheLimitsOfAConfigurationFollowItsEdits(t *testing.T) {

@@ -24,8 +24,8 @@ type verdict struct {
 // decide asks every hook that cares about the event, and creates the deliveries that are due. ev is nil
 // for a sign that an incident goes on: it may lead to a new delivery, but no decision is recorded for it.
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
-	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
-	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, facts) {
+	of, facts := b.askAbout(s, inc)
+	for _, c := range b.matcher.matching(of, facts) {
 		if err := b.settle(ctx, c.Hook); err != nil {
 			return err
 		}
@@ -44,9 +44,29 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 	return nil
 }
 
+// askAbout is what the Hooks are asked about a signal. A sign that an incident goes on has no facts of its own: it is judged
+// by those that the incident was last told by, as its events were.
+func (b *batch) askAbout(s *incident.Signal, inc *incident.Incident) (subject, incident.Facts) {
+	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
+	if s.Kind != incident.Observed {
+		facts = b.factsOf(inc)
+		facts.Signal.Kind = s.Kind
+	}
+	return subjectOf(facts), facts
+}
+
+// subjectOf is what the answer of a configuration can differ by.
+func subjectOf(f incident.Facts) subject {
+	of := subject{incident: f.Incident.ID, events: f.Incident.Events}
+	if f.Signal.Kind == incident.Observed {
+		of.signal = f.Signal
+	}
+	return of
+}
+
 // dispose decides about one event for one configuration, in the order in which a user would look
 // for the reason: is the configuration usable, is the event explained by another, does a recent call stand
-// for it, also one of before an edit, does the loop guard hold the group back, is a budget used up. The first that applies is the
+// for it, also one about another group, does the loop guard hold the group back, is a budget used up. The first that applies is the
 // reason that people are shown, so the order is part of the behaviour.
 //
 // What each question needs is loaded right before it, so that an event that is settled early costs no
@@ -71,7 +91,7 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 	if d, covered := coveredByNewest(c, g.past, ev, b.now); covered {
 		return verdict{d, g.past[0].ID}, nil
 	}
-	if id, called, err := b.calledBeforeEdit(ctx, c, f); err != nil || called {
+	if id, called, err := b.calledElsewhere(ctx, c, f); err != nil || called {
 		return verdict{delivery.Duplicate, id}, err
 	}
 	if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {

@@ -154,6 +154,9 @@ func (l *Ledger) apply(ctx context.Context, signals []incident.Signal, also func
 			return err
 		}
 		for i := range signals {
+			if signals[i].At.After(b.now) {
+				signals[i].At = b.now // nothing happens in the future, whoever's clock says so
+			}
 			if err := b.apply(ctx, &signals[i]); err != nil {
 				return fmt.Errorf("apply %s signal %q of %s/%s: %w", signals[i].Kind, signals[i].Key,
 					signals[i].Resource.Namespace, signals[i].Resource.Name, err)

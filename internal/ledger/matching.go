@@ -146,8 +146,8 @@ func (b *batch) foresee(s *incident.Signal) {
 	if inc == nil {
 		return
 	}
-	f := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
-	for _, c := range b.matcher.matching(subject{s, inc.ID, inc.Events}, f) {
+	of, f := b.askAbout(s, inc)
+	for _, c := range b.matcher.matching(of, f) {
 		if c.tooCostly || c.Invalid != "" || c.Suspended || !c.OnePerCause {
 			continue
 		}

@@ -91,6 +91,9 @@ func (l *Ledger) endsAt(inc *incident.Incident, watchedSince time.Time) time.Tim
 
 func quietAt(inc *incident.Incident, watchedSince time.Time, after time.Duration) time.Time {
 	from := inc.LastSeen
+	if inc.ObservedAt.After(from) { // a node's clock may be behind
+		from = inc.ObservedAt
+	}
 	if watchedSince.After(from) {
 		from = watchedSince
 	}

@@ -63,7 +63,7 @@ func replayFile(ctx context.Context, path string, hooks []*v1alpha2.Hook, o Opti
 		return Story{}, err
 	}
 	defer r.store.Close()
-	timing := detect.Timing{PendingAfter: o.PendingAfter, Stabilization: o.Stabilization, CatchUp: time.Hour}
+	timing := detect.Timing{PendingAfter: o.PendingAfter, Stabilization: o.Stabilization, QuietAfter: o.QuietAfter, CatchUp: time.Hour}
 	if err := detect.Play(rec, timing, o.Settle, r.step); err != nil {
 		return Story{}, err
 	}

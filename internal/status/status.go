@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -206,7 +207,7 @@ func (w *Writer) status(ctx context.Context, ref delivery.HookRef, h *v1alpha2.H
 	}
 	status := h.Status.DeepCopy()
 	status.Active = int32(min(open, 1<<30))
-	status.ActiveEvents = activeEvents(incidents)
+	status.ActiveEvents = activeEvents(incidents, now)
 	status.ObservedGeneration = h.Generation
 	if !fired.IsZero() {
 		t := metav1.NewTime(fired.Truncate(time.Second))
@@ -256,21 +257,35 @@ func nextChange(incidents []*incident.Incident, now time.Time) time.Duration {
 	return next
 }
 
-func activeEvents(incidents []*incident.Incident) []v1alpha2.ActiveEventStatus {
+// activeEvents are what a status says of incidents, the newest first. There is room for the first of them only.
+func activeEvents(incidents []*incident.Incident, now time.Time) []v1alpha2.ActiveEventStatus {
+	shown := slices.Clone(incidents[:min(len(incidents), maxActiveEvents)])
+	slices.SortStableFunc(shown, func(a, b *incident.Incident) int { return b.LastSeen.Compare(a.LastSeen) })
 	var active []v1alpha2.ActiveEventStatus
-	for _, inc := range incidents[:min(len(incidents), maxActiveEvents)] {
+	for _, inc := range shown {
 		status := incident.Firing
 		if !inc.Open() {
 			status = incident.Resolved
 		}
 		active = append(active, v1alpha2.ActiveEventStatus{
 			EventType: string(inc.Type), ResourceName: inc.Resource.Name, Container: inc.Container,
-			FirstSeen: metav1.NewTime(inc.FirstSeen.Truncate(time.Second)),
-			LastSeen:  metav1.NewTime(inc.LastSeen.Truncate(time.Second)),
+			FirstSeen: shownTime(inc.FirstSeen, inc.LastSeen, inc.ObservedAt, now),
+			LastSeen:  shownTime(inc.LastSeen, inc.FirstSeen, inc.ObservedAt, now),
 			Status:    string(status),
 		})
 	}
 	return active
+}
+
+// shownTime is the first of some times that a status can have. The API server refuses all of a status for one time that is
+// zero, and JSON has none after the year 9999.
+func shownTime(times ...time.Time) metav1.Time {
+	for _, t := range times {
+		if t.Unix() > 0 && t.Year() <= 9999 {
+			return metav1.NewTime(t.Truncate(time.Second))
+		}
+	}
+	return metav1.NewTime(time.Unix(1, 0))
 }
 
 // ready computes the condition Ready with the contract's three reasons.

@@ -107,21 +107,29 @@ func (tx *Tx) takeGroups(ctx context.Context, hook delivery.HookRef, r delivery.
 type Cover struct {
 	DeliveryID string
 	Config     string
+	CreatedAt  time.Time
 }
 
 // maxCovers bounds the deliveries about one incident that Covers returns.
 const maxCovers = 64
 
-// Covers returns the newest deliveries of a hook that are about an incident, are for events of a type, were created until
-// a time and not skipped; and either have not ended or were created after another time. The newest come first.
-func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, until, after time.Time) ([]Cover, error) {
-	found, err := rowsOf(ctx, tx, func(row scanner) (c Cover, err error) { err = row.Scan(&c.DeliveryID, &c.Config); return c, err },
-		"SELECT d.id, d.config FROM delivery_incidents c CROSS JOIN deliveries d WHERE d.id = c.delivery_id AND c.incident_id = ? AND d.cluster = ? AND "+
-			"d.hook_ns = ? AND d.hook = ? AND d.type = ? AND d.skipped = '' AND d.created_at <= ? AND (d.ended_at = 0 OR d.created_at > ?) "+
-			"ORDER BY d.created_at DESC LIMIT ?",
-		incidentID, tx.store.cfg.Cluster, hook.Namespace, hook.Name, string(of), micros(until), micros(after), maxCovers)
+// Covers returns the newest deliveries of a hook that are about an incident, are for events of a type and were not skipped;
+// and either have not ended or were created after a time. The newest come first.
+func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]Cover, error) {
+	found, err := rowsOf(ctx, tx, scanCover,
+		"SELECT d.id, d.config, d.created_at FROM delivery_incidents c CROSS JOIN deliveries d WHERE d.id = c.delivery_id AND c.incident_id = ? AND d.cluster = ? AND "+
+			"d.hook_ns = ? AND d.hook = ? AND d.type = ? AND d.skipped = '' AND (d.ended_at = 0 OR d.created_at > ?) "+
+			"ORDER BY d.created_at DESC, d.id LIMIT ?",
+		incidentID, tx.store.cfg.Cluster, hook.Namespace, hook.Name, string(of), micros(after), maxCovers)
 	if err != nil {
 		return nil, fmt.Errorf("read the deliveries of hook %s about incident %s: %w", hook, incidentID, err)
 	}
 	return found, nil
+}
+
+func scanCover(row scanner) (c Cover, err error) {
+	var created int64
+	err = row.Scan(&c.DeliveryID, &c.Config, &created)
+	c.CreatedAt = fromMicros(created)
+	return c, err
 }

@@ -96,7 +96,7 @@ func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) e
 	skipped := *d
 	skipped.ID, skipped.Version, skipped.State, skipped.Skipped = "skipped", 0, delivery.Canceled, delivery.SkipRecovered
 	configs := []delivery.Configuration{{Key: "pod-restart", Content: "1", EventType: incident.PodRestart}}
-	_, covers := tx.Covers(ctx, shopHook, incident.PodRestart, d.IncidentID, long, long)
+	_, covers := tx.Covers(ctx, shopHook, incident.PodRestart, d.IncidentID, long)
 	_, configured := tx.Configurations(ctx, shopHook)
 	renamed := tx.RenameConfigurations(ctx, shopHook, []delivery.Renaming{{From: "another", To: "pod-restart"}})
 	return errors.Join(err, inAll, ofHook, known, open, covers, configured, renamed, tx.SaveConfigurations(ctx, shopHook, configs), tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{

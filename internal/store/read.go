@@ -94,7 +94,7 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
 }
 
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
-// after a time; by the newest sign of them, newest first.
+// after a time; those that are open first, each by the newest sign of them, newest first.
 func (s *Store) HookIncidents(ctx context.Context, hook delivery.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
 	// CROSS JOIN keeps the order: the open ones come by their index, which ends the search early.
 	const concerned = "SELECT i.id FROM incidents i CROSS JOIN hook_incidents h WHERE h.incident_id = i.id AND h.hook_ns = ? AND h.hook = ? AND i.cluster = ? "
@@ -102,7 +102,7 @@ func (s *Store) HookIncidents(ctx context.Context, hook delivery.HookRef, resolv
 		"SELECT "+incidentColumns+" FROM incidents WHERE id IN ("+
 			"SELECT id FROM ("+concerned+"AND i.resolution = '' ORDER BY i.last_seen DESC LIMIT ?) AS going UNION ALL "+
 			"SELECT id FROM ("+concerned+"AND i.resolution <> '' AND i.resolved_at > ? ORDER BY i.last_seen DESC LIMIT ?) AS ended) "+
-			"ORDER BY last_seen DESC, id LIMIT ?",
+			"ORDER BY resolution <> '', last_seen DESC, id LIMIT ?",
 		hook.Namespace, hook.Name, s.cfg.Cluster, limit,
 		hook.Namespace, hook.Name, s.cfg.Cluster, micros(resolvedAfter), limit, limit)
 }

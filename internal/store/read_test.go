@@ -38,13 +38,13 @@ func namesOf(all []*incident.Incident) string {
 	return strings.Join(got, " ")
 }
 
-func TestAHooksIncidentsAreTheOpenAndTheRecentOnesNewestFirst(t *testing.T) {
+func TestAHooksIncidentsAreTheOpenOnesAndThenTheRecentOnesNewestFirst(t *testing.T) {
 	st := openStore(t, newPath(t))
 	record(t, st, "old", long.Add(-time.Hour), 1, true)
 	record(t, st, "open-long", long.Add(-time.Hour), 1, false)
 	record(t, st, "recent", long.Add(time.Minute), 1, true)
 	record(t, st, "open-new", long.Add(2*time.Minute), 3, false)
-	for limit, want := range map[int]string{10: "open-new recent open-long", 2: "open-new recent", 1: "open-new"} {
+	for limit, want := range map[int]string{10: "open-new open-long recent", 2: "open-new open-long", 1: "open-new"} {
 		got, err := st.HookIncidents(t.Context(), shopHook, long, limit)
 		if must(t, err); namesOf(got) != want {
 			t.Errorf("the first %d are %s, want %s", limit, namesOf(got), want)

@@ -16,7 +16,7 @@ const (
 	eventColumns = "id, event_key, cluster, incident_id, type, status, at, recorded_at, kind, namespace, name, uid, " +
 		"container, workload_kind, workload, node, reason, message, restart_count, exit_code, count"
 	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
-		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code"
+		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code, observed_at"
 	deliveryColumns = deliveryFacts + ", error, held_back, reply, question, prompt, data, answer"
 	// deliveryLine is a delivery without its texts: what lists show must not quote an agent, not even as
 	// the reason of a failure.
@@ -94,23 +94,23 @@ func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
 		i.Container, i.Workload.Kind, i.Workload.Name, i.Node, string(labels),
 		micros(i.FirstSeen), micros(i.LastSeen), micros(i.ResolvedAt), string(i.Resolution), i.CausedBy, i.Events, i.Duplicates,
 		incident.Truncate(i.Reason, incident.MaxReason), incident.Truncate(i.Message, incident.MaxMessage),
-		int64(pod.RestartCount), exitCode(pod.ExitCode),
+		int64(pod.RestartCount), exitCode(pod.ExitCode), micros(i.ObservedAt),
 	}, nil
 }
 
 func scanIncident(row scanner) (*incident.Incident, error) {
 	i := &incident.Incident{}
-	var seq, first, last, resolved int64
+	var seq, first, last, resolved, observed int64
 	var labels string
 	var pod incident.PodAttributes
 	var code sql.NullInt64
 	err := row.Scan(&i.ID, &seq, &i.Cluster, &i.Type, &i.Resource.Kind, &i.Resource.Namespace, &i.Resource.Name, &i.Resource.UID,
 		&i.Container, &i.Workload.Kind, &i.Workload.Name, &i.Node, &labels,
-		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &pod.RestartCount, &code)
+		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &pod.RestartCount, &code, &observed)
 	if err != nil {
 		return nil, err
 	}
-	i.FirstSeen, i.LastSeen, i.ResolvedAt = fromMicros(first), fromMicros(last), fromMicros(resolved)
+	i.FirstSeen, i.LastSeen, i.ResolvedAt, i.ObservedAt = fromMicros(first), fromMicros(last), fromMicros(resolved), fromMicros(observed)
 	pod.ExitCode = fromExitCode(code)
 	if labels != "null" {
 		if err := json.Unmarshal([]byte(labels), &pod.Labels); err != nil {

@@ -102,7 +102,7 @@ func TestFR2EventQueryEndpoints(t *testing.T) {
 	})
 	t.Run("sort: Sort by timestamp, eventType, resourceName", func(t *testing.T) {
 		for sort, key := range map[string]func(api.Event) string{
-			"timestamp":    func(e api.Event) string { return e.Timestamp.Format(time.RFC3339Nano) },
+			"timestamp":    func(e api.Event) string { return e.Timestamp.Format("2006-01-02T15:04:05.000000000Z07:00") },
 			"eventType":    func(e api.Event) string { return string(e.EventType) },
 			"resourceName": func(e api.Event) string { return e.ResourceName },
 		} {
