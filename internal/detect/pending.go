@@ -66,11 +66,13 @@ func pendingSince(p *podState, seen observed, again bool) time.Time {
 }
 
 // hasRun says whether a Pod that is Pending ran before, as one does that runs its init containers again after its node's
-// restart: a regular container has ended.
+// restart: each of its regular containers has started once, which is what makes a Pod run.
 func hasRun(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(st corev1.ContainerStatus) bool {
-		return st.RestartCount > 0 || newestEnd(&st) != nil
-	})
+	neverStarted := func(st corev1.ContainerStatus) bool {
+		return st.RestartCount == 0 && st.State.Running == nil && newestEnd(&st) == nil
+	}
+	statuses := pod.Status.ContainerStatuses
+	return len(statuses) > 0 && len(statuses) == len(pod.Spec.Containers) && !slices.ContainsFunc(statuses, neverStarted)
 }
 
 // uninitializedSince is since when the Pod's init containers are not done; zero if nothing says so. It is in the status, so

@@ -196,6 +196,37 @@ func TestALivenessLoopStaysOpenWhenTheKubeletTellsNoMore(t *testing.T) {
 	}
 }
 
+// TestAPodThatNeverRanWaitsSinceItWasMade has one container that crashes while another waits for its image: the Pod is Pending
+// all the time, and is told once, whenever khook starts.
+func TestAPodThatNeverRanWaitsSinceItWasMade(t *testing.T) {
+	s := newScene(t, corev1.Container{Name: "app"}, corev1.Container{Name: "log"})
+	s.put()
+	s.run("app")
+	s.waits("log", "ImagePullBackOff")
+	s.crash("app", 1, "Error", oneSecond)
+	s.wait(2 * time.Minute)
+	keysOf := func() []string {
+		var all []string
+		for _, sig := range s.observed() {
+			if sig.Type == incident.PodPending {
+				all = append(all, sig.Key)
+			}
+		}
+		return all
+	}
+	first := keysOf()
+	for range 2 {
+		s.wait(5 * time.Minute)
+		s.restartKhook()
+		s.signals = nil
+		s.list()
+		s.wait(10 * oneSecond)
+		if again := keysOf(); len(first) != 1 || len(again) != 1 || again[0] != first[0] {
+			t.Errorf("it is told as %v, and then as %v", first, again)
+		}
+	}
+}
+
 func TestContainersThatHaveDoneTheirWorkKeepNothingOpen(t *testing.T) {
 	never := corev1.ContainerRestartPolicyNever
 	s := newScene(t, corev1.Container{Name: "app"}, corev1.Container{Name: "once", RestartPolicy: &never})
