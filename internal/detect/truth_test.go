@@ -184,14 +184,14 @@ func TestALivenessLoopStaysOpenWhenTheKubeletTellsNoMore(t *testing.T) {
 		s.waits("app", reason)
 		s.signals = nil
 		s.wait(9 * time.Minute)
-		kinds := map[incident.EventType]int{}
+		signs := map[incident.EventType]int{}
 		for _, sig := range s.signals {
 			if sig.Kind == incident.Ongoing {
-				kinds[sig.Type]++
+				signs[sig.Type]++
 			}
 		}
-		if kinds[incident.ProbeFailed] < 2 || kinds[incident.PodRestart] < 2 || s.count(incident.Healthy) > 0 {
-			t.Errorf("%s: told %v", reason, kinds)
+		if signs[incident.ProbeFailed] < 2 || signs[incident.PodRestart] < 2 || s.count(incident.Healthy) > 0 {
+			t.Errorf("%s: told %v", reason, signs)
 		}
 	}
 }
