@@ -35,7 +35,9 @@ func (c *eventsCmd) follow(ctx context.Context, env Env, remote *client.Client, 
 
 const followFormat = "%-19s  %-12s  %-9s  %-20s  %-40s  %s\n"
 
-// followed prints a message of a stream.
+// followed prints a message of a stream. What is missing is told on the other stream, so that a program that reads the events
+// gets nothing else, and a person learns of it all the same. Kinds that this version does not know are passed over: a newer khook may
+// have more.
 func (p *display) followed(env Env, m client.Message) error {
 	switch m.Kind {
 	case "gap":

@@ -108,7 +108,8 @@ func (v *validator) unreadable(p manifest.Problem) {
 	v.findings.error(found)
 }
 
-// stop says why no further Hook is looked at; "" if the next one is.
+// stop bounds the work that one text may cause: who may have texts checked by a running khook must not be able to keep it from
+// its own work. It says why no further Hook is looked at; "" if the next one is.
 func (v *validator) stop(ctx context.Context) string {
 	switch {
 	case ctx.Err() != nil:
@@ -121,7 +122,9 @@ func (v *validator) stop(ctx context.Context) string {
 	return ""
 }
 
-// check runs all checks of one object.
+// check runs all checks of one object, in the order in which they build on each other: the schema's, whose mistakes are told
+// by the API server too; what the controller compiles; other Hooks of the text; the cluster, if there is one. All mistakes are
+// told and not only the first, but for those that follow from one: who corrects a text wants to do it once.
 func (v *validator) check(ctx context.Context, m manifest.Object) {
 	object, ok := v.isHook(m)
 	if !ok {
@@ -247,7 +250,8 @@ func (c *candidate) valid(config int) bool {
 	return config < len(c.configs) && c.configs[config].Invalid == ""
 }
 
-// finding places a message about a field in the text.
+// finding places a message about a field in the text: in the line of the field or, if that is not there, of the nearest part
+// around it; of a prompt that is written as a block, in the very line of the template.
 func (c *candidate) finding(field, message string) Finding {
 	at, whole := c.Position.At(field)
 	line := at.Line

@@ -114,7 +114,8 @@ func linesBefore(chunk []byte, first byte) int {
 	return bytes.Count(chunk[:bytes.IndexByte(chunk, first)], []byte("\n"))
 }
 
-// readYAML reads the document of a chunk, if there is more in it than comments.
+// readYAML looks at the document before it is turned into values: aliases in it can stand for each other a billion times,
+// and only in the tree of nodes does that cost nothing yet. It reads the document of a chunk, if there is more in it than comments.
 func (r *reader) readYAML(chunk []byte, before int) {
 	var node yaml.Node
 	decoder := yaml.NewDecoder(bytes.NewReader(chunk))

@@ -71,7 +71,7 @@ func replayFile(ctx context.Context, path string, hooks []*v1alpha2.Hook, o Opti
 }
 
 // replay is khook on a virtual clock: a real ledger on a store in memory, and agents that finish
-// at once.
+// at once. Nothing in it reads the time of day: the same recording always gives the same story.
 type replay struct {
 	ctx    context.Context
 	base   time.Time
@@ -123,7 +123,8 @@ func (r *replay) step(now time.Time, signals []incident.Signal) error {
 	return r.answer(now)
 }
 
-// answer plays the agents: each finishes at once, and what recovers then counts as its work.
+// answer plays the agents: each finishes at once, and what recovers then counts as its work. So a call never waits for its
+// agent here, nor for groupWait: what is shown is which calls become due, and not when a busy agent would get them.
 func (r *replay) answer(now time.Time) error {
 	for _, d := range r.due {
 		d.State, d.CalledAt, d.EndedAt = delivery.Succeeded, now, now

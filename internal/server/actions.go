@@ -16,8 +16,9 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// Actions does what people want done with deliveries. An *incident.RefusedError says why it can't be
-// done, ErrStandby that another replica has to.
+// Actions does what people want done with deliveries. A *delivery.RefusedError says why it can't be
+// done, ErrStandby that another replica has to. What it returns without an error is in the history: khook does it also after
+// a crash, and once. by is who wants it, and is recorded.
 type Actions interface {
 	Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error)
 	Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error)
@@ -83,6 +84,8 @@ func simple(s *Server, pick func(Actions) act) func(context.Context, *StoryPath)
 	}
 }
 
+// reply answers an agent's question. A decision must name the question, which is checked when it is recorded and once more
+// right before it is sent: else a person who read one question would approve another that the agent asks by then.
 func (s *Server) reply(ctx context.Context, in *replyInput) (*accepted[api.Delivery], error) {
 	text := strings.TrimSpace(in.Body.Text)
 	if text == "" && in.Body.Decision == "" {

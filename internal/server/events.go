@@ -103,7 +103,8 @@ func orderOf(sort string) (column string, descending bool) {
 	return map[string]string{"eventType": store.ByType, "resourceName": store.ByName}[name], descending
 }
 
-// hookEvents answers with a page of a hook's events, each with the hook's decisions.
+// hookEvents answers with a page of a hook's events, each with the hook's decisions. The events are looked up by the decisions and not
+// by the Hook's present configurations: those may have been others when the Hook decided, and the Hook may be no more.
 func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (api.Page[api.Event], error) {
 	page, err := s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType), Hook: in.ref()})
 	if err != nil {

@@ -80,6 +80,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.P
 	})
 }
 
+// agentOf reads the parameter agent.
 func agentOf(text string) (delivery.AgentRef, error) {
 	if text == "" {
 		return delivery.AgentRef{}, nil
@@ -98,6 +99,9 @@ const (
 	storyEffects    = 100
 )
 
+// incident tells an incident's story. The incident is read before it is known whether the caller may know of it, since only it
+// says whose it is; the answer is then the same for one that is not there and for one that is somebody else's (allowFound),
+// and after the same questions to Kubernetes. Each delivery's texts are shown by the rights to its own Hook.
 func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetail, error) {
 	var d api.IncidentDetail
 	inc, err := s.cfg.Reader.Incident(ctx, in.ID)
@@ -141,6 +145,7 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetai
 	return d, nil
 }
 
+// delivery tells a delivery's story, by the same rule as incident. Who may not read its texts gets its log without words.
 func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetail, error) {
 	var d api.DeliveryDetail
 	dl, err := s.cfg.Reader.Delivery(ctx, in.ID)

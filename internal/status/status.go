@@ -60,6 +60,10 @@ type Config struct {
 
 // Writer keeps the status of Hooks true. It writes only what changed, and not more than
 // once in a few seconds for each Hook.
+//
+// It is level-triggered: Touch says no more than that something may have changed, and what is written is computed from the
+// history as it is then. So a Touch that is lost in a crash, or comes twice, does no harm; and a status that could not be written
+// is tried again, for ever, with what is true by then.
 type Writer struct {
 	cfg   Config
 	queue workqueue.TypedDelayingInterface[delivery.HookRef]
@@ -147,6 +151,8 @@ func (w *Writer) step(ctx context.Context, ref delivery.HookRef) time.Duration {
 	return again
 }
 
+// write computes the status and writes it, if it differs from what is there. The patch has the version that was read: what
+// somebody else has written since, such as a new leader, is never overwritten by what was computed before it.
 func (w *Writer) write(ctx context.Context, ref delivery.HookRef) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
