@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/api"
@@ -44,6 +46,14 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) int {
+	flag.Parse()
+	if flag.Lookup("test.fuzz").Value.String() != "" {
+		// Each worker is a process: an API server for each would take longer than the fuzzing, and outlive it.
+		scheme := runtime.NewScheme()
+		_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
+		world.client = fake.NewClientBuilder().WithScheme(scheme).Build()
+		return m.Run()
+	}
 	env, err := kubetest.Start("../../config/crd")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
