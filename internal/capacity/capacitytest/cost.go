@@ -20,13 +20,17 @@ import (
 func Footprint() int64 {
 	least := int64(math.MaxInt64)
 	for range 3 {
-		runtime.GC()
-		runtime.GC() // what finalizers and pools held goes with the second one
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		least = min(least, int64(m.HeapAlloc+m.StackInuse))
+		least = min(least, footprint())
 	}
 	return least
+}
+
+func footprint() int64 {
+	runtime.GC()
+	runtime.GC() // what finalizers and pools held goes with the second one
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
 }
 
 // Each is what each of n things costs that bring brings to life.
@@ -41,7 +45,7 @@ func Each(n int, bring func(i int)) int64 {
 // Peak is the most that was live while do ran, beyond what was before. The collector runs so often
 // meanwhile that the heap is little more than what is live.
 func Peak(do func()) int64 {
-	before := Footprint()
+	before := footprint()
 	defer debug.SetGCPercent(debug.SetGCPercent(10))
 	var most atomic.Int64
 	var watching sync.WaitGroup
