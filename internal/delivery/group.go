@@ -29,14 +29,21 @@ func (h *HeldBack) Add(d Disposition, e *incident.Event) {
 	} else {
 		h.LoopGuard++
 	}
-	if h.Since.IsZero() || e.At.Before(h.Since) {
-		h.Since = e.At
+	h.include(e.At, e.At, e.Resource.Name)
+}
+
+// include takes a span of time and the names of resources up, as far as there is room for names.
+func (h *HeldBack) include(since, until time.Time, resources ...string) {
+	if h.Since.IsZero() || since.Before(h.Since) {
+		h.Since = since
 	}
-	if e.At.After(h.Until) {
-		h.Until = e.At
+	if until.After(h.Until) {
+		h.Until = until
 	}
-	if name := e.Resource.Name; len(h.Resources) < MaxHeldResources && !slices.Contains(h.Resources, name) {
-		h.Resources = append(slices.Clip(h.Resources), name)
+	for _, name := range resources {
+		if len(h.Resources) < MaxHeldResources && !slices.Contains(h.Resources, name) {
+			h.Resources = append(slices.Clip(h.Resources), name)
+		}
 	}
 }
 
@@ -81,15 +88,7 @@ func (g *GroupState) Absorb(other *GroupState) {
 func (h *HeldBack) absorb(other *HeldBack) {
 	h.OverBudget += other.OverBudget
 	h.LoopGuard += other.LoopGuard
-	if !other.Since.IsZero() && (h.Since.IsZero() || other.Since.Before(h.Since)) {
-		h.Since = other.Since
-	}
-	if other.Until.After(h.Until) {
-		h.Until = other.Until
-	}
-	for _, name := range other.Resources {
-		if len(h.Resources) < MaxHeldResources && !slices.Contains(h.Resources, name) {
-			h.Resources = append(slices.Clip(h.Resources), name)
-		}
+	if !other.Since.IsZero() {
+		h.include(other.Since, other.Until, other.Resources...)
 	}
 }

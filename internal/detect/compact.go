@@ -53,15 +53,14 @@ func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 // gated says whether the Pod is held by scheduling gates: the API server writes the condition
 // (pkg/registry/core/pod/strategy.go, applySchedulingGatedCondition).
 func gated(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonSchedulingGated
-	})
+	c := condition(pod, corev1.PodScheduled)
+	return c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonSchedulingGated
 }
 
 // compactContainer keeps of a container what detection needs. What is known of an instance is taken over
 // only while its ID stays the same: a new instance has not been ready, whatever the former one was.
 func compactContainer(pod *corev1.Pod, c *corev1.Container, kind containerKind, before *podState, now time.Time) containerState {
-	s := containerState{spec: unique.Make(specOf(pod, c, kind))}
+	var s containerState
 	var was *containerState
 	if before != nil {
 		if was = before.container(c.Name); was != nil {
@@ -73,10 +72,10 @@ func compactContainer(pod *corev1.Pod, c *corev1.Container, kind containerKind, 
 		statuses = pod.Status.InitContainerStatuses
 	}
 	st := statusOf(statuses, c.Name)
+	s.spec = unique.Make(specOf(pod, c, kind).inForce(st))
 	if st == nil {
 		return s
 	}
-	s.spec = unique.Make(specOf(pod, c, kind).inForce(st))
 	switch {
 	case st.ContainerID != "":
 		s.id, s.restarts = hash(st.ContainerID), st.RestartCount
@@ -134,7 +133,7 @@ func specOf(pod *corev1.Pod, c *corev1.Container, kind containerKind) containerS
 // not done, or can't be, the specification has the limit that is wished for
 // (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
 func (s containerSpec) inForce(st *corev1.ContainerStatus) containerSpec {
-	if st.Resources == nil {
+	if st == nil || st.Resources == nil {
 		return s
 	}
 	limit, ok := st.Resources.Limits[corev1.ResourceMemory]
@@ -201,25 +200,25 @@ func healthy(pod *corev1.Pod) bool {
 // GeneratePodReadyCondition).
 func nodeLost(pod *corev1.Pod) bool {
 	ready, containers := condition(pod, corev1.PodReady), condition(pod, corev1.ContainersReady)
-	switch ready {
+	switch ready.Status {
 	case corev1.ConditionUnknown:
 		return true
 	case corev1.ConditionFalse:
-		return containers == corev1.ConditionTrue && !slices.ContainsFunc(pod.Spec.ReadinessGates, func(g corev1.PodReadinessGate) bool {
-			return condition(pod, g.ConditionType) != corev1.ConditionTrue
+		return containers.Status == corev1.ConditionTrue && !slices.ContainsFunc(pod.Spec.ReadinessGates, func(g corev1.PodReadinessGate) bool {
+			return condition(pod, g.ConditionType).Status != corev1.ConditionTrue
 		})
 	}
 	return false
 }
 
-// condition is the status of a Pod's condition; "" if it has none.
-func condition(pod *corev1.Pod, of corev1.PodConditionType) corev1.ConditionStatus {
+// condition is a Pod's condition; one without a status if it has none of that type.
+func condition(pod *corev1.Pod, of corev1.PodConditionType) corev1.PodCondition {
 	for i := range pod.Status.Conditions {
 		if pod.Status.Conditions[i].Type == of {
-			return pod.Status.Conditions[i].Status
+			return pod.Status.Conditions[i]
 		}
 	}
-	return ""
+	return corev1.PodCondition{}
 }
 
 // isMirror says whether a Pod is what the API server shows of a static one.

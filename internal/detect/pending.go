@@ -78,12 +78,11 @@ func hasRun(pod *corev1.Pod) bool {
 // uninitializedSince is since when the Pod's init containers are not done; zero if nothing says so. It is in the status, so
 // that a khook that starts meanwhile finds the same.
 func uninitializedSince(pod *corev1.Pod) time.Time {
-	for i := range pod.Status.Conditions {
-		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodInitialized && c.Status == corev1.ConditionFalse {
-			return c.LastTransitionTime.Time
-		}
+	c := condition(pod, corev1.PodInitialized)
+	if c.Status != corev1.ConditionFalse {
+		return time.Time{}
 	}
-	return time.Time{}
+	return c.LastTransitionTime.Time
 }
 
 // pendingOverdue is the rule for Pods that have been Pending for too long.

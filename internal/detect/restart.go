@@ -27,8 +27,9 @@ func restarts(known state, seen observed) (state, []incident.Signal) {
 		if st.ContainerID == "" || lostSight(st) || st.RestartCount <= countBefore && !remade(seen.before, st) {
 			continue
 		}
-		at, believed := seen.when(startedAt(st)...)
-		if seen.before == nil && seen.tooOld(at) || !believed && seen.ofFormerMirror(st.Name, startedAt(st)) {
+		told := startedAt(st)
+		at, believed := seen.when(told...)
+		if seen.before == nil && seen.tooOld(at) || !believed && seen.ofFormerMirror(st.Name, told) {
 			continue
 		}
 		count := max(1, st.RestartCount-countBefore)

@@ -47,10 +47,10 @@ func TestMain(m *testing.M) {
 
 func runTests(m *testing.M) int {
 	flag.Parse()
+	scheme := runtime.NewScheme()
+	_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		// Each worker is a process: an API server for each would take longer than the fuzzing, and outlive it.
-		scheme := runtime.NewScheme()
-		_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
 		world.client = fake.NewClientBuilder().WithScheme(scheme).Build()
 		return m.Run()
 	}
@@ -60,8 +60,6 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer env.Stop()
-	scheme := runtime.NewScheme()
-	_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
 	world.Env = env
 	if world.client, err = client.New(env.Config, client.Options{Scheme: scheme}); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -70,11 +70,8 @@ func (tx *Tx) RenameConfigurations(ctx context.Context, hook delivery.HookRef, r
 			return err
 		}
 		g.Absorb(there)
-		if err := (&saving{tx: tx}).saveGroups(ctx, []*delivery.GroupState{g}); err != nil {
-			return err
-		}
 	}
-	return nil
+	return (&saving{tx: tx}).saveGroups(ctx, groups)
 }
 
 // aside is a key that no configuration has, for one that is on its way to key.
