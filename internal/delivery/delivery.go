@@ -107,6 +107,7 @@ type Delivery struct {
 	Config     string // the key of the Hook's configuration, see Configuration
 	EventType  incident.EventType
 	Group      string // such as "Deployment/shop" or "Pod/shop-1" or "Node/n1", in the hook's namespace
+	Workload   string // of the incident, such as "Deployment/shop": the loop guard counts calls by it too
 	Agent      AgentRef
 	IncidentID string // the incident whose event made it due
 	CatchUp    bool
@@ -198,9 +199,24 @@ func Dispositions() []Disposition {
 	return []Disposition{Delivered, Duplicate, Grouped, Explained, OverBudget, LoopGuard, RecoveredBefore, Suspended, Invalid}
 }
 
-// Decision is the disposition of one event for one hook configuration.
+// MadeFor is what a decision was made for.
+type MadeFor string
+
+// What decisions are made for. All but the first make a call without a new event.
+const (
+	ForEvent   MadeFor = "event"    // one occurrence
+	ForOngoing MadeFor = "ongoing"  // a sign that the incident goes on, after the window of the last call
+	ForRelease MadeFor = "released" // what held the call back is over: a budget, or the loop guard's pause
+	ForResume  MadeFor = "resumed"  // a person let calls through again
+	ForRetry   MadeFor = "retried"  // a person wanted the call once more
+)
+
+// Decision is the disposition of one event for one hook configuration; or of a call that no event asked for, whose
+// disposition is always Delivered.
 type Decision struct {
-	EventID     int64
+	EventID     int64 // 0 if it was not made for an event
+	MadeFor     MadeFor
+	EventType   incident.EventType
 	IncidentID  string
 	Hook        HookRef
 	HookUID     string

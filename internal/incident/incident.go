@@ -59,6 +59,13 @@ type Incident struct {
 	Resolution Resolution
 	CausedBy   string // ID of the incident that caused this one
 
+	// UnheardSince is since when nothing is heard of what could tell whether it goes on, such as a lost node; zero
+	// while that is heard of.
+	UnheardSince time.Time
+	Reopenings   int64     // how often it was opened again, see Reopen
+	QuietAt      time.Time // when it had ended as quiet, before it was opened again last
+	ReopenedAt   time.Time
+
 	Events     int64 // all of them, the duplicates included
 	Duplicates int64 // events that repeated it while it was open
 }
@@ -109,6 +116,7 @@ func (i *Incident) Observe(s *Signal) {
 	i.Events++
 	i.Duplicates++
 	i.Touch(s.At)
+	i.UnheardSince = time.Time{}
 	i.Reason, i.Message = s.Reason, s.Message
 	i.Attributes = i.Attributes.repeatedBy(s.Attributes)
 	if s.Node != "" {
@@ -121,6 +129,25 @@ func (i *Incident) ObservedNow(now time.Time) {
 	if now.After(i.ObservedAt) {
 		i.ObservedAt = now
 	}
+}
+
+// Unheard notes that nothing is heard of what could tell whether the incident goes on, since a time.
+func (i *Incident) Unheard(since time.Time) {
+	if i.UnheardSince.IsZero() {
+		i.UnheardSince = since
+	}
+}
+
+// Reopen opens an incident again that ended as quiet, because it is seen at now that it goes on: it had not ended. Its
+// labels, events and first time stay. It returns false if it did not end as quiet.
+func (i *Incident) Reopen(now time.Time) bool {
+	if i.Resolution != Quiet {
+		return false
+	}
+	i.QuietAt, i.ReopenedAt = i.ResolvedAt, now
+	i.Reopenings++
+	i.Resolution, i.ResolvedAt = "", time.Time{}
+	return true
 }
 
 // Touch notes that the problem was still seen at t.

@@ -39,9 +39,11 @@ const (
 	// Ongoing says that the problem is still seen, without a new occurrence: it keeps the
 	// incident from ending as quiet. It makes no Event.
 	Ongoing SignalKind = "ongoing"
-	// Unheard says that nothing is heard of what could tell whether the problem goes on, such as a node
+	// Unheard says that nothing is heard, since At, of what could tell whether the problem goes on, such as a node
 	// that is lost: it keeps the incident from ending as quiet, and nothing else.
 	Unheard SignalKind = "unheard"
+	// Heard takes Unheard back.
+	Heard SignalKind = "heard"
 	// Healthy says that the resource was seen healthy again: the incident of Type on
 	// Resource and Container ends as recovered.
 	Healthy SignalKind = "healthy"

@@ -22,7 +22,7 @@ type verdict struct {
 }
 
 // decide asks every hook that cares about the event, and creates the deliveries that are due. ev is nil
-// for a sign that an incident goes on: it may lead to a new delivery, but no decision is recorded for it.
+// for a sign that an incident goes on: it may lead to a new delivery, and a decision is recorded only if it does.
 func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.Incident, ev *incident.Event) error {
 	of, facts := b.askAbout(s, inc)
 	for _, c := range b.matcher.matching(of, facts) {
@@ -33,15 +33,25 @@ func (b *batch) decide(ctx context.Context, s *incident.Signal, inc *incident.In
 		if err != nil {
 			return err
 		}
-		if ev == nil {
-			continue
-		}
-		b.changes.Decisions = append(b.changes.Decisions, delivery.Decision{
-			EventID: ev.ID, IncidentID: inc.ID, Hook: c.Hook, HookUID: c.HookUID, Config: c.Key,
-			Disposition: v.Disposition, DeliveryID: v.deliveryID, At: b.now,
-		})
+		b.decided(c.Config, inc, ev, v, delivery.ForOngoing)
 	}
 	return nil
+}
+
+// decided notes a decision. One that was not made for an event, but for another reason, is noted only if it makes a call:
+// why there is none is said by the decisions about the incident's events.
+func (b *batch) decided(c *hook.Config, inc *incident.Incident, ev *incident.Event, v verdict, other delivery.MadeFor) {
+	d := delivery.Decision{
+		MadeFor: other, EventType: inc.Type, IncidentID: inc.ID, Hook: c.Hook, HookUID: c.HookUID, Config: c.Key,
+		Disposition: v.Disposition, DeliveryID: v.deliveryID, At: b.now,
+	}
+	switch {
+	case ev != nil:
+		d.EventID, d.MadeFor = ev.ID, delivery.ForEvent
+	case v.Disposition != delivery.Delivered:
+		return
+	}
+	b.changes.Decisions = append(b.changes.Decisions, d)
 }
 
 // askAbout is what the Hooks are asked about a signal. A sign that an incident goes on has no facts of its own: it is judged
@@ -142,7 +152,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) verdict {
 		ID:      incident.DeriveID("delivery", b.cfg.Cluster, c.HookUID, c.Key, g.Group, trigger),
 		Cluster: b.cfg.Cluster, State: delivery.Pending,
 		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: g.Group, Agent: c.Agent,
-		IncidentID: f.Incident.ID, CatchUp: f.Signal.CatchUp,
+		IncidentID: f.Incident.ID, Workload: f.Incident.Workload.String(), CatchUp: f.Signal.CatchUp,
 		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, EvenIfRecovered: c.EvenIfEnded, HeldBack: g.release(),
 		CreatedAt: b.now, NextAt: b.now.Add(c.GroupWait),
 	}

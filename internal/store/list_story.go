@@ -104,11 +104,13 @@ func (r *Reader) DeliveriesOfIncident(ctx context.Context, id string, limit int)
 			"(SELECT id FROM events WHERE incident_id = ?) UNION SELECT id FROM deliveries WHERE incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
 }
 
-// IncidentDecisions returns what the hooks decided about the first events of an incident.
+// IncidentDecisions returns what the hooks decided about the first events of an incident, and the decisions about it that were
+// not made for an event, in the order of time.
 func (r *Reader) IncidentDecisions(ctx context.Context, id string, events int) ([]delivery.Decision, error) {
 	return readAll(ctx, r.handle, "decisions about incident "+id, scanDecision,
-		"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
-			"ORDER BY event_id, hook_ns, hook, config", id, events)
+		"SELECT "+decisionColumns+" FROM (SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
+			"UNION ALL SELECT "+decisionColumns+" FROM (SELECT "+decisionColumns+" FROM decisions WHERE incident_id = ? AND made_for <> 'event' ORDER BY event_id LIMIT ?) AS others) AS made "+
+			"ORDER BY event_id, hook_ns, hook, config", id, events, id, events)
 }
 
 // HookDecisions returns what a hook decided about events.

@@ -106,7 +106,9 @@ func (tx *Tx) pruneIncidents(ctx context.Context, before int64) (int64, error) {
 		if events += n; err != nil || events == pruneRows {
 			return deleted + events, err
 		}
-		for _, query := range []string{"DELETE FROM hook_incidents WHERE incident_id = ?", "DELETE FROM incidents WHERE id = ?"} {
+		for _, query := range []string{
+			"DELETE FROM decisions WHERE incident_id = ? AND made_for <> 'event'", "DELETE FROM hook_incidents WHERE incident_id = ?", "DELETE FROM incidents WHERE id = ?",
+		} {
 			n, err := tx.exec(ctx, query, id)
 			if deleted += n; err != nil {
 				return deleted, err
@@ -125,7 +127,10 @@ func (tx *Tx) pruneDeliveries(ctx context.Context, before int64) (int64, error) 
 	}
 	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
 		in := " IN (" + placeholders(to-from) + ")"
-		for _, query := range []string{"DELETE FROM delivery_log WHERE delivery_id" + in, "DELETE FROM delivery_incidents WHERE delivery_id" + in, "DELETE FROM deliveries WHERE id" + in} {
+		for _, query := range []string{
+			"DELETE FROM decisions WHERE made_for <> 'event' AND delivery_id <> '' AND delivery_id" + in,
+			"DELETE FROM delivery_log WHERE delivery_id" + in, "DELETE FROM delivery_incidents WHERE delivery_id" + in, "DELETE FROM deliveries WHERE id" + in,
+		} {
 			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
 				return err
 			}

@@ -53,10 +53,24 @@ func (s *Store) HeldGroups(ctx context.Context, hook delivery.HookRef, after tim
 		s.cfg.Cluster, micros(after), hook.Namespace, hook.Name, limit)
 }
 
+// HeldGroupsFrom returns the groups whose calls are held back until after a time, in the order of their keys, from the one
+// after a key on; an empty key is before all.
+func (s *Store) HeldGroupsFrom(ctx context.Context, from delivery.GroupKey, after time.Time, limit int) ([]*delivery.GroupState, error) {
+	return readAll(ctx, s.core, "groups that are held back", scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE hold <> '' AND cluster = ? "+
+		"AND (hook_ns, hook, config, grp) > (?, ?, ?, ?) AND hold_ends > ? ORDER BY hook_ns, hook, config, grp LIMIT ?",
+		s.cfg.Cluster, from.Hook.Namespace, from.Hook.Name, from.Config, from.Group, micros(after), limit)
+}
+
+// QuietIncidents returns the newest of the incidents that ended as quiet after a time.
+func (s *Store) QuietIncidents(ctx context.Context, after time.Time, limit int) ([]*incident.Incident, error) {
+	return readAll(ctx, s.core, "incidents that ended as quiet", scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE resolution = 'quiet' AND cluster = ? "+
+		"AND resolved_at > ? ORDER BY resolved_at DESC LIMIT ?", s.cfg.Cluster, micros(after), limit)
+}
+
 // DeliveryEvents returns how many events a delivery covers.
 func (s *Store) DeliveryEvents(ctx context.Context, id string) (int64, error) {
 	return readOne(ctx, s.core, "events of delivery "+id, scanNumber,
-		"SELECT count(*) FROM decisions WHERE delivery_id = ? AND delivery_id <> '' AND disposition <> 'explained'", id)
+		"SELECT count(*) FROM decisions WHERE delivery_id = ? AND delivery_id <> '' AND disposition <> 'explained' AND made_for = 'event'", id)
 }
 
 // DeliveriesOfIncidents returns the deliveries without an outcome that cover one of the incidents.

@@ -16,15 +16,16 @@ const (
 	eventColumns = "id, event_key, cluster, incident_id, type, status, at, recorded_at, kind, namespace, name, uid, " +
 		"container, workload_kind, workload, node, reason, message, restart_count, exit_code, count"
 	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
-		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code, observed_at"
+		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code, observed_at, " +
+		"unheard_since, quiet_at, reopened_at, reopenings"
 	deliveryColumns = deliveryFacts + ", error, held_back, reply, question, prompt, data, answer"
 	// deliveryLine is a delivery without its texts: what lists show must not quote an agent, not even as
 	// the reason of a failure.
 	deliveryLine  = deliveryFacts + ", '' AS error, '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
 	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
 		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, failure, outcome, outcome_at, " +
-		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id"
-	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at"
+		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id, workload"
+	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at, made_for"
 )
 
 // micros is how times are stored: microseconds since 1970, 0 for none.
@@ -95,22 +96,25 @@ func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
 		micros(i.FirstSeen), micros(i.LastSeen), micros(i.ResolvedAt), string(i.Resolution), i.CausedBy, i.Events, i.Duplicates,
 		incident.Truncate(i.Reason, incident.MaxReason), incident.Truncate(i.Message, incident.MaxMessage),
 		int64(pod.RestartCount), exitCode(pod.ExitCode), micros(i.ObservedAt),
+		micros(i.UnheardSince), micros(i.QuietAt), micros(i.ReopenedAt), i.Reopenings,
 	}, nil
 }
 
 func scanIncident(row scanner) (*incident.Incident, error) {
 	i := &incident.Incident{}
-	var seq, first, last, resolved, observed int64
+	var seq, first, last, resolved, observed, unheard, quiet, reopened int64
 	var labels string
 	var pod incident.PodAttributes
 	var code sql.NullInt64
 	err := row.Scan(&i.ID, &seq, &i.Cluster, &i.Type, &i.Resource.Kind, &i.Resource.Namespace, &i.Resource.Name, &i.Resource.UID,
 		&i.Container, &i.Workload.Kind, &i.Workload.Name, &i.Node, &labels,
-		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &pod.RestartCount, &code, &observed)
+		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &pod.RestartCount, &code, &observed,
+		&unheard, &quiet, &reopened, &i.Reopenings)
 	if err != nil {
 		return nil, err
 	}
 	i.FirstSeen, i.LastSeen, i.ResolvedAt, i.ObservedAt = fromMicros(first), fromMicros(last), fromMicros(resolved), fromMicros(observed)
+	i.UnheardSince, i.QuietAt, i.ReopenedAt = fromMicros(unheard), fromMicros(quiet), fromMicros(reopened)
 	pod.ExitCode = fromExitCode(code)
 	if labels != "null" {
 		if err := json.Unmarshal([]byte(labels), &pod.Labels); err != nil {
@@ -144,7 +148,7 @@ func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 		d.Agent.Namespace, d.Agent.Name, d.IncidentID, boolInt(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
 		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
 		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, delivery.MaxError), string(d.Outcome), micros(d.OutcomeAt),
-		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.NeedsApproval), int64(d.Replies), d.QuestionID,
+		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.NeedsApproval), int64(d.Replies), d.QuestionID, d.Workload,
 		incident.Truncate(d.Error, delivery.MaxError), held, reply, incident.Truncate(d.Question, delivery.MaxQuestion),
 		incident.Truncate(d.Prompt, delivery.MaxPrompt), d.Data, incident.Truncate(d.Answer, delivery.MaxAnswer),
 	}, nil
@@ -157,7 +161,7 @@ func scanDelivery(row scanner) (*delivery.Delivery, error) {
 	err := row.Scan(&d.ID, &d.Version, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
 		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
 		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Failure, &d.Outcome, &outcome,
-		&d.Skipped, &d.RetryOf, &d.RequestedBy, &d.CancelRequestedBy, &even, &window, &approval, &d.Replies, &d.QuestionID,
+		&d.Skipped, &d.RetryOf, &d.RequestedBy, &d.CancelRequestedBy, &even, &window, &approval, &d.Replies, &d.QuestionID, &d.Workload,
 		&d.Error, &held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
 	if err != nil {
 		return nil, err
@@ -201,8 +205,11 @@ func scanDecision(row scanner) (delivery.Decision, error) {
 	var d delivery.Decision
 	var eventAt, leads, at int64
 	var kind string
-	err := row.Scan(&d.EventID, &eventAt, &kind, &leads, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at)
-	d.At = fromMicros(at)
+	err := row.Scan(&d.EventID, &eventAt, &kind, &leads, &d.IncidentID, &d.Hook.Namespace, &d.Hook.Name, &d.Config, &d.Disposition, &d.DeliveryID, &at, &d.MadeFor)
+	d.At, d.EventType = fromMicros(at), incident.EventType(kind)
+	if d.MadeFor != delivery.ForEvent {
+		d.EventID = 0
+	}
 	return d, err
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,7 @@ type Changes struct {
 	Events     []*incident.Event    // new ones; their IDs are numbers from Next
 	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
 	Deliveries []*delivery.Delivery // inserted, or updated if the row is still of their Version, which the commit sets
-	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored
+	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored. And one for each call that no event asked for
 	Covers     []DeliveryIncident   // beside those that decisions tell
 	Entries    []delivery.Entry     // of deliveries' logs
 	Groups     []*delivery.GroupState
@@ -134,18 +135,35 @@ func (s *saving) saveIncidents(ctx context.Context, incidents []*incident.Incide
 		return err
 	}
 	for _, i := range incidents {
-		if err := s.resolveEvents(ctx, i); err != nil {
+		mark := s.resolveEvents
+		if i.Open() {
+			mark = s.fireEvents
+		}
+		if err := mark(ctx, i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// resolveEvents marks the event that opened an ended incident.
-func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error {
-	if i.Open() {
+// fireEvents marks the event that opened an incident which was opened again.
+func (s *saving) fireEvents(ctx context.Context, i *incident.Incident) error {
+	if i.Reopenings == 0 {
 		return nil
 	}
+	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'firing' WHERE id = "+
+		"(SELECT id FROM events WHERE incident_id = ? AND status = 'resolved' ORDER BY id LIMIT 1) RETURNING id", i.ID)
+	if err != nil {
+		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
+	}
+	for _, id := range ids {
+		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Firing))
+	}
+	return nil
+}
+
+// resolveEvents marks the event that opened an ended incident.
+func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error {
 	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'resolved' WHERE incident_id = ? AND status = 'firing' RETURNING id", i.ID)
 	if err != nil {
 		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
@@ -187,6 +205,10 @@ func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision
 	seen := make(map[decisionKey]bool, len(decisions))
 	kept := make([]delivery.Decision, 0, len(decisions))
 	for _, d := range decisions {
+		if d.EventID == 0 {
+			d.EventID = s.tx.Next()
+			s.decided[d.EventID] = eventFacts{micros(d.At), string(d.EventType), true}
+		}
 		key := decisionKey{d.EventID, d.Hook, d.Config}
 		if seen[key] {
 			continue
@@ -206,6 +228,9 @@ func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision
 	}
 	return kept, nil
 }
+
+// madeFor is what a decision was made for: an event, if it does not say.
+func madeFor(d delivery.Decision) delivery.MadeFor { return cmp.Or(d.MadeFor, delivery.ForEvent) }
 
 // eventFacts is what a decision's row has of its event.
 type eventFacts struct {
@@ -243,7 +268,7 @@ func (s *saving) firstOfEachHook(ctx context.Context, decisions []delivery.Decis
 	leads, seen := make([]int64, len(decisions)), make(map[hookEvent]bool, len(decisions))
 	for i, d := range decisions {
 		key := hookEvent{d.EventID, d.Hook}
-		if seen[key] {
+		if seen[key] || madeFor(d) != delivery.ForEvent {
 			continue
 		}
 		seen[key] = true
@@ -282,7 +307,7 @@ func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) er
 	for i, d := range decisions {
 		of := s.decided[d.EventID]
 		rows = append(rows, []any{
-			d.EventID, of.at, of.kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At),
+			d.EventID, of.at, of.kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At), string(madeFor(d)),
 		})
 		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if d.DeliveryID != "" && d.Disposition != delivery.Explained {
@@ -343,6 +368,7 @@ func (s *saving) saveCounts(ctx context.Context) error {
 	return s.saveHookCounts(ctx)
 }
 
+// saveHookCounts adds to the counters of Hooks.
 func (s *saving) saveHookCounts(ctx context.Context) error {
 	spread := make(map[hookCount]int64, len(s.hooks)) // by hour
 	rows := make([][]any, 0, 2*len(s.hooks))
@@ -354,6 +380,10 @@ func (s *saving) saveHookCounts(ctx context.Context) error {
 	for k, n := range spread {
 		rows = append(rows, k.row(hourSpan, n))
 	}
+	return s.addHookCounts(ctx, rows)
+}
+
+func (s *saving) addHookCounts(ctx context.Context, rows [][]any) error {
 	return s.tx.insert(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name, n", rows,
 		" ON CONFLICT (span, hook_ns, hook, start, cluster, config, name) DO UPDATE SET n = hook_counts.n + excluded.n")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -35,7 +36,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 	}
 	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
 		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
-			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back"))
+			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back", "workload"))
 }
 
 // formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the
@@ -64,11 +65,17 @@ func (s *saving) countDelivery(d *delivery.Delivery, was formerDelivery) {
 	}
 	if was.state != string(d.State) {
 		s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
+		if d.Skipped != "" {
+			s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, SkippedCount}]++
+		}
 	}
 	if d.Outcome != "" && was.outcome != string(d.Outcome) {
 		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
 	}
 }
+
+// SkippedCount is the counter of the deliveries that ended without a call, see Reader.HookCounts.
+const SkippedCount = "skipped"
 
 // skipDispositions are what becomes of the disposition "delivered" when the agent is not called
 // after all.
@@ -82,16 +89,47 @@ func (s *saving) retractDecision(ctx context.Context, d *delivery.Delivery, was 
 	if !known || was.skipped != "" {
 		return nil
 	}
-	at, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE decisions SET disposition = ? WHERE delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at",
+	type decided struct {
+		at     time.Time
+		config string // its key when it was decided
+	}
+	retracted, err := rowsOf(ctx, s.tx, func(row scanner) (r decided, err error) {
+		var us int64
+		err = row.Scan(&us, &r.config)
+		r.at = fromMicros(us)
+		return r, err
+	}, "UPDATE decisions SET disposition = ? WHERE delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at, config",
 		string(now), d.ID, string(delivery.Delivered))
 	if err != nil {
 		return fmt.Errorf("mark the events of delivery %s: %w", d.ID, err)
 	}
-	for _, us := range at {
-		count := hookCount{s.minute(fromMicros(us)), d.Cluster, d.Hook, d.Config, "disposition:" + string(delivery.Delivered)}
-		s.hooks[count]--
-		count.name = "disposition:" + string(now)
-		s.hooks[count]++
+	for _, r := range retracted {
+		count := hookCount{s.minute(r.at), d.Cluster, d.Hook, r.config, "disposition:" + string(delivery.Delivered)}
+		if err := s.recount(ctx, count, "disposition:"+string(now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recount counts one of what was counted under another name instead. Counters that were deleted since because they are old
+// are left alone: one less of none would be -1.
+func (s *saving) recount(ctx context.Context, was hookCount, name string) error {
+	for _, span := range []int64{minuteSpan, hourSpan} {
+		start := was.minute / span * span
+		n, err := s.tx.exec(ctx, "UPDATE hook_counts SET n = n - 1 WHERE span = ? AND hook_ns = ? AND hook = ? AND start = ? AND cluster = ? AND config = ? AND name = ? AND n > 0",
+			span, was.hook.Namespace, was.hook.Name, start, was.cluster, was.config, was.name)
+		if err != nil {
+			return fmt.Errorf("count a decision of hook %s again: %w", was.hook, err)
+		}
+		if n == 0 {
+			continue
+		}
+		is := was
+		is.minute, is.name = start, name
+		if err := s.addHookCounts(ctx, [][]any{is.row(span, 1)}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

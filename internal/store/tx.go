@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Tx is one write transaction.
@@ -202,6 +203,39 @@ func (tx *Tx) GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit 
 		return nil, fmt.Errorf("read the deliveries of group %s: %w", key.Group, err)
 	}
 	return found, nil
+}
+
+// GroupCall is a call as far as the loop guard counts it.
+type GroupCall struct {
+	Group     string
+	CreatedAt time.Time
+}
+
+// WorkloadCalls returns the newest deliveries of a configuration about a workload that were created after a time and not
+// skipped, newest first.
+func (tx *Tx) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]GroupCall, error) {
+	found, err := rowsOf(ctx, tx, func(row scanner) (c GroupCall, err error) {
+		var created int64
+		err = row.Scan(&c.Group, &created)
+		c.CreatedAt = fromMicros(created)
+		return c, err
+	}, "SELECT grp, created_at FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND workload = ? AND skipped = '' "+
+		"AND created_at > ? ORDER BY created_at DESC LIMIT ?",
+		tx.store.cfg.Cluster, hook.Namespace, hook.Name, config, workload, micros(after), limit)
+	if err != nil {
+		return nil, fmt.Errorf("read the deliveries of hook %s about %s: %w", hook, workload, err)
+	}
+	return found, nil
+}
+
+// QuietIncident returns the newest incident of a problem that ended as quiet; nil if there is none.
+func (tx *Tx) QuietIncident(ctx context.Context, of incident.ProblemKey) (*incident.Incident, error) {
+	found, err := rowsOf(ctx, tx, scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE cluster = ? AND uid = ? AND type = ? AND container = ? "+
+		"AND resolution = 'quiet' ORDER BY resolved_at DESC LIMIT 1", tx.store.cfg.Cluster, of.UID, string(of.Type), of.Container)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found[0], nil
 }
 
 // Delivery returns one delivery, or ErrNotFound.
