@@ -156,7 +156,7 @@ func (a *App) deadLetters(ctx context.Context) (int, error) {
 const maxHoldsMeasured = 10_000
 
 func (a *App) measureHolds(ctx context.Context) error {
-	held, err := a.store.HeldGroups(ctx, delivery.HookRef{}, time.Now(), maxHoldsMeasured)
+	held, err := a.store.HeldGroups(ctx, delivery.HookRef{}, time.Now().Add(-delivery.HeldFor), maxHoldsMeasured)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,9 @@ type GroupKey struct {
 // Key is the group of the delivery.
 func (d *Delivery) Key() GroupKey { return GroupKey{d.Hook, d.Config, d.Group} }
 
+// HeldFor is for how long after its end a hold is looked at again: what is held back for longer is left to new events.
+const HeldFor = 24 * time.Hour
+
 // GroupState is what is remembered of a group beside its deliveries.
 type GroupState struct {
 	GroupKey

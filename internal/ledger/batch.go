@@ -42,12 +42,15 @@ type batch struct {
 	inGroup map[groupName]map[incident.ProblemKey]bool // slots that came into a group in this batch
 	groups  map[delivery.GroupKey]*group
 	settled map[delivery.HookRef]settledHook
-	calls   map[budgetScope]int       // deliveries within the last hour
-	oldest  map[budgetScope]time.Time // of those that a budget counts, if it was asked for
-	noCalls bool                      // no delivery can be recorded: what would be one is invalid
-	aside   []*incident.DeadLetter
-	dropped int // dead letters
-	changes store.Changes
+	guarded map[delivery.GroupKey][]store.GroupCall // calls about workloads within a day, by workload as the group
+	calls   map[budgetScope]int                     // deliveries within the last hour
+	oldest  map[budgetScope]time.Time               // of those that a budget counts, if it was asked for
+	noCalls bool                                    // no delivery can be recorded: what would be one is invalid
+	// reopened are the incidents that had ended as quiet, and were seen to go on.
+	reopened []*incident.Incident
+	aside    []*incident.DeadLetter
+	dropped  int // dead letters
+	changes  store.Changes
 }
 
 func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
@@ -58,6 +61,7 @@ func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 		byID:    map[string]*incident.Incident{},
 		slots:   map[string]map[incident.ProblemKey]bool{},
 		groups:  map[delivery.GroupKey]*group{},
+		guarded: map[delivery.GroupKey][]store.GroupCall{},
 		calls:   map[budgetScope]int{},
 		settled: map[delivery.HookRef]settledHook{},
 		oldest:  map[budgetScope]time.Time{},
@@ -86,6 +90,11 @@ func (b *batch) loadKnown(ctx context.Context, signals []incident.Signal) error 
 
 // apply records one signal.
 func (b *batch) apply(ctx context.Context, s *incident.Signal) error {
+	if s.Kind == incident.Ongoing {
+		if err := b.reopen(ctx, s); err != nil {
+			return err
+		}
+	}
 	inc := b.follow(s)
 	if inc == nil {
 		return nil
@@ -108,7 +117,15 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	case incident.Ongoing: // keeps the incident from ending as quiet, and calls again where that is due
 		return b.touch(s)
 	case incident.Unheard:
-		b.touch(s)
+		if inc := b.find(s.ProblemKey()); inc != nil {
+			inc.Unheard(s.At)
+			inc.ObservedNow(b.now)
+		}
+	case incident.Heard:
+		if inc := b.find(s.ProblemKey()); inc != nil {
+			inc.UnheardSince = time.Time{}
+			inc.ObservedNow(b.now)
+		}
 	case incident.Healthy:
 		if inc := b.find(s.ProblemKey()); inc != nil {
 			b.end(inc, incident.Recovered, s.At)
@@ -123,12 +140,13 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 	return nil
 }
 
-// touch notes that the problem of a sign goes on, or may; nil if no incident is open about it.
+// touch notes that the problem of a sign goes on; nil if no incident is open about it.
 func (b *batch) touch(s *incident.Signal) *incident.Incident {
 	inc := b.find(s.ProblemKey())
 	if inc != nil {
 		inc.Touch(s.At)
 		inc.ObservedNow(b.now)
+		inc.UnheardSince = time.Time{}
 	}
 	return inc
 }
@@ -166,6 +184,13 @@ func (b *batch) intoGroups(inc *incident.Incident) {
 // openIncident opens the incident of an occurrence, and gives it the effects that were seen first.
 func (b *batch) openIncident(s *incident.Signal) *incident.Incident {
 	inc := incident.Open(b.cfg.Cluster, s)
+	b.include(inc)
+	b.adopt(inc)
+	return inc
+}
+
+// include puts an incident into its slot, which is free.
+func (b *batch) include(inc *incident.Incident) {
 	slot := inc.ProblemKey()
 	b.work[slot], b.byID[inc.ID] = inc, inc
 	b.changed = append(b.changed, inc)
@@ -173,8 +198,23 @@ func (b *batch) openIncident(s *incident.Signal) *incident.Incident {
 		b.slots[slot.UID] = map[incident.ProblemKey]bool{}
 	}
 	b.slots[slot.UID][slot] = true
-	b.adopt(inc)
-	return inc
+}
+
+// reopen opens the incident of a sign again, if it had ended as quiet: the sign says that it was not over. It is the newest
+// one of its problem that counts. A sign of what never had an incident is nothing.
+func (b *batch) reopen(ctx context.Context, s *incident.Signal) error {
+	slot := s.ProblemKey()
+	if b.find(slot) != nil {
+		return nil
+	}
+	inc, err := b.tx.NewestIncident(ctx, slot)
+	if err != nil || inc == nil || !inc.Reopen(b.now) {
+		return err
+	}
+	b.include(inc)
+	b.intoGroups(inc)
+	b.reopened = append(b.reopened, inc)
+	return nil
 }
 
 // lateCause is how much later than its effect a cause may be reported: the watches of Pods and
@@ -294,14 +334,14 @@ func (b *batch) differs(inc *incident.Incident) bool {
 	}
 	was := b.open.bySlot[slot]
 	return was.Events != inc.Events || !was.ObservedAt.Equal(inc.ObservedAt) || !was.LastSeen.Equal(inc.LastSeen) ||
-		was.Resolution != inc.Resolution || was.CausedBy != inc.CausedBy
+		was.Resolution != inc.Resolution || was.CausedBy != inc.CausedBy || !was.UnheardSince.Equal(inc.UnheardSince)
 }
 
 // applied is what Config.Observe is told of the batch after its commit.
 func (b *batch) applied() Applied {
 	a := Applied{
 		Events: b.changes.Events, Decisions: b.changes.Decisions, Deliveries: b.changes.Deliveries,
-		SetAside: b.aside, Dropped: b.dropped,
+		Reopened: b.reopened, SetAside: b.aside, Dropped: b.dropped,
 		MatchCost: b.matcher.meter.Spent(), TooCostly: b.matcher.meter.Overruns(),
 	}
 	for _, g := range b.changes.Groups {

@@ -104,7 +104,11 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 	if id, called, err := b.calledElsewhere(ctx, c, f); err != nil || called {
 		return verdict{delivery.Duplicate, id}, err
 	}
-	if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
+	held, guarded, err := b.guardedFrom(ctx, c, g, f.Incident.Workload.String())
+	if err != nil {
+		return verdict{}, err
+	}
+	if guarded {
 		return g.hold(c, delivery.LoopGuard, held, ev), nil
 	}
 	budgets, err := b.loadBudgets(ctx, c)
@@ -158,6 +162,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) verdict {
 	}
 	g.past = append([]*delivery.Delivery{d}, g.past...)
 	b.called(c)
+	b.guardCall(d)
 	b.changes.Deliveries = append(b.changes.Deliveries, d)
 	open, _ := b.openOf(c, g.Group)
 	for _, inc := range open {

@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -240,5 +242,109 @@ func (b *bench) save(c *store.Changes) {
 	b.Helper()
 	if err := b.store.Write(b.Context(), func(tx *store.Tx) error { return tx.Save(b.Context(), c) }); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// TestTheLoopGuardGoesByWorkloadHoweverCallsAreGrouped replaces the Pods of a Deployment for a day, one a minute, each of which
+// fails: each is a resource of its own, and none of them is the failure of another one.
+func TestTheLoopGuardGoesByWorkloadHoweverCallsAreGrouped(t *testing.T) {
+	byResource := func(e *v1alpha2.EventConfiguration) { e.GroupBy = "resource" }
+	b := newBench(t, newHook("h", on(incident.PodRestart, byResource)))
+	inHour := 0
+	for minute := range 24 * 60 {
+		pod := fmt.Sprintf("cart-%d", minute)
+		b.apply(seen(incident.PodRestart, pod, 1), sign(incident.Gone, incident.PodRestart, pod))
+		b.end(delivery.OutcomeUnknown)
+		b.after(time.Minute)
+		if minute == 59 {
+			inHour = b.deliveries()
+		}
+	}
+	if n := b.deliveries(); inHour > 12 || n > 3*dayCalls {
+		t.Errorf("%d calls in an hour and %d in a day for one Deployment", inHour, n)
+	}
+	b.apply(seen(incident.PodRestart, "pay-1", 1))
+	if got := b.dispositions(); got[len(got)-1] != "pay-1 pod-restart delivered" {
+		t.Errorf("another workload: %s", got[len(got)-1])
+	}
+	b.apply(seen(incident.PodRestart, "cart-new", 1))
+	if got := b.dispositions(); got[len(got)-1] != "cart-new pod-restart loop-guard" {
+		t.Fatalf("the Deployment: %s", got[len(got)-1])
+	}
+	b.restart() // the rows say the same
+	if err := b.ledger.Resume(t.Context(), newestAbout(b, "cart-"), "ann", delivery.Entry{Kind: delivery.EntryPerson}); err != nil {
+		t.Fatal(err)
+	}
+	b.apply(seen(incident.PodRestart, "cart-other", 1))
+	if got := b.dispositions(); got[len(got)-1] != "cart-other pod-restart delivered" {
+		t.Errorf("after a person let calls through: %s", got[len(got)-1])
+	}
+}
+
+// newestAbout is the newest delivery about a Pod whose name begins so.
+func newestAbout(b *bench, prefix string) string {
+	b.Helper()
+	all, err := b.store.AllDeliveries(b.Context(), 100_000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, d := range slices.Backward(all) {
+		if strings.HasPrefix(d.Group, "Pod/"+prefix) {
+			return d.ID
+		}
+	}
+	b.Fatalf("no delivery about %s", prefix)
+	return ""
+}
+
+// TestPodsThatFailTogetherAreEachCalledForWhereTheHookWantsThat: this is no loop.
+func TestPodsThatFailTogetherAreEachCalledForWhereTheHookWantsThat(t *testing.T) {
+	byResource := func(e *v1alpha2.EventConfiguration) { e.GroupBy = "resource" }
+	b := newBench(t, newHook("h", on(incident.PodRestart, byResource)))
+	for n := range 20 {
+		b.after(5 * time.Second).apply(seen(incident.PodRestart, fmt.Sprintf("cart-%d", n), 1))
+	}
+	if b.deliveries() != 20 {
+		t.Errorf("%d calls for 20 Pods", b.deliveries())
+	}
+}
+
+// TestAllThatIsHeldBackIsLookedAtAgain has more groups than one look takes, the first of which stay held back.
+func TestAllThatIsHeldBackIsLookedAtAgain(t *testing.T) {
+	one := int32(1)
+	held, free := newHook("a", on(incident.PodRestart)), newHook("z", on(incident.OOMKill))
+	held.Spec.MaxCallsPerHour, free.Spec.MaxCallsPerHour = &one, &one
+	b := newBench(t, held, free)
+	var signals []incident.Signal
+	for n := range 2*maxReconsidered + 10 {
+		signals = append(signals, seen(incident.PodRestart, fmt.Sprintf("w%d-1", n), 1))
+	}
+	b.apply(append(signals, seen(incident.OOMKill, "cart-1", 1), seen(incident.OOMKill, "pay-1", 1))...)
+	before := b.deliveries()
+	b.end(delivery.OutcomePersisting)
+	b.after(59 * time.Minute)
+	b.reconsider(before)
+	b.after(time.Minute + time.Second)
+	b.reconsider(before + 2)
+	calls, err := b.store.Reader().HookDeliveriesMade(t.Context(), delivery.HookRef{Namespace: "shop", Name: "z"}, start, start.Add(2*time.Hour))
+	if err != nil || calls != 2 {
+		t.Errorf("the last Hook has %d calls, %v", calls, err)
+	}
+}
+
+// TestAHoldIsShownUntilTheCallIsLetThrough: its time is renewed while the budget stays used up.
+func TestAHoldIsShownUntilTheCallIsLetThrough(t *testing.T) {
+	one := int32(1)
+	h := newHook("h", on(incident.PodRestart))
+	h.Spec.MaxCallsPerHour = &one
+	b := newBench(t, h)
+	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "pay-1", 1), seen(incident.PodRestart, "mail-1", 1))
+	b.end(delivery.OutcomePersisting)
+	b.after(time.Hour + time.Second)
+	b.reconsider(2) // one of the two
+	b.after(time.Minute)
+	b.reconsider(2)
+	if held := b.held(); len(held) != 1 || !held[0].HoldEnds.Equal(start.Add(2*time.Hour+time.Second)) {
+		t.Errorf("held back: %+v", held)
 	}
 }

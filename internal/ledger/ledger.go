@@ -50,8 +50,9 @@ type Applied struct {
 	Decisions  []delivery.Decision
 	Deliveries []*delivery.Delivery // newly due
 	Resolved   []*incident.Incident
-	Held       []delivery.HookRef // hooks whose calls are held back, or are no more
-	Open       int                // incidents that are open now
+	Reopened   []*incident.Incident // that had ended as quiet
+	Held       []delivery.HookRef   // hooks whose calls are held back, or are no more
+	Open       int                  // incidents that are open now
 	OpenByType map[incident.EventType]int
 	MatchCost  uint64         // of evaluating match expressions, in CEL's units
 	TooCostly  []hook.Overrun // hooks whose match expressions could not all be evaluated
@@ -60,7 +61,7 @@ type Applied struct {
 }
 
 func (a *Applied) empty() bool {
-	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0 && len(a.Held) == 0 &&
+	return len(a.Events) == 0 && len(a.Deliveries) == 0 && len(a.Resolved) == 0 && len(a.Reopened) == 0 && len(a.Held) == 0 &&
 		a.MatchCost == 0 && len(a.SetAside) == 0
 }
 
@@ -77,6 +78,8 @@ type Ledger struct {
 	unsaved  []*incident.DeadLetter // those that could not be kept in the store either
 	endless  map[string]time.Time   // incidents whose end can't be saved, and when to try again
 	settled  map[delivery.HookRef]settledHook
+	heldFrom delivery.GroupKey // where the next look at what is held back begins
+	latest   time.Time         // that the clock told; without its monotonic part
 }
 
 // New returns a ledger that goes on from the history in st.
@@ -91,7 +94,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, hooks *hook.Set) (*Le
 		cfg.Observe = func(Applied) {}
 	}
 	l := &Ledger{cfg: cfg, store: st, hooks: hooks, endless: map[string]time.Time{}, settled: map[delivery.HookRef]settledHook{}}
-	if err := l.reload(ctx); err != nil {
+	if err := l.settleClock(ctx); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -140,6 +143,9 @@ func fitted(signals []incident.Signal) []incident.Signal {
 func (l *Ledger) apply(ctx context.Context, signals []incident.Signal, also func(*batch) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.settleClock(ctx); err != nil {
+		return err
+	}
 	m := newMatcher(l.hooks)
 	if err := l.foresee(ctx, m, signals); err != nil {
 		return err
@@ -166,6 +172,31 @@ func (l *Ledger) apply(ctx context.Context, signals []incident.Signal, also func
 	})
 }
 
+// clockSlack is how far the clock may go back unnoticed, as one does that is kept in step.
+const clockSlack = time.Second
+
+// settleClock sees to it that nothing in the history is of the future: at the start, and when the clock was set back. Until
+// then it had been ahead, and what it wrote would count for calls, windows and budgets until it has come true. Then the open
+// incidents are read anew. The caller holds the ledger's lock, or is alone with it.
+func (l *Ledger) settleClock(ctx context.Context) error {
+	now := l.cfg.Clock.Now().Round(0) // the monotonic clock is never set back
+	if l.open != nil && !now.Before(l.latest.Add(-clockSlack)) {
+		if now.After(l.latest) {
+			l.latest = now
+		}
+		return nil
+	}
+	clamped, err := l.store.ClampFuture(ctx, now)
+	if err != nil {
+		return err
+	}
+	if clamped > 0 {
+		l.cfg.Log.Info("khook's clock was ahead: what the history had of the future is of now", "rows", clamped)
+	}
+	l.latest = now
+	return l.reload(ctx)
+}
+
 // NextQuiet returns when the next incident would end as quiet.
 func (l *Ledger) NextQuiet(watchedSince time.Time) (time.Time, bool) {
 	l.mu.Lock()
@@ -184,6 +215,9 @@ func (l *Ledger) NextQuiet(watchedSince time.Time) (time.Time, bool) {
 func (l *Ledger) transact(ctx context.Context, do func(*batch) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.settleClock(ctx); err != nil {
+		return err
+	}
 	return l.commit(ctx, newMatcher(l.hooks), do)
 }
 

@@ -10,17 +10,34 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// maxReconsidered bounds how many groups one transaction looks at again.
-const maxReconsidered = 200
+// How many groups one transaction, and one Reconsider, look at again.
+const (
+	maxReconsidered = 200
+	maxPages        = 10
+)
 
 // Reconsider creates the deliveries that were held back and may be made now, for groups that still have
-// an open incident. What is held back for longer than a day is left to new events.
+// an open incident. What is held back for longer than delivery.HeldFor is left to new events. Of very many groups it looks at
+// some, and the next time at those that follow.
 func (l *Ledger) Reconsider(ctx context.Context) error {
-	held, err := l.store.HeldGroups(ctx, delivery.HookRef{}, l.cfg.Clock.Now().Add(-guardDay), maxReconsidered)
-	if err != nil || len(held) == 0 {
-		return err
+	for range maxPages {
+		held, err := l.store.HeldGroupsFrom(ctx, l.heldFrom, l.cfg.Clock.Now().Add(-delivery.HeldFor), maxReconsidered)
+		if err != nil {
+			return err
+		}
+		if len(held) < maxReconsidered {
+			l.heldFrom = delivery.GroupKey{} // from the first one again, the next time
+		} else {
+			l.heldFrom = held[len(held)-1].GroupKey
+		}
+		if len(held) == 0 {
+			return nil
+		}
+		if err := l.reconsider(ctx, held); err != nil || len(held) < maxReconsidered {
+			return err
+		}
 	}
-	return l.reconsider(ctx, held)
+	return nil
 }
 
 // reconsider looks at the groups in one transaction; in one each where a row of one can't be saved, so
@@ -32,7 +49,7 @@ func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) er
 			if err != nil {
 				return err
 			}
-			if err := b.reconsider(ctx, key); err != nil {
+			if err := b.reconsider(ctx, key, delivery.ForRelease); err != nil {
 				return err
 			}
 		}
@@ -68,15 +85,31 @@ func (l *Ledger) Resume(ctx context.Context, deliveryID, by string, entry delive
 		}
 		g.ResumedAt, g.ResumedBy, g.dirty = b.now, incident.Clean(by, delivery.MaxPerson), true
 		g.Hold, g.Why, g.NeedsPerson = "", "", false
+		if err := b.resumeWorkload(ctx, g, d.Workload); err != nil {
+			return err
+		}
 		entry.DeliveryID, entry.At = deliveryID, b.now
 		b.changes.Entries = append(b.changes.Entries, entry)
-		return b.reconsider(ctx, key)
+		return b.reconsider(ctx, key, delivery.ForResume)
 	})
 }
 
+// resumeWorkload lets the calls about the group's workload through as well, whose guard may hold back those of the group.
+func (b *batch) resumeWorkload(ctx context.Context, g *group, workload string) error {
+	if workload == "" || workload == g.Group {
+		return nil
+	}
+	whole, err := b.group(ctx, delivery.GroupKey{Hook: g.Hook, Config: g.Config, Group: workload})
+	if err != nil {
+		return err
+	}
+	whole.ResumedAt, whole.ResumedBy, whole.dirty = g.ResumedAt, g.ResumedBy, true
+	return nil
+}
+
 // reconsider decides about a group's open incidents anew, as if there were news of one. A group
-// without any is no longer held back once its time is over.
-func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
+// without any is no longer held back once its time is over. why is what a call would be made for.
+func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey, why delivery.MadeFor) error {
 	g, err := b.group(ctx, key)
 	if err != nil {
 		return err
@@ -87,15 +120,22 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey) error {
 		if err != nil {
 			return err
 		}
-		_, guarded := loopGuardOf(c, g).holds(b.now)
-		if _, over := firstExceeded(budgets, b.now); guarded || over {
+		if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
+			g.hold(c, delivery.LoopGuard, held, nil)
+			return nil
+		}
+		if held, over := firstExceeded(budgets, b.now); over {
+			g.hold(c, delivery.OverBudget, held, nil)
 			return nil
 		}
 		open, complete := b.openOf(c, key.Group)
 		if newest := lastSeen(open); newest != nil {
 			s := signalOf(newest)
 			s.Kind = incident.Ongoing
-			_, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
+			v, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
+			if err == nil {
+				b.decided(c, newest, nil, v, why)
+			}
 			return err
 		}
 		if !complete {

@@ -19,7 +19,8 @@ const (
 
 // holds computes the conditions OverBudget and LoopGuard.
 func (w *Writer) holds(ctx context.Context, ref delivery.HookRef) ([]metav1.Condition, error) {
-	groups, err := w.cfg.History.HeldGroups(ctx, ref, w.cfg.Clock.Now(), maxHolds)
+	// A hold ends when the ledger lets the call through, which is later than its time.
+	groups, err := w.cfg.History.HeldGroups(ctx, ref, w.cfg.Clock.Now().Add(-delivery.HeldFor), maxHolds)
 	if err != nil {
 		return nil, fmt.Errorf("read what is held back of hook %s: %w", ref, err)
 	}

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -21,33 +23,30 @@ const clampLog = 1000
 //
 // It must be called when a history is opened, and whenever the clock was set back.
 func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, err error) {
-	us := micros(now)
-	recent := micros(now.Add(-longestCall))
-	day := micros(now.Add(24 * time.Hour))
-	steps := []struct {
-		query string
-		args  []any
-	}{
-		{"UPDATE decisions SET event_at = ? WHERE event_id IN (SELECT id FROM events WHERE at > ?) AND event_at > ?", []any{us, us, us}},
-		{"UPDATE events SET at = ?, recorded_at = min(recorded_at, ?) WHERE at > ?", []any{us, us, us}},
-		{"UPDATE incidents SET first_seen = ? WHERE first_seen > ?", []any{us, us}},
-		{"UPDATE incidents SET last_seen = min(last_seen, ?), observed_at = min(observed_at, ?), unheard_since = min(unheard_since, ?), reopened_at = min(reopened_at, ?) " +
-			"WHERE resolution = '' AND (last_seen > ? OR observed_at > ? OR unheard_since > ? OR reopened_at > ?)", []any{us, us, us, us, us, us, us, us}},
-		{"UPDATE incidents SET resolved_at = ?, last_seen = min(last_seen, ?), observed_at = min(observed_at, ?) WHERE resolution <> '' AND resolved_at > ?", []any{us, us, us, us}},
-		{"UPDATE deliveries SET created_at = ?, next_at = min(next_at, ?) WHERE created_at > ?", []any{us, us, us}},
-		{"UPDATE deliveries SET called_at = min(called_at, ?), ended_at = min(ended_at, ?), outcome_at = min(outcome_at, ?), next_at = min(next_at, ?) " +
-			"WHERE created_at > ? AND (called_at > ? OR ended_at > ? OR outcome_at > ? OR next_at > ?)", []any{us, us, us, day, recent, us, us, us, day}},
-		{"UPDATE delivery_groups SET held_since = min(held_since, ?), held_until = min(held_until, ?), resumed_at = min(resumed_at, ?), hold_ends = min(hold_ends, ?) " +
-			"WHERE held_since > ? OR held_until > ? OR resumed_at > ? OR hold_ends > ?", []any{us, us, us, day, us, us, us, day}},
-		{"UPDATE dead_letters SET first_at = min(first_at, ?), last_at = min(last_at, ?) WHERE last_at > ?", []any{us, us, us}},
-		{"UPDATE hook_configs SET edited_at = min(edited_at, ?), saved_at = min(saved_at, ?) WHERE edited_at > ? OR saved_at > ?", []any{us, us, us, us}},
+	us, recent, day := micros(now), micros(now.Add(-longestCall)), micros(now.Add(24*time.Hour))
+	steps := []clamping{
+		{table: "decisions", times: []string{"event_at"}, where: "event_id IN (SELECT id FROM events WHERE at > ?)", args: []any{us}},
+		{table: "events", times: []string{"at", "recorded_at"}, where: "at > ?", args: []any{us}},
+		{table: "incidents", times: []string{"first_seen"}, where: "first_seen > ?", args: []any{us}},
+		{table: "incidents", times: []string{"last_seen", "observed_at", "unheard_since", "quiet_at", "reopened_at"}, where: "resolution = ''"},
+		{table: "incidents", times: []string{"resolved_at", "last_seen", "observed_at", "unheard_since", "quiet_at", "reopened_at"}, where: "resolution <> '' AND resolved_at > ?", args: []any{us}},
+		{table: "deliveries", times: []string{"created_at", "next_at"}, where: "created_at > ?", args: []any{us}},
+		{table: "deliveries", times: []string{"called_at", "ended_at", "outcome_at"}, where: "created_at > ?", args: []any{recent}},
+		{table: "deliveries", times: []string{"next_at"}, most: day, where: "ended_at = 0"},
+		{table: "delivery_groups", times: []string{"held_since", "held_until", "resumed_at"}},
+		{table: "delivery_groups", times: []string{"hold_ends"}, most: day},
+		{table: "dead_letters", times: []string{"first_at", "last_at"}},
+		{table: "hook_configs", times: []string{"edited_at", "saved_at"}},
 	}
 	err = s.Write(ctx, func(tx *Tx) error {
 		clamped = 0
 		for _, step := range steps {
-			n, err := tx.exec(ctx, step.query, step.args...)
+			if step.most == 0 {
+				step.most = us
+			}
+			n, err := step.run(ctx, tx)
 			if clamped += n; err != nil {
-				return fmt.Errorf("set times of the future to now: %w", err)
+				return fmt.Errorf("set times of the future in %s: %w", step.table, err)
 			}
 		}
 		n, err := tx.clampLog(ctx, us)
@@ -55,6 +54,31 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		return err
 	})
 	return clamped, err
+}
+
+// clamping sets times of a table that are after most to it, in the rows that where selects.
+type clamping struct {
+	table string
+	times []string
+	most  int64 // now, if 0
+	where string
+	args  []any
+}
+
+func (c clamping) run(ctx context.Context, tx *Tx) (int64, error) {
+	var sets, ahead []string
+	var setArgs, aheadArgs []any
+	for _, column := range c.times {
+		sets = append(sets, column+" = CASE WHEN "+column+" > ? THEN ? ELSE "+column+" END")
+		setArgs = append(setArgs, c.most, c.most)
+		ahead = append(ahead, column+" > ?")
+		aheadArgs = append(aheadArgs, c.most)
+	}
+	where := "(" + strings.Join(ahead, " OR ") + ")"
+	if c.where != "" {
+		where = c.where + " AND " + where
+	}
+	return tx.exec(ctx, "UPDATE "+c.table+" SET "+strings.Join(sets, ", ")+" WHERE "+where, slices.Concat(setArgs, c.args, aheadArgs)...)
 }
 
 // clampLog does so with the change log, from its newest row on: it is in the order of time, so the first rows without such a time

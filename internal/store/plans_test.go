@@ -46,6 +46,9 @@ func everything(t *testing.T, st *Store) {
 	note(st.OpenIncidentsOf(ctx, id))
 	note(st.HeldGroups(ctx, shopHook, long, 10))
 	note(st.HeldGroups(ctx, delivery.HookRef{}, long, 10))
+	note(st.HeldGroupsFrom(ctx, shopGroup, long, 10))
+	note(st.QuietIncidents(ctx, long, 10))
+	note(st.Reader().IncidentDecisions(ctx, inc.ID, 10))
 	note(st.DeliveriesOfIncidents(ctx, ids))
 	note(st.DeliveryIDsOfIncidents(ctx, ids))
 	note(st.UnfinishedDeliveries(ctx, long, 10))
@@ -93,13 +96,15 @@ func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) e
 	_, ofHook := tx.OldestDelivery(ctx, shopHook, "", long, 10)
 	_, known := tx.Delivery(ctx, d.ID)
 	_, open := tx.OpenIncidents(ctx, d.ID)
+	_, calls := tx.WorkloadCalls(ctx, shopHook, "pod-restart", "Deployment/cart", long, 10)
+	_, newest := tx.NewestIncident(ctx, incident.ProblemKey{UID: "u", Type: incident.PodRestart, Container: "app"})
 	skipped := *d
 	skipped.ID, skipped.Version, skipped.State, skipped.Skipped = "skipped", 0, delivery.Canceled, delivery.SkipRecovered
 	configs := []delivery.Configuration{{Key: "pod-restart", Content: "1", EventType: incident.PodRestart}}
 	_, covers := tx.Covers(ctx, shopHook, incident.PodRestart, d.IncidentID, long)
 	_, configured := tx.Configurations(ctx, shopHook)
 	renamed := tx.RenameConfigurations(ctx, shopHook, []delivery.Renaming{{From: "another", To: "pod-restart"}})
-	return errors.Join(err, inAll, ofHook, known, open, covers, configured, renamed, tx.SaveConfigurations(ctx, shopHook, configs), tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{
+	return errors.Join(err, calls, newest, inAll, ofHook, known, open, covers, configured, renamed, tx.SaveConfigurations(ctx, shopHook, configs), tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{
 		Deliveries: []*delivery.Delivery{&skipped}, Groups: []*delivery.GroupState{state},
 		Entries: []delivery.Entry{{DeliveryID: d.ID, Source: "artifact 1", Kind: delivery.EntryArtifact, At: long, Text: "a"}},
 	}))

@@ -83,6 +83,10 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 				inc.Resolve(incident.Recovered, inc.LastSeen)
 			}
 			c.Deliveries = []*delivery.Delivery{due(inc, of.state)}
+			c.Decisions = append(c.Decisions, delivery.Decision{
+				MadeFor: delivery.ForOngoing, EventType: inc.Type, IncidentID: inc.ID, Hook: shopHook, Config: "pod-restart",
+				Disposition: delivery.Delivered, DeliveryID: c.Deliveries[0].ID, At: inc.FirstSeen,
+			})
 			return tx.Save(t.Context(), c)
 		}))
 	}
@@ -98,15 +102,16 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 	for what, n := range map[string]int{
 		"incidents":      3, // called, goes-on, fresh
 		"events":         1 + 1 + 3,
-		"decisions":      1 + 1 + 3,
+		"decisions":      1 + 1 + 3 + 1, // that of the call that goes on
 		"hook_incidents": 3,
 		"deliveries":     1, // called
 		"changes":        3 + 1 + 1,
-		"event_counts WHERE span = 1 AND namespace <> '*' AND type <> '*'": 3 + 1,
-		"hook_counts WHERE span = 1":                                       3,
-		"events WHERE incident_id NOT IN (SELECT id FROM incidents)":       0,
-		"decisions WHERE event_id NOT IN (SELECT id FROM events)":          0,
-		"incidents WHERE id NOT IN (SELECT incident_id FROM events)":       0,
+		"event_counts WHERE span = 1 AND namespace <> '*' AND type <> '*'":                        3 + 1,
+		"hook_counts WHERE span = 1":                                                              3,
+		"events WHERE incident_id NOT IN (SELECT id FROM incidents)":                              0,
+		"decisions WHERE event_id NOT IN (SELECT id FROM events)":                                 1,
+		"decisions WHERE made_for = 'ongoing' AND delivery_id NOT IN (SELECT id FROM deliveries)": 0,
+		"incidents WHERE id NOT IN (SELECT incident_id FROM events)":                              0,
 	} {
 		if got := count(t, st, what); got != n {
 			t.Errorf("%d %s, want %d", got, what, n)

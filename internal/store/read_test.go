@@ -107,6 +107,7 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 			Reason:     "OOMKilled", Message: "größer\n",
 		},
 		FirstSeen: at, LastSeen: at.Add(time.Hour), CausedBy: "c", Events: 7, Duplicates: 6,
+		UnheardSince: at.Add(1e9), Reopenings: 2, QuietAt: at.Add(2e9), ReopenedAt: at.Add(3e9),
 	}
 	ev := &incident.Event{
 		Key: "k", Cluster: "prod", IncidentID: "i", Type: incident.OOMKill, Status: incident.Firing, At: at, RecordedAt: at, Observation: incident.Observation{
@@ -118,12 +119,12 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 		Count: 2,
 	}
 	d := &delivery.Delivery{
-		ID: "d", Cluster: "prod", State: delivery.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart",
+		ID: "d", Cluster: "prod", State: delivery.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart", Workload: "Deployment/cart",
 		Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", CatchUp: true, Prompt: "p", Data: "{}", Timeout: 90 * time.Second,
 		Attempt: 2, CreatedAt: at, NextAt: at.Add(1e9), CalledAt: at.Add(2e9), EndedAt: at.Add(3e9), Dialect: "1.0", ContextID: "c", TaskID: "t",
 		TaskState: "working", Answer: "a", Error: "e", Outcome: delivery.OutcomeUnknown, OutcomeAt: at.Add(4e9),
 	}
-	decision := delivery.Decision{IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: "d", At: at}
+	decision := delivery.Decision{MadeFor: delivery.ForEvent, EventType: incident.OOMKill, IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: "d", At: at}
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		ev.ID = tx.Next()
 		decision.EventID = ev.ID

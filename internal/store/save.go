@@ -17,7 +17,7 @@ type Changes struct {
 	Events     []*incident.Event    // new ones; their IDs are numbers from Next
 	Incidents  []*incident.Incident // inserted, or updated; when one ends, its first event becomes resolved
 	Deliveries []*delivery.Delivery // inserted, or updated if the row is still of their Version, which the commit sets
-	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored. And one for each call that no event asked for
+	Decisions  []delivery.Decision  // one for each event, hook and configuration; repeats are ignored. And one for each of Deliveries that no event made
 	Covers     []DeliveryIncident   // beside those that decisions tell
 	Entries    []delivery.Entry     // of deliveries' logs
 	Groups     []*delivery.GroupState
@@ -45,6 +45,7 @@ type saving struct {
 	hooks  map[hookCount]int64
 
 	decided map[int64]eventFacts // the events that decisions are about, by their ID
+	written map[string]int64     // the numbers of the deliveries' rows, by their IDs
 	covers  map[DeliveryIncident]bool
 }
 
@@ -62,7 +63,7 @@ type hookCount struct {
 // Save writes changes, and for each of them the change log and the counters. An event whose key
 // is known is an error: ask KnownKeys first, in the same transaction.
 func (tx *Tx) Save(ctx context.Context, c *Changes) error {
-	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]eventFacts, len(c.Events)), covers: map[DeliveryIncident]bool{}}
+	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]eventFacts, len(c.Events)), written: map[string]int64{}, covers: map[DeliveryIncident]bool{}}
 	for _, cover := range c.Covers {
 		s.covers[cover] = true
 	}
@@ -200,13 +201,14 @@ type decisionKey struct {
 }
 
 // newDecisions leaves out those that are recorded already, so that each is counted once. Those
-// about the events of the same Save are new without asking.
+// about the events of the same Save are new without asking. One that is not about an event is known by the number of the
+// delivery that it made, which no event has.
 func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision) ([]delivery.Decision, error) {
 	seen := make(map[decisionKey]bool, len(decisions))
 	kept := make([]delivery.Decision, 0, len(decisions))
 	for _, d := range decisions {
 		if d.EventID == 0 {
-			d.EventID = s.tx.Next()
+			d.EventID = s.written[d.DeliveryID]
 			s.decided[d.EventID] = eventFacts{micros(d.At), string(d.EventType), true}
 		}
 		key := decisionKey{d.EventID, d.Hook, d.Config}

@@ -27,6 +27,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 		}
 		rows = append(rows, row)
 		s.tx.wrote(d, version)
+		s.written[d.ID] = version
 		s.change(version, kindDelivery, d.ID, string(d.State))
 		s.countDelivery(d, was)
 		s.covers[DeliveryIncident{d.ID, d.IncidentID}] = true

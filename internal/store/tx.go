@@ -228,12 +228,15 @@ func (tx *Tx) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, 
 	return found, nil
 }
 
-// QuietIncident returns the newest incident of a problem that ended as quiet; nil if there is none.
-func (tx *Tx) QuietIncident(ctx context.Context, of incident.ProblemKey) (*incident.Incident, error) {
+// NewestIncident returns the incident of a problem that is open, else the one that ended last; nil if there is none.
+func (tx *Tx) NewestIncident(ctx context.Context, of incident.ProblemKey) (*incident.Incident, error) {
 	found, err := rowsOf(ctx, tx, scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE cluster = ? AND uid = ? AND type = ? AND container = ? "+
-		"AND resolution = 'quiet' ORDER BY resolved_at DESC LIMIT 1", tx.store.cfg.Cluster, of.UID, string(of.Type), of.Container)
-	if err != nil || len(found) == 0 {
-		return nil, err
+		"ORDER BY resolution = '' DESC, resolved_at DESC LIMIT 1", tx.store.cfg.Cluster, of.UID, string(of.Type), of.Container)
+	if err != nil {
+		return nil, fmt.Errorf("read the newest incident of %s %s: %w", of.Type, of.UID, err)
+	}
+	if len(found) == 0 {
+		return nil, nil //nolint:nilnil // there is none
 	}
 	return found[0], nil
 }

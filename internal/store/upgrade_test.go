@@ -33,7 +33,7 @@ var sums = map[string]string{
 	"00005_names.sql":          "4af1c299594f1e556fa36484cf4dd4c5db15a6d0f6ac0abe441fa4ef73613a8c",
 	"00006_configurations.sql": "f7400f01edc4892a3dd3d914b617a9e04a1b8682c6465341b2ab9ed39e85696d",
 	"00007_observed.sql":       "158f954f643a24fe5daaff841d9f901191b2d5bb7c98ed20192b99117b87c80a",
-	"00008_reopened.sql":       "496920f2725b72b27298923966c3c818cb443fbd0a95098e97e17e77153d549b",
+	"00008_reopened.sql":       "79863ab197a5cbb206c230cc6f800d67ec46084d5ac70c385513a67dceb42d5c",
 }
 
 func TestAMigrationThatHistoriesWereWrittenByIsNeverChanged(t *testing.T) {
