@@ -30,7 +30,7 @@ func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(EventO
 
 // DecisionOf is the JSON of a decision.
 func DecisionOf(d delivery.Decision) Decision {
-	return Decision{EventID: d.EventID, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
+	return Decision{EventID: d.EventID, MadeFor: d.MadeFor, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}
 }
 
 // IncidentOf is the JSON of an incident; the duration of an open one reaches to now.
@@ -41,6 +41,7 @@ func IncidentOf(i *incident.Incident, now time.Time) Incident {
 	}
 	return Incident{
 		ID: i.ID, Status: status, Labels: i.Attributes.PodOrZero().Labels, FirstSeen: i.FirstSeen, LastSeen: i.LastSeen, ResolvedAt: i.ResolvedAt, Resolution: i.Resolution,
+		ObservedAt: i.ObservedAt, UnheardSince: i.UnheardSince, Reopenings: i.Reopenings, ReopenedAt: i.ReopenedAt,
 		DurationSeconds: max(0, end.Sub(i.FirstSeen).Seconds()), CausedBy: i.CausedBy, Events: i.Events, Duplicates: i.Duplicates,
 		Subject: subject(i.Type, i.Cluster, i.Observation),
 	}

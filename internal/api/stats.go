@@ -52,7 +52,7 @@ type HookMetrics struct {
 
 // HookEvents counts what a Hook's configurations decided about events.
 type HookEvents struct {
-	Total         int64                          `json:"total" doc:"Decisions; an event that two configurations are about counts twice."`
+	Total         int64                          `json:"total" doc:"Decisions; an event that two configurations are about counts twice, and so does an event for which a call was held back that was made later."`
 	ByDisposition map[delivery.Disposition]int64 `json:"byDisposition" nullable:"false" doc:"All dispositions are there."`
 }
 
@@ -61,7 +61,8 @@ type HookDeliveries struct {
 	Created     int64                    `json:"created" doc:"Made due in the range."`
 	Ended       int64                    `json:"ended" doc:"Ended in the range."`
 	ByState     map[delivery.State]int64 `json:"byState" nullable:"false" doc:"Those that ended in the range, by their final state, and those that are under way now."`
-	SuccessRate *float64                 `json:"successRate,omitempty" doc:"Percentage of the ended ones that succeeded, to one decimal; absent if none ended."`
+	Skipped     int64                    `json:"skipped" doc:"Ended in the range without a call, such as those of incidents that had recovered before; part of ended."`
+	SuccessRate *float64                 `json:"successRate,omitempty" doc:"Percentage of the ended ones with a call that succeeded, to one decimal; absent if none ended so."`
 }
 
 // Durations are percentiles.

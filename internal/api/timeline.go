@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,15 +25,52 @@ func IncidentTimeline(inc *incident.Incident, events []*incident.Event, decision
 	}
 	for _, d := range decisions {
 		shaped := DecisionOf(d)
-		line = append(line, TimelineEntry{At: d.At, Kind: "decision", Text: fmt.Sprintf("Hook %s (%s): %s", d.Hook, d.Config, meaning(d.Disposition)), Decision: &shaped, DeliveryID: d.DeliveryID})
+		line = append(line, TimelineEntry{At: d.At, Kind: "decision", Text: fmt.Sprintf("Hook %s (%s): %s", d.Hook, d.Config, meaning(d)), Decision: &shaped, DeliveryID: d.DeliveryID})
 	}
 	for _, d := range deliveries {
 		line = append(line, milestones(d)...)
 	}
+	line = append(line, interruptions(inc)...)
 	if !inc.Open() {
 		line = append(line, resolution(inc))
 	}
 	return inOrder(line)
+}
+
+// interruptions tell of when an incident was not known to go on: after an end that was none, and while its node is lost.
+func interruptions(inc *incident.Incident) []TimelineEntry {
+	var line []TimelineEntry
+	if inc.Reopenings > 0 {
+		text := fmt.Sprintf("%s: it had ended as quiet at %s, and is seen to go on: open again", inc.Subject(), inc.QuietAt.UTC().Format(time.RFC3339))
+		if inc.Reopenings > 1 {
+			text += fmt.Sprintf(", for the %s time", ordinal(inc.Reopenings))
+		}
+		line = append(line, TimelineEntry{At: inc.ReopenedAt, Kind: "reopened", Text: text})
+	}
+	if !inc.UnheardSince.IsZero() {
+		node := "the node"
+		if inc.Node != "" {
+			node = "node " + inc.Node
+		}
+		line = append(line, TimelineEntry{At: inc.UnheardSince, Kind: "unheard", Text: fmt.Sprintf("%s: nothing is heard of %s since, so nobody knows whether it goes on", inc.Subject(), node)})
+	}
+	return line
+}
+
+// ordinal is 2nd for 2.
+func ordinal(n int64) string {
+	suffix := "th"
+	if n/10%10 != 1 {
+		switch n % 10 {
+		case 1:
+			suffix = "st"
+		case 2:
+			suffix = "nd"
+		case 3:
+			suffix = "rd"
+		}
+	}
+	return strconv.FormatInt(n, 10) + suffix
 }
 
 // DeliveryTimeline tells a delivery: seen, matched, called, answered, verified.
@@ -133,9 +171,12 @@ func moment(e *delivery.Entry) string {
 // maxMoment bounds what a timeline shows of a text, in bytes.
 const maxMoment = 200
 
-// meaning says what a disposition means.
-func meaning(d delivery.Disposition) string {
-	return string(d) + ", " + map[delivery.Disposition]string{
+// meaning says what a decision means.
+func meaning(d delivery.Decision) string {
+	if why, ok := madeFor[d.MadeFor]; ok && d.Disposition == delivery.Delivered {
+		return string(d.Disposition) + ", " + why
+	}
+	return string(d.Disposition) + ", " + map[delivery.Disposition]string{
 		delivery.Delivered:       "a call to its agent is made due",
 		delivery.Duplicate:       "its agent was called for this incident within the window",
 		delivery.Grouped:         "its agent was called for another incident of the group within the window",
@@ -145,5 +186,13 @@ func meaning(d delivery.Disposition) string {
 		delivery.RecoveredBefore: "everything had ended before its agent could be called",
 		delivery.Suspended:       "the Hook is suspended",
 		delivery.Invalid:         "the configuration can't be used or its match expression not be evaluated; the conditions Ready and MatchTooCostly say why",
-	}[d]
+	}[d.Disposition]
+}
+
+// madeFor says why a call was made that no event asked for.
+var madeFor = map[delivery.MadeFor]string{
+	delivery.ForOngoing: "its agent is called again because the problem goes on",
+	delivery.ForRelease: "its agent is called now because what held the call back is over",
+	delivery.ForResume:  "its agent is called because a person let calls through again",
+	delivery.ForRetry:   "its agent is called because a person wanted the call once more",
 }

@@ -63,7 +63,8 @@ type Event struct {
 
 // Decision is why a Hook did or did not call its agent for an event.
 type Decision struct {
-	EventID     int64                `json:"eventId"`
+	EventID     int64                `json:"eventId,omitempty" doc:"Absent if it was not made for an event."`
+	MadeFor     delivery.MadeFor     `json:"madeFor" enum:"event,ongoing,released,resumed,retried" doc:"What it was made for: an event; a sign that the incident goes on; what held the call back is over; a person let calls through again; a person wanted the call once more. All but the first make a call."`
 	Hook        Name                 `json:"hook"`
 	Config      string               `json:"config" doc:"The Hook's configuration: its name or, if it has none, its event type with eight hex digits that stand for its event type, agent, selector, match and groupBy."`
 	Disposition delivery.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
@@ -78,7 +79,11 @@ type Incident struct {
 	Subject
 	Labels          map[string]string   `json:"labels,omitempty" doc:"Of the Pod when the incident opened."`
 	FirstSeen       time.Time           `json:"firstSeen"`
-	LastSeen        time.Time           `json:"lastSeen" doc:"The newest event, or the newest sign that it goes on."`
+	LastSeen        time.Time           `json:"lastSeen" doc:"The newest event, or the newest sign that it goes on, as the cluster tells the time."`
+	ObservedAt      time.Time           `json:"observedAt,omitzero" required:"false" doc:"When khook last saw either, by its own clock: it ends as quiet by that."`
+	UnheardSince    time.Time           `json:"unheardSince,omitzero" required:"false" doc:"Since when nothing is heard of the Pod's node: nobody knows whether it goes on, and it does not end."`
+	Reopenings      int64               `json:"reopenings,omitempty" doc:"How often it had ended as quiet, and was seen to go on."`
+	ReopenedAt      time.Time           `json:"reopenedAt,omitzero" required:"false" doc:"When that was last."`
 	ResolvedAt      time.Time           `json:"resolvedAt,omitzero" required:"false"`
 	Resolution      incident.Resolution `json:"resolution,omitempty" enum:"recovered,quiet,gone" doc:"Why it ended."`
 	DurationSeconds float64             `json:"durationSeconds" doc:"From the first event to the end, or to now."`
@@ -99,7 +104,7 @@ type IncidentDetail struct {
 // TimelineEntry is one moment of an incident or a delivery.
 type TimelineEntry struct {
 	At         time.Time `json:"at"`
-	Kind       string    `json:"kind" enum:"event,decision,delivery,resolution" doc:"What the entry is about."`
+	Kind       string    `json:"kind" enum:"event,decision,delivery,resolution,reopened,unheard" doc:"What the entry is about."`
 	Text       string    `json:"text" doc:"A sentence for people."`
 	Event      *Event    `json:"event,omitempty"`
 	Decision   *Decision `json:"decision,omitempty"`

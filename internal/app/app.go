@@ -145,6 +145,10 @@ func (a *App) runLeader(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
+	lookedFor, err := book.LookedFor(ctx)
+	if err != nil {
+		return fmt.Errorf("read the history: %w", err)
+	}
 	cluster, err := kube.New(kube.Config{
 		Client: a.kube.watch, Namespaces: a.options.Namespaces,
 		Timing: detect.Timing{PendingAfter: a.options.PendingAfter, Stabilization: a.options.Stabilization, CatchUp: a.options.CatchUp, QuietAfter: a.options.QuietAfter, Start: time.Now()},
@@ -163,7 +167,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	a.leader.Store(&leaderParts{sources, book, dispatcher})
 	defer a.leader.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return sources.Run(ctx, book.Open()) })
+	group.Go(func() error { return sources.Run(ctx, lookedFor) })
 	group.Go(func() error { return dispatcher.Run(ctx) })
 	group.Go(func() error { return a.status.Run(ctx) })
 	group.Go(func() error { return a.publisher.run(ctx) })

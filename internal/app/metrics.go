@@ -20,6 +20,7 @@ type metrics struct {
 	dispositions  *prometheus.CounterVec
 	active        *prometheus.GaugeVec
 	resolutions   *prometheus.CounterVec
+	reopenings    *prometheus.CounterVec
 	calls         *prometheus.CounterVec
 	callSeconds   *prometheus.HistogramVec
 	deliveries    *prometheus.CounterVec
@@ -56,6 +57,7 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		dispositions: counter("khook_dispositions_total", "Decisions of Hooks about events: why an agent was or was not called.", "event_type", "disposition"),
 		active:       gauge("khook_active_events", "Incidents that are open now.", "event_type"),
 		resolutions:  counter("khook_incidents_resolved_total", "Incidents that ended.", "event_type", "resolution"),
+		reopenings:   counter("khook_incidents_reopened_total", "Incidents that had ended as quiet, and were seen to go on.", "event_type"),
 		calls:        counter("khook_api_calls_total", "Messages sent to agents.", "result"),
 		callSeconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "khook_api_call_duration_seconds",
@@ -98,6 +100,7 @@ func (m *metrics) begin() {
 		for _, d := range delivery.Dispositions() {
 			m.dispositions.WithLabelValues(string(t), string(d))
 		}
+		m.reopenings.WithLabelValues(string(t))
 		for _, r := range []incident.Resolution{incident.Recovered, incident.Quiet, incident.WasGone} {
 			m.resolutions.WithLabelValues(string(t), string(r))
 		}
@@ -137,16 +140,17 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 }
 
 func (m *metrics) recorded(a ledger.Applied) {
-	types := make(map[int64]string, len(a.Events))
 	for _, e := range a.Events {
-		types[e.ID] = string(e.Type)
 		m.events.WithLabelValues(string(e.Type), string(e.Status)).Inc()
 	}
 	for _, d := range a.Decisions {
-		m.dispositions.WithLabelValues(types[d.EventID], string(d.Disposition)).Inc()
+		m.dispositions.WithLabelValues(string(d.EventType), string(d.Disposition)).Inc()
 	}
 	for _, inc := range a.Resolved {
 		m.resolutions.WithLabelValues(string(inc.Type), string(inc.Resolution)).Inc()
+	}
+	for _, inc := range a.Reopened {
+		m.reopenings.WithLabelValues(string(inc.Type)).Inc()
 	}
 	for _, t := range incident.EventTypes() {
 		m.active.WithLabelValues(string(t)).Set(float64(a.OpenByType[t]))

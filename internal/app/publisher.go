@@ -19,7 +19,7 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// resolvedBacklog bounds how many commits with resolved incidents wait to be published. What is more gets no
+// resolvedBacklog bounds how many commits with incidents that ended or were opened again wait to be published. What is more gets no
 // Kubernetes Events; the history and the status have it all the same.
 const resolvedBacklog = 1000
 
@@ -34,7 +34,7 @@ type publisher struct {
 	log       logr.Logger
 	wake      func(ids ...string)       // has the dispatcher look at deliveries now, if this replica leads
 	committed func()                    // is called after each commit of the ledger; it must not block
-	resolved  chan []*incident.Incident // whose Hooks are looked up beside the way of the data
+	resolved  chan []*incident.Incident // that ended, or were opened again: their Hooks are looked up beside the way of the data
 }
 
 // onRecorded is told of each commit of the ledger.
@@ -61,13 +61,15 @@ func (p *publisher) onRecorded(a ledger.Applied) {
 	for ref := range hooks {
 		p.status.Touch(ref)
 	}
-	if len(a.Resolved) == 0 {
-		return
-	}
-	select {
-	case p.resolved <- a.Resolved:
-	default:
-		p.log.Info("too many incidents end at once: not all are told as Kubernetes Events", "incidents", len(a.Resolved))
+	for _, changed := range [][]*incident.Incident{a.Resolved, a.Reopened} {
+		if len(changed) == 0 {
+			continue
+		}
+		select {
+		case p.resolved <- changed:
+		default:
+			p.log.Info("too many incidents end at once: not all are told as Kubernetes Events", "incidents", len(changed))
+		}
 	}
 }
 
@@ -96,7 +98,7 @@ func recordHolds(events *status.EventRecorder) func(delivery.HookRef, string, me
 	}
 }
 
-// run looks up whom the ends of incidents concern, beside the way of the data.
+// run looks up whom the ends of incidents concern, and that some had not ended, beside the way of the data.
 func (p *publisher) run(ctx context.Context) error {
 	for {
 		select {
@@ -125,10 +127,13 @@ func (p *publisher) ended(ctx context.Context, ended []*incident.Incident) error
 		return err
 	}
 	for _, inc := range ended {
+		reason, note := status.ReasonEventResolved, fmt.Sprintf("%s: %s after %s", inc.Subject(), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second))
+		if inc.Open() {
+			reason, note = status.ReasonEventFiring, fmt.Sprintf("%s: had ended as quiet, and is seen to go on", inc.Subject())
+		}
 		for _, h := range hooks[inc.ID] {
 			p.status.Touch(h.Hook)
-			p.events.Record(h.Hook, h.UID, status.ReasonEventResolved,
-				fmt.Sprintf("%s: %s after %s", inc.Subject(), inc.Resolution, inc.ResolvedAt.Sub(inc.FirstSeen).Round(time.Second)))
+			p.events.Record(h.Hook, h.UID, reason, note)
 		}
 	}
 	return nil

@@ -158,12 +158,20 @@ func (c *statsHookCmd) Run(ctx context.Context, env Env) error {
 	return stats(ctx, env, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", url.Values{"timeRange": {c.Range}}, printHookMetrics)
 }
 
+// withoutCall says how many deliveries ended before their agent was called.
+func withoutCall(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%d of them without a call)", n)
+}
+
 func printHookMetrics(p *display, m *api.HookMetrics) error {
 	p.field("Hook", m.Hook.Namespace+"/"+m.Hook.Name)
 	p.field("Range", m.TimeRange)
 	p.field("Active", fmt.Sprintf("%d incidents", m.ActiveIncidents))
 	p.field("Last fired", p.age(m.LastFired))
-	p.field("Calls", fmt.Sprintf("%d made due, %d ended%s", m.Deliveries.Created, m.Deliveries.Ended, share(m.Deliveries.SuccessRate, " of them succeeded")))
+	p.field("Calls", fmt.Sprintf("%d made due, %d ended%s%s", m.Deliveries.Created, m.Deliveries.Ended, withoutCall(m.Deliveries.Skipped), share(m.Deliveries.SuccessRate, " of the others succeeded")))
 	p.field("Call time", percentile(m.Calls))
 	p.field("Recovery", percentile(m.Recovery)+share(m.Outcomes.Effectiveness, " of the calls were followed by it"))
 	fmt.Fprintln(p.out)

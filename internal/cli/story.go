@@ -79,7 +79,12 @@ func printIncident(p *display, i *api.IncidentDetail) {
 	p.field("Node", i.Node)
 	p.field("Message", i.Message)
 	status := i.Status
-	if i.Resolution != "" {
+	switch {
+	case i.Resolution == "" && !i.UnheardSince.IsZero():
+		status += " (nothing is heard of its node)"
+	case i.Resolution == "" && i.Reopenings > 0:
+		status += " (again)"
+	case i.Resolution != "":
 		status += " (" + string(i.Resolution) + ")"
 	}
 	p.field("Status", fmt.Sprintf("%s, %d events in %s, first seen %s ago", status, i.Events, seconds(i.DurationSeconds), p.age(i.FirstSeen)))

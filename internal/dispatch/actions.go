@@ -110,7 +110,11 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delive
 			{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
 			{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
 		}
-		if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Entries: told}); err != nil {
+		decided := []delivery.Decision{{
+			MadeFor: delivery.ForRetry, EventType: again.EventType, IncidentID: again.IncidentID, Hook: again.Hook, HookUID: again.HookUID, Config: again.Config,
+			Disposition: delivery.Delivered, DeliveryID: again.ID, At: now,
+		}}
+		if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Decisions: decided, Entries: told}); err != nil {
 			return err
 		}
 		return tx.CopyCovers(ctx, old.ID, again.ID)
@@ -128,7 +132,7 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delive
 func repetition(old *delivery.Delivery, by string, now time.Time) *delivery.Delivery {
 	return &delivery.Delivery{
 		ID: incident.DeriveID("retry", old.ID), Cluster: old.Cluster, State: delivery.Pending,
-		Hook: old.Hook, HookUID: old.HookUID, Config: old.Config, EventType: old.EventType, Group: old.Group, Agent: old.Agent,
+		Hook: old.Hook, HookUID: old.HookUID, Config: old.Config, EventType: old.EventType, Group: old.Group, Workload: old.Workload, Agent: old.Agent,
 		IncidentID: old.IncidentID, Prompt: old.Prompt, Timeout: old.Timeout, VerifyWindow: old.VerifyWindow,
 		EvenIfRecovered: true, RetryOf: old.ID, RequestedBy: by, CreatedAt: now, NextAt: now,
 	}

@@ -63,6 +63,8 @@ type incidentPayload struct {
 	Events       int64               `json:"events"`
 	FirstSeen    time.Time           `json:"firstSeen"`
 	LastSeen     time.Time           `json:"lastSeen"`
+	ObservedAt   time.Time           `json:"observedAt,omitzero"`   // when khook last saw something of it, by its own clock
+	UnheardSince time.Time           `json:"unheardSince,omitzero"` // since when nothing is heard of its node
 	Resolution   incident.Resolution `json:"resolution,omitempty"`
 }
 
@@ -73,6 +75,7 @@ func tell(inc *incident.Incident) incidentPayload {
 		Container: inc.Container, Workload: inc.Workload.String(), Node: inc.Node,
 		Reason: inc.Reason, Message: inc.Message, RestartCount: pod.RestartCount, ExitCode: pod.ExitCode,
 		Events: inc.Events, FirstSeen: inc.FirstSeen.UTC(), LastSeen: inc.LastSeen.UTC(), Resolution: inc.Resolution,
+		ObservedAt: inc.ObservedAt.UTC(), UnheardSince: inc.UnheardSince.UTC(),
 	}
 }
 

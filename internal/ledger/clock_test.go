@@ -13,9 +13,9 @@ import (
 // called for and counted then counts as of now, and not until three hours have passed.
 func TestAClockThatWasAheadOnceSilencesNobody(t *testing.T) {
 	one := int32(1)
-	budget := func(e *v1alpha2.EventConfiguration) { e.MaxCallsPerHour = &one }
+	perHour := func(e *v1alpha2.EventConfiguration) { e.MaxCallsPerHour = &one }
 	for _, running := range []bool{true, false} {
-		b := newBench(t, newHook("h", on(incident.PodRestart), on(incident.OOMKill, budget)))
+		b := newBench(t, newHook("h", on(incident.PodRestart), on(incident.OOMKill, perHour)))
 		b.after(3*time.Hour).apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.OOMKill, "pay-1", 1), seen(incident.PodRestart, "idle-1", 1))
 		b.end(delivery.OutcomePersisting)
 		b.after(-3 * time.Hour)

@@ -117,6 +117,22 @@ func (l *Ledger) Open() []*incident.Incident {
 	return l.open.list()
 }
 
+// What ended as quiet is looked for again after a start: so long ago, and so many, at most.
+const (
+	quietLookedFor = 24 * time.Hour
+	maxQuiet       = 5000
+)
+
+// LookedFor returns the incidents that a source should look for when it starts: those that ended as quiet lately, since they may
+// go on all the same (reopen), and then those that are open.
+func (l *Ledger) LookedFor(ctx context.Context) ([]*incident.Incident, error) {
+	quiet, err := l.store.QuietIncidents(ctx, l.cfg.Clock.Now().Add(-quietLookedFor), maxQuiet)
+	if err != nil {
+		return nil, err
+	}
+	return append(quiet, l.Open()...), nil
+}
+
 // OpenCount returns how many incidents are open.
 func (l *Ledger) OpenCount() int {
 	l.mu.Lock()

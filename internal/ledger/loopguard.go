@@ -86,8 +86,8 @@ func (b *batch) guardCall(d *delivery.Delivery) {
 }
 
 // roundsOf are the times of a workload's calls, the newest first, those of groups that failed together taken as one: the time of
-// its first. joins says whether a call for group at a time would be one more of the newest round.
-func roundsOf(calls []store.GroupCall, group string, now time.Time) (rounds []time.Time, joins bool) {
+// its first. joins says whether a call for the group of that name would be one more of the newest round.
+func roundsOf(calls []store.GroupCall, name string, now time.Time) (rounds []time.Time, joins bool) {
 	in := map[string]bool{} // the groups of the newest round
 	var begun time.Time
 	for _, call := range slices.Backward(calls) {
@@ -99,7 +99,7 @@ func roundsOf(calls []store.GroupCall, group string, now time.Time) (rounds []ti
 		in[call.Group] = true
 	}
 	slices.Reverse(rounds)
-	return rounds, !begun.IsZero() && now.Sub(begun) <= togetherFor && !in[group]
+	return rounds, !begun.IsZero() && now.Sub(begun) <= togetherFor && !in[name]
 }
 
 // holds says whether the group's next call is held back at a time.

@@ -38,6 +38,7 @@ type Variables struct {
 	ExitCode     int // of the container's last termination; 0 if there is none
 	Count        int // occurrences so far
 	FirstSeen    string
+	ObservedTime string // when khook saw the newest event or sign of it, by its own clock
 	Cluster      string
 }
 
@@ -58,6 +59,7 @@ func variables(f incident.Facts) Variables {
 		RestartCount: int(pod.RestartCount),
 		Count:        int(max(1, f.Signal.Count)),
 		FirstSeen:    f.Signal.At.UTC().Format(time.RFC3339),
+		ObservedTime: f.Signal.At.UTC().Format(time.RFC3339),
 		Cluster:      clean(f.Cluster),
 	}
 	if pod.ExitCode != nil {
@@ -66,6 +68,9 @@ func variables(f incident.Facts) Variables {
 	if f.Incident != nil {
 		v.Count = int(max(1, f.Incident.Events))
 		v.FirstSeen = f.Incident.FirstSeen.UTC().Format(time.RFC3339)
+		if at := f.Incident.ObservedAt; !at.IsZero() {
+			v.ObservedTime = at.UTC().Format(time.RFC3339)
+		}
 	}
 	v.Timestamp, v.Message = v.EventTime, v.EventMessage
 	return v
@@ -193,7 +198,7 @@ func samples() []Variables {
 		EventType: string(incident.OOMKill), ResourceName: "my-app-pod-123", Namespace: "production",
 		EventTime: now, Timestamp: now, EventMessage: "Container restarted", Message: "Container restarted",
 		Reason: "OOMKilled", Container: "app", Workload: "Deployment/my-app", Node: "node-1",
-		RestartCount: 3, ExitCode: 137, Count: 2, FirstSeen: now, Cluster: "prod",
+		RestartCount: 3, ExitCode: 137, Count: 2, FirstSeen: now, ObservedTime: now, Cluster: "prod",
 	}}
 }
 

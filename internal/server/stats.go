@@ -201,7 +201,8 @@ func countMetrics(m *api.HookMetrics, counts map[string]int64) {
 		m.Deliveries.ByState[state] = n
 		m.Deliveries.Ended += n
 	}
-	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[delivery.Succeeded], m.Deliveries.Ended)
+	m.Deliveries.Skipped = counts[store.SkippedCount]
+	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[delivery.Succeeded], m.Deliveries.Ended-m.Deliveries.Skipped)
 	m.Outcomes.Recovered = counts["outcome:"+string(delivery.OutcomeRecovered)]
 	m.Outcomes.Persisting = counts["outcome:"+string(delivery.OutcomePersisting)]
 	m.Outcomes.Unknown = counts["outcome:"+string(delivery.OutcomeUnknown)]
