@@ -202,9 +202,9 @@ func readFrom(rc *http.ResponseController, body io.Reader, text []byte, most int
 // TestWhatAnswersCost. What it turns out to take is often much less, and all that is kept while the
 // client reads it.
 const (
-	answerBase  = 768 << 10 // of any: buffers, compression
-	answerRow   = 8 << 10   // of each row of a list
-	answerStory = 20 << 20  // of one incident or delivery with all that was said
+	answerBase  = 1 << 20  // of any: buffers, and a compressor, of which gzip takes most: some 800 KiB
+	answerRow   = 8 << 10  // of each row of a list
+	answerStory = 20 << 20 // of one incident or delivery with all that was said
 	answerStats = 4 << 20
 	answerByte  = 3 // of each byte of the answer while it is written
 )
