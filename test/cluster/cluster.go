@@ -114,11 +114,19 @@ func (c *cluster) prepareDir(named bool) error {
 	return errors.Join(c.home.note(entry{Dir: c.dir}), empty(c.dir))
 }
 
+// What a command finds beside the host's address: the folder of the node's static Pods, and the file of the kubelet's settings,
+// which is in the kubelet's own command line.
+const (
+	staticPods         = "staticpods"
+	staticPodsVariable = "KHOOK_E2E_STATIC_PODS"
+	kubeletVariable    = "KHOOK_E2E_KUBELET_CONFIG"
+)
+
 // environ is the environment of a command that is to use the cluster.
 func (c *cluster) environ() []string {
 	env := append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "KUBEBUILDER_ASSETS="+c.assets.dir, marker+"="+c.dir)
 	if c.node {
-		env = append(env, hostVariable+"="+hostAddress)
+		env = append(env, hostVariable+"="+hostAddress, staticPodsVariable+"="+c.in(staticPods), kubeletVariable+"="+c.in("kubelet.json"))
 	}
 	return env
 }

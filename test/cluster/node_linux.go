@@ -86,8 +86,10 @@ func (c *cluster) configureNode() error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.in("cni"), 0o755); err != nil {
-		return err
+	for _, dir := range []string{"cni", staticPods} {
+		if err := os.MkdirAll(c.in(dir), 0o755); err != nil {
+			return err
+		}
 	}
 	for name, config := range map[string]any{"kubelet.json": c.kubeletConfig(ports[0]), "cni/10-khook.conflist": c.networkConfig(), planName: c.plan()} {
 		text, err := json.MarshalIndent(config, "", "  ")
@@ -165,7 +167,7 @@ func (c *cluster) kubeletConfig(port int) any {
 		"cgroupDriver":   "cgroupfs", "cgroupRoot": "/" + cgroupName, "failSwapOn": false, "enforceNodeAllocatable": []string{},
 		"containerRuntimeEndpoint": "unix://" + c.in(socketName), "clusterDNS": []string{clusterDNS}, "clusterDomain": "cluster.local",
 		"resolvConf": c.in(resolvConf), "evictionHard": map[string]string{}, "oomScoreAdj": 0, "makeIPTablesUtilChains": false,
-		"staticPodPath": "", "volumePluginDir": c.in("volumeplugins"), "podLogsDir": c.in("podlogs"), "localStorageCapacityIsolation": false,
+		"staticPodPath": c.in(staticPods), "fileCheckFrequency": "2s", "volumePluginDir": c.in("volumeplugins"), "podLogsDir": c.in("podlogs"), "localStorageCapacityIsolation": false,
 	}
 }
 
