@@ -116,7 +116,7 @@ func (a *App) measure(ctx context.Context, d *dispatch.Dispatcher) error {
 		if err := a.measureHolds(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot count what is held back")
 		}
-		if age, err := a.oldestPending(ctx); err == nil {
+		if age, err := oldestPending(ctx, a.store); err == nil {
 			a.publisher.metrics.oldest.Set(age.Seconds())
 		}
 	})
@@ -127,7 +127,7 @@ func (a *App) measureStore(ctx context.Context) {
 	if size, err := a.store.Size(ctx); err == nil {
 		m.storeSize.Set(float64(size))
 	}
-	if letters, err := a.deadLetters(ctx); err == nil {
+	if letters, err := a.deadLetters(ctx, a.store); err == nil {
 		m.deadLetters.Set(float64(letters))
 	}
 	if size, free, err := a.store.Disk(); err == nil && size > 0 {
@@ -143,9 +143,16 @@ func (a *App) measureStore(ctx context.Context) {
 	}
 }
 
+// backlog is what both the metrics and the HTTP API tell of the history. Metrics read it through the store, and people
+// through its Reader, so that nobody who asks takes a connection that khook needs.
+type backlog interface {
+	OldestPending(ctx context.Context) (time.Time, error)
+	CountDeadLetters(ctx context.Context) (int, error)
+}
+
 // deadLetters is how many signals were put aside and wait for a person.
-func (a *App) deadLetters(ctx context.Context) (int, error) {
-	n, err := a.store.CountDeadLetters(ctx)
+func (a *App) deadLetters(ctx context.Context, history backlog) (int, error) {
+	n, err := history.CountDeadLetters(ctx)
 	if work := a.leader.Load(); work != nil {
 		n += work.ledger.Unsaved()
 	}
@@ -176,8 +183,8 @@ func (a *App) measureHolds(ctx context.Context) error {
 
 // oldestPending is how long the oldest delivery has waited whose agent was not reached yet; 0 if there
 // is none.
-func (a *App) oldestPending(ctx context.Context) (time.Duration, error) {
-	since, err := a.store.OldestPending(ctx)
+func oldestPending(ctx context.Context, history backlog) (time.Duration, error) {
+	since, err := history.OldestPending(ctx)
 	if err != nil || since.IsZero() {
 		return 0, err
 	}
