@@ -283,3 +283,34 @@ func locals(n ast.Node, each func(*ast.Ident)) bool {
 	}
 	return true
 }
+
+// TestTheWalksGoThroughFilesThatExist: the walks of docs/design.md name the files that a reader opens one after the other.
+func TestTheWalksGoThroughFilesThatExist(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "design.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, walks, _ := strings.Cut(string(text), "\n## Two walks\n")
+	walks, _, _ = strings.Cut(walks, "\n## ")
+	steps, file := 0, regexp.MustCompile("`([a-z0-9/_]+\\.go)`")
+	for line := range strings.Lines(walks) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		folder := ""
+		for _, m := range file.FindAllStringSubmatch(cells[3], -1) {
+			steps++
+			dir, name := filepath.Split(m[1])
+			if dir != "" {
+				folder = dir
+			}
+			if _, err := os.Stat(filepath.Join(root, "internal", folder, name)); err != nil {
+				t.Errorf("the walk %q: %v", strings.TrimSpace(cells[1]), err)
+			}
+		}
+	}
+	if steps < 40 {
+		t.Errorf("the walks have only %d files", steps)
+	}
+}
