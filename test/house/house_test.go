@@ -27,7 +27,7 @@ const (
 // imports are what each package imports of khook's own, tests not counted.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./cmd/...", "./internal/...", "./api/...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./cmd/...", "./internal/...", "./api/...", "./config/...")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
@@ -53,15 +53,20 @@ func imports(t *testing.T) map[string][]string {
 	return found
 }
 
-// table is the one of docs/design.md: a package and what it may import.
-func table(t *testing.T) map[string][]string {
+// row is one of the table of imports in docs/design.md: a package and what it may import.
+type row struct {
+	pkg   string
+	allow []string
+}
+
+// rows are the table of imports, in its order.
+func rows(t *testing.T) (all []row) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "docs", "design.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := regexp.MustCompile("`([a-z0-9/]+)`")
-	found := map[string][]string{}
 	_, rest, ok := strings.Cut(string(text), "| package | may import |")
 	if !ok {
 		t.Fatal("docs/design.md has no table of imports")
@@ -70,7 +75,7 @@ func table(t *testing.T) map[string][]string {
 		cells := strings.Split(line, "|")
 		if len(cells) < 4 {
 			if strings.TrimSpace(line) == "" {
-				if len(found) > 0 {
+				if len(all) > 0 {
 					break
 				}
 			}
@@ -81,10 +86,60 @@ func table(t *testing.T) map[string][]string {
 			for _, m := range name.FindAllStringSubmatch(cells[2], -1) {
 				allowed = append(allowed, m[1])
 			}
-			found[p[1]] = allowed
+			all = append(all, row{p[1], allowed})
 		}
 	}
+	return all
+}
+
+// table is what each package may import.
+func table(t *testing.T) map[string][]string {
+	found := map[string][]string{}
+	for _, r := range rows(t) {
+		found[r.pkg] = r.allow
+	}
 	return found
+}
+
+func TestTheTableOfImportsGoesUpwards(t *testing.T) {
+	above := map[string]bool{}
+	for _, r := range rows(t) {
+		if above[r.pkg] {
+			t.Errorf("docs/design.md: %s has two rows", r.pkg)
+		}
+		for _, p := range r.allow {
+			if !above[p] {
+				t.Errorf("docs/design.md: %s imports %s, which is not above it", r.pkg, p)
+			}
+		}
+		above[r.pkg] = true
+	}
+}
+
+// TestEachPackageIsExplained: a reader finds each package, and each folder of tests, in the table of what they are.
+func TestEachPackageIsExplained(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "design.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, explained, _ := strings.Cut(string(text), "| package | what it is |")
+	explained, _, ok := strings.Cut(explained, "\n\n")
+	if !ok {
+		t.Fatal("docs/design.md has no table of packages")
+	}
+	all := slices.Sorted(maps.Keys(imports(t)))
+	folders, err := os.ReadDir(filepath.Join(root, "test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range folders {
+		all = append(all, "test/"+f.Name())
+	}
+	for _, p := range all {
+		if !strings.Contains(explained, "`"+p+"`") {
+			t.Errorf("docs/design.md does not say what %s is", p)
+		}
+	}
 }
 
 // guarded is what the linter lets each package import.
