@@ -35,8 +35,8 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// App is the way of the data on the leader: kube to ledger to store to dispatch, with what
-// the Hooks are told beside it.
+// App is the process's parts: those of every replica, and while it leads the way of the data, kube to ledger to store to
+// dispatch, with what the Hooks are told beside it.
 type App struct {
 	options   Options
 	version   string
@@ -101,7 +101,7 @@ func (a *App) wake(ids ...string) {
 	}
 }
 
-// register adds the pipeline and its checks to the manager.
+// register adds all parts and their checks to the manager.
 func (a *App) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := a.addProbePort(ctx, mgr); err != nil {
 		return err

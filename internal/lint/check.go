@@ -11,7 +11,7 @@ import (
 	"github.com/kagent-dev/khook/internal/manifest"
 )
 
-// Bounds of what Validate says.
+// Bounds of what Check says.
 const (
 	maxPrompts = 100       // sample prompts of a report
 	maxSamples = 256 << 10 // bytes of all of them
@@ -38,7 +38,7 @@ type SamplePrompt struct {
 	Prompt    string `json:"prompt"`
 }
 
-// Report is what Validate has to say. The lists are never nil.
+// Report is what Check has to say. The lists are never nil.
 type Report struct {
 	Valid    bool           `json:"valid"`    // there are no errors
 	Hooks    []string       `json:"hooks"`    // namespace/name of each Hook found
@@ -76,7 +76,7 @@ func Check(ctx context.Context, text []byte, opt Options) Report {
 
 const notAHook = "write apiVersion: kagent.dev/v1alpha2 and kind: Hook"
 
-// validator is one run of Validate.
+// validator is one run of Check.
 type validator struct {
 	opt      Options
 	findings *findings

@@ -25,7 +25,7 @@ type Finding struct {
 	Message  string `json:"message"`         // says what to change
 }
 
-// findings collects what Validate finds, each thing once, and bounds it.
+// findings collects what Check finds, each thing once, and bounds it.
 type findings struct {
 	errors, warnings []Finding
 	unread           []Finding // errors that say why not all was checked; few, and always shown
