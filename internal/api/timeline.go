@@ -136,7 +136,7 @@ const maxMoment = 200
 // meaning says what a disposition means.
 func meaning(d delivery.Disposition) string {
 	return string(d) + ", " + map[delivery.Disposition]string{
-		delivery.Delivered:       "a call to its agent is made due",
+		delivery.Delivered:       "a call to its agent is scheduled",
 		delivery.Duplicate:       "its agent was called for this incident within the window",
 		delivery.Grouped:         "its agent was called for another incident of the group within the window",
 		delivery.Explained:       "its agent is called for the cause",

@@ -94,7 +94,7 @@ func Parse(text string) (*Template, error) {
 
 func compilePrompt(text string) (*Template, error) {
 	if strings.TrimSpace(text) == "" {
-		return nil, errors.New("the prompt is empty: write what the agent shall do")
+		return nil, errors.New("the prompt is empty: write what the agent should do")
 	}
 	if utf8.RuneCountInString(text) > MaxLength {
 		return nil, fmt.Errorf("the prompt has more than %d characters: shorten it", MaxLength)

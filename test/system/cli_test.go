@@ -63,7 +63,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	if trends := run("stats", "trends", "-n", s.shop, "--range", "1h", "--interval", "30m"); !strings.Contains(trends, "█") || !strings.Contains(trends, "POD-RESTART") {
 		t.Errorf("%s", trends)
 	}
-	if hook := run("stats", "hook", s.shop+"/memory"); !strings.Contains(hook, "2 made due, 2 ended, 100.0% of them succeeded") || !strings.Contains(hook, "explained") {
+	if hook := run("stats", "hook", s.shop+"/memory"); !strings.Contains(hook, "2 scheduled, 2 ended, 100.0% of them succeeded") || !strings.Contains(hook, "explained") {
 		t.Errorf("%s", hook)
 	}
 	if code, out, errs := runCLI(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found.\n" {

@@ -187,7 +187,7 @@ func (s *scenario) read() (*historyText, error) {
 		return nil, err
 	}
 	for _, d := range h.deliveries {
-		h.add("delivery %s %s for %s, made due by %s, to %s: %s %s, answer %q, error %q, outcome %s, prompt %q", d.Hook.Name, d.Config, d.Group,
+		h.add("delivery %s %s for %s, scheduled by %s, to %s: %s %s, answer %q, error %q, outcome %s, prompt %q", d.Hook.Name, d.Config, d.Group,
 			h.nameOf(d.IncidentID), d.Agent, d.State, d.TaskState, d.Answer, d.Error, d.Outcome, d.Prompt)
 	}
 	slices.Sort(h.lines)
