@@ -9,7 +9,6 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/ledger"
-	"github.com/kagent-dev/khook/internal/source"
 )
 
 // runEvery calls do now and then, until ctx ends.
@@ -20,21 +19,21 @@ func runEvery(ctx context.Context, period time.Duration, do func(context.Context
 
 // endQuiet ends the incidents of which nothing new is seen. Only while the cluster is watched can
 // one say that nothing was seen.
-func (a *App) endQuiet(ctx context.Context, book *ledger.Ledger, sources source.List) error {
+func (a *App) endQuiet(ctx context.Context, leader *leaderParts) error {
 	var awake wakefulness
 	return runEvery(ctx, quietEvery, func(ctx context.Context) {
 		woke := awake.since(time.Now())
-		since, watched := sources.WatchedSince()
+		since, watched := leader.sources.WatchedSince()
 		if !watched {
 			return
 		}
 		if woke.After(since) {
 			since = woke
 		}
-		if at, some := book.NextQuiet(since); !some || at.After(time.Now()) {
+		if at, some := leader.ledger.NextQuiet(since); !some || at.After(time.Now()) {
 			return
 		}
-		if err := book.EndQuiet(ctx, since); err != nil && ctx.Err() == nil {
+		if err := leader.ledger.EndQuiet(ctx, since); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot record that incidents ended, will retry")
 		}
 	})
@@ -59,18 +58,18 @@ func (w *wakefulness) since(now time.Time) time.Time {
 }
 
 // reconsider makes calls due that were held back and may be made by now.
-func (a *App) reconsider(ctx context.Context, book *ledger.Ledger) error {
+func (a *App) reconsider(ctx context.Context, leader *leaderParts) error {
 	return runEvery(ctx, ledger.ReconsiderEvery, func(ctx context.Context) {
-		if err := book.Reconsider(ctx); err != nil && ctx.Err() == nil {
+		if err := leader.ledger.Reconsider(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot look again at what is held back, will retry")
 		}
 	})
 }
 
 // replayDeadLetters tries again what a person wants to be tried.
-func (a *App) replayDeadLetters(ctx context.Context, book *ledger.Ledger) error {
+func (a *App) replayDeadLetters(ctx context.Context, leader *leaderParts) error {
 	return runEvery(ctx, ledger.ReplayEvery, func(ctx context.Context) {
-		if err := book.ReplayWanted(ctx); err != nil && ctx.Err() == nil {
+		if err := leader.ledger.ReplayWanted(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot replay dead letters, will retry")
 		}
 	})

@@ -126,7 +126,7 @@ func read(t testing.TB, r *Reader, to int64, each func()) (lines []string, gaps 
 
 func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Ring: 20, Poll: 20 * time.Millisecond})
+	w := newWorld(t, st, Config{Tail: 20, Poll: 20 * time.Millisecond})
 	var wg sync.WaitGroup
 	const changes = 300
 	type reading struct {
@@ -162,7 +162,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 					readings[i].lines = append(readings[i].lines, line(m.Seq, m.Event))
 				}
 				if slow {
-					time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond) // so that the ring wraps meanwhile
+					time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond) // so that the tail moves on meanwhile
 				}
 				return err
 			}
@@ -192,7 +192,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 
 func TestAReaderGoesOnWhereItWas(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Ring: 10, Poll: 10 * time.Millisecond})
+	w := newWorld(t, st, Config{Tail: 10, Poll: 10 * time.Millisecond})
 	for range 50 {
 		w.fail("shop", true)
 	}
@@ -239,7 +239,7 @@ func TestAReaderCanBeginAtATime(t *testing.T) {
 
 func TestAReaderIsToldWhatItMissed(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Ring: 5, Poll: 10 * time.Millisecond})
+	w := newWorld(t, st, Config{Tail: 5, Poll: 10 * time.Millisecond})
 	for range 30 {
 		w.fail("shop", true)
 	}

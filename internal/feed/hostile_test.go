@@ -59,7 +59,7 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 		w.crowd("mine", 10)
 	}
 	history, encoded := &counting{Store: st}, atomic.Int64{}
-	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) {
+	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) {
 		encoded.Add(1)
 		return []byte(fmt.Sprint(e.ID)), nil
 	}})
@@ -95,8 +95,8 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 	}
 }
 
-func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
-	f := New(Config{Ring: 4, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+func TestWhatAReaderGotStaysWhateverTheTailDrops(t *testing.T) {
+	f := New(Config{Tail: 4, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	add := func(from, to int64) {
 		var messages []*Message
 		for seq := from; seq <= to; seq++ {
@@ -109,7 +109,7 @@ func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
 		f.add(messages, to)
 	}
 	add(1, 4)
-	for seq := range int64(100) { // the ring moves through its memory, and now and then to another
+	for seq := range int64(100) { // the tail moves through its memory, and now and then to another
 		got, _, _, ok := f.after(seq, batch)
 		if !ok || len(got) != 4 {
 			t.Fatalf("%d messages of 4", len(got))
@@ -117,15 +117,15 @@ func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
 		add(seq+5, seq+5)
 		for i, m := range got {
 			if want := seq + int64(i) + 1; m == nil || m.Seq != want {
-				t.Fatalf("message %d became %v when the ring dropped it", want, m)
+				t.Fatalf("message %d became %v when the tail dropped it", want, m)
 			}
 		}
 	}
 }
 
-// TestManyReadersWhileTheRingIsTrimmed is for the race detector as well.
-func TestManyReadersWhileTheRingIsTrimmed(t *testing.T) {
-	f := New(Config{Ring: 8, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+// TestManyReadersWhileTheTailIsTrimmed is for the race detector as well.
+func TestManyReadersWhileTheTailIsTrimmed(t *testing.T) {
+	f := New(Config{Tail: 8, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	ctx, stop := context.WithCancel(t.Context())
 	var reading sync.WaitGroup
 	var total atomic.Int64
@@ -186,7 +186,7 @@ func TestWhatIsDeletedBetweenTwoLooksIsToldAsAGap(t *testing.T) {
 	w := &world{t: t, store: st}
 	w.crowd("mine", 100)
 	history := &shortened{Store: st}
-	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	if err := f.advance(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -35,8 +35,8 @@ type findings struct {
 
 func newFindings() *findings { return &findings{seen: map[Finding]bool{}} }
 
-func (f *findings) error(found Finding)   { f.add(&f.errors, found) }
-func (f *findings) warning(found Finding) { f.add(&f.warnings, found) }
+func (f *findings) addError(found Finding)   { f.add(&f.errors, found) }
+func (f *findings) addWarning(found Finding) { f.add(&f.warnings, found) }
 
 func (f *findings) unfinished(found Finding) { f.unread = append(f.unread, found) }
 
