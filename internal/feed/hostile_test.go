@@ -27,16 +27,16 @@ func (c *counting) EventChanges(ctx context.Context, f store.ChangeFilter, after
 }
 
 // crowd records events of a namespace, many in one transaction.
-func (w *world) crowd(namespace string, events int) {
-	w.t.Helper()
-	err := w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
+func (fx *fixture) crowd(namespace string, events int) {
+	fx.t.Helper()
+	err := fx.store.WriteRelaxed(fx.t.Context(), func(tx *store.Tx) error {
 		var c store.Changes
 		for range events {
-			w.n++
+			fx.n++
 			s := &incident.Signal{
-				Key: fmt.Sprint("crowd-", w.n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1,
+				Key: fmt.Sprint("crowd-", fx.n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1,
 				Observation: incident.Observation{
-					Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+					Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", fx.n), UID: fmt.Sprint("uid-", fx.n)},
 				},
 			}
 			inc := incident.Open("", s)
@@ -44,19 +44,19 @@ func (w *world) crowd(namespace string, events int) {
 			e.ID = tx.Next()
 			c.Events, c.Incidents = append(c.Events, e), append(c.Incidents, inc)
 		}
-		return tx.Save(w.t.Context(), &c)
+		return tx.Save(fx.t.Context(), &c)
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		fx.t.Fatal(err)
 	}
 }
 
 func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 	st := open(t)
-	w := &world{t: t, store: st}
+	fx := &fixture{t: t, store: st}
 	for range 6 { // more than one look goes over
-		w.crowd("others", 500)
-		w.crowd("mine", 10)
+		fx.crowd("others", 500)
+		fx.crowd("mine", 10)
 	}
 	history, encoded := &counting{Store: st}, atomic.Int64{}
 	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) {
@@ -84,7 +84,7 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 			lines = append(lines, line(m.Seq, m.Event))
 		}
 	}
-	if want := w.all(Filter{Namespace: "mine"}, 0); !slices.Equal(lines, want) || len(want) != 60 {
+	if want := fx.all(Filter{Namespace: "mine"}, 0); !slices.Equal(lines, want) || len(want) != 60 {
 		t.Errorf("it got %d changes of %d", len(lines), len(want))
 	}
 	if history.rows.Load() != 60 || encoded.Load() != 60 {
@@ -183,8 +183,8 @@ func (s *shortened) EventChanges(ctx context.Context, f store.ChangeFilter, afte
 
 func TestWhatIsDeletedBetweenTwoLooksIsToldAsAGap(t *testing.T) {
 	st := open(t)
-	w := &world{t: t, store: st}
-	w.crowd("mine", 100)
+	fx := &fixture{t: t, store: st}
+	fx.crowd("mine", 100)
 	history := &shortened{Store: st}
 	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	if err := f.advance(t.Context()); err != nil {

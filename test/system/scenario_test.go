@@ -113,7 +113,7 @@ func (s *scenario) crashes(name string, restarts int, reason string) {
 	c.Ready, c.Started = false, new(bool)
 	c.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 	p.Status.Conditions[0].Status = corev1.ConditionFalse
-	if err := world.client.Status().Update(s.t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(s.t.Context(), p); err != nil {
 		s.t.Fatal(err)
 	}
 }
