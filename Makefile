@@ -65,7 +65,7 @@ demo: bin/khook bin/demo cluster-assets ## See the main job done: a control plan
 
 .PHONY: run
 run: bin/khook ## Run khook against the cluster of KUBECONFIG
-	@test -n "$${KUBECONFIG:-}" || { echo 'make run: set KUBECONFIG to the cluster that khook shall watch; "make demo" needs none' >&2; exit 1; }
+	@test -n "$${KUBECONFIG:-}" || { echo 'make run: set KUBECONFIG to the cluster that khook should watch; "make demo" needs none' >&2; exit 1; }
 	bin/khook controller --no-leader-elect --log-format=text $(ARGS)
 
 .PHONY: build

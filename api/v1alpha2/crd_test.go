@@ -83,7 +83,7 @@ func TestKubectlRefusesBadHooksAndSaysWhatToChange(t *testing.T) {
 		"no agent":             {"[{eventType: oom-kill, prompt: Look}]", `name the agent to call: set agentId ("namespace/name" or "name") or agentRef`},
 		"two agents":           {"[{eventType: oom-kill, agentId: kagent/medic, agentRef: {name: medic}, prompt: Look}]", "agentId and agentRef both name an agent: keep one and remove the other"},
 		"empty agentRef":       {"[{eventType: oom-kill, agentRef: {name: ''}, prompt: Look}]", "agentRef.name is empty: write the agent's name"},
-		"empty prompt":         {"[{eventType: oom-kill, agentId: kagent/medic, prompt: ''}]", "prompt is empty: write what the agent shall do"},
+		"empty prompt":         {"[{eventType: oom-kill, agentId: kagent/medic, prompt: ''}]", "prompt is empty: write what the agent should do"},
 		"no prompt":            {"[{eventType: oom-kill, agentId: kagent/medic}]", "prompt: Required value"},
 		"no configuration":     {"[]", "should have at least 1 items"},
 		"too many":             {"[" + strings.TrimSuffix(strings.Repeat(good+", ", 51), ", ") + "]", "must have at most 50 items"},

@@ -1,5 +1,8 @@
 // Package v1alpha2 holds the Hook resource of the API group kagent.dev.
 //
+// It has types and the rules that an API server can check (markers), and no code that decides: what a Hook means is in
+// package hook. It imports nothing of khook's, since others import it to write Hooks. Fields are added, never changed.
+//
 // +kubebuilder:object:generate=true
 // +groupName=kagent.dev
 package v1alpha2

@@ -91,7 +91,7 @@ type EventConfiguration struct {
 	// 10,000 characters.
 	// +kubebuilder:validation:Required
 	// +kubebuilder:validation:MaxLength=10000
-	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="prompt is empty: write what the agent shall do"
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="prompt is empty: write what the agent should do"
 	Prompt string `json:"prompt"`
 
 	// PlainValues asks for a prompt that shows what the cluster says (messages, reasons, names) as it
@@ -196,7 +196,7 @@ type HookStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions holds Ready, with the reason HookConfigured, InvalidConfiguration or
-	// KagentAPIError; OverBudget while calls are held back for want of budget; LoopGuard while calls
+	// KagentAPIError; OverBudget while calls are held back because a budget is used up; LoopGuard while calls
 	// pause because the same failure came back after each of the former ones; and MatchTooCostly
 	// while match expressions cost too much to be evaluated.
 	// +optional
@@ -231,7 +231,7 @@ const (
 	ReasonInvalidConfiguration = "InvalidConfiguration" // Ready is False: the message says what to change
 	ReasonKagentAPIError       = "KagentAPIError"       // Ready is False: kagent or an agent can't be reached
 
-	// ConditionOverBudget is True while calls are held back for want of budget.
+	// ConditionOverBudget is True while calls are held back because a budget is used up.
 	ConditionOverBudget   = "OverBudget"
 	ReasonMaxCallsPerHour = "MaxCallsPerHour" // OverBudget is True: the message names the limit
 	ReasonWithinBudget    = "WithinBudget"    // OverBudget is False

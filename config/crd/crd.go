@@ -1,4 +1,7 @@
 // Package crd holds the CustomResourceDefinition of Hooks, as it is installed in a cluster.
+//
+// It is generated from the types and embedded as it is: nothing here may change it, or khook would check Hooks by other rules
+// than the API server does.
 package crd
 
 import _ "embed"

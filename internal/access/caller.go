@@ -25,7 +25,7 @@ type callerAccess struct {
 
 // NewAsCaller asks a cluster in the caller's own name, with the caller's token: who it is by
 // SelfSubjectReview, what it may do by SelfSubjectAccessReview. Every account may ask these about
-// itself, so khook needs no right for it, as it does for KubernetesAccess. What is answered is
+// itself, so khook needs no right for it, as it does for New. What is answered is
 // remembered as there.
 func NewAsCaller(cfg *rest.Config, o Config) (Control, error) {
 	client, err := kubernetes.NewForConfig(reviewConfig(rest.AnonymousClientConfig(cfg)))

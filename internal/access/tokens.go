@@ -20,7 +20,7 @@ import (
 // Config says how a cluster is asked about callers.
 type Config struct {
 	// Audiences are those for one of which a token must have been made. Empty: the API server's own, and
-	// Audience. CallerAccess takes the API server's own only.
+	// Audience. NewAsCaller takes the API server's own only.
 	Audiences []string
 	Registry  prometheus.Registerer // of the metrics; nil for none
 	Callers   int                   // how many are remembered, with their tokens and rights; 4,096 if 0

@@ -34,7 +34,7 @@ type HookStatistics struct {
 	ActiveIncidents int       `json:"activeIncidents" doc:"Incidents that concern the Hook and are open now."`
 	LastFired       time.Time `json:"lastFired,omitzero" required:"false"`
 	Events          int64     `json:"events" doc:"Events about which the Hook decided."`
-	Deliveries      int64     `json:"deliveries" doc:"Deliveries that were made due."`
+	Deliveries      int64     `json:"deliveries" doc:"Deliveries that were scheduled."`
 	Succeeded       int64     `json:"succeeded"`
 	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired."`
 	Recovered       int64     `json:"recovered" doc:"Deliveries after which the cluster recovered."`

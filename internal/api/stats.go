@@ -46,7 +46,7 @@ type HookMetrics struct {
 	Events     HookEvents     `json:"events"`
 	Deliveries HookDeliveries `json:"deliveries"`
 	Calls      Durations      `json:"callSeconds" doc:"From the call to the end of the agent's task, in seconds."`
-	Recovery   Durations      `json:"recoverySeconds" doc:"From the moment at which a delivery was made due to the recovery, in seconds."`
+	Recovery   Durations      `json:"recoverySeconds" doc:"From the moment at which a delivery was scheduled to the recovery, in seconds."`
 	Outcomes   HookOutcomes   `json:"outcomes"`
 }
 

@@ -177,7 +177,7 @@ func meaning(d delivery.Decision) string {
 		return string(d.Disposition) + ", " + why
 	}
 	return string(d.Disposition) + ", " + map[delivery.Disposition]string{
-		delivery.Delivered:       "a call to its agent is made due",
+		delivery.Delivered:       "a call to its agent is scheduled",
 		delivery.Duplicate:       "its agent was called for this incident within the window",
 		delivery.Grouped:         "its agent was called for another incident of the group within the window",
 		delivery.Explained:       "its agent is called for the cause",

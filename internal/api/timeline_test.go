@@ -37,9 +37,9 @@ func TestAStorySaysThatAnIncidentIsOpenAgainAndThatItsNodeIsLost(t *testing.T) {
 	if got := told(inc); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
-	for times, ordinal := range map[int64]string{2: "2nd", 3: "3rd", 11: "11th", 22: "22nd", 112: "112th"} {
+	for times, word := range map[int64]string{2: "2nd", 3: "3rd", 11: "11th", 22: "22nd", 112: "112th"} {
 		inc.Reopenings = times
-		if got := told(inc)[0]; got != want[0]+", for the "+ordinal+" time" {
+		if got := told(inc)[0]; got != want[0]+", for the "+word+" time" {
 			t.Errorf("%d times: %q", times, got)
 		}
 	}
@@ -48,7 +48,7 @@ func TestAStorySaysThatAnIncidentIsOpenAgainAndThatItsNodeIsLost(t *testing.T) {
 func TestAStorySaysWhyACallWasMadeWithoutAnEvent(t *testing.T) {
 	inc := &incident.Incident{FirstSeen: noon, LastSeen: noon}
 	for why, text := range map[delivery.MadeFor]string{
-		delivery.ForEvent: "a call to its agent is made due", delivery.ForOngoing: "its agent is called again because the problem goes on",
+		delivery.ForEvent: "a call to its agent is scheduled", delivery.ForOngoing: "its agent is called again because the problem goes on",
 		delivery.ForResume: "its agent is called because a person let calls through again",
 	} {
 		d := delivery.Decision{MadeFor: why, Hook: delivery.HookRef{Namespace: "shop", Name: "h"}, Config: "c", Disposition: delivery.Delivered, At: noon}

@@ -121,11 +121,11 @@ type Delivery struct {
 	EventType      EventType        `json:"eventType"`
 	Group          string           `json:"group" doc:"What the call is about, such as Deployment/cart." example:"Deployment/cart"`
 	Agent          Name             `json:"agent"`
-	IncidentID     string           `json:"incidentId" doc:"The incident that made it due."`
+	IncidentID     string           `json:"incidentId" doc:"The incident that it was scheduled for."`
 	CatchUp        bool             `json:"catchUp,omitempty" doc:"It is about what had happened before khook started."`
 	Attempt        int              `json:"attempt" doc:"How often the message was begun to be sent."`
 	TimeoutSeconds float64          `json:"timeoutSeconds" doc:"How long the agent may take, from the call on."`
-	CreatedAt      time.Time        `json:"createdAt" doc:"When it was made due."`
+	CreatedAt      time.Time        `json:"createdAt" doc:"When it was scheduled."`
 	NextAt         time.Time        `json:"nextAt,omitzero" required:"false" doc:"When its next step is due."`
 	CalledAt       time.Time        `json:"calledAt,omitzero" required:"false"`
 	EndedAt        time.Time        `json:"endedAt,omitzero" required:"false"`
@@ -137,7 +137,7 @@ type Delivery struct {
 	Outcome        delivery.Outcome `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
 	OutcomeAt      time.Time        `json:"outcomeAt,omitzero" required:"false"`
 
-	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was made due everything had recovered, if it did."`
+	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was scheduled everything had recovered, if it did."`
 	VerifyWindowSeconds float64       `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
 	Skipped             delivery.Skip `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
 	RetryOf             string        `json:"retryOf,omitempty" doc:"The delivery that a person wanted again."`
@@ -151,7 +151,7 @@ type Delivery struct {
 
 	Question string    `json:"question,omitempty" doc:"What the agent asks, while it waits for a person; untrusted, and not in lists."`
 	Reply    *Reply    `json:"reply,omitempty" doc:"A person's answer that has not reached the agent yet; not in lists."`
-	HeldBack *HeldBack `json:"heldBack,omitempty" doc:"What the agent was not told of before, for want of budget or because of the loop guard; not in lists."`
+	HeldBack *HeldBack `json:"heldBack,omitempty" doc:"What the agent was not told of before, because the budget was used up or because of the loop guard; not in lists."`
 
 	Prompt string `json:"prompt,omitempty" doc:"What the agent was asked; not in lists."`
 	Answer string `json:"answer,omitempty" doc:"What the agent answered; not in lists."`
@@ -189,7 +189,7 @@ type LogEntry struct {
 // DeliveryDetail is a delivery with its whole story.
 type DeliveryDetail struct {
 	Delivery
-	Incidents []Incident      `json:"incidents" nullable:"false" doc:"The incidents that it covers, the one that made it due first."`
+	Incidents []Incident      `json:"incidents" nullable:"false" doc:"The incidents that it covers; first the one that it was scheduled for."`
 	Log       []LogEntry      `json:"log" nullable:"false" doc:"The conversation with the agent, and what people did; bounded."`
 	Timeline  []TimelineEntry `json:"timeline" nullable:"false" doc:"What happened, in the order of time."`
 }

@@ -7,10 +7,14 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/server"
 	"github.com/kagent-dev/khook/internal/status"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // actions does what people want done with deliveries, on the leader.
-type actions struct{ app *App }
+type actions struct {
+	app    *App
+	reader *store.Reader
+}
 
 // Reply implements server.Actions.
 func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
@@ -50,12 +54,12 @@ func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery,
 	if w == nil {
 		return nil, server.ErrStandby
 	}
-	d, err := a.app.store.Delivery(ctx, id)
+	d, err := a.reader.Delivery(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
-	if err := w.ledger.Resume(ctx, d.ID, by, told); err != nil {
+	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
+	if err := w.ledger.Resume(ctx, d.ID, by, entry); err != nil {
 		return nil, err
 	}
 	a.app.status.Touch(d.Hook)

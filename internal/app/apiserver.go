@@ -44,8 +44,9 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 	if err != nil {
 		return nil, err
 	}
+	reader := app.store.Reader()
 	a.server, err = server.New(server.Config{
-		Reader: app.store.Reader(), Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app}, Actions: actions{app},
+		Reader: reader, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader},
 		Validate: app.validate(access), Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
 		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.plan.Shrunk(), HTTP2Cleartext: o.APIHTTP2Cleartext,
 		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),

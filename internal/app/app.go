@@ -35,8 +35,8 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// App is the way of the data on the leader: kube to ledger to store to dispatch, with what
-// the Hooks are told beside it.
+// App is the process's parts: those of every replica, and while it leads the way of the data, kube to ledger to store to
+// dispatch, with what the Hooks are told beside it.
 type App struct {
 	options   Options
 	version   string
@@ -80,7 +80,7 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 	status := status.NewWriter(status.Config{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: recordHolds(events), Log: log.WithName("status"),
 	})
-	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: log.WithName("feed"), RingBytes: int(plan.N(capacity.Ring))})
+	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: log.WithName("feed"), TailBytes: int(plan.N(capacity.Tail))})
 	a := &App{
 		options: cfg.Options, version: cfg.Version, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status, feed: live,
 		lookups: newLookupLimits(int(plan.N(capacity.Callers))),
@@ -101,7 +101,7 @@ func (a *App) wake(ids ...string) {
 	}
 }
 
-// register adds the pipeline and its checks to the manager.
+// register adds all parts and their checks to the manager.
 func (a *App) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := a.addProbePort(ctx, mgr); err != nil {
 		return err
@@ -139,45 +139,47 @@ func (a *App) runLeader(ctx context.Context) error {
 	if a.takeOver(ctx); ctx.Err() != nil {
 		return nil // told to end before it began
 	}
-	book, err := ledger.New(ctx, ledger.Config{
+	leader := &leaderParts{}
+	var err error
+	leader.ledger, err = ledger.New(ctx, ledger.Config{
 		Cluster: a.options.Cluster, QuietAfter: a.options.QuietAfter, MaxCallsPerHour: a.options.MaxCallsPerHour, Observe: a.publisher.onRecorded, Log: a.log.WithName("ledger"),
 	}, a.store, a.hooks)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
-	lookedFor, err := book.LookedFor(ctx)
+	lookedFor, err := leader.ledger.LookedFor(ctx)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
 	cluster, err := kube.New(kube.Config{
 		Client: a.kube.watch, Namespaces: a.options.Namespaces,
 		Timing: detect.Timing{PendingAfter: a.options.PendingAfter, Stabilization: a.options.Stabilization, CatchUp: a.options.CatchUp, QuietAfter: a.options.QuietAfter, Start: time.Now()},
-		Sink:   book.Record, Log: a.log.WithName("kube"), Registerer: ctrlmetrics.Registry,
+		Sink:   leader.ledger.Record, Log: a.log.WithName("kube"), Registerer: ctrlmetrics.Registry,
 		Queue: int(a.plan.N(capacity.Signals)), Inbox: int(a.plan.N(capacity.Inbox)),
 	})
 	if err != nil {
 		return err
 	}
-	dispatcher := dispatch.New(dispatch.Config{
+	leader.sources = source.List{cluster}
+	leader.dispatcher = dispatch.New(dispatch.Config{
 		Concurrency: a.options.AgentConcurrency, VerifyWindow: a.options.VerifyWindow, Follow: true,
 		Workers: int(a.plan.N(capacity.Workers)), Followers: a.plan.N(capacity.Followers),
-		Log: a.log.WithName("dispatch"), Shared: book.Shared, Refusal: a.refusal, Workload: workloadHealth(cluster), Observe: a.publisher.onDelivery,
+		Log: a.log.WithName("dispatch"), Shared: leader.ledger.Shared, Refusal: a.refusal, Workload: workloadHealth(cluster), Observe: a.publisher.onDelivery,
 	}, a.store, a.agents)
-	sources := source.List{cluster}
-	a.leader.Store(&leaderParts{sources, book, dispatcher})
+	a.leader.Store(leader)
 	defer a.leader.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return sources.Run(ctx, lookedFor) })
-	group.Go(func() error { return dispatcher.Run(ctx) })
+	group.Go(func() error { return leader.sources.Run(ctx, lookedFor) })
+	group.Go(func() error { return leader.dispatcher.Run(ctx) })
 	group.Go(func() error { return a.status.Run(ctx) })
 	group.Go(func() error { return a.publisher.run(ctx) })
 	group.Go(func() error { return a.publisher.events.Run(ctx) })
-	group.Go(func() error { return a.endQuiet(ctx, book, sources) })
-	group.Go(func() error { return a.reconsider(ctx, book) })
-	group.Go(func() error { return a.replayDeadLetters(ctx, book) })
+	group.Go(func() error { return a.endQuiet(ctx, leader) })
+	group.Go(func() error { return a.reconsider(ctx, leader) })
+	group.Go(func() error { return a.replayDeadLetters(ctx, leader) })
 	group.Go(func() error { return a.prune(ctx) })
 	group.Go(func() error { return a.checkAgents(ctx) })
-	group.Go(func() error { return a.measure(ctx, dispatcher) })
+	group.Go(func() error { return a.measure(ctx, leader.dispatcher) })
 	return group.Wait()
 }
 

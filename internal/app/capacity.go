@@ -11,6 +11,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/kagent-dev/khook/internal/capacity"
+	"github.com/kagent-dev/khook/internal/metric"
 	"github.com/kagent-dev/khook/internal/server"
 )
 
@@ -51,13 +52,13 @@ func (o *Options) planMemory(log logr.Logger) (*capacity.Plan, error) {
 }
 
 func measurePlan(r prometheus.Registerer, plan *capacity.Plan) {
-	limits := register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	limits := metric.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "khook_capacity_limit", Help: "What khook bounds itself to in the memory that it has; those whose resource ends in bytes are bytes.",
 	}, []string{"resource"}))
 	for _, b := range plan.Bounds {
 		limits.WithLabelValues(string(b.Name)).Set(float64(b.N))
 	}
-	memory := register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_memory_limit_bytes", Help: "Memory that the Go runtime keeps to; 0 for no limit."}))
+	memory := metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_memory_limit_bytes", Help: "Memory that the Go runtime keeps to; 0 for no limit."}))
 	memory.Set(float64(plan.Memory.Go))
 }
 

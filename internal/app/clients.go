@@ -9,16 +9,16 @@ import (
 
 // How many requests a second, and at once, each of khook's clients sends to the API server. None spends
 // what another lives on: whatever strangers ask the HTTP API, detection watches, Hooks are told, and the
-// leader stays the leader. Reviews of callers have a client of their own too, see server.KubernetesAccess.
+// leader stays the leader. Reviews of callers have a client of their own too, see access.New.
 const (
 	watchQPS, watchBurst   = 50, 100 // detection's lists and watches
-	tellQPS, tellBurst     = 20, 50  // Kubernetes Events; hook.Teller bounds them further
+	tellQPS, tellBurst     = 20, 50  // Kubernetes Events; status.EventRecorder bounds them further
 	statusQPS, statusBurst = 50, 100 // the manager's: the status of Hooks, and its cache of them
 	lookupQPS, lookupBurst = 20, 50  // what the validation of Hooks looks up
 	leaseQPS, leaseBurst   = 10, 20  // leader election
 )
 
-// clusterClients are the clients of the API server that the pipeline has, each for one purpose.
+// clusterClients are the clients of the API server that khook itself has, each for one purpose.
 type clusterClients struct{ watch, tell, lookup *kubernetes.Clientset }
 
 func newClusterClients(cfg *rest.Config) (c clusterClients, err error) {

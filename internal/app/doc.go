@@ -7,7 +7,7 @@
 // Invariants:
 //
 //   - Nothing is recorded and nobody is called except by the leader, and the new leader fences the former one
-//     (store.Lead) before it reads the history. Otherwise a leader that was paused could write on a history that has
+//     (Lead of store.Store) before it reads the history. Otherwise a leader that was paused could write on a history that has
 //     moved on, and call an agent twice.
 //   - The publisher only tells of what was committed. What must happen is read from the history, so that a process that
 //     ends at any moment leaves nothing undone.

@@ -8,10 +8,14 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
-// introspection tells the HTTP API how the parts of the process do.
-type introspection struct{ app *App }
+// introspection tells the HTTP API how the parts of the process do. What it needs of the history it reads as people do.
+type introspection struct {
+	app    *App
+	reader *store.Reader
+}
 
 // Leader implements server.State.
 func (i introspection) Leader() bool { return i.app.leader.Load() != nil }
@@ -25,7 +29,7 @@ func (i introspection) Kagent() api.KagentHealth { return i.app.kagent.health() 
 // Pipeline implements server.State.
 func (i introspection) Pipeline(ctx context.Context) api.PipelineHealth {
 	h := api.PipelineHealth{State: "standby", PartHealth: api.PartHealth{Status: api.Healthy}}
-	oldest, _ := i.app.oldestPending(ctx) // what keeps it from being known is told of the history
+	oldest, _ := oldestPending(ctx, i.reader) // what keeps it from being known is told of the history
 	h.OldestPendingSeconds = oldest.Seconds()
 	work := i.app.leader.Load()
 	if work == nil {
@@ -51,7 +55,7 @@ func (i introspection) Pipeline(ctx context.Context) api.PipelineHealth {
 // aside is degraded while there are dead letters. They do not make khook unready: that would take it
 // from its users for what one of them may have made.
 func (i introspection) aside(ctx context.Context) api.PartHealth {
-	n, err := i.app.deadLetters(ctx) // an error is told of the history
+	n, err := i.app.deadLetters(ctx, i.reader) // an error is told of the history
 	if err != nil || n == 0 {
 		return api.PartHealth{Status: api.Healthy}
 	}
@@ -99,7 +103,7 @@ func (i introspection) Queues(ctx context.Context) []api.Queue {
 	for _, w := range work.sources.Health() {
 		waiting = max(waiting, w.Waiting)
 	}
-	oldest, _ := i.app.oldestPending(ctx)
+	oldest, _ := oldestPending(ctx, i.reader)
 	pending := api.Queue{Name: "deliveries-waiting-for-their-agent", Depth: work.dispatcher.Waiting(), OldestAgeSeconds: oldest.Seconds()}
 	return []api.Queue{
 		{Name: "signals-to-record", Depth: waiting}, {Name: "delivery-steps-due", Depth: work.dispatcher.Queued()}, pending, stories,

@@ -58,7 +58,7 @@ func (l lookupLimits) spend(ctx context.Context, what string) error {
 	return nil
 }
 
-// May implements hook.Lookup.
+// May implements lint.Lookup.
 func (l *lookup) May(ctx context.Context, namespace string) error {
 	if err := l.app.lookups.spend(ctx, "whether you may use namespace "+namespace); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (l *lookup) May(ctx context.Context, namespace string) error {
 	return nil
 }
 
-// Namespace implements hook.Lookup. May has been asked, and has counted it.
+// Namespace implements lint.Lookup. May has been asked, and has counted it.
 func (l *lookup) Namespace(ctx context.Context, name string) error {
 	if !l.app.watches(name) {
 		return fmt.Errorf("khook does not watch namespace %s: let the operator add it to --namespaces", name)
@@ -93,7 +93,7 @@ func (l *lookup) Namespace(ctx context.Context, name string) error {
 	return nil
 }
 
-// Agent implements hook.Lookup.
+// Agent implements lint.Lookup.
 func (l *lookup) Agent(ctx context.Context, ref delivery.AgentRef) error {
 	if err := l.app.lookups.spend(ctx, fmt.Sprintf("whether there is an agent %s", ref)); err != nil {
 		return err

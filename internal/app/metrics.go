@@ -1,8 +1,6 @@
 package app
 
 import (
-	"errors"
-	"fmt"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +9,7 @@ import (
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/metric"
 	"github.com/kagent-dev/khook/internal/status"
 )
 
@@ -44,13 +43,13 @@ type metrics struct {
 
 func newMetrics(r prometheus.Registerer, version string) *metrics {
 	plain := func(name, help string) prometheus.Counter {
-		return register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
+		return metric.Register(r, prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help}))
 	}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
+		return metric.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels))
 	}
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
+		return metric.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels))
 	}
 	m := &metrics{
 		events:       counter("khook_events_total", "Events recorded.", "event_type", "status"),
@@ -59,7 +58,7 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		resolutions:  counter("khook_incidents_resolved_total", "Incidents that ended.", "event_type", "resolution"),
 		reopenings:   counter("khook_incidents_reopened_total", "Incidents that had ended as quiet, and were seen to go on.", "event_type"),
 		calls:        counter("khook_api_calls_total", "Messages sent to agents.", "result"),
-		callSeconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		callSeconds: metric.Register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "khook_api_call_duration_seconds",
 			Help:    "Time from sending a message to an agent to its first reply.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 2, 14),
@@ -67,9 +66,9 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		deliveries: counter("khook_deliveries_total", "Deliveries that reached a state.", "state"),
 		outcomes:   counter("khook_outcomes_total", "What became of the incidents after the agent finished.", "outcome"),
 		queued:     gauge("khook_deliveries_queued", "Deliveries that wait: due for their next step, or for their agent to have time.", "why"),
-		held:       gauge("khook_groups_held_back", "Groups of resources for which agents are not called now, though they fail: for want of budget, because of the loop guard, or until a person lets calls through.", "why"),
-		oldest:     register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_delivery_oldest_pending_seconds", Help: "Age of the oldest delivery whose agent was not reached yet."})),
-		storeSize:  register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_store_size_bytes", Help: "Size of the history on disk."})),
+		held:       gauge("khook_groups_held_back", "Groups of resources for which agents are not called now, though they fail: because the budget is used up, because of the loop guard, or until a person lets calls through.", "why"),
+		oldest:     metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_delivery_oldest_pending_seconds", Help: "Age of the oldest delivery whose agent was not reached yet."})),
+		storeSize:  metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_store_size_bytes", Help: "Size of the history on disk."})),
 
 		unfinished: gauge("khook_deliveries_unfinished", "Deliveries that have not ended.", "state"),
 
@@ -81,7 +80,7 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		matchCost:     plain("khook_match_cost_units_total", "What evaluating the match expressions of Hooks cost, in the units of CEL's cost model."),
 		tooCostly:     plain("khook_match_over_budget_total", "How often a Hook's match expressions cost too much for a batch of events, so that the rest was not matched."),
 		putAside:      counter("khook_signals_put_aside_total", "Signals from the cluster that could not be recorded because of what they say, and became dead letters.", "fault"),
-		deadLetters:   register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_dead_letters", Help: "Dead letters that wait for a person: see khook dead-letters."})),
+		deadLetters:   metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_dead_letters", Help: "Dead letters that wait for a person: see khook dead-letters."})),
 		droppedDeadly: plain("khook_dead_letters_dropped_total", "Dead letters that were lost because there were too many."),
 		droppedEvents: counter("khook_hook_events_limited_total", "Kubernetes Events on Hooks that were held back by the rate limit.", "reason"),
 	}
@@ -121,22 +120,6 @@ func (m *metrics) begin() {
 	for _, o := range []delivery.Outcome{delivery.OutcomeRecovered, delivery.OutcomePersisting, delivery.OutcomeUnknown} {
 		m.outcomes.WithLabelValues(string(o))
 	}
-}
-
-// register adds a metric to the registry, or returns the one of the same name that is there already: another App of the
-// process, as tests have, made it. Any other error is a fault in khook: a metric that is silently absent would keep an
-// alert from ever firing.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	err := r.Register(c)
-	if err == nil {
-		return c
-	}
-	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if same, ok := known.ExistingCollector.(C); ok {
-			return same
-		}
-	}
-	panic(fmt.Errorf("register a metric: %w", err))
 }
 
 func (m *metrics) recorded(a ledger.Applied) {

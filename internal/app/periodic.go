@@ -9,7 +9,6 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/ledger"
-	"github.com/kagent-dev/khook/internal/source"
 )
 
 // runEvery calls do now and then, until ctx ends.
@@ -20,21 +19,21 @@ func runEvery(ctx context.Context, period time.Duration, do func(context.Context
 
 // endQuiet ends the incidents of which nothing new is seen. Only while the cluster is watched can
 // one say that nothing was seen.
-func (a *App) endQuiet(ctx context.Context, book *ledger.Ledger, sources source.List) error {
+func (a *App) endQuiet(ctx context.Context, leader *leaderParts) error {
 	var awake wakefulness
 	return runEvery(ctx, quietEvery, func(ctx context.Context) {
 		woke := awake.since(time.Now())
-		since, watched := sources.WatchedSince()
+		since, watched := leader.sources.WatchedSince()
 		if !watched {
 			return
 		}
 		if woke.After(since) {
 			since = woke
 		}
-		if at, some := book.NextQuiet(since); !some || at.After(time.Now()) {
+		if at, some := leader.ledger.NextQuiet(since); !some || at.After(time.Now()) {
 			return
 		}
-		if err := book.EndQuiet(ctx, since); err != nil && ctx.Err() == nil {
+		if err := leader.ledger.EndQuiet(ctx, since); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot record that incidents ended, will retry")
 		}
 	})
@@ -59,18 +58,18 @@ func (w *wakefulness) since(now time.Time) time.Time {
 }
 
 // reconsider makes calls due that were held back and may be made by now.
-func (a *App) reconsider(ctx context.Context, book *ledger.Ledger) error {
+func (a *App) reconsider(ctx context.Context, leader *leaderParts) error {
 	return runEvery(ctx, ledger.ReconsiderEvery, func(ctx context.Context) {
-		if err := book.Reconsider(ctx); err != nil && ctx.Err() == nil {
+		if err := leader.ledger.Reconsider(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot look again at what is held back, will retry")
 		}
 	})
 }
 
 // replayDeadLetters tries again what a person wants to be tried.
-func (a *App) replayDeadLetters(ctx context.Context, book *ledger.Ledger) error {
+func (a *App) replayDeadLetters(ctx context.Context, leader *leaderParts) error {
 	return runEvery(ctx, ledger.ReplayEvery, func(ctx context.Context) {
-		if err := book.ReplayWanted(ctx); err != nil && ctx.Err() == nil {
+		if err := leader.ledger.ReplayWanted(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot replay dead letters, will retry")
 		}
 	})
@@ -116,7 +115,7 @@ func (a *App) measure(ctx context.Context, d *dispatch.Dispatcher) error {
 		if err := a.measureHolds(ctx); err != nil && ctx.Err() == nil {
 			a.log.Error(err, "cannot count what is held back")
 		}
-		if age, err := a.oldestPending(ctx); err == nil {
+		if age, err := oldestPending(ctx, a.store); err == nil {
 			a.publisher.metrics.oldest.Set(age.Seconds())
 		}
 	})
@@ -127,7 +126,7 @@ func (a *App) measureStore(ctx context.Context) {
 	if size, err := a.store.Size(ctx); err == nil {
 		m.storeSize.Set(float64(size))
 	}
-	if letters, err := a.deadLetters(ctx); err == nil {
+	if letters, err := a.deadLetters(ctx, a.store); err == nil {
 		m.deadLetters.Set(float64(letters))
 	}
 	if size, free, err := a.store.Disk(); err == nil && size > 0 {
@@ -143,9 +142,16 @@ func (a *App) measureStore(ctx context.Context) {
 	}
 }
 
+// backlog is what both the metrics and the HTTP API tell of the history. Metrics read it through the store, and people
+// through its Reader, so that nobody who asks takes a connection that khook needs.
+type backlog interface {
+	OldestPending(ctx context.Context) (time.Time, error)
+	CountDeadLetters(ctx context.Context) (int, error)
+}
+
 // deadLetters is how many signals were put aside and wait for a person.
-func (a *App) deadLetters(ctx context.Context) (int, error) {
-	n, err := a.store.CountDeadLetters(ctx)
+func (a *App) deadLetters(ctx context.Context, history backlog) (int, error) {
+	n, err := history.CountDeadLetters(ctx)
 	if work := a.leader.Load(); work != nil {
 		n += work.ledger.Unsaved()
 	}
@@ -176,8 +182,8 @@ func (a *App) measureHolds(ctx context.Context) error {
 
 // oldestPending is how long the oldest delivery has waited whose agent was not reached yet; 0 if there
 // is none.
-func (a *App) oldestPending(ctx context.Context) (time.Duration, error) {
-	since, err := a.store.OldestPending(ctx)
+func oldestPending(ctx context.Context, history backlog) (time.Duration, error) {
+	since, err := history.OldestPending(ctx)
 	if err != nil || since.IsZero() {
 		return 0, err
 	}

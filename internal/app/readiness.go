@@ -25,8 +25,8 @@ type withheld struct {
 	clock clock.PassiveClock
 	log   logr.Logger
 
-	mu   sync.Mutex
-	told time.Time // zero while it does not fail
+	mu       sync.Mutex
+	loggedAt time.Time // zero while it does not fail
 }
 
 // withheld is a check that fails without a reason.
@@ -39,11 +39,11 @@ func (w *withheld) answer(r *http.Request) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {
-		w.told = time.Time{}
+		w.loggedAt = time.Time{}
 		return nil
 	}
-	if now := w.clock.Now(); w.told.IsZero() || now.Sub(w.told) >= withheldEvery {
-		w.told = now
+	if now := w.clock.Now(); w.loggedAt.IsZero() || now.Sub(w.loggedAt) >= withheldEvery {
+		w.loggedAt = now
 		w.log.Error(err, "khook is not ready", "check", w.name)
 	}
 	return errNotReady

@@ -92,23 +92,16 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	if err != nil {
 		return err
 	}
-	if err := o.prepareDatabase(); err != nil {
-		return err
-	}
-	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
+	st, err := openHistory(ctx, cfg, plan)
 	if err != nil {
-		return fmt.Errorf("open the history (--database): %w", err)
+		return err
 	}
 	defer func() {
 		if err := st.Close(); err != nil {
 			log.Error(err, "cannot close the history")
 		}
 	}()
-	agents, err := agent.New(agent.Config{
-		BaseURL: o.KagentURL, UserID: o.KagentUserID, Headers: o.KagentHeaders,
-		TokenFile: o.KagentTokenFile, Timeout: o.KagentTimeout, Dialect: o.KagentDialect,
-		Transport: cfg.Faults.Kagent, MaxResponse: plan.MaxAnswer(), ReceiveBytes: plan.N(capacity.Answers), DecodeMemory: plan.N(capacity.Decoding),
-	})
+	agents, err := newAgents(cfg, plan)
 	if err != nil {
 		return fmt.Errorf("set up the client of kagent: %w", err)
 	}
@@ -129,6 +122,27 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	}
 	log.Info("khook stopped")
 	return nil
+}
+
+func openHistory(ctx context.Context, cfg Config, plan *capacity.Plan) (*store.Store, error) {
+	o := &cfg.Options
+	if err := o.prepareDatabase(); err != nil {
+		return nil, err
+	}
+	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
+	if err != nil {
+		return nil, fmt.Errorf("open the history (--database): %w", err)
+	}
+	return st, nil
+}
+
+func newAgents(cfg Config, plan *capacity.Plan) (*agent.Client, error) {
+	o := &cfg.Options
+	return agent.New(agent.Config{
+		BaseURL: o.KagentURL, UserID: o.KagentUserID, Headers: o.KagentHeaders,
+		TokenFile: o.KagentTokenFile, Timeout: o.KagentTimeout, Dialect: o.KagentDialect,
+		Transport: cfg.Faults.Kagent, MaxResponse: plan.MaxAnswer(), ReceiveBytes: plan.N(capacity.Answers), DecodeMemory: plan.N(capacity.Decoding),
+	})
 }
 
 func newManager(cluster *rest.Config, o *Options, faults Faults, log logr.Logger) (ctrl.Manager, error) {
@@ -183,7 +197,8 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	return withRate(cfg, statusQPS, statusBurst), nil
 }
 
-// findCluster looks at the flag, KUBECONFIG, the in-cluster account, ~/.kube/config.
+// findCluster looks at the flag, KUBECONFIG, the in-cluster account, ~/.kube/config. client-go would look at the account
+// last, and reads KUBECONFIG, which may name several files, by itself: it only matters here whether it is set.
 func findCluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" && os.Getenv("KUBECONFIG") == "" {
 		if cfg, err := rest.InClusterConfig(); err == nil {

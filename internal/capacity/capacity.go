@@ -47,7 +47,7 @@ const (
 	TLSConnection = 40 << 10
 	Stream        = 72 << 10 // beyond its connection; with messages that its maxRate holds back
 	CatchUp       = 2 << 20  // messages that one stream has read from the history and is writing
-	RingByte      = 3        // of a message in the feed's ring: the frame, and the event itself
+	TailByte      = 3        // of a message in the feed's tail: the frame, and the event itself
 	Caller        = 3 << 10  // a caller, his address, his token, a bad one, and two rights (internal/server: TestWhatRememberingACallerCosts)
 
 	ValidatedByte = 320 // of manifests that are checked (internal/server: TestWhatAValidationCosts)
@@ -99,7 +99,7 @@ const (
 	Connections Name = "connections"
 	Streams     Name = "streams"
 	CatchUps    Name = "stream-catch-ups"
-	Ring        Name = "feed-bytes"
+	Tail        Name = "feed-bytes"
 	Callers     Name = "callers"
 	Responses   Name = "response-bytes"
 	Bodies      Name = "body-bytes"
@@ -231,7 +231,7 @@ func bounds(w Wanted) []Bound {
 		{Name: Connections, What: "connections to the HTTP API; then idle ones are closed", Cost: connection, Want: or(w.Connections, DefaultConnections), Least: 8, share: 13},
 		{Name: Streams, What: "live streams, in addition to their connections", Cost: Stream, Want: or(w.Streams, DefaultStreams), Least: 4, share: 18},
 		{Name: CatchUps, What: "streams that read old messages; then they wait", Cost: CatchUp, Want: 16, Least: 1, share: 3},
-		{Name: Ring, What: "bytes of new messages kept for all streams", Cost: RingByte, Want: 16 << 20, Least: 128 << 10, share: 7},
+		{Name: Tail, What: "bytes of new messages kept for all streams", Cost: TailByte, Want: 16 << 20, Least: 128 << 10, share: 7},
 		{Name: Callers, What: "callers that are remembered", Cost: Caller, Want: 10_000, Least: 100, share: 4},
 		{Name: Responses, What: "bytes of answers being made or sent; then requests wait", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 16},
 		{Name: Bodies, What: "bytes of request bodies being read; then they wait", Cost: 3, Want: 16 << 20, Least: 64 << 10, share: 2},

@@ -119,7 +119,7 @@ func TestInTheChartsMemoryKhookHasRoomForWhatItsDocumentsPromise(t *testing.T) {
 func TestWhatWasAskedForAndDoesNotFitIsTold(t *testing.T) {
 	p, err := New(container(512*mib), Wanted{Streams: 10_000})
 	if err != nil {
-		t.Fatalf("an upgrade with a setting of before must not end khook: %v", err)
+		t.Fatalf("an upgrade with an earlier setting must not end khook: %v", err)
 	}
 	if s := p.Shrunk(); len(s) != 1 || !strings.Contains(s[0], "--api-max-streams is 10000, and the memory limit has room for ") {
 		t.Errorf("told %q", s)

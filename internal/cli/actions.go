@@ -18,8 +18,8 @@ type actionFlags struct {
 	apiFlags
 }
 
-// do asks khook to do something with the delivery, and tells what became of it.
-func (f *actionFlags) do(ctx context.Context, env Env, action string, body any, told func(*api.Delivery) string) error {
+// do asks khook to do something with the delivery, and prints the sentence that says what became of it.
+func (f *actionFlags) do(ctx context.Context, env Env, action string, body any, sentence func(*api.Delivery) string) error {
 	if err := f.checkID(); err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (f *actionFlags) do(ctx context.Context, env Env, action string, body any, 
 		return err
 	}
 	defer client.Close()
-	return f.send(ctx, client, env, action, body, told)
+	return f.send(ctx, client, env, action, body, sentence)
 }
 
 func (f *actionFlags) checkID() error {
@@ -38,7 +38,7 @@ func (f *actionFlags) checkID() error {
 	return nil
 }
 
-func (f *actionFlags) send(ctx context.Context, client *client.Client, env Env, action string, body any, told func(*api.Delivery) string) error {
+func (f *actionFlags) send(ctx context.Context, client *client.Client, env Env, action string, body any, sentence func(*api.Delivery) string) error {
 	raw, err := client.Post(ctx, "/deliveries/"+url.PathEscape(f.ID)+"/"+action, body)
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (f *actionFlags) send(ctx context.Context, client *client.Client, env Env, 
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 	}
-	_, err = fmt.Fprintln(env.Out, told(&d))
+	_, err = fmt.Fprintln(env.Out, sentence(&d))
 	return err
 }
 

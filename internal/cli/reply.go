@@ -19,7 +19,7 @@ type deliveriesReplyCmd struct {
 	Approve bool   `help:"Approve what the agent asks for." xor:"decision"`
 	Reject  bool   `help:"Reject what the agent asks for." xor:"decision"`
 
-	Question string `help:"ID of the question that is meant, as khook deliveries show has it; refused if the agent asks another one by now. A decision needs it; for a text it is that of the question that is shown." placeholder:"ID"`
+	Question string `help:"ID of the question that is meant, as khook deliveries show has it; refused if the agent now asks another one. A decision needs it; for a text it is that of the question that is shown." placeholder:"ID"`
 }
 
 // Run answers the question that the agent asks now.

@@ -141,7 +141,7 @@ type deliveriesListCmd struct {
 	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
 	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
 	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
-	Incident string `help:"Only those that this incident made due." placeholder:"ID"`
+	Incident string `help:"Only those that were scheduled because of this incident." placeholder:"ID"`
 	listFlags
 	apiFlags
 }
@@ -193,13 +193,13 @@ func printDelivery(p *display, d *api.DeliveryDetail) {
 	p.field("Hook", fmt.Sprintf("%s/%s (%s)", d.Hook.Namespace, d.Hook.Name, d.Config))
 	p.field("Agent", d.Agent.Namespace+"/"+d.Agent.Name)
 	p.field("About", fmt.Sprintf("%s of %s", d.EventType, d.Group))
-	p.field("State", fmt.Sprintf("%s, attempt %d, made due %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
+	p.field("State", fmt.Sprintf("%s, attempt %d, scheduled %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
 	p.field("Task", strings.TrimSpace(d.TaskID+" "+d.TaskState))
 	p.field("Not called", string(d.Skipped))
 	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
 	p.field("To be canceled", by(d.CancelRequestedBy))
 	if h := d.HeldBack; h != nil {
-		p.field("Held back", fmt.Sprintf("%d events for want of budget, %d by the loop guard, of %s", h.OverBudget, h.LoopGuard, strings.Join(h.Resources, ", ")))
+		p.field("Held back", fmt.Sprintf("%d events because the budget was used up, %d by the loop guard, of %s", h.OverBudget, h.LoopGuard, strings.Join(h.Resources, ", ")))
 	}
 	for _, i := range d.Incidents {
 		p.field("Incident", fmt.Sprintf("%s %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.ID))

@@ -100,7 +100,7 @@ func (c *validateCmd) paths() ([]string, error) {
 	return paths, nil
 }
 
-// maxHooksText is one byte more than what hook.Validate takes, so that it can refuse the text.
+// maxHooksText is one byte more than what lint.Check takes, so that it can refuse the text.
 const maxHooksText = 1<<20 + 1
 
 func (c *validateCmd) check(ctx context.Context, path string) (lint.Report, error) {

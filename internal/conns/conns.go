@@ -32,8 +32,8 @@ type Config struct {
 	// WriteBuffer and ReadBuffer are asked of the system for each connection, in bytes; 0 for as it
 	// likes, which is some megabytes for a client that does not read. They are the container's memory.
 	WriteBuffer, ReadBuffer int
-	// Closed is told of each connection that was closed to make room (Full), for want of a request
-	// (Idle), or because there was no room for it (Refused). May be nil.
+	// Closed is told of each connection that was closed to make room (Full), because it brought no
+	// request (Idle), or because there was no room for it (Refused). May be nil.
 	Closed func(Reason)
 }
 

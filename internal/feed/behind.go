@@ -1,7 +1,7 @@
 package feed
 
 // Behind says whether what comes next must be read from the history, into memory of this reader's own:
-// the ring begins later.
+// the tail begins later.
 func (r *Reader) Behind() bool {
 	r.feed.mu.Lock()
 	defer r.feed.mu.Unlock()

@@ -1,7 +1,7 @@
 // Package feed fans the changes of events out to many readers, live.
 //
 // A stream is "all changes after n" on the store's change sequence. Each change is encoded once and
-// kept in a bounded ring; a reader that falls behind the ring reads from the store until it has
+// kept in a bounded tail; a reader that falls behind the tail reads from the store until it has
 // caught up. So a slow reader costs no memory, slows nobody and loses nothing while the history is
 // kept; after that it is told which range it missed.
 //
@@ -41,8 +41,8 @@ type Config struct {
 	// Poll is how often the history is looked at without being woken, for changes of other
 	// processes; 1 s.
 	Poll time.Duration
-	// Ring is how many messages, RingBytes how many bytes of them are kept; 20,000 and 16 MiB.
-	Ring, RingBytes int
+	// Tail is how many messages, TailBytes how many bytes of them are kept; 20,000 and 16 MiB.
+	Tail, TailBytes int
 	// CatchUps is how many readers read from the history at the same time; 4.
 	CatchUps int
 }
@@ -63,9 +63,9 @@ type Feed struct {
 	catchUp chan struct{} // holds a token for each reader of the history
 
 	mu      sync.Mutex
-	ring    []*Message    // in order; all changes of events in (from, head]
-	bytes   int           // of the frames in the ring
-	from    int64         // the ring begins after it
+	tail    []*Message    // in order; all changes of events in (from, head]
+	bytes   int           // of the frames in the tail
+	from    int64         // the tail begins after it
 	head    int64         // the feed has seen the changes up to it
 	changed chan struct{} // closed when head moves
 	started chan struct{} // closed when head is known
@@ -76,11 +76,11 @@ func New(cfg Config) *Feed {
 	if cfg.Poll == 0 {
 		cfg.Poll = time.Second
 	}
-	if cfg.Ring == 0 {
-		cfg.Ring = 20_000
+	if cfg.Tail == 0 {
+		cfg.Tail = 20_000
 	}
-	if cfg.RingBytes == 0 {
-		cfg.RingBytes = 16 << 20
+	if cfg.TailBytes == 0 {
+		cfg.TailBytes = 16 << 20
 	}
 	if cfg.CatchUps == 0 {
 		cfg.CatchUps = 4
@@ -175,23 +175,23 @@ func isClosed(c chan struct{}) bool {
 	}
 }
 
-// add appends to the ring, and drops what is too much. The entries that it drops are set to nil, so
-// that their memory is free at once: nobody else may hold a part of the ring, see after.
+// add appends to the tail, and drops what is too much. The entries that it drops are set to nil, so
+// that their memory is free at once: nobody else may hold a part of the tail, see after.
 func (f *Feed) add(messages []*Message, head int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.ring, f.head = append(f.ring, messages...), head
+	f.tail, f.head = append(f.tail, messages...), head
 	for _, m := range messages {
 		f.bytes += len(m.Frame)
 	}
 	drop := 0
-	for len(f.ring)-drop > f.cfg.Ring || f.bytes > f.cfg.RingBytes && drop < len(f.ring) {
-		f.bytes -= len(f.ring[drop].Frame)
-		f.from = f.ring[drop].Seq
-		f.ring[drop] = nil
+	for len(f.tail)-drop > f.cfg.Tail || f.bytes > f.cfg.TailBytes && drop < len(f.tail) {
+		f.bytes -= len(f.tail[drop].Frame)
+		f.from = f.tail[drop].Seq
+		f.tail[drop] = nil
 		drop++
 	}
-	f.ring = f.ring[drop:]
+	f.tail = f.tail[drop:]
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -233,18 +233,18 @@ func (f *Feed) Head() int64 {
 	return f.head
 }
 
-// after returns the messages of the ring after a number, at most n of them, and the number that they
-// reach to. It is false if the ring begins later than that. The slice is the caller's own: a part of the
-// ring would have entries set to nil under a slow reader's hands.
+// after returns the messages of the tail after a number, at most n of them, and the number that they
+// reach to. It is false if the tail begins later than that. The slice is the caller's own: a part of the
+// tail would have entries set to nil under a slow reader's hands.
 func (f *Feed) after(seq int64, n int) (messages []*Message, to int64, changed chan struct{}, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if seq < f.from {
 		return nil, seq, f.changed, false
 	}
-	i := sort.Search(len(f.ring), func(i int) bool { return f.ring[i].Seq > seq })
-	messages = slices.Clone(f.ring[i:min(i+n, len(f.ring))])
-	if i+n < len(f.ring) {
+	i := sort.Search(len(f.tail), func(i int) bool { return f.tail[i].Seq > seq })
+	messages = slices.Clone(f.tail[i:min(i+n, len(f.tail))])
+	if i+n < len(f.tail) {
 		return messages, messages[len(messages)-1].Seq, f.changed, true
 	}
 	return messages, max(f.head, seq), f.changed, true

@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// world is a history with a feed of it.
-type world struct {
+// fixture is a history with a feed of it.
+type fixture struct {
 	*Feed
 	t     testing.TB
 	store *store.Store
@@ -40,54 +40,54 @@ func open(t testing.TB) *store.Store {
 	return st
 }
 
-func newWorld(t testing.TB, st *store.Store, cfg Config) *world {
+func newFixture(t testing.TB, st *store.Store, cfg Config) *fixture {
 	t.Helper()
 	cfg.History, cfg.Log = st, logr.Discard()
 	cfg.Encode = func(e *incident.Event) ([]byte, error) {
 		return []byte(fmt.Sprintf(`{"id":%d,"status":%q}`, e.ID, e.Status)), nil
 	}
-	w := &world{Feed: New(cfg), t: t, store: st}
+	fx := &fixture{Feed: New(cfg), t: t, store: st}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { defer close(done); _ = w.Run(ctx) }()
+	go func() { defer close(done); _ = fx.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return w
+	return fx
 }
 
 // fail records an event of a namespace, and ends its incident if over.
-func (w *world) fail(namespace string, over bool) {
-	w.t.Helper()
-	w.n++
+func (fx *fixture) fail(namespace string, over bool) {
+	fx.t.Helper()
+	fx.n++
 	s := &incident.Signal{
-		Key: fmt.Sprint("k", w.n, "-", rand.Int()), Kind: incident.Observed, Type: incident.EventTypes()[w.n%4], At: time.Now(), Count: 1, Observation: incident.Observation{
-			Reason: "Error", Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+		Key: fmt.Sprint("k", fx.n, "-", rand.Int()), Kind: incident.Observed, Type: incident.EventTypes()[fx.n%4], At: time.Now(), Count: 1, Observation: incident.Observation{
+			Reason: "Error", Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", fx.n), UID: fmt.Sprint("uid-", fx.n)},
 			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
 		},
 	}
 	inc := incident.Open("", s)
-	err := w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
+	err := fx.store.WriteRelaxed(fx.t.Context(), func(tx *store.Tx) error {
 		e := incident.NewEvent(inc, s, time.Now())
 		e.ID = tx.Next()
-		return tx.Save(w.t.Context(), &store.Changes{Events: []*incident.Event{e}, Incidents: []*incident.Incident{inc}})
+		return tx.Save(fx.t.Context(), &store.Changes{Events: []*incident.Event{e}, Incidents: []*incident.Incident{inc}})
 	})
 	if err == nil && over {
 		inc.Resolve(incident.Recovered, time.Now())
-		err = w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
-			return tx.Save(w.t.Context(), &store.Changes{Incidents: []*incident.Incident{inc}})
+		err = fx.store.WriteRelaxed(fx.t.Context(), func(tx *store.Tx) error {
+			return tx.Save(fx.t.Context(), &store.Changes{Incidents: []*incident.Incident{inc}})
 		})
 	}
 	if err != nil {
-		w.t.Fatal(err)
+		fx.t.Fatal(err)
 	}
-	w.Wake()
+	fx.Wake()
 }
 
 // all is what a reader should have got of the history, as "seq status".
-func (w *world) all(filter Filter, after int64) []string {
-	w.t.Helper()
-	changes, err := w.store.EventChanges(w.t.Context(), store.ChangeFilter{}, after, math.MaxInt64, 1_000_000)
+func (fx *fixture) all(filter Filter, after int64) []string {
+	fx.t.Helper()
+	changes, err := fx.store.EventChanges(fx.t.Context(), store.ChangeFilter{}, after, math.MaxInt64, 1_000_000)
 	if err != nil {
-		w.t.Fatal(err)
+		fx.t.Fatal(err)
 	}
 	var lines []string
 	for _, c := range changes {
@@ -126,7 +126,7 @@ func read(t testing.TB, r *Reader, to int64, each func()) (lines []string, gaps 
 
 func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Ring: 20, Poll: 20 * time.Millisecond})
+	fx := newFixture(t, st, Config{Tail: 20, Poll: 20 * time.Millisecond})
 	var wg sync.WaitGroup
 	const changes = 300
 	type reading struct {
@@ -138,7 +138,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 	end := make(chan int64, len(readings))
 	for i := range readings {
 		readings[i] = &reading{filter: Filter{Namespace: []string{"", "shop", "pay"}[i%3], Status: []incident.Status{"", incident.Firing, incident.Resolved}[i/3%3]}}
-		r, err := w.Read(t.Context(), readings[i].filter, End)
+		r, err := fx.Read(t.Context(), readings[i].filter, End)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +162,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 					readings[i].lines = append(readings[i].lines, line(m.Seq, m.Event))
 				}
 				if slow {
-					time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond) // so that the ring wraps meanwhile
+					time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond) // so that the tail moves on meanwhile
 				}
 				return err
 			}
@@ -173,7 +173,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 		})
 	}
 	for i := range changes {
-		w.fail([]string{"shop", "pay", "infra"}[i%3], i%5 == 0)
+		fx.fail([]string{"shop", "pay", "infra"}[i%3], i%5 == 0)
 	}
 	last, err := st.LastChange(t.Context())
 	if err != nil {
@@ -184,7 +184,7 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 	}
 	wg.Wait()
 	for i, r := range readings {
-		if want := w.all(r.filter, r.after); !slices.Equal(r.lines, want) {
+		if want := fx.all(r.filter, r.after); !slices.Equal(r.lines, want) {
 			t.Errorf("reader %d (%+v) got %d changes, want %d", i, r.filter, len(r.lines), len(want))
 		}
 	}
@@ -192,14 +192,14 @@ func TestEveryReaderGetsEveryChangeOnceInOrderWhateverItsSpeed(t *testing.T) {
 
 func TestAReaderGoesOnWhereItWas(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Ring: 10, Poll: 10 * time.Millisecond})
+	fx := newFixture(t, st, Config{Tail: 10, Poll: 10 * time.Millisecond})
 	for range 50 {
-		w.fail("shop", true)
+		fx.fail("shop", true)
 	}
 	last, _ := st.LastChange(t.Context())
 	var got []string
 	for at := int64(0); at < last; {
-		r, err := w.Read(t.Context(), Filter{}, Start{After: at})
+		r, err := fx.Read(t.Context(), Filter{}, Start{After: at})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -215,19 +215,19 @@ func TestAReaderGoesOnWhereItWas(t *testing.T) {
 			at = b.Position
 		}
 	}
-	if want := w.all(Filter{}, 0); !slices.Equal(got, want) {
+	if want := fx.all(Filter{}, 0); !slices.Equal(got, want) {
 		t.Errorf("%d changes, want %d", len(got), len(want))
 	}
 }
 
 func TestAReaderCanBeginAtATime(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{})
-	w.fail("shop", false)
+	fx := newFixture(t, st, Config{})
+	fx.fail("shop", false)
 	time.Sleep(2 * time.Millisecond) // the clock of the store is the real one
 	since := time.Now()
-	w.fail("pay", true)
-	r, err := w.Read(t.Context(), Filter{}, Start{Since: since})
+	fx.fail("pay", true)
+	r, err := fx.Read(t.Context(), Filter{}, Start{Since: since})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,9 +239,9 @@ func TestAReaderCanBeginAtATime(t *testing.T) {
 
 func TestAReaderIsToldWhatItMissed(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Ring: 5, Poll: 10 * time.Millisecond})
+	fx := newFixture(t, st, Config{Tail: 5, Poll: 10 * time.Millisecond})
 	for range 30 {
-		w.fail("shop", true)
+		fx.fail("shop", true)
 	}
 	cut, _ := st.LastChange(t.Context())
 	if _, err := st.Prune(t.Context(), time.Now()); err != nil {
@@ -251,14 +251,14 @@ func TestAReaderIsToldWhatItMissed(t *testing.T) {
 	if first != cut+1 {
 		t.Fatalf("the log begins with %d after %d", first, cut)
 	}
-	w.fail("shop", false)
+	fx.fail("shop", false)
 	for what, c := range map[string]struct {
 		after, from, to int64
 	}{
 		"what was deleted":   {10, 11, cut},
 		"from the beginning": {0, 1, cut},
 	} {
-		r, err := w.Read(t.Context(), Filter{}, Start{After: c.after})
+		r, err := fx.Read(t.Context(), Filter{}, Start{After: c.after})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestAReaderIsToldWhatItMissed(t *testing.T) {
 		}
 	}
 	last, _ := st.LastChange(t.Context())
-	r, err := w.Read(t.Context(), Filter{}, Start{After: last + 1000})
+	r, err := fx.Read(t.Context(), Filter{}, Start{After: last + 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,12 +281,12 @@ func TestAReaderIsToldWhatItMissed(t *testing.T) {
 
 func TestAChangeOfAnotherProcessIsSeenWithoutBeingWoken(t *testing.T) {
 	st := open(t)
-	w := newWorld(t, st, Config{Poll: 10 * time.Millisecond})
-	r, err := w.Read(t.Context(), Filter{}, End)
+	fx := newFixture(t, st, Config{Poll: 10 * time.Millisecond})
+	r, err := fx.Read(t.Context(), Filter{}, End)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := &world{Feed: New(Config{}), t: t, store: st} // which nobody runs
+	other := &fixture{Feed: New(Config{}), t: t, store: st} // which nobody runs
 	other.fail("shop", false)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -296,8 +296,8 @@ func TestAChangeOfAnotherProcessIsSeenWithoutBeingWoken(t *testing.T) {
 }
 
 func TestAReaderThatIsCanceledSaysSo(t *testing.T) {
-	w := newWorld(t, open(t), Config{})
-	r, err := w.Read(t.Context(), Filter{}, End)
+	fx := newFixture(t, open(t), Config{})
+	r, err := fx.Read(t.Context(), Filter{}, End)
 	if err != nil {
 		t.Fatal(err)
 	}

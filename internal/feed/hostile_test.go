@@ -27,16 +27,16 @@ func (c *counting) EventChanges(ctx context.Context, f store.ChangeFilter, after
 }
 
 // crowd records events of a namespace, many in one transaction.
-func (w *world) crowd(namespace string, events int) {
-	w.t.Helper()
-	err := w.store.WriteRelaxed(w.t.Context(), func(tx *store.Tx) error {
+func (fx *fixture) crowd(namespace string, events int) {
+	fx.t.Helper()
+	err := fx.store.WriteRelaxed(fx.t.Context(), func(tx *store.Tx) error {
 		var c store.Changes
 		for range events {
-			w.n++
+			fx.n++
 			s := &incident.Signal{
-				Key: fmt.Sprint("crowd-", w.n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1,
+				Key: fmt.Sprint("crowd-", fx.n), Kind: incident.Observed, Type: incident.PodRestart, At: time.Now(), Count: 1,
 				Observation: incident.Observation{
-					Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", w.n), UID: fmt.Sprint("uid-", w.n)},
+					Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", fx.n), UID: fmt.Sprint("uid-", fx.n)},
 				},
 			}
 			inc := incident.Open("", s)
@@ -44,22 +44,22 @@ func (w *world) crowd(namespace string, events int) {
 			e.ID = tx.Next()
 			c.Events, c.Incidents = append(c.Events, e), append(c.Incidents, inc)
 		}
-		return tx.Save(w.t.Context(), &c)
+		return tx.Save(fx.t.Context(), &c)
 	})
 	if err != nil {
-		w.t.Fatal(err)
+		fx.t.Fatal(err)
 	}
 }
 
 func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 	st := open(t)
-	w := &world{t: t, store: st}
+	fx := &fixture{t: t, store: st}
 	for range 6 { // more than one look goes over
-		w.crowd("others", 500)
-		w.crowd("mine", 10)
+		fx.crowd("others", 500)
+		fx.crowd("mine", 10)
 	}
 	history, encoded := &counting{Store: st}, atomic.Int64{}
-	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) {
+	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) {
 		encoded.Add(1)
 		return []byte(fmt.Sprint(e.ID)), nil
 	}})
@@ -84,7 +84,7 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 			lines = append(lines, line(m.Seq, m.Event))
 		}
 	}
-	if want := w.all(Filter{Namespace: "mine"}, 0); !slices.Equal(lines, want) || len(want) != 60 {
+	if want := fx.all(Filter{Namespace: "mine"}, 0); !slices.Equal(lines, want) || len(want) != 60 {
 		t.Errorf("it got %d changes of %d", len(lines), len(want))
 	}
 	if history.rows.Load() != 60 || encoded.Load() != 60 {
@@ -95,8 +95,8 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 	}
 }
 
-func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
-	f := New(Config{Ring: 4, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+func TestWhatAReaderGotStaysWhateverTheTailDrops(t *testing.T) {
+	f := New(Config{Tail: 4, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	add := func(from, to int64) {
 		var messages []*Message
 		for seq := from; seq <= to; seq++ {
@@ -109,7 +109,7 @@ func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
 		f.add(messages, to)
 	}
 	add(1, 4)
-	for seq := range int64(100) { // the ring moves through its memory, and now and then to another
+	for seq := range int64(100) { // the tail moves through its memory, and now and then to another
 		got, _, _, ok := f.after(seq, batch)
 		if !ok || len(got) != 4 {
 			t.Fatalf("%d messages of 4", len(got))
@@ -117,15 +117,15 @@ func TestWhatAReaderGotStaysWhateverTheRingDrops(t *testing.T) {
 		add(seq+5, seq+5)
 		for i, m := range got {
 			if want := seq + int64(i) + 1; m == nil || m.Seq != want {
-				t.Fatalf("message %d became %v when the ring dropped it", want, m)
+				t.Fatalf("message %d became %v when the tail dropped it", want, m)
 			}
 		}
 	}
 }
 
-// TestManyReadersWhileTheRingIsTrimmed is for the race detector as well.
-func TestManyReadersWhileTheRingIsTrimmed(t *testing.T) {
-	f := New(Config{Ring: 8, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+// TestManyReadersWhileTheTailIsTrimmed is for the race detector as well.
+func TestManyReadersWhileTheTailIsTrimmed(t *testing.T) {
+	f := New(Config{Tail: 8, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	ctx, stop := context.WithCancel(t.Context())
 	var reading sync.WaitGroup
 	var total atomic.Int64
@@ -183,10 +183,10 @@ func (s *shortened) EventChanges(ctx context.Context, f store.ChangeFilter, afte
 
 func TestWhatIsDeletedBetweenTwoLooksIsToldAsAGap(t *testing.T) {
 	st := open(t)
-	w := &world{t: t, store: st}
-	w.crowd("mine", 100)
+	fx := &fixture{t: t, store: st}
+	fx.crowd("mine", 100)
 	history := &shortened{Store: st}
-	f := New(Config{History: history, Ring: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	if err := f.advance(t.Context()); err != nil {
 		t.Fatal(err)
 	}

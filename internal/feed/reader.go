@@ -90,9 +90,9 @@ func (r *Reader) Filter(f Filter) { r.filter = f }
 // that the position moved far. ctx ends the wait.
 func (r *Reader) Next(ctx context.Context) (Batch, error) { return r.next(ctx, r.catchUp) }
 
-// NextOfRing is Next for who has no room for messages of the history: it returns an empty batch as soon as the ring
+// NextOfTail is Next for who has no room for messages of the history: it returns an empty batch as soon as the tail
 // begins later than what comes next, which may happen while it waits. Then the reader is Behind.
-func (r *Reader) NextOfRing(ctx context.Context) (Batch, error) {
+func (r *Reader) NextOfTail(ctx context.Context) (Batch, error) {
 	return r.next(ctx, func(context.Context) (Batch, error) { return Batch{Position: r.position}, nil })
 }
 
@@ -168,7 +168,7 @@ func (r *Reader) check(ctx context.Context) (*Gap, error) {
 // that a reader of little in a history of much takes turns with the others.
 const window = 5000
 
-// catchUp reads from the history what the ring does not have any more. The position moves over what
+// catchUp reads from the history what the tail does not have any more. The position moves over what
 // the filter leaves out as well: so a reader of one namespace gets through the others' changes without
 // having them read.
 func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
@@ -178,7 +178,7 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	case <-ctx.Done():
 		return Batch{Position: r.position}, ctx.Err()
 	}
-	// What is read from the history now must not be told again by the ring, nor left out between both:
+	// What is read from the history now must not be told again by the tail, nor left out between both:
 	// the feed has seen all up to head, so all of it is committed before the history is read here.
 	upTo := max(r.position, min(r.position+window, r.feed.Head()))
 	messages, err := r.feed.read(ctx, r.filter, r.position, upTo)

@@ -159,7 +159,7 @@ func (s *Set) AllAgents() []delivery.AgentRef {
 	return agents
 }
 
-// Refusal says why a delivery that was made due for a hook must not be sent any more: the hook is
+// Refusal says why a delivery that was scheduled for a hook must not be sent any more: the hook is
 // gone, suspended, or may not call the agent. The Skip is "" if the delivery may be sent.
 func (s *Set) Refusal(ref delivery.HookRef, uid string, agent delivery.AgentRef) (delivery.Skip, string) {
 	s.mu.RLock()

@@ -1,11 +1,11 @@
 package kube
 
 import (
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/kagent-dev/khook/internal/metric"
 	"github.com/kagent-dev/khook/internal/source"
 )
 
@@ -13,7 +13,7 @@ import (
 type sourceMetrics struct {
 	up       *prometheus.GaugeVec
 	down     *prometheus.GaugeVec
-	contact  *prometheus.GaugeVec
+	heard    *prometheus.GaugeVec
 	reopened *prometheus.GaugeVec
 	lag      *prometheus.GaugeVec
 	signals  *prometheus.CounterVec
@@ -26,37 +26,22 @@ func newSourceMetrics(r prometheus.Registerer) *sourceMetrics {
 		r = prometheus.NewRegistry()
 	}
 	gauge := func(name, help string) *prometheus.GaugeVec {
-		return register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"resource", "namespace"}))
+		return metric.Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, []string{"resource", "namespace"}))
 	}
 	return &sourceMetrics{
 		up:       gauge("khook_watch_up", "Whether a watch is open: 1 or 0."),
 		down:     gauge("khook_watch_down_seconds", "For how long a watch has been down; 0 while it is up."),
-		contact:  gauge("khook_watch_last_contact_timestamp_seconds", "When the API server last said something on a watch; bookmarks count."),
+		heard:    gauge("khook_watch_last_contact_timestamp_seconds", "When the API server last said something on a watch; bookmarks count."),
 		reopened: gauge("khook_watch_reopened", "How often a watch had to be opened again since khook became the leader."),
 		lag:      gauge("khook_watch_lag_seconds", "How long the newest change on a watch had waited to be looked at."),
-		signals: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+		signals: metric.Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "khook_signals_total", Help: "Signals from the cluster.",
 		}, []string{"kind"})),
-		retries: register(r, prometheus.NewCounter(prometheus.CounterOpts{
+		retries: metric.Register(r, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "khook_signal_retries_total", Help: "Failed attempts to record signals; they are kept and tried again.",
 		})),
-		waiting: register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_signals_waiting", Help: "Signals that wait to be recorded."})),
+		waiting: metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_signals_waiting", Help: "Signals that wait to be recorded."})),
 	}
-}
-
-// register adds a collector, or returns the one that is registered already: a replica that leads for a
-// second time makes a second Source in the same process. Any other error is a mistake in the code.
-func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
-	err := r.Register(c)
-	if err == nil {
-		return c
-	}
-	if known, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if existing, same := known.ExistingCollector.(C); same {
-			return existing
-		}
-	}
-	panic(err)
 }
 
 // observe shows how one watch does.
@@ -70,6 +55,6 @@ func (m *sourceMetrics) observe(h source.StreamHealth, now time.Time) {
 	m.reopened.WithLabelValues(h.Stream, h.Namespace).Set(float64(h.Restarts))
 	m.lag.WithLabelValues(h.Stream, h.Namespace).Set(h.Lag.Seconds())
 	if !h.LastContact.IsZero() {
-		m.contact.WithLabelValues(h.Stream, h.Namespace).Set(float64(h.LastContact.UnixMilli()) / 1000)
+		m.heard.WithLabelValues(h.Stream, h.Namespace).Set(float64(h.LastContact.UnixMilli()) / 1000)
 	}
 }

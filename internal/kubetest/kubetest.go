@@ -1,4 +1,6 @@
 // Package kubetest starts a real kube-apiserver for tests.
+//
+// It imitates nothing of Kubernetes and knows nothing of khook; code that is no test must not import it.
 package kubetest
 
 import (

@@ -11,7 +11,7 @@ import (
 	"github.com/kagent-dev/khook/internal/manifest"
 )
 
-// Bounds of what Validate says.
+// Bounds of what Check says.
 const (
 	maxPrompts = 100       // sample prompts of a report
 	maxSamples = 256 << 10 // bytes of all of them
@@ -38,7 +38,7 @@ type SamplePrompt struct {
 	Prompt    string `json:"prompt"`
 }
 
-// Report is what Validate has to say. The lists are never nil.
+// Report is what Check has to say. The lists are never nil.
 type Report struct {
 	Valid    bool           `json:"valid"`    // there are no errors
 	Hooks    []string       `json:"hooks"`    // namespace/name of each Hook found
@@ -55,12 +55,12 @@ func Check(ctx context.Context, text []byte, opt Options) Report {
 		opt.Namespace = "default"
 	}
 	v := &validator{
-		opt: opt, findings: newFindings(), inquiry: newLookupCache(opt.Lookup), first: map[string]*candidate{},
+		opt: opt, findings: newFindings(), lookups: newLookupCache(opt.Lookup), first: map[string]*candidate{},
 		report: Report{Hooks: []string{}, Prompts: []SamplePrompt{}},
 	}
 	manifests := manifest.Read(text, v.unreadable)
 	if len(manifests) == 0 && len(v.findings.errors)+len(v.findings.unread) == 0 {
-		v.findings.error(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text: " + notAHook})
+		v.findings.addError(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text: " + notAHook})
 	}
 	for _, m := range manifests {
 		if why := v.stop(ctx); why != "" {
@@ -76,11 +76,11 @@ func Check(ctx context.Context, text []byte, opt Options) Report {
 
 const notAHook = "write apiVersion: kagent.dev/v1alpha2 and kind: Hook"
 
-// validator is one run of Validate.
+// validator is one run of Check.
 type validator struct {
 	opt      Options
 	findings *findings
-	inquiry  *lookupCache
+	lookups  *lookupCache
 	first    map[string]*candidate // by namespace/name
 	checked  []*candidate
 	wrong    int // mistakes
@@ -105,7 +105,7 @@ func (v *validator) unreadable(p manifest.Problem) {
 		v.findings.unfinished(found)
 		return
 	}
-	v.findings.error(found)
+	v.findings.addError(found)
 }
 
 // stop bounds the work that one text may cause: who may have texts checked by a running khook must not be able to keep it from
@@ -132,7 +132,7 @@ func (v *validator) check(ctx context.Context, m manifest.Object) {
 	}
 	schema, err := hookSchema()
 	if err != nil {
-		v.findings.error(Finding{Document: m.Document, Line: m.Position.Line, Message: err.Error()})
+		v.findings.addError(Finding{Document: m.Document, Line: m.Position.Line, Message: err.Error()})
 		return
 	}
 	foreign := serverSet(object)
@@ -150,9 +150,9 @@ func (v *validator) check(ctx context.Context, m manifest.Object) {
 	v.lookUp(ctx, c)
 	v.wrong += len(c.mistakes)
 	for _, found := range c.mistakes {
-		v.findings.error(c.finding(found.field, found.message))
+		v.findings.addError(c.finding(found.field, found.message))
 	}
-	v.oddities(c, object, foreign)
+	v.warn(c, object, foreign)
 	v.render(c)
 	v.checked = append(v.checked, c)
 }
@@ -161,7 +161,7 @@ func (v *validator) check(ctx context.Context, m manifest.Object) {
 func (v *validator) isHook(m manifest.Object) (map[string]any, bool) {
 	object, ok := m.Value.(map[string]any)
 	if !ok {
-		v.findings.error(Finding{Document: m.Document, Line: m.Position.Line, Message: "this is no object: " + notAHook})
+		v.findings.addError(Finding{Document: m.Document, Line: m.Position.Line, Message: "this is no object: " + notAHook})
 		return nil, false
 	}
 	if left := maxValues; count(object, &left) {
@@ -179,7 +179,7 @@ func (v *validator) isHook(m manifest.Object) (map[string]any, bool) {
 			message = fmt.Sprintf("is missing: write %s: %s", want.field, want.value)
 		}
 		c := candidate{Object: m}
-		v.findings.error(c.finding(want.field, message))
+		v.findings.addError(c.finding(want.field, message))
 		ok = false
 	}
 	return object, ok
@@ -208,7 +208,7 @@ func count(value any, left *int) (over bool) {
 // repeated refuses two Hooks of one name.
 func (v *validator) repeated(c *candidate, named bool) {
 	if first := v.first[c.ref]; named && first != nil {
-		v.findings.error(c.finding("metadata.name", fmt.Sprintf(
+		v.findings.addError(c.finding("metadata.name", fmt.Sprintf(
 			"Hook %s is there twice, first in line %d: give one another name", c.ref, first.Position.Line)))
 		return
 	}
@@ -223,7 +223,7 @@ func (v *validator) render(c *candidate) {
 		}
 		prompt, err := config.Render(SampleFacts(config.EventType, c.hook.Namespace, v.opt.Cluster))
 		if err != nil {
-			v.findings.error(c.finding(c.path(i)+".prompt", err.Error()))
+			v.findings.addError(c.finding(c.path(i)+".prompt", err.Error()))
 			continue
 		}
 		if v.shown += len(prompt); v.shown > maxSamples {

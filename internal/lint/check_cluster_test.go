@@ -22,7 +22,7 @@ func manifestOf(config string) string {
 
 const goodConfig = "eventType: oom-kill, agentId: kagent/medic, prompt: Look"
 
-// clusterManifests are texts of one Hook, which the API server and Validate must judge alike.
+// clusterManifests are texts of one Hook, which the API server and Check must judge alike.
 func clusterManifests() map[string]string {
 	const head = "apiVersion: kagent.dev/v1alpha2\nkind: Hook\n"
 	const spec = "\nspec: {eventConfigurations: [{" + goodConfig + "}]}\n"

@@ -16,9 +16,9 @@ import (
 // constraints are what an expression asks of an event at least: it is false if one of them is broken.
 // They show that two expressions can't be true of one event; where they do not, both may be.
 type constraints struct {
-	numbers map[string]interval
-	texts   map[string]stringSet
-	terms   map[string]bool // other parts of the expression, and what they must be
+	numbers    map[string]interval
+	stringSets map[string]stringSet
+	terms      map[string]bool // other parts of the expression, and what they must be
 }
 
 type interval struct {
@@ -27,7 +27,7 @@ type interval struct {
 }
 
 // stringSet are those that a value may have; nil: any.
-type stringSet struct{ among, not []string }
+type stringSet struct{ oneOf, noneOf []string }
 
 // constraintsOf reads the bounds off a match expression that compiles.
 func constraintsOf(match string) constraints {
@@ -142,9 +142,9 @@ func (b *constraints) text(subject, operator, text string) bool {
 	case operators.Equals:
 		b.allow(subject, []string{text})
 	case operators.NotEquals:
-		t := b.texts[subject]
-		t.not = append(t.not, text)
-		b.texts[subject] = t
+		t := b.stringSets[subject]
+		t.noneOf = append(t.noneOf, text)
+		b.stringSets[subject] = t
 	default:
 		return false
 	}
@@ -171,16 +171,16 @@ func (b *constraints) in(subject string, list ast.Expr, must bool) bool {
 		b.allow(subject, values)
 		return true
 	}
-	t := b.texts[subject]
-	t.not = append(t.not, values...)
-	b.texts[subject] = t
+	t := b.stringSets[subject]
+	t.noneOf = append(t.noneOf, values...)
+	b.stringSets[subject] = t
 	return true
 }
 
 func (b *constraints) allow(subject string, values []string) {
-	t := b.texts[subject]
-	t.among = intersection(t.among, values)
-	b.texts[subject] = t
+	t := b.stringSets[subject]
+	t.oneOf = intersection(t.oneOf, values)
+	b.stringSets[subject] = t
 }
 
 // intersection is what is in both lists, where nil is everything. It is not nil.
@@ -204,8 +204,8 @@ func (b constraints) excludes(other constraints) bool {
 			return true
 		}
 	}
-	for subject, t := range b.texts {
-		if u, ok := other.texts[subject]; ok && t.excludes(u) {
+	for subject, t := range b.stringSets {
+		if u, ok := other.stringSets[subject]; ok && t.excludes(u) {
 			return true
 		}
 	}
@@ -229,11 +229,11 @@ func (i interval) excludes(other interval) bool {
 }
 
 func (t stringSet) excludes(other stringSet) bool {
-	if t.among == nil && other.among == nil {
+	if t.oneOf == nil && other.oneOf == nil {
 		return false
 	}
-	for _, s := range intersection(t.among, other.among) {
-		if !slices.Contains(t.not, s) && !slices.Contains(other.not, s) {
+	for _, s := range intersection(t.oneOf, other.oneOf) {
+		if !slices.Contains(t.noneOf, s) && !slices.Contains(other.noneOf, s) {
 			return false
 		}
 	}

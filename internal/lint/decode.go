@@ -100,7 +100,7 @@ func (c *candidate) compile(policy hook.Policy) {
 func (c *candidate) alreadyReported(found mistake) bool {
 	i, rest := configOf(found.field)
 	for k, m := range c.mistakes {
-		j, told := configOf(m.field)
+		j, path := configOf(m.field)
 		switch {
 		case j < 0 && (m.field == "spec" || m.field == "spec.eventConfigurations") && len(c.configs) == 0:
 			return true
@@ -108,9 +108,9 @@ func (c *candidate) alreadyReported(found mistake) bool {
 		case m.message == found.message:
 			c.mistakes[k].field = found.field // which names the field
 			return true
-		case told == "" && strings.HasSuffix(m.message, "must be of type object"):
+		case path == "" && strings.HasSuffix(m.message, "must be of type object"):
 			return true
-		case told != "" && fieldOf(told) == fieldOf(rest):
+		case path != "" && fieldOf(path) == fieldOf(rest):
 			return true
 		}
 	}

@@ -25,7 +25,7 @@ type Finding struct {
 	Message  string `json:"message"`         // says what to change
 }
 
-// findings collects what Validate finds, each thing once, and bounds it.
+// findings collects what Check finds, each thing once, and bounds it.
 type findings struct {
 	errors, warnings []Finding
 	unread           []Finding // errors that say why not all was checked; few, and always shown
@@ -35,8 +35,8 @@ type findings struct {
 
 func newFindings() *findings { return &findings{seen: map[Finding]bool{}} }
 
-func (f *findings) error(found Finding)   { f.add(&f.errors, found) }
-func (f *findings) warning(found Finding) { f.add(&f.warnings, found) }
+func (f *findings) addError(found Finding)   { f.add(&f.errors, found) }
+func (f *findings) addWarning(found Finding) { f.add(&f.warnings, found) }
 
 func (f *findings) unfinished(found Finding) { f.unread = append(f.unread, found) }
 

@@ -54,16 +54,16 @@ func lookupOnce[Q comparable](ctx context.Context, q *lookupCache, known map[Q]e
 
 // lookUp asks the cluster about the Hook's namespace and its agents.
 func (v *validator) lookUp(ctx context.Context, c *candidate) {
-	if v.inquiry.lookup == nil || c.hasMistake("metadata.namespace") {
+	if v.lookups.lookup == nil || c.hasMistake("metadata.namespace") {
 		return
 	}
 	// Rights first. Of whom it is not known that they may be there, they are told neither whether the
 	// namespace exists nor which agents do.
-	if err := lookupOnce(ctx, v.inquiry, v.inquiry.rights, c.hook.Namespace, v.inquiry.lookup.May); err != nil {
+	if err := lookupOnce(ctx, v.lookups, v.lookups.rights, c.hook.Namespace, v.lookups.lookup.May); err != nil {
 		v.answer(c, "metadata.namespace", err)
 		return
 	}
-	err := lookupOnce(ctx, v.inquiry, v.inquiry.namespaces, c.hook.Namespace, v.inquiry.lookup.Namespace)
+	err := lookupOnce(ctx, v.lookups, v.lookups.namespaces, c.hook.Namespace, v.lookups.lookup.Namespace)
 	v.answer(c, "metadata.namespace", err)
 	if err != nil && !errors.Is(err, ErrUnknown) {
 		return
@@ -76,14 +76,14 @@ func (v *validator) lookUp(ctx context.Context, c *candidate) {
 		if c.hook.Spec.EventConfigurations[i].AgentRef != nil {
 			field = c.path(i) + ".agentRef"
 		}
-		v.answer(c, field, lookupOnce(ctx, v.inquiry, v.inquiry.agents, config.Agent, v.inquiry.lookup.Agent))
+		v.answer(c, field, lookupOnce(ctx, v.lookups, v.lookups.agents, config.Agent, v.lookups.lookup.Agent))
 	}
 }
 
 func (v *validator) answer(c *candidate, field string, err error) {
 	switch {
 	case errors.Is(err, ErrUnknown):
-		v.findings.warning(c.finding(field, err.Error()))
+		v.findings.addWarning(c.finding(field, err.Error()))
 	case err != nil:
 		c.mistakes = append(c.mistakes, mistake{field, err.Error()})
 	}

@@ -46,7 +46,7 @@ func metadataOf(object map[string]any, namespace string) (*metav1.ObjectMeta, []
 		errs = field.ErrorList{field.Required(field.NewPath("metadata", "name"), "")}
 	}
 	for _, e := range errs {
-		if told := func(m mistake) bool { return m.field == e.Field }; slices.ContainsFunc(found, told) {
+		if sameField := func(m mistake) bool { return m.field == e.Field }; slices.ContainsFunc(found, sameField) {
 			continue
 		}
 		if e.Field != "metadata.name" || m.Name != "" || m.GenerateName == "" {

@@ -80,7 +80,7 @@ func (v *validator) overlap(earlier, later scope) {
 		message = fmt.Sprintf("one %s event can be about this and about %s: agent %s is called twice for it; remove one, or restrict it with selector or match",
 			later.config.EventType, other, later.config.Agent)
 	}
-	v.findings.warning(later.of.finding(later.of.path(later.index), message))
+	v.findings.addWarning(later.of.finding(later.of.path(later.index), message))
 }
 
 // disjoint says whether no Pod's labels fit both selectors.
@@ -102,17 +102,17 @@ func disjoint(a, b labels.Selector) bool {
 
 // contradicts says whether a label can't fulfil both requirements on it, as seen from x.
 func contradicts(x, y labels.Requirement) bool {
-	among := func(r labels.Requirement) bool {
+	oneOf := func(r labels.Requirement) bool {
 		return slices.Contains([]selection.Operator{selection.In, selection.Equals, selection.DoubleEquals}, r.Operator())
 	}
 	switch {
 	case y.Operator() == selection.DoesNotExist:
-		return among(x) || x.Operator() == selection.Exists
+		return oneOf(x) || x.Operator() == selection.Exists
 	case x.Values().Len()+y.Values().Len() > maxLabelValues:
 		return false
-	case among(x) && among(y):
+	case oneOf(x) && oneOf(y):
 		return x.Values().Intersection(y.Values()).Len() == 0
-	case among(x) && (y.Operator() == selection.NotIn || y.Operator() == selection.NotEquals):
+	case oneOf(x) && (y.Operator() == selection.NotIn || y.Operator() == selection.NotEquals):
 		return y.Values().IsSuperset(x.Values())
 	}
 	return false

@@ -11,27 +11,27 @@ import (
 // longPrompt is how many characters a prompt may have without a warning.
 const longPrompt = 4_000
 
-// oddities warns of what is allowed, and rarely meant.
-func (v *validator) oddities(c *candidate, object map[string]any, foreign []string) {
+// warn tells of what is allowed, and rarely meant.
+func (v *validator) warn(c *candidate, object map[string]any, foreign []string) {
 	for _, field := range foreign {
-		v.findings.warning(c.finding(field, "is set by the cluster, not by a manifest: remove it"))
+		v.findings.addWarning(c.finding(field, "is set by the cluster, not by a manifest: remove it"))
 	}
 	if meta, _ := object["metadata"].(map[string]any); meta["namespace"] == nil || meta["namespace"] == "" {
-		v.findings.warning(c.finding("metadata.namespace", "is missing: namespace "+c.hook.Namespace+" is assumed, write the one that is meant"))
+		v.findings.addWarning(c.finding("metadata.namespace", "is missing: namespace "+c.hook.Namespace+" is assumed, write the one that is meant"))
 	}
 	if c.hook.Spec.Suspend {
-		v.findings.warning(c.finding("spec.suspend", "the Hook calls no agent while this is true"))
+		v.findings.addWarning(c.finding("spec.suspend", "the Hook calls no agent while this is true"))
 	}
 	if text, ok := c.hook.Annotations[v1alpha2.AnnotationResumedAt]; ok && hook.ResumedAt(c.hook).IsZero() {
-		v.findings.warning(c.finding("metadata.annotations", fmt.Sprintf("%s is %q, which is no time and counts for nothing: write it as RFC 3339 has it, such as 2026-01-15T10:30:00Z",
+		v.findings.addWarning(c.finding("metadata.annotations", fmt.Sprintf("%s is %q, which is no time and counts for nothing: write it as RFC 3339 has it, such as 2026-01-15T10:30:00Z",
 			v1alpha2.AnnotationResumedAt, incident.Truncate(text, 80))))
 	}
 	for _, asked := range v.opt.Policy.StillMarked(c.hook) {
-		v.findings.warning(c.finding(asked, hook.WhyMarked))
+		v.findings.addWarning(c.finding(asked, hook.WhyMarked))
 	}
 	for i := range c.hook.Spec.EventConfigurations {
 		if n := len([]rune(c.hook.Spec.EventConfigurations[i].Prompt)); n > longPrompt && c.valid(i) {
-			v.findings.warning(c.finding(c.path(i)+".prompt", fmt.Sprintf(
+			v.findings.addWarning(c.finding(c.path(i)+".prompt", fmt.Sprintf(
 				"the prompt has %d characters, which every call pays for: let it be short, and put the rest into the agent's own instructions", n)))
 		}
 	}

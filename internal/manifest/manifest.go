@@ -147,7 +147,7 @@ func (r *reader) readYAML(chunk []byte, before int) {
 // set beside those of a <<.
 func (r *reader) surveyYAML(node *yaml.Node, before int) (at *Position, repeats bool, err error) {
 	s := yamlSurveyor{before: before, aliased: map[*yaml.Node]*Position{}}
-	s.told = func(line int, path, message string) {
+	s.report = func(line int, path, message string) {
 		repeats = true
 		r.tell(Problem{Document: r.document, Line: line, Field: path, Message: message})
 	}
@@ -240,7 +240,7 @@ func startsWithJSON(text []byte) bool {
 // bytes it has.
 func (r *reader) readValue(text []byte, before int) (read int, ok bool) {
 	s := jsonSurveyor{text: text, line: before + 1, decoder: json.NewDecoder(bytes.NewReader(text))}
-	s.told = func(line int, path, message string) {
+	s.report = func(line int, path, message string) {
 		r.tell(Problem{Document: r.document, Line: line, Field: path, Message: message})
 	}
 	at, err := s.survey()

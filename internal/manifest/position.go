@@ -65,8 +65,8 @@ func (p *Position) step(path string) (next *Position, rest string) {
 
 // surveyor finds the positions of a document's values, and what makes the document unusable.
 type surveyor struct {
-	path []string // of the value that is looked at
-	told func(line int, path, message string)
+	path   []string // of the value that is looked at
+	report func(line int, path, message string)
 }
 
 var (
@@ -77,7 +77,7 @@ var (
 
 func (s *surveyor) duplicate(line int, key string, first *Position) {
 	path := strings.Join(append(s.path, key), ".")
-	s.told(line, strings.ReplaceAll(path, ".[", "["), fmt.Sprintf("the key is there twice, first in line %d: keep one", first.Line))
+	s.report(line, strings.ReplaceAll(path, ".[", "["), fmt.Sprintf("the key is there twice, first in line %d: keep one", first.Line))
 }
 
 func (s *surveyor) within(part string, do func() error) error {
@@ -188,7 +188,7 @@ func (s *yamlSurveyor) put(p *Position, key *yaml.Node, part *Position) error {
 	at := *part
 	at.Line = key.Line + s.before
 	if first, twice := p.keys[key.Value]; twice {
-		parents := surveyor{s.path[:len(s.path)-1], s.told}
+		parents := surveyor{s.path[:len(s.path)-1], s.report}
 		parents.duplicate(at.Line, key.Value, first)
 	} else {
 		p.keys[key.Value] = &at

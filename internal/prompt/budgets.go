@@ -81,8 +81,8 @@ func (r *rendering) write(text string) {
 	r.out.WriteString(text)
 }
 
-// print writes a value as the template's reader shall see it.
-func (r *rendering) print(text string, cluster bool) {
+// writeValue writes a value as the template's reader should see it.
+func (r *rendering) writeValue(text string, cluster bool) {
 	if !r.plain {
 		text = unmarked.Replace(text) // such as those of printf "%c"
 		if cluster {

@@ -77,7 +77,7 @@ var functions = map[string]*function{
 	"not": {takes: []kinds{anyKind}, yields: truthKind, call: func(_ *rendering, a []value) value {
 		return value{data: !truth(a[0])}
 	}},
-	"print":  {more: anyKind, yields: textKind, compose: printed},
+	"print":  {more: anyKind, yields: textKind, compose: sprintPieces},
 	"printf": {takes: []kinds{textKind}, more: anyKind, yields: textKind}, // see the compiler
 	"eq": {takes: []kinds{anyKind, anyKind}, more: anyKind, yields: truthKind, call: func(_ *rendering, a []value) value {
 		for _, other := range a[1:] {
@@ -152,8 +152,8 @@ func sprint(data any) string {
 	return fmt.Sprint(data)
 }
 
-// printed is fmt.Sprint, which puts spaces between operands when neither is a text.
-func printed(r *rendering, args []value) []piece {
+// sprintPieces is fmt.Sprint, which puts spaces between operands when neither is a text.
+func sprintPieces(r *rendering, args []value) []piece {
 	made := pieces{r: r}
 	for i, arg := range args {
 		if i > 0 && !isText(args[i-1]) && !isText(arg) && !made.add(" ", false) {

@@ -21,7 +21,7 @@ const MaxLength = 10_000
 const maxValue = incident.MaxMessage
 
 // Variables are what a prompt template can use. All texts are data of the cluster: cleaned,
-// bounded, never template code, and between marks where they are printed (marks.go).
+// bounded, never template code, and between marks where they are printed (taint.go).
 type Variables struct {
 	EventType    string // pod-restart, pod-pending, oom-kill or probe-failed
 	ResourceName string // name of the Pod
@@ -99,7 +99,7 @@ func Parse(text string) (*Template, error) {
 
 func compilePrompt(text string) (*Template, error) {
 	if strings.TrimSpace(text) == "" {
-		return nil, errors.New("the prompt is empty: write what the agent shall do")
+		return nil, errors.New("the prompt is empty: write what the agent should do")
 	}
 	if utf8.RuneCountInString(text) > MaxLength {
 		return nil, fmt.Errorf("the prompt has more than %d characters: shorten it", MaxLength)
@@ -178,7 +178,7 @@ func (p *Template) try(sample Variables) error {
 	return nil
 }
 
-// Render fills the prompt for an event. It is at most incident.MaxPrompt bytes, longer ones are
+// Render fills the prompt for an event. It is at most delivery.MaxPrompt bytes, longer ones are
 // cut. A value that goes over a budget is cut too: rendering never fails.
 func (p *Template) Render(f incident.Facts) string {
 	return p.run(variables(f)).text()

@@ -42,7 +42,7 @@ func (s output) run(r *rendering) {
 	case v.data == nil:
 		r.write("<no value>") // as text/template has it
 	default:
-		r.print(v.text(), v.cluster)
+		r.writeValue(v.text(), v.cluster)
 	}
 }
 
@@ -52,7 +52,7 @@ func (s composition) run(r *rendering) {
 		return
 	}
 	for _, p := range s.of.of.compose(r, args) {
-		r.print(p.text, p.cluster)
+		r.writeValue(p.text, p.cluster)
 	}
 }
 

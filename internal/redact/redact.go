@@ -1,4 +1,6 @@
 // Package redact leaves out of texts what may be secret, before they are shown or logged.
+//
+// It must not let a secret through because it can't read the text: what it can't read, it leaves out. It logs nothing itself.
 package redact
 
 import "net/url"

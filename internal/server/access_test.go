@@ -54,11 +54,11 @@ func nobodyIsAStranger(t *testing.T, a access.Control) {
 }
 
 func TestTokensThatAreNoneAreRefused(t *testing.T) {
-	eachAccess(t, world.Config, badTokensAreRefused)
+	eachAccess(t, testServer.Config, badTokensAreRefused)
 }
 
 func badTokensAreRefused(t *testing.T, a access.Control) {
-	client, err := kubernetes.NewForConfig(world.Config)
+	client, err := kubernetes.NewForConfig(testServer.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,13 +96,13 @@ func badTokensAreRefused(t *testing.T, a access.Control) {
 }
 
 func TestBothWaysOfAskingKubernetesGiveTheSameAnswers(t *testing.T) {
-	client, err := kubernetes.NewForConfig(world.Config)
+	client, err := kubernetes.NewForConfig(testServer.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	token := accountThatReads(t, client, shop)
 	answers := map[string]string{}
-	eachAccess(t, world.Config, func(t *testing.T, a access.Control) {
+	eachAccess(t, testServer.Config, func(t *testing.T, a access.Control) {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		for range 2 { // the second time from memory

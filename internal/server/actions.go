@@ -37,7 +37,7 @@ type replyInput struct {
 	Body struct {
 		Text       string           `json:"text,omitempty" maxLength:"16384" doc:"What to tell the agent." example:"Yes, the volume may be resized."`
 		Decision   delivery.Verdict `json:"decision,omitempty" enum:"approve,reject" doc:"Where the agent asks for an approval."`
-		QuestionID string           `json:"questionId,omitempty" maxLength:"256" doc:"The question that is meant, as the delivery has it; refused if the agent asks another one by now. A decision must name it."`
+		QuestionID string           `json:"questionId,omitempty" maxLength:"256" doc:"The question that is meant, as the delivery has it; refused if the agent now asks another one. A decision must name it."`
 	}
 }
 
@@ -59,7 +59,7 @@ func (s *Server) registerActions() {
 	}
 	huma.Register(s.api, action("replyToDelivery", "reply", "Answer the agent's question",
 		"For a delivery that is input-required. The answer is recorded, and given to the agent once, also when khook ends meanwhile. "+
-			"A decision (approve or reject) must name the question by questionId: without one it is refused with 428, and with 409 if the agent asks something else by now. "+
+			"A decision (approve or reject) must name the question by questionId: without one it is refused with 428, and with 409 if the agent now asks something else. "+
 			"A text needs the verb update on hooks/deliveries for the Hook, a decision the verb approve.", http.StatusAccepted, http.StatusPreconditionRequired), s.reply)
 	huma.Register(s.api, action("cancelDelivery", "cancel", "Cancel a delivery",
 		"One whose agent was not called yet is not sent; of another the agent is told to stop. Needs the verb update on hooks/deliveries for the Hook.", http.StatusAccepted),

@@ -163,7 +163,7 @@ func TestWhatStreamsCost(t *testing.T) {
 	}), capacity.Connection+capacity.Stream)
 }
 
-// Its messages are of the history, and its own: the ring's are everybody's.
+// Its messages are of the history, and its own: the tail's are everybody's.
 func TestWhatAStreamThatHoldsMessagesBackCosts(t *testing.T) {
 	f := newFixture(t, shortFeed, func(c *Config) { c.Limits.Streams, c.Limits.ClientStreams = 100_000, 10_000 })
 	f.record(t, 6000)

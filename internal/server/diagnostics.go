@@ -51,14 +51,23 @@ func (s *Server) storeStats(ctx context.Context) (api.StoreStats, error) {
 		return st, err
 	}
 	st.ReadLatencyMs = milliseconds(time.Since(began))
-	began = time.Now()
-	switch err := s.cfg.Reader.ProbeWrite(ctx); {
-	case err != nil:
-		st.WriteError = err.Error()
-	default:
-		st.WriteLatencyMs = milliseconds(time.Since(began))
-	}
+	write := s.probe.get(ctx, s.probeWrite)
+	st.WriteLatencyMs, st.WriteError = write.latencyMs, write.failure
 	return st, nil
+}
+
+// writeProbe is how long a transaction took, or why it failed.
+type writeProbe struct {
+	latencyMs float64
+	failure   string
+}
+
+func (s *Server) probeWrite(ctx context.Context) writeProbe {
+	began := time.Now()
+	if err := s.cfg.Reader.ProbeWrite(ctx); err != nil {
+		return writeProbe{failure: err.Error()}
+	}
+	return writeProbe{latencyMs: milliseconds(time.Since(began))}
 }
 
 func runtimeStats() api.RuntimeStats {

@@ -24,11 +24,24 @@ type State interface {
 // healthTTL is for how long a health is told again: whoever asks costs little.
 const healthTTL = time.Second
 
-// healthCache keeps the newest health.
-type healthCache struct {
+// recent keeps what was found out last, for healthTTL. What goes through it takes the turn of the history's writer, and
+// must not cost more the more people ask.
+type recent[T any] struct {
 	mu   sync.Mutex
 	at   time.Time
-	last api.Health
+	last T
+}
+
+func (c *recent[T]) get(ctx context.Context, look func(context.Context) T) T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) > healthTTL {
+		// Whoever asked first may be gone; the answer is for all.
+		forAll, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		c.last, c.at = look(forAll), time.Now()
+	}
+	return c.last
 }
 
 // healthAnswer has a Health or a PublicHealth in its body.
@@ -44,16 +57,7 @@ func (s *Server) registerHealth() {
 
 // Health says how khook does.
 func (s *Server) Health(ctx context.Context) api.Health {
-	c := &s.health
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if time.Since(c.at) > healthTTL {
-		// Whoever asked first may be gone; the answer is for all.
-		forAll, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		c.last, c.at = s.lookAtHealth(forAll), time.Now()
-	}
-	h := c.last
+	h := s.health.get(ctx, s.lookAtHealth)
 	h.UptimeSeconds = time.Since(s.started).Seconds()
 	h.Server.InFlight = s.metrics.open.Load()
 	return h

@@ -227,7 +227,7 @@ func TestAStreamIsToldApartWhoMayNotReadAndWhoCouldNotBeAskedAbout(t *testing.T)
 }
 
 func TestTokensAreTakenForTheAudiencesThatAreAllowed(t *testing.T) {
-	client, err := kubernetes.NewForConfig(world.Config)
+	client, err := kubernetes.NewForConfig(testServer.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestTokensAreTakenForTheAudiencesThatAreAllowed(t *testing.T) {
 		{[]string{access.Audience}, []string{"khook's", "khook's and another's"}},
 		{[]string{"vault", "other"}, []string{"another's", "khook's and another's"}},
 	} {
-		a, err := access.New(world.Config, access.Config{Audiences: c.audiences})
+		a, err := access.New(testServer.Config, access.Config{Audiences: c.audiences})
 		if err != nil {
 			t.Fatal(err)
 		}

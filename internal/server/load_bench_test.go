@@ -93,7 +93,7 @@ func millis(all []time.Duration, p float64) float64 {
 func listen(b *testing.B, st *store.Store) (base string, stop func()) {
 	b.Helper()
 	s, err := New(Config{
-		Reader: st.Reader(), Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Retention: 8 * 24 * time.Hour,
+		Reader: st.Reader(), Hooks: testServer.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Retention: 8 * 24 * time.Hour,
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Drain: time.Second,
 	})
 	if err != nil {

@@ -31,8 +31,8 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// world is the API server that all tests of this package share.
-var world struct {
+// testServer is the kube-apiserver that all tests of this package share.
+var testServer struct {
 	*kubetest.Env
 	client client.Client
 }
@@ -51,7 +51,7 @@ func runTests(m *testing.M) int {
 	_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		// Each worker is a process: an API server for each would take longer than the fuzzing, and outlive it.
-		world.client = fake.NewClientBuilder().WithScheme(scheme).Build()
+		testServer.client = fake.NewClientBuilder().WithScheme(scheme).Build()
 		return m.Run()
 	}
 	env, err := kubetest.Start("../../config/crd")
@@ -60,8 +60,8 @@ func runTests(m *testing.M) int {
 		return 1
 	}
 	defer env.Stop()
-	world.Env = env
-	if world.client, err = client.New(env.Config, client.Options{Scheme: scheme}); err != nil {
+	testServer.Env = env
+	if testServer.client, err = client.New(env.Config, client.Options{Scheme: scheme}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -108,7 +108,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	t.Helper()
 	h := theHook()
 	for _, obj := range []client.Object{&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: shop}}, h} {
-		if err := client.IgnoreAlreadyExists(world.client.Create(t.Context(), obj)); err != nil {
+		if err := client.IgnoreAlreadyExists(testServer.client.Create(t.Context(), obj)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +118,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	cfg := Config{
-		Reader: st.Reader(), Hooks: world.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Version: "test", Retention: 7 * 24 * time.Hour,
+		Reader: st.Reader(), Hooks: testServer.client, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(), Version: "test", Retention: 7 * 24 * time.Hour,
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30}, Validate: func(ctx context.Context, text []byte) lint.Report {
 			return lint.Check(ctx, text, lint.Options{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
 		},

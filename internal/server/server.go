@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/access"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/boundedlog"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
@@ -118,7 +119,8 @@ type Server struct {
 	metrics   *serverMetrics
 	limits    *limiters
 	origins   addresses
-	health    healthCache
+	health    recent[api.Health]
+	probe     recent[writeProbe]
 	started   time.Time
 	streams   *streamCount
 	gates     *gates

@@ -29,7 +29,7 @@ type deliveriesInput struct {
 	State string `query:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" example:"succeeded"`
 	TypeFilter
 	Agent    string `query:"agent" maxLength:"317" doc:"The agent, as namespace/name." example:"kagent/medic"`
-	Incident string `query:"incident" maxLength:"64" doc:"ID of the incident that made it due."`
+	Incident string `query:"incident" maxLength:"64" doc:"ID of the incident that it was scheduled for."`
 	Window
 	Sort string `query:"sort" enum:"createdAt,-createdAt" default:"-createdAt" doc:"The order; - for descending."`
 	Paging
@@ -47,7 +47,7 @@ func (s *Server) registerStories() {
 	getRoute(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
 	getRoute(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
 		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. "+textsDoc, s.incident, with404)
-	getRoute(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without what was asked and said. startTime and endTime are about when it was made due; namespace is the Hook's.", s.listDeliveries)
+	getRoute(s, "listDeliveries", "/deliveries", tagStory, "List deliveries", "The calls to agents, without what was asked and said. startTime and endTime are about when it was scheduled; namespace is the Hook's.", s.listDeliveries)
 	getRoute(s, "getDelivery", "/deliveries/{id}", tagStory, "Tell a delivery's story", "With prompt, data, answer and outcome, the incidents that it covers, its log, and its timeline. "+textsDoc, s.delivery, with404)
 }
 

@@ -62,7 +62,7 @@ func (in *streamInput) where() (feed.Start, error) {
 	return feed.Start{After: in.After, Since: in.since()}, nil
 }
 
-// since is the parameter for the feed, for which the zero time is none. The history has nothing of before
+// since is the parameter for the feed, for which the zero time is none. The history has nothing from before
 // 1970, so that every earlier time means its beginning.
 func (in *streamInput) since() time.Time {
 	if epoch := time.Unix(0, 0); in.Since.isSet && in.Since.Before(epoch) {

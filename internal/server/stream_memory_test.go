@@ -50,7 +50,7 @@ func TestStreamsOfOneClientLeaveRoomForThoseOfOthers(t *testing.T) {
 
 // shortFeed lets streams read from the history nearly everything.
 func shortFeed(c *Config) {
-	c.Feed = feed.New(feed.Config{History: c.Actions.(acting).store, Encode: api.EncodeEvent, Log: logr.Discard(), Ring: 10})
+	c.Feed = feed.New(feed.Config{History: c.Actions.(acting).store, Encode: api.EncodeEvent, Log: logr.Discard(), Tail: 10})
 }
 
 func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *testing.T) {
@@ -89,7 +89,7 @@ func TestStreamsThatReadTheHistoryAndAreNotReadTakeABoundedPartOfTheMemory(t *te
 	}
 }
 
-// A storm makes the ring go on faster than its readers, who wait for what is new: what it has dropped by then they read
+// A storm makes the tail go on faster than its readers, who wait for what is new: what it has dropped by then they read
 // from the history, which takes room as any catch-up does.
 func TestStreamsThatAStormLeavesBehindTakeABoundedPartOfTheMemory(t *testing.T) {
 	const together, streams = 4, 80

@@ -1,5 +1,5 @@
 // Package source is what a source of signals is: something that watches a part of the world and turns
-// what it sees into incident.Signals. Kubernetes is one (internal/kube); webhooks and schedules fit
+// what it sees into signals (incident.Signal). Kubernetes is one (internal/kube); webhooks and schedules fit
 // beside it. The process runs a List of them and need not know which they are.
 //
 // It must not know any source, nor what happens to a signal after its Sink.

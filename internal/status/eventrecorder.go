@@ -27,7 +27,7 @@ const (
 	ReasonAgentCallFailure     = "AgentCallFailure"
 	ReasonEventResolved        = "EventResolved"
 	ReasonEventProcessingError = "EventProcessingError"
-	ReasonOverBudget           = "OverBudget" // calls are held back for want of budget
+	ReasonOverBudget           = "OverBudget" // calls are held back because a budget is used up
 	ReasonLoopGuard            = "LoopGuard"  // calls pause because a failure comes back after each of them
 )
 

@@ -44,7 +44,7 @@ type History interface {
 	HeldGroups(ctx context.Context, hook delivery.HookRef, after time.Time, limit int) ([]*delivery.GroupState, error)
 }
 
-// Config holds the settings of a StatusWriter.
+// Config holds the settings of a Writer.
 type Config struct {
 	Client  client.Client // its cache serves Hooks
 	Set     *hook.Set

@@ -82,6 +82,19 @@ func (r reads) HookSummary(ctx context.Context, hook delivery.HookRef) (open int
 	return open, lastFired, err
 }
 
+// OldestPending returns when the oldest delivery was made due whose agent was not reached yet; zero if there is none.
+func (r reads) OldestPending(ctx context.Context) (time.Time, error) {
+	return readOne(ctx, r.handle, "the oldest pending delivery", scanTime,
+		"SELECT min(created_at) FROM deliveries WHERE ended_at = 0 AND cluster = ? AND state IN ('pending', 'calling')", r.cluster)
+}
+
+// CountDeadLetters returns how many letters there are.
+func (r reads) CountDeadLetters(ctx context.Context) (int, error) {
+	n, err := readOne(ctx, r.handle, "the number of dead letters", scanNumber,
+		"SELECT count(*) FROM (SELECT 1 FROM dead_letters ORDER BY last_at LIMIT ?) AS counted", MaxDeadLetters+1)
+	return int(n), err
+}
+
 // LastChange returns the newest number of the change sequence.
 func (r reads) LastChange(ctx context.Context) (int64, error) {
 	return readOne(ctx, r.handle, "the change sequence", scanNumber,

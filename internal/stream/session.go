@@ -141,7 +141,7 @@ func (s *Session) next(ctx context.Context) (feed.Batch, error) {
 		return feed.Batch{}, nil
 	}
 	if !s.Reader.Behind() {
-		return s.Reader.NextOfRing(ctx) // if the ring leaves it behind meanwhile, it waits for room the next time
+		return s.Reader.NextOfTail(ctx) // if the tail leaves it behind meanwhile, it waits for room the next time
 	}
 	var err error
 	if s.room, err = s.Caller.EnterCatchUp(ctx); err != nil {

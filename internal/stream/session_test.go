@@ -56,7 +56,7 @@ func newSession(t *testing.T, caller Caller, events int) (s *Session, newest int
 	if err != nil {
 		t.Fatal(err)
 	}
-	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard(), Ring: 10})
+	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard(), Tail: 10})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = live.Run(ctx) }()

@@ -23,13 +23,13 @@ type binary struct {
 
 const (
 	kubernetes = "k8s.io/kubernetes"
-	etcd       = "go.etcd.io/etcd/server/v3"
+	etcdModule = "go.etcd.io/etcd/server/v3"
 
 	newest = "kubernetes" // the folder below build/ of the newest Kubernetes
 )
 
 var binaries = []binary{
-	{name: "etcd", module: "etcd", source: etcd, cached: "kubernetes"},
+	{name: "etcd", module: "etcd", source: etcdModule, cached: "kubernetes"},
 	{name: "kube-apiserver", module: "kubernetes", source: kubernetes, pkg: "/cmd/kube-apiserver", cached: "kubernetes"},
 	{name: "kubectl", module: "kubernetes", source: kubernetes, pkg: "/cmd/kubectl", cached: "kubernetes"},
 	{name: "kube-scheduler", module: "kubernetes", source: kubernetes, pkg: "/cmd/kube-scheduler", cached: "kubernetes", node: true},
@@ -140,11 +140,11 @@ func cacheDir() (string, error) {
 	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
 		return filepath.Join(dir, "khook", "cluster"), nil
 	}
-	home, err := os.UserHomeDir()
+	userHome, err := os.UserHomeDir()
 	if err != nil {
 		return "", fmt.Errorf("find the cache folder: %w; set KHOOK_CACHE", err)
 	}
-	return filepath.Join(home, ".cache", "khook", "cluster"), nil
+	return filepath.Join(userHome, ".cache", "khook", "cluster"), nil
 }
 
 // versionOf reads from its go.mod which version of a module the module below build/ requires.

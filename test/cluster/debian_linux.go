@@ -18,8 +18,8 @@ var debian = map[string]string{
 // install gets what is missing. It is not interrupted: a half installed package helps nobody.
 func install(ctx context.Context) error {
 	var missing []string
-	for pkg, file := range debian {
-		if _, err := os.Stat(file); err != nil {
+	for pkg, path := range debian {
+		if _, err := os.Stat(path); err != nil {
 			missing = append(missing, pkg)
 		}
 	}

@@ -45,10 +45,10 @@ func (c *cluster) importImages(ctx context.Context) error {
 	if err := c.importImage(ctx, "localhost/busybox:1", []string{"/bin/sh"}, files); err != nil {
 		return err
 	}
-	for _, archive := range c.images {
-		cmd := exec.CommandContext(ctx, "ctr", "-a", c.in(socketName), "-n", "k8s.io", "images", "import", archive)
+	for _, path := range c.images {
+		cmd := exec.CommandContext(ctx, "ctr", "-a", c.in(socketName), "-n", "k8s.io", "images", "import", path)
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("import %s: %w\n%s", archive, err, out)
+			return fmt.Errorf("import %s: %w\n%s", path, err, out)
 		}
 	}
 	return nil

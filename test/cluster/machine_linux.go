@@ -46,9 +46,9 @@ func makeCgroups() error {
 		if root == cgroupRoot {
 			return delegate(root, dir)
 		}
-		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} { // version 1 wants them set
-			if text, err := os.ReadFile(filepath.Join(root, file)); err == nil {
-				_ = os.WriteFile(filepath.Join(dir, file), text, 0o644)
+		for _, setting := range []string{"cpuset.cpus", "cpuset.mems"} { // version 1 wants them set
+			if text, err := os.ReadFile(filepath.Join(root, setting)); err == nil {
+				_ = os.WriteFile(filepath.Join(dir, setting), text, 0o644)
 			}
 		}
 	}

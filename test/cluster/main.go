@@ -87,8 +87,8 @@ func parse(args []string) (o options, command string, rest []string, err error) 
 	flags.StringVar(&o.cwd, "cwd", "", "")
 	flags.StringVar(&o.dir, "dir", "", "")
 	flags.StringVar(&o.k8s, "kubernetes", os.Getenv("K8S"), "")
-	flags.Func("image", "", func(file string) error {
-		o.images = append(o.images, file)
+	flags.Func("image", "", func(path string) error {
+		o.images = append(o.images, path)
 		return nil
 	})
 	if err := flags.Parse(args); err != nil || flags.NArg() == 0 {

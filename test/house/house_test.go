@@ -27,7 +27,7 @@ const (
 // imports are what each package imports of khook's own, tests not counted.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./cmd/...", "./internal/...", "./api/...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports", "./cmd/...", "./internal/...", "./api/...", "./config/...")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
@@ -53,15 +53,20 @@ func imports(t *testing.T) map[string][]string {
 	return found
 }
 
-// table is the one of docs/design.md: a package and what it may import.
-func table(t *testing.T) map[string][]string {
+// row is one of the table of imports in docs/design.md: a package and what it may import.
+type row struct {
+	pkg   string
+	allow []string
+}
+
+// rows are the table of imports, in its order.
+func rows(t *testing.T) (all []row) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(root, "docs", "design.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	name := regexp.MustCompile("`([a-z0-9/]+)`")
-	found := map[string][]string{}
 	_, rest, ok := strings.Cut(string(text), "| package | may import |")
 	if !ok {
 		t.Fatal("docs/design.md has no table of imports")
@@ -70,7 +75,7 @@ func table(t *testing.T) map[string][]string {
 		cells := strings.Split(line, "|")
 		if len(cells) < 4 {
 			if strings.TrimSpace(line) == "" {
-				if len(found) > 0 {
+				if len(all) > 0 {
 					break
 				}
 			}
@@ -81,10 +86,60 @@ func table(t *testing.T) map[string][]string {
 			for _, m := range name.FindAllStringSubmatch(cells[2], -1) {
 				allowed = append(allowed, m[1])
 			}
-			found[p[1]] = allowed
+			all = append(all, row{p[1], allowed})
 		}
 	}
+	return all
+}
+
+// table is what each package may import.
+func table(t *testing.T) map[string][]string {
+	found := map[string][]string{}
+	for _, r := range rows(t) {
+		found[r.pkg] = r.allow
+	}
 	return found
+}
+
+func TestTheTableOfImportsGoesUpwards(t *testing.T) {
+	above := map[string]bool{}
+	for _, r := range rows(t) {
+		if above[r.pkg] {
+			t.Errorf("docs/design.md: %s has two rows", r.pkg)
+		}
+		for _, p := range r.allow {
+			if !above[p] {
+				t.Errorf("docs/design.md: %s imports %s, which is not above it", r.pkg, p)
+			}
+		}
+		above[r.pkg] = true
+	}
+}
+
+// TestEachPackageIsExplained: a reader finds each package, and each folder of tests, in the table of what they are.
+func TestEachPackageIsExplained(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "design.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, explained, _ := strings.Cut(string(text), "| package | what it is |")
+	explained, _, ok := strings.Cut(explained, "\n\n")
+	if !ok {
+		t.Fatal("docs/design.md has no table of packages")
+	}
+	all := slices.Sorted(maps.Keys(imports(t)))
+	tests, err := os.ReadDir(filepath.Join(root, "test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range tests {
+		all = append(all, "test/"+f.Name())
+	}
+	for _, p := range all {
+		if !strings.Contains(explained, "`"+p+"`") {
+			t.Errorf("docs/design.md does not say what %s is", p)
+		}
+	}
 }
 
 // guarded is what the linter lets each package import.
@@ -145,18 +200,17 @@ func TestThePackagesImportWhatTheTableSays(t *testing.T) {
 	}
 }
 
-// TestNoLocalHidesANameOfItsPackage: a reader who sees a word must not have to ask which of two things it is.
-func TestNoLocalHidesANameOfItsPackage(t *testing.T) {
-	folders := map[string]bool{}
-	for _, top := range []string{"api", "cmd", "internal", "test"} {
+// folders are those with Go code, in this module and in those of its own that tools and the tests' cluster are.
+func folders(t *testing.T) []string {
+	t.Helper()
+	found := map[string]bool{}
+	for _, top := range []string{"api", "cmd", "config", "internal", "test", "tools"} {
 		err := filepath.WalkDir(filepath.Join(root, top), func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() && path != filepath.Join(root, top) {
-				if _, notOurs := os.Stat(filepath.Join(path, "go.mod")); notOurs == nil {
-					return filepath.SkipDir // a module of its own
-				}
+			if err == nil && d.IsDir() && d.Name() == "node_modules" {
+				return filepath.SkipDir
 			}
 			if err == nil && strings.HasSuffix(path, ".go") {
-				folders[filepath.Dir(path)] = true
+				found[filepath.Dir(path)] = true
 			}
 			return err
 		})
@@ -164,10 +218,15 @@ func TestNoLocalHidesANameOfItsPackage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(folders) < 40 {
-		t.Fatalf("only %d folders", len(folders))
+	if len(found) < 40 {
+		t.Fatalf("only %d folders", len(found))
 	}
-	for _, dir := range slices.Sorted(maps.Keys(folders)) {
+	return slices.Sorted(maps.Keys(found))
+}
+
+// TestNoLocalHidesANameOfItsPackage: a reader who sees a word must not have to ask which of two things it is.
+func TestNoLocalHidesANameOfItsPackage(t *testing.T) {
+	for _, dir := range folders(t) {
 		for _, hidden := range hides(t, dir) {
 			t.Error(hidden)
 		}
@@ -282,4 +341,35 @@ func locals(n ast.Node, each func(*ast.Ident)) bool {
 		declares(n.Decl, each)
 	}
 	return true
+}
+
+// TestTheWalksGoThroughFilesThatExist: the walks of docs/design.md name the files that a reader opens one after the other.
+func TestTheWalksGoThroughFilesThatExist(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "design.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, walks, _ := strings.Cut(string(text), "\n## Two walks\n")
+	walks, _, _ = strings.Cut(walks, "\n## ")
+	steps, file := 0, regexp.MustCompile("`([a-z0-9/_]+\\.go)`")
+	for line := range strings.Lines(walks) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 5 {
+			continue
+		}
+		folder := ""
+		for _, m := range file.FindAllStringSubmatch(cells[3], -1) {
+			steps++
+			dir, name := filepath.Split(m[1])
+			if dir != "" {
+				folder = dir
+			}
+			if _, err := os.Stat(filepath.Join(root, "internal", folder, name)); err != nil {
+				t.Errorf("the walk %q: %v", strings.TrimSpace(cells[1]), err)
+			}
+		}
+	}
+	if steps < 40 {
+		t.Errorf("the walks have only %d files", steps)
+	}
 }

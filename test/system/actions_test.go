@@ -65,8 +65,8 @@ func (s *staffed) account(name string, rules ...rbacv1.PolicyRule) string {
 	token := serviceAccount(s, s.ns, name)
 	meta := metav1.ObjectMeta{Namespace: s.ns, Name: name}
 	for _, err := range []error{
-		world.client.Create(s.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}),
-		world.client.Create(s.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: s.ns, Name: name}},
+		testCluster.client.Create(s.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: rules}),
+		testCluster.client.Create(s.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: s.ns, Name: name}},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}}),
 	} {
 		if err != nil {

@@ -111,7 +111,7 @@ func checkValidate(t *testing.T, s *served) {
 	if !good.Valid || len(good.Errors) > 0 || len(good.Prompts) != 1 || !strings.HasPrefix(good.Prompts[0].Prompt, "Look at ") || strings.Contains(good.Prompts[0].Prompt, "{{") {
 		t.Errorf("%+v", good)
 	}
-	if err := world.client.Get(t.Context(), keyOf(s.shop, "new"), &v1alpha2.Hook{}); err == nil {
+	if err := testCluster.client.Get(t.Context(), keyOf(s.shop, "new"), &v1alpha2.Hook{}); err == nil {
 		t.Error("the Hook was stored")
 	}
 	for name, c := range map[string]struct {

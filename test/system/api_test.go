@@ -124,12 +124,12 @@ func (r reply) problem(t testing.TB, code int, words ...string) {
 // serviceAccount makes an account, and returns a token of it.
 func serviceAccount(t testing.TB, ns, name string) string {
 	t.Helper()
-	clients, err := kubernetes.NewForConfig(world.Config)
+	clients, err := kubernetes.NewForConfig(testCluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-	if err := world.client.Create(t.Context(), account); err != nil {
+	if err := testCluster.client.Create(t.Context(), account); err != nil {
 		t.Fatal(err)
 	}
 	token, err := clients.CoreV1().ServiceAccounts(ns).CreateToken(t.Context(), name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
@@ -153,8 +153,8 @@ func newReader(t testing.TB, ns string) string {
 	subject := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: "reader"}}
 	meta := metav1.ObjectMeta{Namespace: ns, Name: "reader"}
 	err := errors.Join(
-		world.client.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: readsHooks}),
-		world.client.Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"}}))
+		testCluster.client.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: readsHooks}),
+		testCluster.client.Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: subject, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"}}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func serve(t *testing.T, args ...string) *served {
 	becomes(t, s.crashed, 1, "Error")
 	becomes(t, newPod(t, s.pay, "till", "till-abc-1"), 1, "Error")
 	s.awaitEvents(map[string]int{"cart-abc-1": 4, "web-abc-1": 1, "till-abc-1": 1})
-	if err := world.client.Delete(t.Context(), s.crashed, client.GracePeriodSeconds(0)); err != nil {
+	if err := testCluster.client.Delete(t.Context(), s.crashed, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the deliveries are over, and the deleted Pod's incident has ended", func() error {
@@ -259,12 +259,12 @@ func serviceAccountWith(t testing.TB, ns, name string, rules ...rbacv1.PolicyRul
 	role := &rbacv1.ClusterRole{ObjectMeta: meta, Rules: rules}
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: name}},
 		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name}}
-	if err := errors.Join(world.client.Create(t.Context(), role), world.client.Create(t.Context(), binding)); err != nil {
+	if err := errors.Join(testCluster.client.Create(t.Context(), role), testCluster.client.Create(t.Context(), binding)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = world.client.Delete(context.Background(), role)
-		_ = world.client.Delete(context.Background(), binding)
+		_ = testCluster.client.Delete(context.Background(), role)
+		_ = testCluster.client.Delete(context.Background(), binding)
 	})
 	return token
 }
@@ -274,11 +274,11 @@ func grantLease(t testing.TB, ns string) {
 	t.Helper()
 	meta := metav1.ObjectMeta{Namespace: ns, Name: "khook"}
 	err := errors.Join(
-		world.client.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
+		testCluster.client.Create(t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{
 			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}},
 			{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
 		}}),
-		world.client.Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "User", Name: "khook", APIGroup: rbacv1.GroupName}},
+		testCluster.client.Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "User", Name: "khook", APIGroup: rbacv1.GroupName}},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "khook"}}))
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func keyOf(ns, name string) client.ObjectKey { return client.ObjectKey{Namespace
 func adminKubeconfig(t testing.TB) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "admin.kubeconfig")
-	if err := os.WriteFile(file, world.KubeConfig, 0o600); err != nil {
+	if err := os.WriteFile(file, testCluster.KubeConfig, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

@@ -41,7 +41,7 @@ func TestSettingsAboutCallersThatCannotWorkAreRefused(t *testing.T) {
 // tokenFor makes a token of an account for some audiences.
 func tokenFor(t *testing.T, ns, account string, audiences ...string) string {
 	t.Helper()
-	clients, err := kubernetes.NewForConfig(world.Config)
+	clients, err := kubernetes.NewForConfig(testCluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func TestSettingsThatDoNotFitIntoTheMemoryAreShrunkAndTold(t *testing.T) {
 }
 
 func TestKhookDoesNotStartInMemoryThatDetectionDoesNotFitInto(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "controller", "--kubeconfig", world.kubeconfig, "--database", t.TempDir()+"/khook.db")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "controller", "--kubeconfig", testCluster.kubeconfig, "--database", t.TempDir()+"/khook.db")
 	cmd.Env = append(os.Environ(), asKhook+"=1", "GOMEMLIMIT=24MiB")
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "khook needs at least") || !strings.Contains(string(out), "resources.limits.memory") {

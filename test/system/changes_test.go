@@ -54,10 +54,10 @@ func TestADeliveryThatWaitsIsSentAsItWasMatchedOrNotAtAll(t *testing.T) {
 			prompt := state(func(d *delivery.Delivery) bool { return d.State == delivery.Pending && d.Attempt > 0 }).Prompt
 			khook.kill() // so that what changes is what it finds
 			if now := hookNow(t, h); tc.change(now) {
-				if err := world.client.Update(t.Context(), now); err != nil {
+				if err := testCluster.client.Update(t.Context(), now); err != nil {
 					t.Fatal(err)
 				}
-			} else if err := world.client.Delete(t.Context(), now); err != nil {
+			} else if err := testCluster.client.Delete(t.Context(), now); err != nil {
 				t.Fatal(err)
 			}
 			kagent.Heal()

@@ -63,7 +63,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	if trends := run("stats", "trends", "-n", s.shop, "--range", "1h", "--interval", "30m"); !strings.Contains(trends, "█") || !strings.Contains(trends, "POD-RESTART") {
 		t.Errorf("%s", trends)
 	}
-	if hook := run("stats", "hook", s.shop+"/memory"); !strings.Contains(hook, "2 made due, 2 ended, 100.0% of them succeeded") || !strings.Contains(hook, "explained") {
+	if hook := run("stats", "hook", s.shop+"/memory"); !strings.Contains(hook, "2 scheduled, 2 ended, 100.0% of them succeeded") || !strings.Contains(hook, "explained") {
 		t.Errorf("%s", hook)
 	}
 	if code, out, errs := runCLI(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found.\n" {
@@ -103,13 +103,13 @@ func TestCLIFindsKhookThroughTheKubeContext(t *testing.T) {
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "khook"}, Spec: corev1.ServiceSpec{
 		Selector: map[string]string{"app": "khook"}, Ports: []corev1.ServicePort{{Name: "api", Port: 8082}},
 	}}
-	if err := world.client.Create(t.Context(), svc); err != nil {
+	if err := testCluster.client.Create(t.Context(), svc); err != nil {
 		t.Fatal(err)
 	}
 	says("no Pod of Service "+ns+"/khook is ready", admin...)
 	p := newPod(t, ns, "khook", "khook-abc-1") // that no node runs
 	setStatus(p, 0, "")
-	if err := world.client.Status().Update(t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	says("forward a port to Pod "+ns+"/khook-abc-1", admin...)

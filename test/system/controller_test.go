@@ -28,7 +28,7 @@ func settings(kagent *kagenttest.Server, dir string) []string {
 func hookNow(t testing.TB, h *v1alpha2.Hook) *v1alpha2.Hook {
 	t.Helper()
 	var now v1alpha2.Hook
-	if err := world.client.Get(t.Context(), client.ObjectKeyFromObject(h), &now); err != nil {
+	if err := testCluster.client.Get(t.Context(), client.ObjectKeyFromObject(h), &now); err != nil {
 		t.Fatal(err)
 	}
 	return &now
@@ -108,7 +108,7 @@ func TestControllerTellsOfItsWork(t *testing.T) {
 	becomes(t, p, 2, "Error")
 	eventually(t, "the story is told on the Hook", func() error {
 		var events eventsv1.EventList
-		if err := world.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
+		if err := testCluster.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
 			return err
 		}
 		got := map[string]bool{}
@@ -168,7 +168,7 @@ func TestABadHookIsToldAndTheOthersGoOn(t *testing.T) {
 		h := good.DeepCopy()
 		h.ResourceVersion, h.UID, h.Name = "", "", name
 		do(&h.Spec.EventConfigurations[0])
-		if err := world.client.Create(t.Context(), h); err != nil {
+		if err := testCluster.client.Create(t.Context(), h); err != nil {
 			t.Fatal(err)
 		}
 		return h
@@ -235,7 +235,7 @@ func TestWhatHappenedWhileKhookWasDownIsTakenUp(t *testing.T) {
 	first.kill()
 	during := newPod(t, ns, "during", "during-1")
 	crashLoops(t, during, 1, "Error")
-	if err := world.client.Delete(t.Context(), gone, client.GracePeriodSeconds(0)); err != nil {
+	if err := testCluster.client.Delete(t.Context(), gone, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
 	controller(t, settings(kagent, dir)...).ready()
@@ -271,7 +271,7 @@ func TestKhooksOwnEventsDoNotFeedBack(t *testing.T) {
 			Source: corev1.EventSource{Component: "kubelet"},
 		}
 		ev.Namespace, ev.Name = ns, fmt.Sprintf("ev-%d", i)
-		if err := world.client.Create(t.Context(), ev); err != nil {
+		if err := testCluster.client.Create(t.Context(), ev); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -116,7 +116,7 @@ func TestAHookWhoseExpressionsCostTooMuchSaysSo(t *testing.T) {
 	ten := "[0,1,2,3,4,5,6,7,8,9]"
 	h := applyHook(t, ns, "costly", incident.OOMKill)
 	h.Spec.EventConfigurations[0].Match = ten + ".exists(a, " + ten + ".exists(b, " + ten + ".exists(c, " + ten + ".exists(d, " + ten + ".exists(e, a+b+c+d+e > 1000)))))"
-	if err := world.client.Update(t.Context(), h); err != nil {
+	if err := testCluster.client.Update(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	applyHook(t, ns, "decent", incident.OOMKill)
@@ -132,7 +132,7 @@ func TestAHookWhoseExpressionsCostTooMuchSaysSo(t *testing.T) {
 	awaitMetric(t, p, `khook_dispositions_total{disposition="invalid",event_type="oom-kill"} 1`)
 	eventually(t, "a Kubernetes Event tells", func() error {
 		var events eventsv1.EventList
-		if err := world.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
+		if err := testCluster.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
 			return err
 		}
 		for _, e := range events.Items {

@@ -111,11 +111,11 @@ func (p *docsPage) apply(t *testing.T) (account *unstructured.Unstructured) {
 		if err := yaml.UnmarshalStrict([]byte(doc), &obj.Object); err != nil {
 			t.Fatalf("%v in\n%s", err, doc)
 		}
-		if err := world.client.Create(t.Context(), obj); err != nil {
+		if err := testCluster.client.Create(t.Context(), obj); err != nil {
 			t.Fatalf("%v for\n%s", err, doc)
 		}
 		t.Cleanup(func() {
-			if err := world.client.Delete(context.Background(), obj); err != nil {
+			if err := testCluster.client.Delete(context.Background(), obj); err != nil {
 				t.Error(err)
 			}
 		})
@@ -131,7 +131,7 @@ func (p *docsPage) apply(t *testing.T) (account *unstructured.Unstructured) {
 
 func tokenOf(t *testing.T, account *unstructured.Unstructured) string {
 	t.Helper()
-	clients, err := kubernetes.NewForConfig(world.Config)
+	clients, err := kubernetes.NewForConfig(testCluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +164,7 @@ func storyOfTheDocs(t *testing.T) apiTold {
 	web := newPod(t, ns, "web", "web-5c8d6f-q7m4z")
 	setStatus(web, 1, "Error")
 	web.Status.ContainerStatuses[0].Ready = false
-	if err := world.client.Status().Update(t.Context(), web); err != nil {
+	if err := testCluster.client.Status().Update(t.Context(), web); err != nil {
 		t.Fatal(err)
 	}
 	history := openHistory(t, historyOf(khook))
@@ -225,13 +225,13 @@ func historyOf(p *process) string {
 func newShop(t *testing.T) string {
 	t.Helper()
 	const name = "shop"
-	err := world.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	err := testCluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		for _, obj := range []client.Object{&v1alpha2.Hook{}, &corev1.Pod{}} {
-			if err := world.client.DeleteAllOf(context.Background(), obj, client.InNamespace(name), client.GracePeriodSeconds(0)); err != nil {
+			if err := testCluster.client.DeleteAllOf(context.Background(), obj, client.InNamespace(name), client.GracePeriodSeconds(0)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -35,7 +35,7 @@ func saysHold(t *testing.T, h *v1alpha2.Hook, condition, reason string) (message
 func eventsOf(t *testing.T, ns, reason string) (n int) {
 	t.Helper()
 	var events eventsv1.EventList
-	if err := world.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
+	if err := testCluster.client.List(t.Context(), &events, client.InNamespace(ns)); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range events.Items {
@@ -62,7 +62,7 @@ func TestAHookSaysThatItsBudgetHoldsCallsBack(t *testing.T) {
 	h := applyHook(t, ns, "shop", incident.OOMKill)
 	one := int32(1)
 	h.Spec.MaxCallsPerHour = &one
-	if err := world.client.Update(t.Context(), h); err != nil {
+	if err := testCluster.client.Update(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	khook := controller(t, append(settings(kagent, dir), "--stabilization=1h")...).ready()
@@ -92,7 +92,7 @@ func TestAHookSaysThatItsBudgetHoldsCallsBack(t *testing.T) {
 	two := int32(2)
 	now := hookNow(t, h)
 	now.Spec.MaxCallsPerHour = &two // somebody allows one more
-	if err := world.client.Update(t.Context(), now); err != nil {
+	if err := testCluster.client.Update(t.Context(), now); err != nil {
 		t.Fatal(err)
 	}
 	messages, err := kagent.Await(t.Context(), 2)
@@ -106,7 +106,7 @@ func TestTheSixthRepetitionWaitsForAPerson(t *testing.T) {
 	ns, dir := namespace(t), t.TempDir()
 	h := applyHook(t, ns, "shop", incident.OOMKill)
 	h.Spec.EventConfigurations[0].DedupWindow = &metav1.Duration{Duration: time.Second}
-	if err := world.client.Update(t.Context(), h); err != nil {
+	if err := testCluster.client.Update(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	khook := controller(t, append(settings(kagent, dir), "--stabilization=1h", "--api-auth=none")...).ready()

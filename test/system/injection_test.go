@@ -45,7 +45,7 @@ func TestAttemptsAtInjectionReachTheAgentAsDataOnly(t *testing.T) {
 		{EventType: string(incident.PodRestart), AgentId: &medic, Prompt: plainPrompt},
 		{EventType: string(incident.PodPending), AgentId: &medic, Prompt: quotedPrompt},
 	}}}
-	if err := world.client.Create(t.Context(), h); err != nil {
+	if err := testCluster.client.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	controller(t, append(settings(kagent, t.TempDir()), "--pending-after=1s", "--stabilization=1h")...).ready()
@@ -92,7 +92,7 @@ func terminates(t *testing.T, p *corev1.Pod, said string) {
 	t.Helper()
 	setStatus(p, 1, said)
 	p.Status.ContainerStatuses[0].LastTerminationState.Terminated.Message = said
-	if err := world.client.Status().Update(t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -103,7 +103,7 @@ func cannotPull(t *testing.T, p *corev1.Pod, image string) {
 	p.Status = corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
 		Name: "app", Image: image, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "Back-off pulling image " + image}},
 	}}}
-	if err := world.client.Status().Update(t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 }

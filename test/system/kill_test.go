@@ -60,7 +60,7 @@ func newStorm(t testing.TB, dialect string, random *rand.Rand) *storm {
 	for i := range h.Spec.EventConfigurations { // khook may be down for longer than a Pod
 		h.Spec.EventConfigurations[i].EvenIfRecovered = true
 	}
-	if err := world.client.Update(t.Context(), h); err != nil {
+	if err := testCluster.client.Update(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()

@@ -88,7 +88,7 @@ func quantile(sorted []float64, p float64) float64 {
 // bareWatch tells of each Pod whose container has restarted, as soon as a watch shows it.
 func bareWatch(b *testing.B, ns string, restarted func(pod string)) {
 	b.Helper()
-	clients, err := kubernetes.NewForConfig(world.Config)
+	clients, err := kubernetes.NewForConfig(testCluster.Config)
 	if err != nil {
 		b.Fatal(err)
 	}

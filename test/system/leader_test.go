@@ -51,7 +51,7 @@ func TestAStandbyTakesOverAndCallsNobodyTwice(t *testing.T) {
 		}
 	}
 	var lease coordinationv1.Lease
-	if err := world.client.Get(t.Context(), client.ObjectKey{Namespace: "kagent", Name: "khook.kagent.dev"}, &lease); err != nil {
+	if err := testCluster.client.Get(t.Context(), client.ObjectKey{Namespace: "kagent", Name: "khook.kagent.dev"}, &lease); err != nil {
 		t.Error(err)
 	}
 	if n := len(kagent.Messages()); n != 2 {

@@ -1,3 +1,8 @@
+// Package system tests khook as a process: the real command line, killed, halted, deposed, flooded and lied to, against a
+// real API server and a kagent for tests.
+//
+// It must not reach into the process but through its flags, its ports, its history file and app.Faults, and it asserts
+// nothing that nobody outside could notice. What one package can show by itself is tested in that package.
 package system
 
 import (
@@ -35,8 +40,8 @@ import (
 // detector.
 const asKhook = "KHOOK_TEST_BE_KHOOK"
 
-// world is the cluster that all tests of this package share; each uses namespaces of its own.
-var world struct {
+// testCluster is the cluster that all tests of this package share; each uses namespaces of its own.
+var testCluster struct {
 	*kubetest.Env
 	client     client.Client
 	kubeconfig string // of khook, with exactly the role of config/rbac
@@ -51,7 +56,7 @@ func TestMain(m *testing.M) {
 }
 
 func runTests(m *testing.M) int {
-	stop, err := startWorld()
+	stop, err := startCluster()
 	defer stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -65,17 +70,17 @@ func runTests(m *testing.M) int {
 	return code
 }
 
-func startWorld() (stop func(), err error) {
+func startCluster() (stop func(), err error) {
 	stop = func() {}
-	if world.Env, err = kubetest.Start(filepath.Join("..", "..", "config", "crd")); err != nil {
+	if testCluster.Env, err = kubetest.Start(filepath.Join("..", "..", "config", "crd")); err != nil {
 		return stop, err
 	}
-	if world.dir, err = os.MkdirTemp("", "khook-test-"); err != nil {
-		return world.Stop, err
+	if testCluster.dir, err = os.MkdirTemp("", "khook-test-"); err != nil {
+		return testCluster.Stop, err
 	}
 	stop = func() {
-		world.Stop()
-		os.RemoveAll(world.dir)
+		testCluster.Stop()
+		os.RemoveAll(testCluster.dir)
 	}
 	scheme := runtime.NewScheme()
 	if err := clientgoscheme.AddToScheme(scheme); err != nil {
@@ -84,7 +89,7 @@ func startWorld() (stop func(), err error) {
 	if err := v1alpha2.AddToScheme(scheme); err != nil {
 		return stop, err
 	}
-	if world.client, err = client.New(world.Config, client.Options{Scheme: scheme}); err != nil {
+	if testCluster.client, err = client.New(testCluster.Config, client.Options{Scheme: scheme}); err != nil {
 		return stop, err
 	}
 	return stop, grantKhook()
@@ -92,7 +97,7 @@ func startWorld() (stop func(), err error) {
 
 // grantKhook makes a user with the role that is generated for khook, and nothing else.
 func grantKhook() error {
-	user, err := world.AddUser(envtest.User{Name: "khook"}, nil)
+	user, err := testCluster.AddUser(envtest.User{Name: "khook"}, nil)
 	if err != nil {
 		return err
 	}
@@ -100,8 +105,8 @@ func grantKhook() error {
 	if err != nil {
 		return err
 	}
-	world.kubeconfig = filepath.Join(world.dir, "kubeconfig")
-	if err := os.WriteFile(world.kubeconfig, config, 0o600); err != nil {
+	testCluster.kubeconfig = filepath.Join(testCluster.dir, "kubeconfig")
+	if err := os.WriteFile(testCluster.kubeconfig, config, 0o600); err != nil {
 		return err
 	}
 	text, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "role.yaml"))
@@ -132,7 +137,7 @@ func grantKhook() error {
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "khook", Namespace: "kagent"}, Subjects: subject,
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "khook"}},
 	} {
-		if err := world.client.Create(context.Background(), obj); err != nil {
+		if err := testCluster.client.Create(context.Background(), obj); err != nil {
 			return err
 		}
 	}
@@ -161,7 +166,7 @@ func controllerWith(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, log: &syncBuffer{}, health: freeAddress(t), metrics: freeAddress(t), api: freeAddress(t), done: make(chan struct{})}
 	base := []string{
-		"controller", "--kubeconfig", world.kubeconfig, "--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics,
+		"controller", "--kubeconfig", testCluster.kubeconfig, "--health-probe-bind-address", p.health, "--metrics-bind-address", p.metrics,
 		"--api-bind-address", p.api, "--log-level", "debug", "--agent-check-every", "1s",
 	}
 	if !slices.Contains(args, "--leader-elect") {

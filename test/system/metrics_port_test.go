@@ -124,10 +124,10 @@ func TestAnUpgradeToTheSecureMetricsPortIsScrapedOnBothSides(t *testing.T) {
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	ns, dir := namespace(t), t.TempDir()
 	told := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kagent", Name: "khook-ca"}} // as the chart makes it
-	if err := world.client.Create(t.Context(), told); err != nil {
+	if err := testCluster.client.Create(t.Context(), told); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = world.client.Delete(context.Background(), told) })
+	t.Cleanup(func() { _ = testCluster.client.Delete(context.Background(), told) })
 	scraper, other := serviceAccountWith(t, ns, "prometheus", mayScrape), serviceAccount(t, ns, "other")
 	hooksReader := newReader(t, ns)
 
@@ -139,7 +139,7 @@ func TestAnUpgradeToTheSecureMetricsPortIsScrapedOnBothSides(t *testing.T) {
 	khook := controller(t, append(settings(kagent, dir), "--metrics-secure", "--api-bind-address", "0", "--tls-names", "khook.kagent.svc",
 		"--tls-ca-configmap", "khook-ca", "--leader-election-namespace", "kagent")...)
 	eventually(t, "the authority's certificate is in its ConfigMap", func() error {
-		if err := world.client.Get(t.Context(), keyOf("kagent", "khook-ca"), told); err != nil || told.Data["ca.crt"] == "" {
+		if err := testCluster.client.Get(t.Context(), keyOf("kagent", "khook-ca"), told); err != nil || told.Data["ca.crt"] == "" {
 			return fmt.Errorf("%v %w", told.Data, err)
 		}
 		return nil

@@ -19,13 +19,13 @@ import (
 func namespace(t testing.TB) string {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "t-"}}
-	if err := world.client.Create(t.Context(), ns); err != nil {
+	if err := testCluster.client.Create(t.Context(), ns); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		ctx := context.Background()
 		for _, obj := range []client.Object{&v1alpha2.Hook{}, &corev1.Pod{}} {
-			if err := world.client.DeleteAllOf(ctx, obj, client.InNamespace(ns.Name), client.GracePeriodSeconds(0)); err != nil {
+			if err := testCluster.client.DeleteAllOf(ctx, obj, client.InNamespace(ns.Name), client.GracePeriodSeconds(0)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -43,7 +43,7 @@ func applyHook(t testing.TB, ns, name string, eventTypes ...incident.EventType) 
 			EventType: string(et), AgentId: &id, Prompt: "{{.EventType}} {{.ResourceName}} {{.Workload}}: {{.EventMessage}}",
 		})
 	}
-	if err := world.client.Create(t.Context(), h); err != nil {
+	if err := testCluster.client.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -60,7 +60,7 @@ func newPod(t testing.TB, ns, deployment, name string) *corev1.Pod {
 		},
 		Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Name: "app", Image: "app:1"}}},
 	}
-	if err := world.client.Create(t.Context(), p); err != nil {
+	if err := testCluster.client.Create(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -70,7 +70,7 @@ func newPod(t testing.TB, ns, deployment, name string) *corev1.Pod {
 func becomes(t testing.TB, p *corev1.Pod, restarts int, reason string) {
 	t.Helper()
 	setStatus(p, restarts, reason)
-	if err := world.client.Status().Update(t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -84,7 +84,7 @@ func crashLoops(t testing.TB, p *corev1.Pod, restarts int, reason string) {
 	st.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 	st.Ready = false
 	p.Status.Conditions[0].Status = corev1.ConditionFalse
-	if err := world.client.Status().Update(t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -41,7 +41,7 @@ func (r *reliability) result(res result) {
 func (r *reliability) write() error { return place.Of("torture").Write("KHOOK_TORTURE_REPORT", r.text) }
 
 func (r *reliability) text() (string, error) {
-	client, err := discovery.NewDiscoveryClientForConfig(world.Config)
+	client, err := discovery.NewDiscoveryClientForConfig(testCluster.Config)
 	if err != nil {
 		return "", err
 	}

@@ -42,7 +42,7 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 	h := &v1alpha2.Hook{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shop"}}
 	id := "kagent/medic"
 	h.Spec.EventConfigurations = []v1alpha2.EventConfiguration{{EventType: string(incident.OOMKill), AgentId: &id, Prompt: "prompt CANARY"}}
-	if err := world.client.Create(t.Context(), h); err != nil {
+	if err := testCluster.client.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range []kagenttest.Fault{
@@ -71,7 +71,7 @@ func TestPromptsAnswersAndTokensAreInTheHistoryAndNowhereElse(t *testing.T) {
 			t.Errorf("the history of %s lacks what was said: %q, %q, %q", d.Group, d.Answer, d.Error, d.Question)
 		}
 	}
-	clients, err := kubernetes.NewForConfig(world.Config)
+	clients, err := kubernetes.NewForConfig(testCluster.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func newTempest(b *testing.B) *tempest {
 	applyHook(b, s.ns, "kills", incident.OOMKill)
 	gathers := applyHook(b, s.ns, "gathers", incident.OOMKill)
 	gathers.Spec.EventConfigurations[0].GroupWait = &metav1.Duration{Duration: wait}
-	if err := world.client.Update(b.Context(), gathers); err != nil {
+	if err := testCluster.client.Update(b.Context(), gathers); err != nil {
 		b.Fatal(err)
 	}
 	parallel(len(s.pods), func(i int) {

@@ -70,13 +70,13 @@ func (o options) check(ctx context.Context, out io.Writer) error {
 	}
 	var all []finding
 	for _, module := range o.modules {
-		result, err := o.scan(ctx, module)
+		found, err := o.scan(ctx, module)
 		if err != nil {
 			return fmt.Errorf("check %s: %w", module, err)
 		}
 		fmt.Fprintf(out, "%s: %d known vulnerabilities reachable, of %d reports in %s, with %s\n",
-			module, len(result.reachable), len(reports), o.database, result.goVersion)
-		all = append(all, result.reachable...)
+			module, len(found.reachable), len(reports), o.database, found.goVersion)
+		all = append(all, found.reachable...)
 	}
 	return report(out, all, exceptions, o.now)
 }

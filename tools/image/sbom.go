@@ -20,8 +20,8 @@ func (o options) sbom(program string, p v1.Platform) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	main := component(&debug.Module{Path: info.Main.Path, Version: o.version})
-	main.Type = cdx.ComponentTypeApplication
+	self := component(&debug.Module{Path: info.Main.Path, Version: o.version})
+	self.Type = cdx.ComponentTypeApplication
 	components := []cdx.Component{standardLibrary(info.GoVersion)}
 	for _, m := range info.Deps {
 		components = append(components, component(m))
@@ -31,11 +31,11 @@ func (o options) sbom(program string, p v1.Platform) ([]byte, error) {
 		refs[i] = c.BOMRef
 	}
 	bom := cdx.NewBOM()
-	bom.Metadata = &cdx.Metadata{Timestamp: o.when.Format(time.RFC3339), Component: &main, Properties: &[]cdx.Property{
+	bom.Metadata = &cdx.Metadata{Timestamp: o.when.Format(time.RFC3339), Component: &self, Properties: &[]cdx.Property{
 		{Name: "khook:platform", Value: p.String()}, {Name: "khook:revision", Value: o.revision},
 	}}
 	bom.Components = &components
-	bom.Dependencies = &[]cdx.Dependency{{Ref: main.BOMRef, Dependencies: &refs}}
+	bom.Dependencies = &[]cdx.Dependency{{Ref: self.BOMRef, Dependencies: &refs}}
 	content, err := encode(bom)
 	if err != nil {
 		return nil, err

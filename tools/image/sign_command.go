@@ -27,11 +27,11 @@ func signAll(args []string) error {
 		return err
 	}
 	fmt.Printf("%s  %s\n", tag, filepath.Join(*out, "image"))
-	files, err := releaseFiles(*out)
+	names, err := releaseFiles(*out)
 	if err != nil {
 		return err
 	}
-	for _, name := range files {
+	for _, name := range names {
 		if err := signFile(name, key); err != nil {
 			return err
 		}
@@ -43,16 +43,16 @@ func signAll(args []string) error {
 // releaseFiles are the files in a folder that users fetch: archives of the image and of the program,
 // charts, SBOMs, manifests, checksums.
 func releaseFiles(dir string) ([]string, error) {
-	var files []string
+	var names []string
 	for _, pattern := range []string{"khook-*.oci.tar", "khook-*.tar.gz", "khook-*.tgz", "khook-*.cdx.json", "install.yaml", sums} {
 		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return nil, err
 		}
-		files = append(files, found...)
+		names = append(names, found...)
 	}
-	slices.Sort(files)
-	return files, nil
+	slices.Sort(names)
+	return names, nil
 }
 
 // signFile writes the signature of a file beside it, as cosign sign-blob does.
@@ -85,11 +85,11 @@ func verifyAll(args []string) error {
 	if err := verifyLayout(filepath.Join(*out, "image"), key); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", filepath.Join(*out, "image"), err))
 	}
-	files, err := releaseFiles(*out)
+	names, err := releaseFiles(*out)
 	if err != nil {
 		return err
 	}
-	for _, name := range files {
+	for _, name := range names {
 		if err := verifyFile(name, key); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}

@@ -73,13 +73,13 @@ func run(root string) error {
 func collect(found []value, path string, m *yaml.Node) []value {
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		key, node := m.Content[i], m.Content[i+1]
-		at := strings.TrimPrefix(path+"."+key.Value, ".")
+		fullPath := strings.TrimPrefix(path+"."+key.Value, ".")
 		if comment := meaning(key.HeadComment); comment != "" {
-			found = append(found, value{at, comment, node})
+			found = append(found, value{fullPath, comment, node})
 		} else if node.Kind == yaml.MappingNode {
-			found = collect(found, at, node)
+			found = collect(found, fullPath, node)
 		} else {
-			found = append(found, value{at, "", node})
+			found = append(found, value{fullPath, "", node})
 		}
 	}
 	return found

@@ -1,4 +1,6 @@
 // Package hooktest has events, and texts that are meant to do harm, for the tests of what reads Hooks.
+//
+// It must not know how a Hook is read, nor what of it is refused: that is for the tests to say.
 package hooktest
 
 import (

@@ -28,27 +28,34 @@ func (s *suite) configurations() {
 	}
 }
 
-// renamed swaps the keys of two configurations, and gives a third one a key under which there is something already.
-func (s *suite) renamed() {
+// heldBack makes a delivery and a hold for each of the configurations, all about one group; the one "of another" is the
+// configuration a of another Hook. The n-th hold has n calls held back.
+func (s *suite) heldBack(configs ...string) map[string]*delivery.Delivery {
 	ctx := s.Context()
-	hold := func(d *delivery.Delivery, n int64) *delivery.GroupState {
-		return &delivery.GroupState{GroupKey: d.Key(), HookUID: "u", Hold: delivery.OverBudget, Why: d.Config, HoldEnds: start.Add(time.Hour), Held: delivery.HeldBack{OverBudget: n, Since: start, Until: start}}
-	}
 	made := map[string]*delivery.Delivery{}
-	other := delivery.HookRef{Namespace: someHook.Namespace, Name: "another"}
-	for n, config := range []string{"a", "b", "c", "there", "stays", "of another"} {
+	for n, config := range configs {
 		s.must(s.st.Write(ctx, func(tx *store.Tx) error {
 			_, c := record(tx, observed(config, start.Add(time.Duration(n)*time.Minute)))
 			d := c.Deliveries[0]
 			d.Config, d.Group, c.Decisions[0].Config = config, "Pod/x", config
 			if config == "of another" {
-				d.Hook, d.Config = other, "a"
+				d.Hook, d.Config = delivery.HookRef{Namespace: someHook.Namespace, Name: "another"}, "a"
 			}
-			c.Groups = []*delivery.GroupState{hold(d, int64(n+1))}
+			c.Groups = []*delivery.GroupState{{
+				GroupKey: d.Key(), HookUID: "u", Hold: delivery.OverBudget, Why: d.Config, HoldEnds: start.Add(time.Hour),
+				Held: delivery.HeldBack{OverBudget: int64(n + 1), Since: start, Until: start},
+			}}
 			made[config] = d
 			return tx.Save(ctx, c)
 		}))
 	}
+	return made
+}
+
+// renamed swaps the keys of two configurations, and gives a third one a key under which there is something already.
+func (s *suite) renamed() {
+	ctx := s.Context()
+	made := s.heldBack("a", "b", "c", "there", "stays", "of another")
 	s.must(s.st.Write(ctx, func(tx *store.Tx) error {
 		return tx.RenameConfigurations(ctx, someHook, []delivery.Renaming{{From: "a", To: "b"}, {From: "b", To: "a"}, {From: "c", To: "there"}, {From: "none", To: "new"}})
 	}))

@@ -157,7 +157,7 @@ func (k *supervisor) lockedOut() bool {
 
 func (k *supervisor) holder() string {
 	var lease coordinationv1.Lease
-	if err := world.client.Get(k.t.Context(), client.ObjectKey{Namespace: k.scene.ns, Name: "khook.kagent.dev"}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
+	if err := testCluster.client.Get(k.t.Context(), client.ObjectKey{Namespace: k.scene.ns, Name: "khook.kagent.dev"}, &lease); err != nil || lease.Spec.HolderIdentity == nil {
 		return ""
 	}
 	return *lease.Spec.HolderIdentity
@@ -282,7 +282,7 @@ func readPoints(file string) []reached {
 func letElect(t testing.TB, ns string) {
 	t.Helper()
 	var role rbacv1.Role
-	if err := world.client.Get(t.Context(), client.ObjectKey{Namespace: "kagent", Name: "khook"}, &role); err != nil {
+	if err := testCluster.client.Get(t.Context(), client.ObjectKey{Namespace: "kagent", Name: "khook"}, &role); err != nil {
 		t.Fatal(err)
 	}
 	for _, obj := range []client.Object{
@@ -290,7 +290,7 @@ func letElect(t testing.TB, ns string) {
 		&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "khook"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: "khook", APIGroup: rbacv1.GroupName}},
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "khook"}},
 	} {
-		if err := world.client.Create(t.Context(), obj); err != nil {
+		if err := testCluster.client.Create(t.Context(), obj); err != nil {
 			t.Fatal(err)
 		}
 	}

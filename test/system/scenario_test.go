@@ -113,7 +113,7 @@ func (s *scenario) crashes(name string, restarts int, reason string) {
 	c.Ready, c.Started = false, new(bool)
 	c.State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 	p.Status.Conditions[0].Status = corev1.ConditionFalse
-	if err := world.client.Status().Update(s.t.Context(), p); err != nil {
+	if err := testCluster.client.Status().Update(s.t.Context(), p); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -187,7 +187,7 @@ func (s *scenario) read() (*historyText, error) {
 		return nil, err
 	}
 	for _, d := range h.deliveries {
-		h.add("delivery %s %s for %s, made due by %s, to %s: %s %s, answer %q, error %q, outcome %s, prompt %q", d.Hook.Name, d.Config, d.Group,
+		h.add("delivery %s %s for %s, scheduled by %s, to %s: %s %s, answer %q, error %q, outcome %s, prompt %q", d.Hook.Name, d.Config, d.Group,
 			h.nameOf(d.IncidentID), d.Agent, d.State, d.TaskState, d.Answer, d.Error, d.Outcome, d.Prompt)
 	}
 	slices.Sort(h.lines)
