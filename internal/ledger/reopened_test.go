@@ -157,12 +157,12 @@ func TestEachCallHasADecisionThatSaysWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEqual(t, b.madeFor(id), []string{"event loop-guard", "resumed delivered"})
-	made, all := int64(0), int64(b.deliveries())
+	all := int64(b.deliveries())
 	counts, err := b.store.Reader().HookCounts(t.Context(), delivery.HookRef{Namespace: "shop", Name: "h"}, start, start.Add(100*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made = counts["disposition:delivered"]; made != all {
+	if made := counts["disposition:delivered"]; made != all {
 		t.Errorf("%d decisions made a call, and there are %d calls", made, all)
 	}
 }
