@@ -48,7 +48,11 @@ func TestAnIncidentThatEndedAsQuietIsOpenAgainWhenItIsSeenToGoOn(t *testing.T) {
 		if restarted {
 			b.restart()
 		}
+		b.seen = nil
 		b.after(time.Hour).apply(sign(incident.Ongoing, incident.PodPending, "cart-1"))
+		if len(b.seen) != 1 || len(b.seen[0].Reopened) != 1 {
+			t.Errorf("restarted %v: it is not told that an incident is open again: %+v", restarted, b.seen)
+		}
 		open := b.ledger.Open()
 		if len(open) != 1 || open[0].ID != first.ID || open[0].Reopenings != 1 || !open[0].ReopenedAt.Equal(b.clock.Now()) || !open[0].QuietAt.Equal(start.Add(DefaultQuietAfter)) {
 			t.Fatalf("restarted %v: ended at %s, open: %+v", restarted, ended, open)
