@@ -98,7 +98,7 @@ func (d *Detector) Seed(open []*incident.Incident) {
 			p.resource = inc.Resource
 			p.setOpen(openProblem{
 				containerSlot: containerSlot{inc.Type, inc.Container}, lastSignal: inc.LastSeen, lastFailure: inc.LastSeen,
-				probes: probesOf(inc), seenUnready: true,
+				probes: probesOf(inc), seenUnready: true, unheard: !inc.UnheardSince.IsZero(),
 			})
 		})
 		d.troubledPod(key).problems = known.problems

@@ -46,11 +46,11 @@ type observed struct {
 // The others are in the order in which a Pod lives; nothing depends on it.
 var (
 	// versionRules run for each new version of a Pod.
-	versionRules = []detectionRule{oomKills, restarts, readinessRegained, longPending, recovered}
+	versionRules = []detectionRule{oomKills, restarts, readinessRegained, longPending, nodeHeard, recovered}
 	// timeRules run when a Pod has been left alone until nextLook.
-	timeRules = []detectionRule{pendingOverdue, startupOverdue, recovered, stillOngoing}
+	timeRules = []detectionRule{pendingOverdue, startupOverdue, nodeHeard, recovered, stillOngoing}
 	// eventRules run for each Warning about a Pod.
-	eventRules = []detectionRule{probeFailed, volumeWarned}
+	eventRules = []detectionRule{probeFailed, volumeWarned, nodeHeard}
 )
 
 // apply runs rules one after the other, each on what the former ones know.
@@ -116,6 +116,7 @@ func (s state) occurred(seen observed, sig incident.Signal) (state, incident.Sig
 	return s.with(func(p *problems) {
 		o, _ := p.find(containerSlot{sig.Type, sig.Container})
 		o.lastSignal = seen.now
+		o.occurred = true
 		p.setOpen(o)
 	}), sig
 }

@@ -26,6 +26,7 @@ type problems struct {
 	volumeWarning warning   // the newest one about a volume or the sandbox, while the Pod is Pending
 	lastRestart   time.Time // when it was seen
 	healthySince  time.Time // zero if the Pod is not healthy
+	lostSince     time.Time // since when nothing is heard of its node; zero while that is heard of
 }
 
 // containerSlot is what one incident of a Pod is about.
@@ -46,6 +47,8 @@ type openProblem struct {
 	lastFailure time.Time // of the probe
 	probes      probeSet  // that failed
 	seenUnready bool      // the container was seen not to be ready since
+	unheard     bool      // it was told that nothing is heard of the node, and that was not taken back
+	occurred    bool      // since nodeHeard looked last
 }
 
 // warning is a Warning Event in short, or why a Pod is Pending.
