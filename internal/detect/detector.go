@@ -127,13 +127,15 @@ func (d *Detector) look(key podKey, now time.Time) observed {
 	return observed{key: key, now: now, timing: d.timing, live: d.live}
 }
 
-// Pod takes a version of a Pod. catchUp marks those of the first list. The Pod is neither kept
+// Pod takes a version of a Pod. catchUp marks those of the first list. watch.Added says that the Pod has just been made: one
+// that was listed, or may have waited for a watch to come back, is given as watch.Modified. The Pod is neither kept
 // nor changed.
 func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catchUp bool) []incident.Signal {
 	key := keyOf(string(pod.UID))
 	known, seen := d.known(key), d.look(key, now)
 	seen.pod, seen.before = pod, known.pod
 	seen.catchUp = catchUp || known.pod == nil
+	seen.justMade = typ == watch.Added && known.pod == nil && !catchUp
 	known.pod = compact(pod, seen.before, now)
 	known, signals := apply(versionRules, known, seen)
 	if typ == watch.Deleted {

@@ -43,7 +43,7 @@ func longPending(known state, seen observed) (state, []incident.Signal) {
 	}
 	now.why = whyPending(seen.pod)
 	now.heldByContainer, now.causes = heldByInit(seen.pod)
-	if seen.catchUp && isVague(now.why.reason) && now.notBefore.IsZero() {
+	if seen.catchUp && !seen.justMade && isVague(now.why.reason) && now.notBefore.IsZero() {
 		now.notBefore = seen.now.Add(eventsLag)
 	}
 	return pendingOverdue(known.with(func(p *problems) { p.pending = &now }), seen)
@@ -52,7 +52,7 @@ func longPending(known state, seen observed) (state, []incident.Signal) {
 // eventsLag is how long after the first sight of a Pod the Events that say why it waits may come.
 const eventsLag = 5 * time.Second
 
-// pendingSince is when the Pod began to wait: at its creation, when its scheduling gates went
+// pendingSince is when the Pod began to wait: when it was made, when its scheduling gates went
 // away, or when it came back to Pending.
 func pendingSince(p *podState, seen observed, again bool) time.Time {
 	if again {
@@ -62,7 +62,22 @@ func pendingSince(p *podState, seen observed, again bool) time.Time {
 	if seen.before != nil && (seen.before.has(podGated) || seen.before.phase != phasePending) || p.has(podGated) {
 		return seen.now
 	}
-	return time.Unix(int64(p.created), 0)
+	return seen.madeAt()
+}
+
+// watchLag is how long after its creation a Pod that is just made may come at most. Where it seems to be more, the clocks of
+// khook and of the API server differ.
+const watchLag = 10 * time.Second
+
+// madeAt is when the Pod was made, by khook's clock. The API server tells it by its own: one that is just made and seems to
+// be older was made now, by a khook whose clock is ahead; and so was one that seems to come from the future. Of a Pod that
+// was listed nobody knows better than its creation.
+func (l observed) madeAt() time.Time {
+	made := l.pod.CreationTimestamp.Time
+	if made.After(l.now) || l.justMade && l.now.Sub(made) > watchLag {
+		return l.now
+	}
+	return made
 }
 
 // hasRun says whether a Pod that is Pending ran before, as one does that runs its init containers again after its node's

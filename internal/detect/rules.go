@@ -31,6 +31,9 @@ type observed struct {
 
 	// catchUp marks a look at what may be old: the first list after a start, or a Pod's first version.
 	catchUp bool
+
+	// justMade marks the first version of a Pod of which the API server has just said that it was made.
+	justMade bool
 }
 
 // The order of the rules is load-bearing in two places; TestTheOrderOfTheRules fails if either is
