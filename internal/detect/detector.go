@@ -44,8 +44,8 @@ func (t *Timing) setDefaults() {
 	}
 }
 
-// Detector keeps what is known of all Pods, and lets the rules look at them: when a version or a
-// Warning comes, and when time is up. It is not safe for concurrent use.
+// Detector keeps what is known of all Pods, and lets the rules look at them: when a version or an
+// Event comes, and when time is up. It is not safe for concurrent use.
 //
 // Time must not go back from one call to the next. A Pod has an entry in troubled if and only if it has
 // problems that are not quiet, or incidents of the history are open on it.
@@ -172,10 +172,11 @@ func (d *Detector) forgetMirror(key podKey, p *podState) {
 	}
 }
 
-// Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
-// keeps a Pod's volumes or sandbox from being made. On the first list, the Pods must have been taken before.
+// Event takes a version of an Event. Only those about Pods matter: Warnings of failed probes, and of what keeps a Pod's volumes
+// or sandbox from being made; and Normal ones of what is done about a Pod that waits. On the first list, the Pods must have been
+// taken before. But for failed probes, what comes before its Pod is dropped: it only explains.
 func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event, catchUp bool) []incident.Signal {
-	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || !isPod(&ev.Regarding) {
+	if typ == watch.Deleted || !isPod(&ev.Regarding) {
 		return nil
 	}
 	key := d.own(ev.Regarding.UID)
@@ -192,8 +193,11 @@ func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event,
 func (d *Detector) judge(now time.Time, key podKey, ev *eventsv1.Event, catchUp bool) []incident.Signal {
 	known, seen := d.known(key), d.look(key, now)
 	seen.catchUp = catchUp
-	seen.failure, seen.warning = parseProbeFailure(ev, now), parseVolumeWarning(ev)
-	if known.pod == nil || seen.failure == nil && seen.warning == nil {
+	if ev.Type == corev1.EventTypeWarning {
+		seen.failure, seen.warning = parseProbeFailure(ev, now), parseVolumeWarning(ev, now)
+	}
+	seen.progress = parseProgress(ev, now)
+	if known.pod == nil || seen.failure == nil && seen.warning == nil && seen.progress == nil {
 		return nil
 	}
 	before := known.problems

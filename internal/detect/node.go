@@ -49,8 +49,8 @@ func (p *podState) unheard() bool {
 }
 
 // nodeHeard is the rule for open problems of a Pod whose node is lost, or is heard of again. Each is told at once, with the
-// time since when, and again by stillOngoing; what khook finds open when it starts is told anew, since the node may
-// have been lost or come back meanwhile. An occurrence says that its incident is heard of, unless the history has it
+// time since when, and again by stillOngoing. What the history says of it is among what khook starts with: the node may have been
+// lost or come back meanwhile. An occurrence says that its incident is heard of, unless the history has it
 // already (incident.Incident.Observe): so while the node is lost it is told after each, and that it is back is told in any case.
 func nodeHeard(known state, seen observed) (state, []incident.Signal) {
 	p := known.problems
@@ -64,11 +64,11 @@ func nodeHeard(known state, seen observed) (state, []incident.Signal) {
 	case since.IsZero():
 		since = seen.lostSince()
 	}
-	open, first := slices.Clone(p.open), seen.pod != nil && seen.before == nil
+	open := slices.Clone(p.open)
 	var signals []incident.Signal
 	for i, o := range open {
 		switch {
-		case lost && (!o.unheard || o.occurred || first):
+		case lost && (!o.unheard || o.occurred):
 			open[i].unheard, open[i].occurred, open[i].lastSignal = true, false, seen.now
 			signals = append(signals, known.unheard(seen, o.containerSlot, since))
 		case !lost && o.unheard:

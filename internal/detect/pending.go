@@ -19,6 +19,8 @@ type pendingState struct {
 	reported        bool
 	notBefore       time.Time // not to be told before: the Events that say why are still to be listed
 	why             warning
+	scheduled       time.Time // when it got its node; zero if it has none
+	progress        progress  // what is done about it
 	causes          []incident.EventType
 	heldByContainer string // the init container that keeps it Pending; "" if none does
 }
@@ -43,13 +45,16 @@ func longPending(known state, seen observed) (state, []incident.Signal) {
 	}
 	now.why = whyPending(seen.pod)
 	now.heldByContainer, now.causes = heldByInit(seen.pod)
-	if seen.catchUp && !seen.justMade && isVague(now.why.reason) && now.notBefore.IsZero() {
+	if now.scheduled.IsZero() || seen.pod.Spec.NodeName == "" {
+		now.scheduled = seen.scheduledAt()
+	}
+	if seen.catchUp && !seen.justMade && (isVague(now.why.reason) || now.scheduled.IsZero()) && now.notBefore.IsZero() {
 		now.notBefore = seen.now.Add(eventsLag)
 	}
 	return pendingOverdue(known.with(func(p *problems) { p.pending = &now }), seen)
 }
 
-// eventsLag is how long after the first sight of a Pod the Events that say why it waits may come.
+// eventsLag is how long after the first sight of a Pod the Events that say why it waits, or what is done about it, may come.
 const eventsLag = 5 * time.Second
 
 // pendingSince is when the Pod began to wait: when it was made, when its scheduling gates went
@@ -106,7 +111,7 @@ func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 		return known, nil
 	}
 	p := *known.problems.pending
-	at := p.since.Add(seen.timing.PendingAfter)
+	at := p.due(known.pod, known.problems, seen.timing)
 	if seen.now.Before(at) || seen.now.Before(p.notBefore) {
 		return known, nil
 	}
@@ -114,8 +119,9 @@ func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 	known = known.with(func(now *problems) { now.pending = &p })
 	seen.catchUp = seen.catchUp || !p.notBefore.IsZero()
 	why := p.why
-	if fromEvent := known.problems.volumeWarning; fromEvent.reason != "" && isVague(why.reason) {
-		why = fromEvent
+	fromEvent := known.problems.volumeWarning
+	if overcome := p.progress.kind == pulling && fromEvent.at.Before(p.progress.at); fromEvent.reason != "" && isVague(why.reason) && !overcome {
+		why = fromEvent.warning
 	}
 	key := "pod-pending/" + known.pod.resource(seen.key).UID
 	if p.hadRun {
@@ -123,7 +129,7 @@ func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 	}
 	known, sig := known.occurred(seen, incident.Signal{
 		Key: key, Type: incident.PodPending, At: at, Observation: incident.Observation{
-			Reason: why.reason, Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(seen.timing.PendingAfter), why.message),
+			Reason: why.reason, Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(at.Sub(p.since).Round(time.Second)), p.reasonWith(known.pod, why)),
 		},
 		Causes: p.causes, CauseContainer: p.heldByContainer,
 	})

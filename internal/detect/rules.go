@@ -26,8 +26,9 @@ type observed struct {
 	pod    *corev1.Pod
 	before *podState // the version before pod; nil if there was none
 
-	failure *probeFailure // what an Event says of a probe; nil in other looks
-	warning *warning      // what an Event says of a volume or the sandbox; nil in other looks
+	failure  *probeFailure  // what an Event says of a probe; nil in other looks
+	warning  *volumeWarning // what an Event says of a volume or the sandbox; nil in other looks
+	progress *progress      // what an Event says is done about the Pod; nil in other looks
 
 	// catchUp marks a look at what may be old: the first list after a start, or a Pod's first version.
 	catchUp bool
@@ -52,8 +53,8 @@ var (
 	versionRules = []detectionRule{oomKills, restarts, readinessRegained, longPending, nodeHeard, recovered}
 	// timeRules run when a Pod has been left alone until nextLook.
 	timeRules = []detectionRule{pendingOverdue, startupOverdue, nodeHeard, recovered, stillOngoing}
-	// eventRules run for each Warning about a Pod.
-	eventRules = []detectionRule{probeFailed, volumeWarned, nodeHeard}
+	// eventRules run for each Event about a Pod.
+	eventRules = []detectionRule{probeFailed, volumeWarned, progressed, nodeHeard}
 )
 
 // apply runs rules one after the other, each on what the former ones know.
