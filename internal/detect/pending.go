@@ -197,7 +197,7 @@ func whyPending(pod *corev1.Pod) warning {
 func heldByInit(pod *corev1.Pod) (string, []incident.EventType) {
 	for i := range pod.Status.InitContainerStatuses {
 		st := &pod.Status.InitContainerStatuses[i]
-		if end := newestEnd(st); !st.Ready && (st.RestartCount > 0 || end != nil && end.Reason == reasonOOMKilled) {
+		if oom, _ := outOfMemory(newestEnd(st)); !st.Ready && (st.RestartCount > 0 || oom) {
 			return st.Name, []incident.EventType{incident.OOMKill, incident.PodRestart}
 		}
 	}

@@ -149,7 +149,7 @@ const exitKilled = 137
 // (pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions).
 func restartCauses(p *problems, before *podState, st *corev1.ContainerStatus) []incident.EventType {
 	end, was := formerEnd(st), before.containerOrNil(st.Name)
-	if end != nil && end.Reason == reasonOOMKilled {
+	if oom, _ := outOfMemory(end); oom {
 		return []incident.EventType{incident.OOMKill}
 	}
 	// Only where the runtime says no more than that: other reasons, such as RestartingAllContainers, say why it was ended.
