@@ -159,8 +159,11 @@ func isVague(reason string) bool {
 	return reason == "ContainerCreating" || reason == "PodInitializing" || reason == reasonPending
 }
 
-// reasonPending is khook's own, where a Pod does not say why it is Pending.
-const reasonPending = "Pending"
+// Reasons of khook's own, where a Pod does not say why it is Pending.
+const (
+	reasonPending      = "Pending"
+	reasonNotScheduled = "NotScheduled"
+)
 
 // whyPending reads the reason off the Pod: not scheduled (pkg/scheduler/schedule_one.go,
 // handleSchedulingFailure), or what its containers wait for.
@@ -175,7 +178,7 @@ func whyPending(pod *corev1.Pod) warning {
 		w := st.State.Waiting
 		if w == nil || w.Reason == "" {
 			if end := st.State.Terminated; end != nil && end.ExitCode != 0 {
-				return warning{end.Reason, fmt.Sprintf("container %s ended with exit code %d", st.Name, end.ExitCode)}
+				return warning{cmp.Or(end.Reason, "Error"), fmt.Sprintf("container %s ended with exit code %d", st.Name, end.ExitCode)}
 			}
 			continue
 		}
@@ -188,7 +191,7 @@ func whyPending(pod *corev1.Pod) warning {
 		}
 	}
 	if pod.Spec.NodeName == "" && why.reason == reasonPending {
-		return warning{"NotScheduled", "the scheduler has not taken it up yet"}
+		return warning{reasonNotScheduled, "the scheduler has not taken it up yet"}
 	}
 	return why
 }

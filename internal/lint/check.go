@@ -153,6 +153,7 @@ func (v *validator) check(ctx context.Context, m manifest.Object) {
 		v.findings.error(c.finding(found.field, found.message))
 	}
 	v.oddities(c, object, foreign)
+	v.reasons(c)
 	v.render(c)
 	v.checked = append(v.checked, c)
 }
