@@ -108,7 +108,10 @@ type EventConfiguration struct {
 	// Match restricts the configuration to events for which this CEL expression is true. It
 	// sees the variable event, with the fields type, reason, message, namespace, name,
 	// container, node, workloadKind, workloadName, restartCount, exitCode, count and labels,
-	// such as: event.restartCount >= 3 && event.exitCode != 0.
+	// such as: event.restartCount >= 3 && event.exitCode != 0. The reason is OOMKilled for oom-kill;
+	// LivenessProbeFailed, ReadinessProbeFailed or StartupProbeFailed for probe-failed; and worded by
+	// Kubernetes and container runtimes for pod-restart, such as Error, Completed or StartError, and for
+	// pod-pending, such as Unschedulable, ImagePullBackOff or FailedMount.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Match string `json:"match,omitempty"`

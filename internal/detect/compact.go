@@ -1,7 +1,6 @@
 package detect
 
 import (
-	"slices"
 	"time"
 	"unique"
 
@@ -26,7 +25,7 @@ func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 	if isMirror(pod) {
 		p.flags |= podMirror
 	}
-	if nodeLost(pod) {
+	if nodeLost(pod, before) {
 		p.flags |= podNodeLost
 	}
 	if windingDown(pod) {
@@ -44,7 +43,7 @@ func compact(pod *corev1.Pod, before *podState, now time.Time) *podState {
 	for i := range pod.Spec.Containers {
 		p.containers = append(p.containers, compactContainer(pod, &pod.Spec.Containers[i], regular, before, now))
 	}
-	if healthy(pod) {
+	if healthy(pod) && !p.unheard() {
 		p.flags |= podHealthy
 	}
 	return p
@@ -169,12 +168,12 @@ func statusOf(statuses []corev1.ContainerStatus, name string) *corev1.ContainerS
 }
 
 // healthy says whether every container is as it should be: the regular ones and the sidecars
-// ready, the init containers done; or the Pod has succeeded.
+// ready, the init containers done; or the Pod has succeeded. It goes by what the node said last.
 func healthy(pod *corev1.Pod) bool {
 	if pod.Status.Phase == corev1.PodSucceeded {
 		return true
 	}
-	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil || nodeLost(pod) {
+	if pod.Status.Phase != corev1.PodRunning || pod.DeletionTimestamp != nil {
 		return false
 	}
 	for i := range pod.Spec.Containers {
@@ -191,24 +190,6 @@ func healthy(pod *corev1.Pod) bool {
 		}
 	}
 	return true
-}
-
-// nodeLost says whether nothing is heard of the Pod's node: the statuses of its containers are then old. The node's
-// controller sets the condition Ready of its Pods to False, and leaves the rest
-// (pkg/controller/util/node/controller_utils.go, MarkPodsNotReady). A kubelet that is heard of sets Ready to False while all
-// containers are ready for one reason only: a readiness gate is not met (pkg/kubelet/status/generate.go,
-// GeneratePodReadyCondition).
-func nodeLost(pod *corev1.Pod) bool {
-	ready, containers := condition(pod, corev1.PodReady), condition(pod, corev1.ContainersReady)
-	switch ready.Status {
-	case corev1.ConditionUnknown:
-		return true
-	case corev1.ConditionFalse:
-		return containers.Status == corev1.ConditionTrue && !slices.ContainsFunc(pod.Spec.ReadinessGates, func(g corev1.PodReadinessGate) bool {
-			return condition(pod, g.ConditionType).Status != corev1.ConditionTrue
-		})
-	}
-	return false
 }
 
 // condition is a Pod's condition; one without a status if it has none of that type.

@@ -44,8 +44,8 @@ func (t *Timing) setDefaults() {
 	}
 }
 
-// Detector keeps what is known of all Pods, and lets the rules look at them: when a version or a
-// Warning comes, and when time is up. It is not safe for concurrent use.
+// Detector keeps what is known of all Pods, and lets the rules look at them: when a version or an
+// Event comes, and when time is up. It is not safe for concurrent use.
 //
 // Time must not go back from one call to the next. A Pod has an entry in troubled if and only if it has
 // problems that are not quiet, or incidents of the history are open on it.
@@ -98,7 +98,7 @@ func (d *Detector) Seed(open []*incident.Incident) {
 			p.resource = inc.Resource
 			p.setOpen(openProblem{
 				containerSlot: containerSlot{inc.Type, inc.Container}, lastSignal: inc.LastSeen, lastFailure: inc.LastSeen,
-				probes: probesOf(inc), seenUnready: true,
+				probes: probesOf(inc), seenUnready: true, unheard: !inc.UnheardSince.IsZero(),
 			})
 		})
 		d.troubledPod(key).problems = known.problems
@@ -127,13 +127,15 @@ func (d *Detector) look(key podKey, now time.Time) observed {
 	return observed{key: key, now: now, timing: d.timing, live: d.live}
 }
 
-// Pod takes a version of a Pod. catchUp marks those of the first list. The Pod is neither kept
+// Pod takes a version of a Pod. catchUp marks those of the first list. watch.Added says that the Pod has just been made: one
+// that was listed, or may have waited for a watch to come back, is given as watch.Modified. The Pod is neither kept
 // nor changed.
 func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catchUp bool) []incident.Signal {
 	key := keyOf(string(pod.UID))
 	known, seen := d.known(key), d.look(key, now)
 	seen.pod, seen.before = pod, known.pod
 	seen.catchUp = catchUp || known.pod == nil
+	seen.justMade = typ == watch.Added && known.pod == nil && !catchUp
 	known.pod = compact(pod, seen.before, now)
 	known, signals := apply(versionRules, known, seen)
 	if typ == watch.Deleted {
@@ -170,10 +172,11 @@ func (d *Detector) forgetMirror(key podKey, p *podState) {
 	}
 }
 
-// Event takes a version of an Event. Only Warnings about Pods matter: failed probes, and what
-// keeps a Pod's volumes or sandbox from being made. On the first list, the Pods must have been taken before.
+// Event takes a version of an Event. Only those about Pods matter: Warnings of failed probes, and of what keeps a Pod's volumes
+// or sandbox from being made; and Normal ones of what is done about a Pod that waits. On the first list, the Pods must have been
+// taken before. But for failed probes, what comes before its Pod is dropped: it only explains.
 func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event, catchUp bool) []incident.Signal {
-	if typ == watch.Deleted || ev.Type != corev1.EventTypeWarning || !isPod(&ev.Regarding) {
+	if typ == watch.Deleted || !isPod(&ev.Regarding) {
 		return nil
 	}
 	key := d.own(ev.Regarding.UID)
@@ -190,8 +193,11 @@ func (d *Detector) Event(now time.Time, typ watch.EventType, ev *eventsv1.Event,
 func (d *Detector) judge(now time.Time, key podKey, ev *eventsv1.Event, catchUp bool) []incident.Signal {
 	known, seen := d.known(key), d.look(key, now)
 	seen.catchUp = catchUp
-	seen.failure, seen.warning = parseProbeFailure(ev, now), parseVolumeWarning(ev)
-	if known.pod == nil || seen.failure == nil && seen.warning == nil {
+	if ev.Type == corev1.EventTypeWarning {
+		seen.failure, seen.warning = parseProbeFailure(ev, now), parseVolumeWarning(ev, now)
+	}
+	seen.progress = parseProgress(ev, now)
+	if known.pod == nil || seen.failure == nil && seen.warning == nil && seen.progress == nil {
 		return nil
 	}
 	before := known.problems

@@ -49,10 +49,10 @@ func parseProbeFailure(ev *eventsv1.Event, now time.Time) *probeFailure {
 
 // parseVolumeWarning reads an Event about a volume or the sandbox of a Pod; nil if it is about
 // something else.
-func parseVolumeWarning(ev *eventsv1.Event) *warning {
+func parseVolumeWarning(ev *eventsv1.Event, now time.Time) *volumeWarning {
 	switch ev.Reason {
 	case "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedMapVolume":
-		return &warning{ev.Reason, incident.Clean(ev.Note, incident.MaxMessage)}
+		return &volumeWarning{warning{ev.Reason, incident.Clean(ev.Note, incident.MaxMessage)}, lastSeen(ev, now)}
 	}
 	return nil
 }

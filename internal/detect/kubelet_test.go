@@ -26,13 +26,16 @@ type node struct {
 
 	instances map[string]int             // of each container, so far
 	told      map[string]incident.Signal // what the history has, by key
+	open      map[containerSlot]*incident.Incident
 	failedAt  map[containerSlot]time.Time
+	lostAt    time.Time
 	heardAt   time.Time // when the newest status came from the node, and showed that all is well; zero if it did not
 }
 
 func newNode(t *rapid.T) *node {
 	n := &node{
 		t: t, now: noon, up: true, instances: map[string]int{}, told: map[string]incident.Signal{}, failedAt: map[containerSlot]time.Time{},
+		open: map[containerSlot]*incident.Incident{},
 		skew: rapid.SampledFrom([]time.Duration{0, 0, time.Hour, -20 * time.Minute, -60 * 365 * 24 * time.Hour}).Draw(t, "skew"),
 	}
 	n.d = New(Timing{Start: n.now})
@@ -83,13 +86,32 @@ func (n *node) put() {
 	if n.lost {
 		ready = corev1.ConditionFalse
 	}
-	n.pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}, {Type: corev1.ContainersReady, Status: all}}
+	n.pod.Status.Conditions = []corev1.PodCondition{
+		{Type: corev1.PodReady, Status: ready, LastTransitionTime: metav1.NewTime(n.lostAt)}, {Type: corev1.ContainersReady, Status: all},
+	}
 	n.heardAt = time.Time{}
 	if !n.lost && all == corev1.ConditionTrue {
 		n.heardAt = n.now
 	}
 	if n.up {
 		n.take(n.d.Pod(n.now, watch.Modified, n.pod.DeepCopy(), false))
+		n.tellsOfItsNode()
+	}
+}
+
+// showsLost says whether the Pod shows that nothing is heard of its node: of one that was not ready before, the node's
+// controller says nothing.
+func (n *node) showsLost() bool {
+	return n.lost && n.pod.Status.Conditions[1].Status == corev1.ConditionTrue
+}
+
+// tellsOfItsNode holds that the history knows of each open incident whether anything is heard of the node.
+func (n *node) tellsOfItsNode() {
+	shown := n.showsLost()
+	for slot, inc := range n.open {
+		if told := !inc.UnheardSince.IsZero(); told != shown {
+			n.t.Fatalf("%s of %s: the node is lost: %v, and this is told: %v", slot.kind, slot.container, shown, told)
+		}
 	}
 }
 
@@ -104,14 +126,39 @@ func (n *node) take(signals []incident.Signal) {
 			}
 			if _, twice := n.told[s.Key]; !twice {
 				n.failedAt[slot] = n.now
+				n.record(slot, &s)
 			}
 			n.told[s.Key] = s
+		case incident.Unheard:
+			if !n.lost || !s.At.Equal(n.lostAt) {
+				n.t.Fatalf("nothing is heard of the node since %s, it is told; it was lost: %v, at %s", s.At, n.lost, n.lostAt)
+			}
+			if inc := n.open[slot]; inc != nil {
+				inc.Unheard(s.At)
+			}
+		case incident.Heard:
+			if n.showsLost() {
+				n.t.Fatalf("the node is told to be heard of, and is lost since %s", n.lostAt)
+			}
+			if inc := n.open[slot]; inc != nil {
+				inc.UnheardSince = time.Time{}
+			}
 		case incident.Healthy:
+			delete(n.open, slot)
 			if n.heardAt.IsZero() || n.heardAt.Before(n.failedAt[slot]) && n.now.Sub(n.failedAt[slot]) < 2*time.Minute {
 				n.t.Fatalf("%s of %s is told to be healthy, and nobody says so: lost %v, heard at %s, failed at %s", s.Type, s.Container, n.lost, n.heardAt, n.failedAt[slot])
 			}
 		}
 	}
+}
+
+// record does with an occurrence as the ledger does.
+func (n *node) record(slot containerSlot, s *incident.Signal) {
+	if inc := n.open[slot]; inc != nil {
+		inc.Observe(s)
+		return
+	}
+	n.open[slot] = incident.Open("", s)
 }
 
 func (n *node) wait(d time.Duration) {
@@ -126,13 +173,14 @@ func (n *node) wait(d time.Duration) {
 // startKhook begins with the history, and with a list of what is there.
 func (n *node) startKhook() {
 	var open []*incident.Incident
-	for _, s := range n.told {
-		open = append(open, incident.Open("", &s))
+	for _, inc := range n.open {
+		open = append(open, inc)
 	}
 	n.d, n.up = New(Timing{Start: n.now}), true
 	n.d.Seed(open)
 	n.take(n.d.Pod(n.now, watch.Modified, n.pod.DeepCopy(), true))
 	n.take(n.d.Listed(n.now, "", map[string]bool{string(n.pod.UID): true}))
+	n.tellsOfItsNode()
 }
 
 // keysOf counts the keys of a type on a container.
@@ -147,8 +195,8 @@ func (n *node) keysOf(kind incident.EventType, container string) int {
 }
 
 // TestWhateverAKubeletDoesIsToldOnceAndAsItCanBe draws what happens on a node, with clocks that differ and stops of khook, and
-// holds: nothing is told of a time that can't be, nothing heals that nobody says is well, and each occurrence has one key,
-// whoever tells it, whenever.
+// holds: nothing is told of a time that can't be, nothing heals that nobody says is well, each occurrence has one key,
+// whoever tells it, whenever, and of each open incident it is told whether its node is heard of.
 func TestWhateverAKubeletDoesIsToldOnceAndAsItCanBe(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := newNode(t)
@@ -220,7 +268,12 @@ func TestWhateverAKubeletDoesIsToldOnceAndAsItCanBe(t *testing.T) {
 				}
 				n.put()
 			},
-			"lose node":  func(*rapid.T) { n.lost = true; n.put() },
+			"lose node": func(*rapid.T) {
+				if !n.lost {
+					n.lost, n.lostAt = true, n.now
+				}
+				n.put()
+			},
 			"node back":  func(*rapid.T) { n.lost = false; n.put() },
 			"a moment":   func(*rapid.T) { n.wait(3 * time.Second) },
 			"a while":    func(*rapid.T) { n.wait(3 * time.Minute) },

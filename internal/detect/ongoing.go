@@ -15,8 +15,7 @@ const ongoingEvery = 4 * time.Minute
 func (t Timing) ongoingEvery() time.Duration { return min(ongoingEvery, t.QuietAfter/2) }
 
 // stillOngoing is the rule for open problems that the Pod still shows, without a new occurrence; and for those of a Pod whose
-// node is not heard of, which nobody knows anything about. While the
-// cluster is not watched it says nothing: what was seen last may be over.
+// node is not heard of, see nodeHeard. While the cluster is not watched it says nothing: what was seen last may be over.
 func stillOngoing(known state, seen observed) (state, []incident.Signal) {
 	if known.problems == nil || !seen.live {
 		return known, nil
@@ -27,7 +26,11 @@ func stillOngoing(known state, seen observed) (state, []incident.Signal) {
 		kind := signOf(known.pod, o)
 		if kind != "" && seen.now.Sub(o.lastSignal) >= seen.timing.ongoingEvery() {
 			open[i].lastSignal = seen.now
-			signals = append(signals, known.about(seen, kind, o.containerSlot))
+			sig := known.about(seen, kind, o.containerSlot)
+			if kind == incident.Unheard {
+				sig = known.unheard(seen, o.containerSlot, known.problems.lostSince)
+			}
+			signals = append(signals, sig)
 		}
 	}
 	return known.with(func(p *problems) { p.open = open }), signals
@@ -36,7 +39,7 @@ func stillOngoing(known state, seen observed) (state, []incident.Signal) {
 // signOf is the sign that keeps a problem open while nothing new is seen of it; "" if there is none.
 func signOf(p *podState, o openProblem) incident.SignalKind {
 	switch {
-	case p.has(podNodeLost) && !p.over():
+	case p.unheard():
 		return incident.Unheard
 	case stillSeen(p, o):
 		return incident.Ongoing

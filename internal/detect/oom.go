@@ -2,6 +2,7 @@ package detect
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,23 @@ import (
 // (pkg/kubelet/kubelet_pods.go, convertToAPIContainerStatuses).
 const reasonOOMKilled = "OOMKilled"
 
+// A container that runs out of memory before its command begins was never running for its runtime: runc says so in the error
+// of the start (libcontainer/process_linux.go, initProcess.start), which containerd writes as the message of a termination
+// with a reason of its own (internal/cri/server/container_start.go, StartContainer).
+const (
+	reasonStartError = "StartError"
+	initOOMKilled    = "container init was OOM-killed"
+)
+
+// outOfMemory says whether a container ended for want of memory, and whether that was before its command began.
+func outOfMemory(end *corev1.ContainerStateTerminated) (oom, starting bool) {
+	if end == nil {
+		return false, false
+	}
+	starting = end.Reason == reasonStartError && strings.Contains(end.Message, initOOMKilled)
+	return starting || end.Reason == reasonOOMKilled, starting
+}
+
 // oomKills is the rule for containers that ran out of memory: it tells each instance once. An OOM kill
 // makes no Event; it is only in the status, as the current state or the last one. Exit code 137 alone
 // is none.
@@ -25,7 +43,7 @@ func oomKills(known state, seen observed) (state, []incident.Signal) {
 	for st := range containerStatuses(seen.pod) {
 		for _, end := range [...]*corev1.ContainerStateTerminated{st.LastTerminationState.Terminated, st.State.Terminated} {
 			c := known.pod.container(st.Name)
-			if c == nil || end == nil || end.Reason != reasonOOMKilled {
+			if oom, _ := outOfMemory(end); c == nil || !oom {
 				continue
 			}
 			instance := end.ContainerID
@@ -53,7 +71,11 @@ func oomKills(known state, seen observed) (state, []incident.Signal) {
 }
 
 func oomSignal(seen observed, st *corev1.ContainerStatus, end *corev1.ContainerStateTerminated, id uint64, limit string) incident.Signal {
-	message := fmt.Sprintf("Container %s was OOM-killed (exit code %d", st.Name, end.ExitCode)
+	when := ""
+	if _, starting := outOfMemory(end); starting {
+		when = " while it was started"
+	}
+	message := fmt.Sprintf("Container %s was OOM-killed%s (exit code %d", st.Name, when, end.ExitCode)
 	if limit != "" {
 		message += ", memory limit " + limit
 	}

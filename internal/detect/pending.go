@@ -19,6 +19,8 @@ type pendingState struct {
 	reported        bool
 	notBefore       time.Time // not to be told before: the Events that say why are still to be listed
 	why             warning
+	scheduled       time.Time // when it got its node; zero if it has none
+	progress        progress  // what is done about it
 	causes          []incident.EventType
 	heldByContainer string // the init container that keeps it Pending; "" if none does
 }
@@ -43,16 +45,19 @@ func longPending(known state, seen observed) (state, []incident.Signal) {
 	}
 	now.why = whyPending(seen.pod)
 	now.heldByContainer, now.causes = heldByInit(seen.pod)
-	if seen.catchUp && isVague(now.why.reason) && now.notBefore.IsZero() {
+	if now.scheduled.IsZero() || seen.pod.Spec.NodeName == "" {
+		now.scheduled = seen.scheduledAt()
+	}
+	if seen.catchUp && !seen.justMade && (isVague(now.why.reason) || now.scheduled.IsZero()) && now.notBefore.IsZero() {
 		now.notBefore = seen.now.Add(eventsLag)
 	}
 	return pendingOverdue(known.with(func(p *problems) { p.pending = &now }), seen)
 }
 
-// eventsLag is how long after the first sight of a Pod the Events that say why it waits may come.
+// eventsLag is how long after the first sight of a Pod the Events that say why it waits, or what is done about it, may come.
 const eventsLag = 5 * time.Second
 
-// pendingSince is when the Pod began to wait: at its creation, when its scheduling gates went
+// pendingSince is when the Pod began to wait: when it was made, when its scheduling gates went
 // away, or when it came back to Pending.
 func pendingSince(p *podState, seen observed, again bool) time.Time {
 	if again {
@@ -62,7 +67,22 @@ func pendingSince(p *podState, seen observed, again bool) time.Time {
 	if seen.before != nil && (seen.before.has(podGated) || seen.before.phase != phasePending) || p.has(podGated) {
 		return seen.now
 	}
-	return time.Unix(int64(p.created), 0)
+	return seen.madeAt()
+}
+
+// watchLag is how long after its creation a Pod that is just made may come at most. Where it seems to be more, the clocks of
+// khook and of the API server differ.
+const watchLag = 10 * time.Second
+
+// madeAt is when the Pod was made, by khook's clock. The API server tells it by its own: one that is just made and seems to
+// be older was made now, by a khook whose clock is ahead; and so was one that seems to come from the future. Of a Pod that
+// was listed nobody knows better than its creation.
+func (l observed) madeAt() time.Time {
+	made := l.pod.CreationTimestamp.Time
+	if made.After(l.now) || l.justMade && l.now.Sub(made) > watchLag {
+		return l.now
+	}
+	return made
 }
 
 // hasRun says whether a Pod that is Pending ran before, as one does that runs its init containers again after its node's
@@ -91,7 +111,7 @@ func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 		return known, nil
 	}
 	p := *known.problems.pending
-	at := p.since.Add(seen.timing.PendingAfter)
+	at := p.due(known.pod, known.problems, seen.timing)
 	if seen.now.Before(at) || seen.now.Before(p.notBefore) {
 		return known, nil
 	}
@@ -99,8 +119,9 @@ func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 	known = known.with(func(now *problems) { now.pending = &p })
 	seen.catchUp = seen.catchUp || !p.notBefore.IsZero()
 	why := p.why
-	if fromEvent := known.problems.volumeWarning; fromEvent.reason != "" && isVague(why.reason) {
-		why = fromEvent
+	fromEvent := known.problems.volumeWarning
+	if overcome := p.progress.kind == pulling && fromEvent.at.Before(p.progress.at); fromEvent.reason != "" && isVague(why.reason) && !overcome {
+		why = fromEvent.warning
 	}
 	key := "pod-pending/" + known.pod.resource(seen.key).UID
 	if p.hadRun {
@@ -108,7 +129,7 @@ func pendingOverdue(known state, seen observed) (state, []incident.Signal) {
 	}
 	known, sig := known.occurred(seen, incident.Signal{
 		Key: key, Type: incident.PodPending, At: at, Observation: incident.Observation{
-			Reason: why.reason, Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(seen.timing.PendingAfter), why.message),
+			Reason: why.reason, Message: fmt.Sprintf("Pod is Pending for longer than %s: %s", short(at.Sub(p.since).Round(time.Second)), p.reasonWith(known.pod, why)),
 		},
 		Causes: p.causes, CauseContainer: p.heldByContainer,
 	})
@@ -138,8 +159,11 @@ func isVague(reason string) bool {
 	return reason == "ContainerCreating" || reason == "PodInitializing" || reason == reasonPending
 }
 
-// reasonPending is khook's own, where a Pod does not say why it is Pending.
-const reasonPending = "Pending"
+// Reasons of khook's own, where a Pod does not say why it is Pending.
+const (
+	reasonPending      = "Pending"
+	reasonNotScheduled = "NotScheduled"
+)
 
 // whyPending reads the reason off the Pod: not scheduled (pkg/scheduler/schedule_one.go,
 // handleSchedulingFailure), or what its containers wait for.
@@ -154,7 +178,7 @@ func whyPending(pod *corev1.Pod) warning {
 		w := st.State.Waiting
 		if w == nil || w.Reason == "" {
 			if end := st.State.Terminated; end != nil && end.ExitCode != 0 {
-				return warning{end.Reason, fmt.Sprintf("container %s ended with exit code %d", st.Name, end.ExitCode)}
+				return warning{cmp.Or(end.Reason, "Error"), fmt.Sprintf("container %s ended with exit code %d", st.Name, end.ExitCode)}
 			}
 			continue
 		}
@@ -167,7 +191,7 @@ func whyPending(pod *corev1.Pod) warning {
 		}
 	}
 	if pod.Spec.NodeName == "" && why.reason == reasonPending {
-		return warning{"NotScheduled", "the scheduler has not taken it up yet"}
+		return warning{reasonNotScheduled, "the scheduler has not taken it up yet"}
 	}
 	return why
 }
@@ -176,7 +200,7 @@ func whyPending(pod *corev1.Pod) warning {
 func heldByInit(pod *corev1.Pod) (string, []incident.EventType) {
 	for i := range pod.Status.InitContainerStatuses {
 		st := &pod.Status.InitContainerStatuses[i]
-		if end := newestEnd(st); !st.Ready && (st.RestartCount > 0 || end != nil && end.Reason == reasonOOMKilled) {
+		if oom, _ := outOfMemory(newestEnd(st)); !st.Ready && (st.RestartCount > 0 || oom) {
 			return st.Name, []incident.EventType{incident.OOMKill, incident.PodRestart}
 		}
 	}

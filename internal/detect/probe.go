@@ -62,11 +62,15 @@ func probeFailed(known state, seen observed) (state, []incident.Signal) {
 	if failed == nil || known.pod.over() || known.pod.has(podWindingDown) || seen.tooOld(failed.last) || failed.errored && withoutResult(known.pod, failed.probe) {
 		return known, nil
 	}
-	s := known.problems.streak(failed.probe).with(known.pod, failed)
+	was := known.problems.streak(failed.probe)
+	s := was.with(known.pod, failed)
 	known = known.with(func(p *problems) {
 		p.resource = known.pod.resource(seen.key)
 		p.setStreak(s)
 	})
+	if s.event == was.event && s.count == was.count && s.length == was.length {
+		return known, nil // seen before: startupOverdue tells what only had to wait
+	}
 	return streakDue(known, seen, s)
 }
 

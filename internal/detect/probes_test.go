@@ -291,3 +291,16 @@ func TestASidecarsProbeIsItsOwn(t *testing.T) {
 	s.warn("Unhealthy", "spec.initContainers{proxy}", notReady, 1, false)
 	s.says("probe-failed web proxy x1")
 }
+
+// TestAnEventThatIsListedAgainIsNotJudgedByTheNextInstance: the failures were of an instance that was starting, and the time for
+// starting of the next one is over when the Event comes once more.
+func TestAnEventThatIsListedAgainIsNotJudgedByTheNextInstance(t *testing.T) {
+	s := newScene(t, withReadiness(httpProbe(2, 10, 5))...)
+	s.put()
+	s.run("app")
+	s.probe("app", notReady, 2)
+	s.run("app")
+	s.wait(25 * oneSecond)
+	s.probe("app", notReady, 0)
+	s.says("pod-restart web app x1")
+}

@@ -36,7 +36,7 @@ func recovered(known state, seen observed) (state, []incident.Signal) {
 // recoveryDue is when an open problem is over, if the Pod stays as it is; false if it is not
 // about to end. Nothing ends while nothing is heard of the Pod's node: what its status says is old.
 func recoveryDue(pod *podState, p *problems, o openProblem, timing Timing) (time.Time, bool) {
-	if pod.has(podNodeLost) {
+	if pod.unheard() {
 		return time.Time{}, false
 	}
 	switch o.kind {

@@ -1,6 +1,7 @@
 package detect
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"time"
@@ -113,6 +114,9 @@ func startedAt(st *corev1.ContainerStatus) []time.Time {
 	return told
 }
 
+// reasonRestarted is khook's own, where nothing says why the former instance ended.
+const reasonRestarted = "ContainerRestarted"
+
 func restartSignal(seen observed, st *corev1.ContainerStatus, at time.Time, count int32, causes []incident.EventType) incident.Signal {
 	sig := incident.Signal{
 		// The instance's container ID is the same while it runs, after its end and while the next one
@@ -120,14 +124,14 @@ func restartSignal(seen observed, st *corev1.ContainerStatus, at time.Time, coun
 		Key:  fmt.Sprintf("pod-restart/%s/%s/%016x", seen.pod.UID, st.Name, hash(st.ContainerID)),
 		Type: incident.PodRestart, At: at, Observation: incident.Observation{
 			Container: st.Name,
-			Reason:    "ContainerRestarted", Message: fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
+			Reason:    reasonRestarted, Message: fmt.Sprintf("Container %s restarted (restart %d)", st.Name, st.RestartCount),
 		},
 		Count: count, Causes: causes,
 	}
 	var code *int32
 	if end := formerEnd(st); end != nil {
 		code = exitCode(end)
-		sig.Reason = end.Reason
+		sig.Reason = cmp.Or(end.Reason, reasonRestarted)
 		sig.Message += fmt.Sprintf(": it had ended with exit code %d", end.ExitCode)
 		if end.Reason != "" {
 			sig.Message += " (" + end.Reason + ")"
@@ -149,7 +153,7 @@ const exitKilled = 137
 // (pkg/kubelet/kuberuntime/kuberuntime_manager.go, computePodActions).
 func restartCauses(p *problems, before *podState, st *corev1.ContainerStatus) []incident.EventType {
 	end, was := formerEnd(st), before.containerOrNil(st.Name)
-	if end != nil && end.Reason == reasonOOMKilled {
+	if oom, _ := outOfMemory(end); oom {
 		return []incident.EventType{incident.OOMKill}
 	}
 	// Only where the runtime says no more than that: other reasons, such as RestartingAllContainers, say why it was ended.

@@ -26,11 +26,15 @@ type observed struct {
 	pod    *corev1.Pod
 	before *podState // the version before pod; nil if there was none
 
-	failure *probeFailure // what an Event says of a probe; nil in other looks
-	warning *warning      // what an Event says of a volume or the sandbox; nil in other looks
+	failure  *probeFailure  // what an Event says of a probe; nil in other looks
+	warning  *volumeWarning // what an Event says of a volume or the sandbox; nil in other looks
+	progress *progress      // what an Event says is done about the Pod; nil in other looks
 
 	// catchUp marks a look at what may be old: the first list after a start, or a Pod's first version.
 	catchUp bool
+
+	// justMade marks the first version of a Pod of which the API server has just said that it was made.
+	justMade bool
 }
 
 // The order of the rules is load-bearing in two places; TestTheOrderOfTheRules fails if either is
@@ -46,11 +50,11 @@ type observed struct {
 // The others are in the order in which a Pod lives; nothing depends on it.
 var (
 	// versionRules run for each new version of a Pod.
-	versionRules = []detectionRule{oomKills, restarts, readinessRegained, longPending, recovered}
+	versionRules = []detectionRule{oomKills, restarts, readinessRegained, longPending, nodeHeard, recovered}
 	// timeRules run when a Pod has been left alone until nextLook.
-	timeRules = []detectionRule{pendingOverdue, startupOverdue, recovered, stillOngoing}
-	// eventRules run for each Warning about a Pod.
-	eventRules = []detectionRule{probeFailed, volumeWarned}
+	timeRules = []detectionRule{pendingOverdue, startupOverdue, nodeHeard, recovered, stillOngoing}
+	// eventRules run for each Event about a Pod.
+	eventRules = []detectionRule{probeFailed, volumeWarned, progressed, nodeHeard}
 )
 
 // apply runs rules one after the other, each on what the former ones know.
@@ -116,6 +120,7 @@ func (s state) occurred(seen observed, sig incident.Signal) (state, incident.Sig
 	return s.with(func(p *problems) {
 		o, _ := p.find(containerSlot{sig.Type, sig.Container})
 		o.lastSignal = seen.now
+		o.occurred = true
 		p.setOpen(o)
 	}), sig
 }

@@ -214,7 +214,7 @@ func TestRulesChangeNothingThatTheyAreGiven(t *testing.T) {
 			next.Status.ContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{Reason: reasonOOMKilled, ContainerID: "containerd://next"}
 			seen.pod, seen.before = next, known.pod
 			seen.failure = &probeFailure{probe: probe{"app", readiness}, event: "e", count: int32(len(s.signals)) + 1, first: noon, last: seen.now}
-			seen.warning = &warning{"FailedMount", "x"}
+			seen.warning = &volumeWarning{warning: warning{"FailedMount", "x"}}
 			before := show(known)
 			for i, rule := range every {
 				_, first := rule(known, seen)

@@ -29,6 +29,17 @@ type scene struct {
 	pod     *corev1.Pod
 	events  map[string]*eventsv1.Event
 	signals []incident.Signal
+	told    map[string]time.Time // when each occurrence was told, by its key
+}
+
+// take keeps what is told.
+func (s *scene) take(signals []incident.Signal) {
+	s.signals = append(s.signals, signals...)
+	for _, sig := range signals {
+		if _, before := s.told[sig.Key]; !before && sig.Kind == incident.Observed {
+			s.told[sig.Key] = s.now
+		}
+	}
 }
 
 // newScene begins with a scheduled Pod whose containers are being made.
@@ -36,7 +47,7 @@ func newScene(t testing.TB, containers ...corev1.Container) *scene {
 	if len(containers) == 0 {
 		containers = []corev1.Container{{Name: "app"}}
 	}
-	s := &scene{t: t, d: New(Timing{Start: noon}), now: noon, events: map[string]*eventsv1.Event{}}
+	s := &scene{t: t, d: New(Timing{Start: noon}), now: noon, events: map[string]*eventsv1.Event{}, told: map[string]time.Time{}}
 	s.pod = &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: "shop", UID: "6ab22e5b-35a4-4b0c-8a3b-4f1d7cf6a0d1", CreationTimestamp: metav1.NewTime(noon)},
 		Spec:       corev1.PodSpec{NodeName: "n1", RestartPolicy: corev1.RestartPolicyAlways},
@@ -62,11 +73,11 @@ func (s *scene) put() { s.feed(watch.Modified, false) }
 // list lets it see the Pod in the first list.
 func (s *scene) list() {
 	s.feed(watch.Modified, true)
-	s.signals = append(s.signals, s.d.Listed(s.now, "", map[string]bool{string(s.pod.UID): true})...)
+	s.take(s.d.Listed(s.now, "", map[string]bool{string(s.pod.UID): true}))
 }
 
 func (s *scene) feed(typ watch.EventType, catchUp bool) {
-	s.signals = append(s.signals, s.d.Pod(s.now, typ, s.pod.DeepCopy(), catchUp)...)
+	s.take(s.d.Pod(s.now, typ, s.pod.DeepCopy(), catchUp))
 }
 
 // wait lets time go on; timers fire when they are due.
@@ -74,7 +85,7 @@ func (s *scene) wait(d time.Duration) {
 	until := s.now.Add(d)
 	for due, ok := s.d.Next(); ok && !due.After(until); due, ok = s.d.Next() {
 		s.now = latest(s.now, due)
-		s.signals = append(s.signals, s.d.Tick(s.now)...)
+		s.take(s.d.Tick(s.now))
 	}
 	s.now = until
 }
@@ -203,7 +214,7 @@ func (s *scene) warn(reason, path, note string, n int32, catchUp bool) {
 }
 
 func (s *scene) see(ev *eventsv1.Event, catchUp bool) {
-	s.signals = append(s.signals, s.d.Event(s.now, watch.Modified, ev.DeepCopy(), catchUp)...)
+	s.take(s.d.Event(s.now, watch.Modified, ev.DeepCopy(), catchUp))
 }
 
 // remove deletes the Pod as the kubelet and the API server do: with its containers' ends, then gone.

@@ -23,9 +23,10 @@ type problems struct {
 	pending  *pendingState     // nil while the Pod is not Pending
 	streaks  []streak          // sorted by probe
 
-	volumeWarning warning   // the newest one about a volume or the sandbox, while the Pod is Pending
-	lastRestart   time.Time // when it was seen
-	healthySince  time.Time // zero if the Pod is not healthy
+	volumeWarning volumeWarning // the newest one, while the Pod is Pending
+	lastRestart   time.Time     // when it was seen
+	healthySince  time.Time     // zero if the Pod is not healthy
+	lostSince     time.Time     // since when nothing is heard of its node; zero while that is heard of
 }
 
 // containerSlot is what one incident of a Pod is about.
@@ -46,10 +47,19 @@ type openProblem struct {
 	lastFailure time.Time // of the probe
 	probes      probeSet  // that failed
 	seenUnready bool      // the container was seen not to be ready since
+	unheard     bool      // it was told that nothing is heard of the node, and that was not taken back
+	occurred    bool      // since nodeHeard looked last
 }
 
 // warning is a Warning Event in short, or why a Pod is Pending.
 type warning struct{ reason, message string }
+
+// volumeWarning is a Warning Event about a volume or the sandbox of a Pod.
+type volumeWarning struct {
+	warning
+
+	at time.Time
+}
 
 // with returns the state with its problems changed. change gets a copy, whose slices are still those
 // of the original: it must replace them, as setOpen, close and setStreak do.

@@ -22,7 +22,7 @@ func nextLook(known state, seen observed) time.Time {
 	}
 	pod, p := known.pod, known.problems
 	if p.pending.mayReport(pod) {
-		earlier(latest(p.pending.since.Add(seen.timing.PendingAfter), p.pending.notBefore))
+		earlier(latest(p.pending.due(pod, p, seen.timing), p.pending.notBefore))
 	}
 	for _, o := range p.open {
 		if due, ok := recoveryDue(pod, p, o, seen.timing); ok {

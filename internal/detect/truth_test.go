@@ -76,27 +76,39 @@ func TestANodeIsHeardOfUnlessItsControllerSaysOtherwise(t *testing.T) {
 	yes, no, unknown := corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown
 	for name, tc := range map[string]struct {
 		ready, containers, gate corev1.ConditionStatus
-		lost                    bool
+		reason                  string
+		was, lost               bool
 	}{
-		"all is well":              {yes, yes, "", false},
-		"a container is not ready": {no, no, "", false},
-		"lost":                     {no, yes, "", true},
-		"unknown":                  {unknown, yes, "", true},
-		"a gate is not met":        {no, yes, no, false},
-		"a gate is not set":        {no, yes, "none", false},
-		"lost, with a gate":        {no, yes, yes, true},
-		"no conditions yet":        {"", "", "", false},
+		"all is well":                      {yes, yes, "", "", false, false},
+		"a container is not ready":         {no, no, "", "ContainersNotReady", false, false},
+		"lost":                             {no, yes, "", "", false, true},
+		"unknown":                          {unknown, yes, "", "", false, true},
+		"a gate is not met":                {no, yes, no, "ReadinessGatesNotReady", false, false},
+		"a gate is not set":                {no, yes, "none", "ReadinessGatesNotReady", false, false},
+		"a gate was met a moment ago":      {no, yes, yes, "ReadinessGatesNotReady", false, false},
+		"a gate is not met, says somebody": {no, yes, no, "", false, false},
+		"lost, with a gate":                {no, yes, yes, "", false, true},
+		"lost, then a gate is not met":     {no, yes, no, "", true, true},
+		"back, and a gate is not met":      {no, yes, no, "ReadinessGatesNotReady", true, false},
+		"back, and a container ended":      {no, no, "", "ContainersNotReady", true, false},
+		"no conditions yet":                {"", "", "", "", false, false},
 	} {
-		pod := &corev1.Pod{}
+		pod, before := &corev1.Pod{}, &podState{}
+		if tc.was {
+			before.flags = podNodeLost
+		}
 		for of, status := range map[corev1.PodConditionType]corev1.ConditionStatus{corev1.PodReady: tc.ready, corev1.ContainersReady: tc.containers, "gate": tc.gate} {
 			if status != "" && status != "none" {
 				pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: of, Status: status})
+				if of == corev1.PodReady {
+					pod.Status.Conditions[len(pod.Status.Conditions)-1].Reason = tc.reason
+				}
 			}
 		}
 		if tc.gate != "" {
 			pod.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "gate"}}
 		}
-		if got := nodeLost(pod); got != tc.lost {
+		if got := nodeLost(pod, before); got != tc.lost {
 			t.Errorf("%s: lost %v", name, got)
 		}
 	}

@@ -27,7 +27,8 @@ type message struct {
 type messageKind uint8
 
 const (
-	msgPut messageKind = iota
+	msgAdd messageKind = iota
+	msgPut
 	msgDelete
 	msgReplace
 )
@@ -84,14 +85,23 @@ func (s *Source) handle(m message) []incident.Signal {
 	now := s.cfg.Clock.Now()
 	m.watch.noteLag(m.sent, now)
 	switch m.kind {
-	case msgPut:
+	case msgAdd, msgPut:
 		m.watch.newestVersion = max(m.watch.newestVersion, versionOf(m.obj))
-		return s.see(now, watch.Modified, m.obj, false)
+		return s.see(now, s.changeOf(m.kind), m.obj, false)
 	case msgDelete:
 		return s.see(now, watch.Deleted, m.obj, false)
 	default:
 		return s.seeAll(now, m)
 	}
+}
+
+// changeOf is what a message of a watch says of its object. What comes while not everything is watched may have waited for
+// the watch to come back: only otherwise was an object that is new made just now.
+func (s *Source) changeOf(kind messageKind) watch.EventType {
+	if _, watched := s.WatchedSince(); kind == msgAdd && watched {
+		return watch.Added
+	}
+	return watch.Modified
 }
 
 func (s *Source) see(now time.Time, t watch.EventType, obj any, catchUp bool) []incident.Signal {

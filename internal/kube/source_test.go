@@ -38,18 +38,23 @@ func TestAStatusWriteBecomesASignal(t *testing.T) {
 	w.await("the Pod is gone", func() bool { all := w.told(); return all[len(all)-1].Kind == incident.Gone })
 }
 
-// event makes an Event; it comes to khook if it is a Warning about a Pod.
-func (w *watching) event(name, typ, kind string, pod *corev1.Pod) {
+// event makes a Warning that a Pod's probe failed.
+func (w *watching) event(name string, pod *corev1.Pod) {
+	w.eventOf(name, "Warning", "Unhealthy", "Pod", pod)
+}
+
+// eventOf makes an Event; it comes to khook if it is about a Pod, and of no reason that each Pod has.
+func (w *watching) eventOf(name, typ, reason, kind string, pod *corev1.Pod) {
 	w.t.Helper()
 	ev := &eventsv1.Event{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace}, EventTime: metav1.NowMicro(),
-		Type: typ, Reason: "Unhealthy", Note: notReady, Action: "Probe", ReportingController: "kubelet", ReportingInstance: "n1",
+		Type: typ, Reason: reason, Note: notReady, Action: "Probe", ReportingController: "kubelet", ReportingInstance: "n1",
 		Regarding: corev1.ObjectReference{Kind: kind, Namespace: w.namespace, Name: name, UID: pod.UID, FieldPath: "spec.containers{app}"},
 	}
 	w.must(w.admin.EventsV1().Events(w.namespace).Create(w.t.Context(), ev, metav1.CreateOptions{}))
 }
 
-func TestOnlyWarningsAboutPodsAreWatched(t *testing.T) {
+func TestOnlyEventsThatTellOfPodsAreWatched(t *testing.T) {
 	seen := make(chan string, 100)
 	w := watchCluster(t, func(_ *Config, w *watching) {
 		w.wire.trouble = func(r *http.Request, resp *http.Response) (*http.Response, error) {
@@ -61,9 +66,17 @@ func TestOnlyWarningsAboutPodsAreWatched(t *testing.T) {
 	})
 	w.awaitSynced()
 	pod := w.start(w.namespace, "web")
-	w.event("the-normal-one", "Normal", "Pod", pod)
-	w.event("the-other-one", "Warning", "Node", pod)
-	w.event("the-failed-one", "Warning", "Pod", pod)
+	want := map[string]bool{"the-other-one": false, "the-failed-one": true}
+	for reason, comes := range map[string]bool{
+		"Scheduled": false, "Pulled": false, "Created": false, "Started": false, "Killing": false, "BackOff": false,
+		"Pulling": true, "TriggeredScaleUp": true, "NotTriggerScaleUp": true, "Nominated": true,
+	} {
+		name := "the-one-that-is-" + strings.ToLower(reason)
+		want[name] = comes
+		w.eventOf(name, "Normal", reason, "Pod", pod)
+	}
+	w.eventOf("the-other-one", "Warning", "Unhealthy", "Node", pod)
+	w.event("the-failed-one", pod)
 	w.awaitObserved(1)
 	w.stop()
 	close(seen)
@@ -71,9 +84,9 @@ func TestOnlyWarningsAboutPodsAreWatched(t *testing.T) {
 	for s := range seen {
 		all.WriteString(s)
 	}
-	for name, want := range map[string]bool{"the-normal-one": false, "the-other-one": false, "the-failed-one": true} {
-		if got := strings.Contains(all.String(), name); got != want {
-			t.Errorf("the Event %q came: %v, want %v", name, got, want)
+	for name, comes := range want {
+		if got := strings.Contains(all.String(), name); got != comes {
+			t.Errorf("the Event %q came: %v, want %v", name, got, comes)
 		}
 	}
 }
@@ -96,7 +109,7 @@ func TestWhatHappensWhileTheAPIServerRestartsIsNeitherLostNorToldTwice(t *testin
 	w := watchCluster(t)
 	w.awaitSynced()
 	stays, goes, calm := w.restart(w.start(w.namespace, "stays"), 1), w.restart(w.start(w.namespace, "goes"), 1), w.start(w.namespace, "calm")
-	w.event("before", "Warning", "Pod", calm)
+	w.event("before", calm)
 	w.awaitObserved(3)
 
 	w.wire.fell()
@@ -115,7 +128,7 @@ func TestWhatHappensWhileTheAPIServerRestartsIsNeitherLostNorToldTwice(t *testin
 	w.restart(stays, 3)
 	w.remove(goes)
 	w.restart(w.start(w.namespace, "comes"), 1)
-	w.event("meanwhile", "Warning", "Pod", calm)
+	w.event("meanwhile", calm)
 	w.wire.mend()
 
 	w.await("the deleted Pod is gone", func() bool {

@@ -169,8 +169,8 @@ func (w *objectWatch) sendOne(kind messageKind, obj any) error {
 	return w.send(message{kind: kind, obj: obj})
 }
 
-// Add is part of cache.ReflectorStore.
-func (w *objectWatch) Add(obj any) error { return w.sendOne(msgPut, obj) }
+// Add is part of cache.ReflectorStore: the API server says that the object is new.
+func (w *objectWatch) Add(obj any) error { return w.sendOne(msgAdd, obj) }
 
 // Update is part of cache.ReflectorStore.
 func (w *objectWatch) Update(obj any) error { return w.sendOne(msgPut, obj) }

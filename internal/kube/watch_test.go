@@ -97,3 +97,36 @@ func TestAnEventThatIsListedAgainTellsNothingOfAPodThatCameAndWent(t *testing.T)
 		t.Errorf("something is to come at %s", due)
 	}
 }
+
+// TestOnlyAPodThatIsSeenToBeMadeIsNew has a khook whose clock is 61 s ahead, and a Pod that is told by a watch that is up, one
+// that is back after a break, and a list.
+func TestOnlyAPodThatIsSeenToBeMadeIsNew(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind    messageKind
+		watched bool
+		late    bool
+	}{
+		"by the watch":               {msgAdd, true, false},
+		"by a watch that was broken": {msgAdd, false, true},
+		"by a list":                  {msgReplace, true, true},
+	} {
+		s := unconnected(t)
+		clock := clocktesting.NewFakeClock(noon.Add(61 * time.Second))
+		s.cfg.Clock, s.watches[0].firstListTaken = clock, true
+		if tc.watched {
+			s.since = noon
+		}
+		pod, _ := failingPod()
+		pod.Status.Phase = corev1.PodPending
+		signals := s.handle(message{watch: s.watches[0], kind: tc.kind, obj: pod, list: []any{pod}})
+		clock.Step(10 * time.Second)
+		signals = append(signals, s.detector.Tick(clock.Now())...)
+		if late := len(signals) > 0; late != tc.late {
+			t.Errorf("%s: it waits for too long at once: %v", name, late)
+		}
+		clock.Step(51 * time.Second)
+		if signals = append(signals, s.detector.Tick(clock.Now())...); len(signals) != 1 || signals[0].Type != incident.PodPending {
+			t.Errorf("%s: after a minute it is told: %+v", name, signals)
+		}
+	}
+}

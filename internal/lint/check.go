@@ -153,6 +153,7 @@ func (v *validator) check(ctx context.Context, m manifest.Object) {
 		v.findings.addError(c.finding(found.field, found.message))
 	}
 	v.warn(c, object, foreign)
+	v.reasons(c)
 	v.render(c)
 	v.checked = append(v.checked, c)
 }
