@@ -1,6 +1,6 @@
 // Package detect turns versions of Pods and Events into signals: restarts, OOM kills, failed probes,
 // Pods that stay Pending, and the ends of these. What means what is in its rules, pure functions of
-// what was known, what is seen and the time: one a file, listed in rules.go. The Detector keeps what is
+// what was known, what is seen and the time: a file for each, listed in rules.go. The Detector keeps what is
 // known from one look to the next.
 //
 // It must not read a cluster, a clock, the history or a Hook: the same Pods and Events at the same times always

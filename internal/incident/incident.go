@@ -80,10 +80,10 @@ type ProblemKey struct {
 	Container string
 }
 
-// ProblemKey returns the incident's slot.
+// ProblemKey is what the incident is about; at most one of a key is open.
 func (i *Incident) ProblemKey() ProblemKey { return ProblemKey{i.Resource.UID, i.Type, i.Container} }
 
-// ProblemKey returns the slot of the incident that the signal opens, repeats or ends.
+// ProblemKey is that of the incident that the signal opens, repeats or ends.
 func (s *Signal) ProblemKey() ProblemKey { return ProblemKey{s.Resource.UID, s.Type, s.Container} }
 
 // idSpace is the UUID namespace of all IDs that khook derives.

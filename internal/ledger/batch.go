@@ -35,11 +35,11 @@ type batch struct {
 	matcher *matcher
 
 	known   map[string]bool                            // keys of events that are recorded, or in this batch
-	work    map[incident.ProblemKey]*incident.Incident // copies of open incidents; nil for a slot that is free
+	work    map[incident.ProblemKey]*incident.Incident // copies of open incidents; nil for a key that is free
 	byID    map[string]*incident.Incident              // the same, and those that ended in this batch
 	changed []*incident.Incident                       // in the order in which they were first touched
-	slots   map[string]map[incident.ProblemKey]bool    // slots that this batch opened, by resource
-	inGroup map[groupName]map[incident.ProblemKey]bool // slots that came into a group in this batch
+	opened  map[string]map[incident.ProblemKey]bool    // what this batch opened incidents for, by resource
+	inGroup map[groupName]map[incident.ProblemKey]bool // what came into a group in this batch
 	groups  map[delivery.GroupKey]*group
 	settled map[delivery.HookRef]settledHook
 	guarded map[delivery.GroupKey][]store.GroupCall // calls about workloads within a day, by workload as the group
@@ -59,7 +59,7 @@ func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 		known:   map[string]bool{},
 		work:    map[incident.ProblemKey]*incident.Incident{},
 		byID:    map[string]*incident.Incident{},
-		slots:   map[string]map[incident.ProblemKey]bool{},
+		opened:  map[string]map[incident.ProblemKey]bool{},
 		groups:  map[delivery.GroupKey]*group{},
 		guarded: map[delivery.GroupKey][]store.GroupCall{},
 		calls:   map[budgetScope]int{},
@@ -131,8 +131,8 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 			b.end(inc, incident.Recovered, s.At)
 		}
 	case incident.Gone:
-		for _, slot := range b.slotsOf(s.Resource.UID) {
-			if inc := b.find(slot); inc != nil {
+		for _, key := range b.keysOf(s.Resource.UID) {
+			if inc := b.find(key); inc != nil {
 				b.end(inc, incident.WasGone, s.At)
 			}
 		}
@@ -189,25 +189,25 @@ func (b *batch) openIncident(s *incident.Signal) *incident.Incident {
 	return inc
 }
 
-// include puts an incident into its slot, which is free.
+// include puts an incident under its key, which is free.
 func (b *batch) include(inc *incident.Incident) {
-	slot := inc.ProblemKey()
-	b.work[slot], b.byID[inc.ID] = inc, inc
+	key := inc.ProblemKey()
+	b.work[key], b.byID[inc.ID] = inc, inc
 	b.changed = append(b.changed, inc)
-	if b.slots[slot.UID] == nil {
-		b.slots[slot.UID] = map[incident.ProblemKey]bool{}
+	if b.opened[key.UID] == nil {
+		b.opened[key.UID] = map[incident.ProblemKey]bool{}
 	}
-	b.slots[slot.UID][slot] = true
+	b.opened[key.UID][key] = true
 }
 
 // reopen opens the incident of a sign again, if it had ended as quiet: the sign says that it was not over. It is the newest
 // one of its problem that counts. A sign of what never had an incident is nothing.
 func (b *batch) reopen(ctx context.Context, s *incident.Signal) error {
-	slot := s.ProblemKey()
-	if b.find(slot) != nil {
+	key := s.ProblemKey()
+	if b.find(key) != nil {
 		return nil
 	}
-	inc, err := b.tx.NewestIncident(ctx, slot)
+	inc, err := b.tx.NewestIncident(ctx, key)
 	if err != nil || inc == nil || !inc.Reopen(b.now) {
 		return err
 	}
@@ -263,18 +263,18 @@ func (b *batch) leadsTo(id string, inc *incident.Incident) bool {
 	return true
 }
 
-// find returns the batch's own copy of the open incident in slot, or nil. It is the only way to an
+// find returns the batch's own copy of the open incident under key, or nil. It is the only way to an
 // incident that may be changed (copy-on-write).
-func (b *batch) find(slot incident.ProblemKey) *incident.Incident {
-	if inc, ok := b.work[slot]; ok {
+func (b *batch) find(key incident.ProblemKey) *incident.Incident {
+	if inc, ok := b.work[key]; ok {
 		return inc
 	}
-	inc := b.open.bySlot[slot]
+	inc := b.open.byKey[key]
 	if inc == nil {
 		return nil
 	}
 	c := *inc
-	b.work[slot], b.byID[c.ID] = &c, &c
+	b.work[key], b.byID[c.ID] = &c, &c
 	b.changed = append(b.changed, &c)
 	return &c
 }
@@ -284,25 +284,25 @@ func (b *batch) findID(id string) *incident.Incident {
 	if inc, ok := b.byID[id]; ok {
 		return inc
 	}
-	if slot, ok := b.open.byID[id]; ok {
-		return b.find(slot)
+	if key, ok := b.open.byID[id]; ok {
+		return b.find(key)
 	}
 	return nil
 }
 
-// slotsOf returns the slots of a resource that may hold an open incident.
-func (b *batch) slotsOf(uid string) []incident.ProblemKey {
-	var slots []incident.ProblemKey
-	for slot := range b.open.byUID[uid] {
-		slots = append(slots, slot)
+// keysOf returns the keys of a resource that may hold an open incident.
+func (b *batch) keysOf(uid string) []incident.ProblemKey {
+	var keys []incident.ProblemKey
+	for key := range b.open.byUID[uid] {
+		keys = append(keys, key)
 	}
-	for slot := range b.slots[uid] {
-		slots = append(slots, slot)
+	for key := range b.opened[uid] {
+		keys = append(keys, key)
 	}
-	return slots
+	return keys
 }
 
-// end resolves an incident and frees its slot: the next signal of the slot opens another incident.
+// end resolves an incident and frees its key: the next signal of the key opens another incident.
 func (b *batch) end(inc *incident.Incident, r incident.Resolution, at time.Time) {
 	inc.Resolve(r, at)
 	b.work[inc.ProblemKey()] = nil
@@ -328,11 +328,11 @@ func (b *batch) save(ctx context.Context) error {
 
 // differs says whether the incident is new or changed; a copy may have been made only to look.
 func (b *batch) differs(inc *incident.Incident) bool {
-	slot, known := b.open.byID[inc.ID]
+	key, known := b.open.byID[inc.ID]
 	if !known {
 		return true
 	}
-	was := b.open.bySlot[slot]
+	was := b.open.byKey[key]
 	return was.Events != inc.Events || !was.ObservedAt.Equal(inc.ObservedAt) || !was.LastSeen.Equal(inc.LastSeen) ||
 		was.Resolution != inc.Resolution || was.CausedBy != inc.CausedBy || !was.UnheardSince.Equal(inc.UnheardSince)
 }

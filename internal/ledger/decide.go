@@ -230,8 +230,8 @@ type effect struct {
 // effects returns the open incidents on the same Pod that inc caused and that c's hook names.
 func (b *batch) effects(c *hook.Config, inc *incident.Incident) []effect {
 	var found []effect
-	for _, slot := range b.slotsOf(inc.Resource.UID) {
-		caused := b.find(slot)
+	for _, key := range b.keysOf(inc.Resource.UID) {
+		caused := b.find(key)
 		if caused == nil || caused.CausedBy != inc.ID {
 			continue
 		}

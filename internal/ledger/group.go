@@ -67,22 +67,22 @@ func (b *batch) openOf(c *hook.Config, name string) (found []*incident.Incident,
 // openIn returns the open incidents that may belong to a group at this point of the batch.
 func (b *batch) openIn(name groupName) []*incident.Incident {
 	var found []*incident.Incident
-	add := func(slot incident.ProblemKey) {
-		inc, touched := b.work[slot]
+	add := func(key incident.ProblemKey) {
+		inc, touched := b.work[key]
 		if !touched {
-			inc = b.open.bySlot[slot]
+			inc = b.open.byKey[key]
 		}
 		if inc != nil {
 			found = append(found, inc)
 		}
 	}
 	before := b.open.byGroup[name]
-	for slot := range before {
-		add(slot)
+	for key := range before {
+		add(key)
 	}
-	for slot := range b.inGroup[name] {
-		if !before[slot] {
-			add(slot)
+	for key := range b.inGroup[name] {
+		if !before[key] {
+			add(key)
 		}
 	}
 	b.examined += len(found)

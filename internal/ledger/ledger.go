@@ -218,7 +218,7 @@ func (l *Ledger) NextQuiet(watchedSince time.Time) (time.Time, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var next time.Time
-	for _, inc := range l.open.bySlot {
+	for _, inc := range l.open.byKey {
 		at := l.endsAt(inc, watchedSince)
 		if next.IsZero() || at.Before(next) {
 			next = at

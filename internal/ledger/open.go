@@ -7,12 +7,12 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// openSet is the incidents that are open, found by slot, by resource, by group and by ID. The incidents in
+// openSet is the incidents that are open, found by key, by resource, by group and by ID. The incidents in
 // it are never changed in place: a batch works on copies, which are merged after its commit.
 type openSet struct {
-	bySlot map[incident.ProblemKey]*incident.Incident
-	byUID  map[string]map[incident.ProblemKey]bool
-	byID   map[string]incident.ProblemKey
+	byKey map[incident.ProblemKey]*incident.Incident
+	byUID map[string]map[incident.ProblemKey]bool
+	byID  map[string]incident.ProblemKey
 
 	// Each incident is there under all groups that a configuration can make of it: so a storm of many
 	// groups costs each only its own, and not all of them over again.
@@ -39,9 +39,9 @@ func groupNames(inc *incident.Incident) []groupName {
 
 func newOpenSet(open []*incident.Incident) *openSet {
 	s := &openSet{
-		bySlot: make(map[incident.ProblemKey]*incident.Incident, len(open)),
-		byUID:  map[string]map[incident.ProblemKey]bool{},
-		byID:   make(map[string]incident.ProblemKey, len(open)),
+		byKey: make(map[incident.ProblemKey]*incident.Incident, len(open)),
+		byUID: map[string]map[incident.ProblemKey]bool{},
+		byID:  make(map[string]incident.ProblemKey, len(open)),
 
 		byGroup: map[groupName]map[incident.ProblemKey]bool{},
 		byType:  map[incident.EventType]int{},
@@ -53,36 +53,36 @@ func newOpenSet(open []*incident.Incident) *openSet {
 }
 
 func (s *openSet) put(inc *incident.Incident) {
-	slot := inc.ProblemKey()
-	if was := s.bySlot[slot]; was != nil {
+	key := inc.ProblemKey()
+	if was := s.byKey[key]; was != nil {
 		s.forget(was)
 	}
-	s.bySlot[slot] = inc
+	s.byKey[key] = inc
 	s.byType[inc.Type]++
 	for _, name := range groupNames(inc) {
 		if s.byGroup[name] == nil {
 			s.byGroup[name] = map[incident.ProblemKey]bool{}
 		}
-		s.byGroup[name][slot] = true
+		s.byGroup[name][key] = true
 	}
-	s.byID[inc.ID] = slot
-	if s.byUID[slot.UID] == nil {
-		s.byUID[slot.UID] = map[incident.ProblemKey]bool{}
+	s.byID[inc.ID] = key
+	if s.byUID[key.UID] == nil {
+		s.byUID[key.UID] = map[incident.ProblemKey]bool{}
 	}
-	s.byUID[slot.UID][slot] = true
+	s.byUID[key.UID][key] = true
 }
 
 func (s *openSet) drop(inc *incident.Incident) {
-	slot := inc.ProblemKey()
+	key := inc.ProblemKey()
 	delete(s.byID, inc.ID)
-	if now := s.bySlot[slot]; now == nil || now.ID != inc.ID {
-		return // another incident has taken the slot meanwhile
+	if now := s.byKey[key]; now == nil || now.ID != inc.ID {
+		return // another incident has taken the key meanwhile
 	}
-	s.forget(s.bySlot[slot]) // as it was put: its groups may have changed since
-	delete(s.bySlot, slot)
-	delete(s.byUID[slot.UID], slot)
-	if len(s.byUID[slot.UID]) == 0 {
-		delete(s.byUID, slot.UID)
+	s.forget(s.byKey[key]) // as it was put: its groups may have changed since
+	delete(s.byKey, key)
+	delete(s.byUID[key.UID], key)
+	if len(s.byUID[key.UID]) == 0 {
+		delete(s.byUID, key.UID)
 	}
 }
 
@@ -100,7 +100,7 @@ func (s *openSet) forget(inc *incident.Incident) {
 }
 
 // merge takes over the incidents of a committed batch, in their order: one that ended and one that was
-// opened in its slot may both be among them. Only called after the commit; see batch.
+// opened in its key may both be among them. Only called after the commit; see batch.
 func (s *openSet) merge(changed []*incident.Incident) {
 	for _, inc := range changed {
 		if inc.Open() {
@@ -111,11 +111,11 @@ func (s *openSet) merge(changed []*incident.Incident) {
 	}
 }
 
-func (s *openSet) len() int { return len(s.bySlot) }
+func (s *openSet) len() int { return len(s.byKey) }
 
 func (s *openSet) list() []*incident.Incident {
-	list := make([]*incident.Incident, 0, len(s.bySlot))
-	for _, inc := range s.bySlot {
+	list := make([]*incident.Incident, 0, len(s.byKey))
+	for _, inc := range s.byKey {
 		c := *inc
 		list = append(list, &c)
 	}
@@ -123,5 +123,5 @@ func (s *openSet) list() []*incident.Incident {
 }
 
 func (s *openSet) count() (int, map[incident.EventType]int) {
-	return len(s.bySlot), maps.Clone(s.byType)
+	return len(s.byKey), maps.Clone(s.byType)
 }

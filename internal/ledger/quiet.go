@@ -19,34 +19,34 @@ func (l *Ledger) EndQuiet(ctx context.Context, watchedSince time.Time) error {
 	return l.endQuiet(ctx, watchedSince, l.quiet(watchedSince))
 }
 
-// quiet returns the slots of the incidents that should end.
+// quiet returns the keys of the incidents that should end.
 func (l *Ledger) quiet(watchedSince time.Time) []incident.ProblemKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.cfg.Clock.Now()
 	var due []incident.ProblemKey
-	for slot, inc := range l.open.bySlot {
+	for key, inc := range l.open.byKey {
 		if !l.endsAt(inc, watchedSince).After(now) {
-			due = append(due, slot)
+			due = append(due, key)
 		}
 	}
 	return due
 }
 
-// endQuiet ends the incidents in the slots, unless there was news of them. One whose row can't be saved
+// endQuiet ends the incidents in the keys, unless there was news of them. One whose row can't be saved
 // does not keep the others open.
 func (l *Ledger) endQuiet(ctx context.Context, watchedSince time.Time, due []incident.ProblemKey) error {
 	if len(due) == 0 {
 		return nil
 	}
 	err := l.transact(ctx, func(b *batch) error {
-		for _, slot := range due {
-			inc := b.open.bySlot[slot]
+		for _, key := range due {
+			inc := b.open.byKey[key]
 			if inc == nil {
 				continue
 			}
 			if at := b.endsAt(inc, watchedSince); !at.After(b.now) {
-				b.end(b.find(slot), incident.Quiet, quietAt(inc, watchedSince, b.cfg.QuietAfter))
+				b.end(b.find(key), incident.Quiet, quietAt(inc, watchedSince, b.cfg.QuietAfter))
 			}
 		}
 		return nil
@@ -65,14 +65,14 @@ func (l *Ledger) endQuiet(ctx context.Context, watchedSince time.Time, due []inc
 }
 
 // leaveOpen puts the end of an incident off whose row can't be saved.
-func (l *Ledger) leaveOpen(ctx context.Context, slot incident.ProblemKey, cause error) error {
+func (l *Ledger) leaveOpen(ctx context.Context, key incident.ProblemKey, cause error) error {
 	if err := l.store.Probe(ctx); err != nil {
 		return cause // it is not this row
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.DeleteFunc(l.endless, func(id string, _ time.Time) bool { _, open := l.open.byID[id]; return !open })
-	if inc := l.open.bySlot[slot]; inc != nil {
+	if inc := l.open.byKey[key]; inc != nil {
 		l.endless[inc.ID] = l.cfg.Clock.Now().Add(endAgain)
 		l.cfg.Log.Error(cause, "the end of an incident can't be saved, it stays open for now", "incident", inc.ID,
 			"namespace", inc.Resource.Namespace, "resource", inc.Resource.Name, "in", endAgain)

@@ -16,7 +16,7 @@ func (l *Ledger) Shared(inc *incident.Incident) *incident.Shared {
 	}
 	shared := &incident.Shared{Reason: inc.Reason, Since: inc.FirstSeen.UTC()}
 	resources, workloads, nodes := map[string]bool{}, map[workload]bool{}, map[string]bool{}
-	for _, other := range l.open.bySlot {
+	for _, other := range l.open.byKey {
 		if other.Type != inc.Type || other.Reason != inc.Reason {
 			continue
 		}

@@ -114,7 +114,7 @@ const maxCovers = 64
 // and either have not ended or were created after a time. The newest come first.
 func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]Cover, error) {
 	found, err := rowsOf(ctx, tx, scanCover,
-		"SELECT d.id, d.config, d.created_at FROM delivery_incidents c CROSS JOIN deliveries d WHERE d.id = c.delivery_id AND c.incident_id = ? AND d.cluster = ? AND "+
+		"SELECT d.id, d.config, d.created_at FROM "+tx.store.engine.JoinInOrder("delivery_incidents c", "deliveries d", "d.id = c.delivery_id")+" WHERE c.incident_id = ? AND d.cluster = ? AND "+
 			"d.hook_ns = ? AND d.hook = ? AND d.type = ? AND d.skipped = '' AND (d.ended_at = 0 OR d.created_at > ?) "+
 			"ORDER BY d.created_at DESC, d.id LIMIT ?",
 		incidentID, tx.store.cfg.Cluster, hook.Namespace, hook.Name, string(of), micros(after), maxCovers)

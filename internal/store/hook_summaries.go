@@ -48,8 +48,8 @@ func (r *Reader) addOpen(ctx context.Context, found map[delivery.HookRef]*HookSu
 	rows, err := readAll(ctx, r.handle, "open incidents of hooks", func(sc scanner) (o row, err error) {
 		err = sc.Scan(&o.hook.Namespace, &o.hook.Name, &o.open)
 		return o, err
-	}, "SELECT h.hook_ns, h.hook, count(*) FROM incidents i CROSS JOIN hook_incidents h "+
-		"WHERE h.incident_id = i.id AND i.resolution = '' AND i.cluster = ? GROUP BY h.hook_ns, h.hook", r.cluster)
+	}, "SELECT h.hook_ns, h.hook, count(*) FROM "+r.engine.JoinInOrder("incidents i", "hook_incidents h", "h.incident_id = i.id")+
+		" WHERE i.resolution = '' AND i.cluster = ? GROUP BY h.hook_ns, h.hook", r.cluster)
 	for _, o := range rows {
 		if s := found[o.hook]; s != nil {
 			s.Open = o.open
@@ -88,8 +88,8 @@ func (r *Reader) addCounts(ctx context.Context, found map[delivery.HookRef]*Hook
 	s := spansOf(from, to)
 	var parts []string
 	for _, p := range []struct{ span, from, to int64 }{{minuteSpan, s.from, s.firstHour}, {hourSpan, s.firstHour, s.lastHour}, {minuteSpan, s.lastHour, s.to}} {
-		parts = append(parts, fmt.Sprintf("SELECT w.ns, w.hook, c.name, c.n FROM wanted w CROSS JOIN hook_counts c "+
-			"WHERE c.hook_ns = w.ns AND c.hook = w.hook AND c.span = %d AND c.start >= ? AND c.start < ?", p.span))
+		parts = append(parts, fmt.Sprintf("SELECT w.ns, w.hook, c.name, c.n FROM %s WHERE c.span = %d AND c.start >= ? AND c.start < ?",
+			r.engine.JoinInOrder("wanted w", "hook_counts c", "c.hook_ns = w.ns AND c.hook = w.hook"), p.span))
 		args = append(args, p.from, p.to)
 	}
 	_, err := readAll(ctx, r.handle, "counters of hooks", func(sc scanner) (struct{}, error) {

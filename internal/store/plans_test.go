@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -178,6 +180,19 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("no statement has %q", part)
+		}
+	}
+}
+
+// TestOnlyTheEngineKnowsHowAJoinKeepsItsOrder: the store's own statements are for any engine.
+func TestOnlyTheEngineKnowsHowAJoinKeepsItsOrder(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	must(t, err)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		if !strings.HasSuffix(file, "_test.go") && strings.Contains(string(text), "CROSS JOIN") {
+			t.Errorf("%s: use engine.JoinInOrder", file)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // KnownKeys returns which of the event keys are recorded already. A transaction asks by Tx.KnownKeys.
@@ -37,10 +38,13 @@ func (s *Store) Incidents(ctx context.Context, ids []string) ([]*incident.Incide
 
 // OpenIncidentsOf returns how many of the incidents that a delivery covers are open.
 func (s *Store) OpenIncidentsOf(ctx context.Context, delivery string) (int64, error) {
-	return readOne(ctx, s.core, "the open incidents of delivery "+delivery, scanNumber, openIncidents, delivery)
+	return readOne(ctx, s.core, "the open incidents of delivery "+delivery, scanNumber, openIncidents(s.engine), delivery)
 }
 
-const openIncidents = "SELECT count(*) FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? AND i.resolution = ''"
+// openIncidents counts the open incidents that a delivery covers.
+func openIncidents(e engine.Engine) string {
+	return "SELECT count(*) FROM " + e.JoinInOrder("delivery_incidents c", "incidents i", "i.id = c.incident_id") + " WHERE c.delivery_id = ? AND i.resolution = ''"
+}
 
 // HeldGroups returns the groups whose calls are held back until after a time, by that time; of one
 // hook, or of all if it has no name.
@@ -110,8 +114,8 @@ func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
 // after a time; those that are open first, each by the newest sign of them, newest first.
 func (s *Store) HookIncidents(ctx context.Context, hook delivery.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {
-	// CROSS JOIN keeps the order: the open ones come by their index, which ends the search early.
-	const concerned = "SELECT i.id FROM incidents i CROSS JOIN hook_incidents h WHERE h.incident_id = i.id AND h.hook_ns = ? AND h.hook = ? AND i.cluster = ? "
+	// The open ones come by their index, which ends the search early.
+	concerned := "SELECT i.id FROM " + s.engine.JoinInOrder("incidents i", "hook_incidents h", "h.incident_id = i.id") + " WHERE h.hook_ns = ? AND h.hook = ? AND i.cluster = ? "
 	return readAll(ctx, s.core, "incidents of hook "+hook.String(), scanIncident,
 		"SELECT "+incidentColumns+" FROM incidents WHERE id IN ("+
 			"SELECT id FROM ("+concerned+"AND i.resolution = '' ORDER BY i.last_seen DESC LIMIT ?) AS going UNION ALL "+

@@ -7,11 +7,13 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // reads are the questions that both khook and people have, each on its own handle.
 type reads struct {
 	handle  handle
+	engine  engine.Engine
 	cluster string
 }
 
@@ -41,7 +43,7 @@ func (r reads) Delivery(ctx context.Context, id string) (*delivery.Delivery, err
 // DeliveryIncidents returns the incidents that a delivery covers, the one that made it due first.
 func (r reads) DeliveryIncidents(ctx context.Context, id string, limit int) ([]*incident.Incident, error) {
 	return readAll(ctx, r.handle, "incidents of delivery "+id, scanIncident,
-		"SELECT "+prefixed("i", incidentColumns)+" FROM delivery_incidents c CROSS JOIN incidents i WHERE i.id = c.incident_id AND c.delivery_id = ? "+
+		"SELECT "+prefixed("i", incidentColumns)+" FROM "+r.engine.JoinInOrder("delivery_incidents c", "incidents i", "i.id = c.incident_id")+" WHERE c.delivery_id = ? "+
 			"ORDER BY i.id <> (SELECT incident_id FROM deliveries WHERE id = ?), i.first_seen, i.id LIMIT ?", id, id, limit)
 }
 
@@ -71,9 +73,9 @@ func (r reads) Unfinished(ctx context.Context) (map[delivery.State]int, error) {
 // due (zero if never).
 func (r reads) HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error) {
 	open, err = readOne(ctx, r.handle, "open incidents of hook "+hook.String(), func(row scanner) (n int, err error) { err = row.Scan(&n); return },
-		// CROSS JOIN keeps the order: of the open ones there are fewer than of those that ever concerned the hook.
-		"SELECT count(*) FROM incidents i CROSS JOIN hook_incidents h "+
-			"WHERE h.incident_id = i.id AND i.resolution = '' AND i.cluster = ? AND h.hook_ns = ? AND h.hook = ?", r.cluster, hook.Namespace, hook.Name)
+		// Of the open ones there are fewer than of those that ever concerned the hook.
+		"SELECT count(*) FROM "+r.engine.JoinInOrder("incidents i", "hook_incidents h", "h.incident_id = i.id")+
+			" WHERE i.resolution = '' AND i.cluster = ? AND h.hook_ns = ? AND h.hook = ?", r.cluster, hook.Namespace, hook.Name)
 	if err != nil {
 		return 0, time.Time{}, err
 	}

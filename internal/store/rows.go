@@ -193,7 +193,7 @@ func fromText[T any](text string) (*T, error) {
 	return v, json.Unmarshal([]byte(text), v)
 }
 
-// boolInt is how a truth is stored.
+// boolInt is how a bool is stored: 1 for true.
 func boolInt(b bool) int64 {
 	if b {
 		return 1

@@ -116,13 +116,13 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return err
 	}
 	s.core = &coreHandle{db: own, store: s}
-	s.reads = reads{s.core, s.cfg.Cluster}
+	s.reads = reads{s.core, s.engine, s.cfg.Cluster}
 	others, err := s.engine.OpenReader(ctx, readers)
 	if err != nil {
 		return err
 	}
 	api := &apiHandle{db: others, slots: make(chan struct{}, readers), store: s}
-	s.people = &Reader{reads: reads{api, s.cfg.Cluster}, store: s, api: api}
+	s.people = &Reader{reads: reads{api, s.engine, s.cfg.Cluster}, store: s, api: api}
 	s.conn, err = s.write.Conn(ctx)
 	s.stmts = map[string]*sql.Stmt{}
 	return err

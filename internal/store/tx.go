@@ -310,7 +310,7 @@ func (tx *Tx) madeDue(hook delivery.HookRef, config string, since time.Time) (wh
 
 // OpenIncidents returns how many of the incidents that a delivery covers are open.
 func (tx *Tx) OpenIncidents(ctx context.Context, delivery string) (int64, error) {
-	n, err := tx.number(ctx, openIncidents, delivery)
+	n, err := tx.number(ctx, openIncidents(tx.store.engine), delivery)
 	if err != nil {
 		return 0, fmt.Errorf("count the open incidents of delivery %s: %w", delivery, err)
 	}
