@@ -171,7 +171,11 @@ func printHookMetrics(p *display, m *api.HookMetrics) error {
 	p.field("Range", m.TimeRange)
 	p.field("Active", fmt.Sprintf("%d incidents", m.ActiveIncidents))
 	p.field("Last fired", p.age(m.LastFired))
-	p.field("Calls", fmt.Sprintf("%d scheduled, %d ended%s%s", m.Deliveries.Created, m.Deliveries.Ended, withoutCall(m.Deliveries.Skipped), share(m.Deliveries.SuccessRate, " of the others succeeded")))
+	succeeded := " of them succeeded"
+	if m.Deliveries.Skipped > 0 {
+		succeeded = " of the others succeeded"
+	}
+	p.field("Calls", fmt.Sprintf("%d scheduled, %d ended%s%s", m.Deliveries.Created, m.Deliveries.Ended, withoutCall(m.Deliveries.Skipped), share(m.Deliveries.SuccessRate, succeeded)))
 	p.field("Call time", percentile(m.Calls))
 	p.field("Recovery", percentile(m.Recovery)+share(m.Outcomes.Effectiveness, " of the calls were followed by it"))
 	fmt.Fprintln(p.out)
