@@ -15,15 +15,15 @@ import (
 )
 
 // oneAgent is a Hook that calls one agent for one event type.
-func oneAgent(eventType string, change func(*v1alpha2.Hook, *v1alpha2.EventConfiguration)) *v1alpha2.Hook {
+func oneAgent(eventType string, edit func(*v1alpha2.Hook, *v1alpha2.EventConfiguration)) *v1alpha2.Hook {
 	medic, h := "kagent/medic", &v1alpha2.Hook{}
 	h.Name = "one"
 	h.Spec.EventConfigurations = []v1alpha2.EventConfiguration{{EventType: eventType, AgentId: &medic, Prompt: "look at it"}}
-	change(h, &h.Spec.EventConfigurations[0])
+	edit(h, &h.Spec.EventConfigurations[0])
 	return h
 }
 
-func after(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
+func lasting(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
 
 // calledAndNot is what a story says of calls: when which one was made, and when which one was not, and why.
 func calledAndNot(s *Story) []string {
@@ -41,21 +41,21 @@ func calledAndNot(s *Story) []string {
 // call for; what a budget or the loop guard holds back is made when they let it.
 func TestACallIsMadeWhenTheControllerWouldMakeIt(t *testing.T) {
 	type configuration = v1alpha2.EventConfiguration
-	often := func(_ *v1alpha2.Hook, c *configuration) { c.DedupWindow = after(time.Second) }
+	often := func(_ *v1alpha2.Hook, c *configuration) { c.DedupWindow = lasting(time.Second) }
 	for name, tc := range map[string]struct {
 		recording string
 		hook      *v1alpha2.Hook
 		options   Options
 		want      []string
 	}{
-		"groupWait passes": {"13-oom-once-then-fine", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.GroupWait = after(30 * time.Second) }), Options{},
+		"groupWait passes": {"13-oom-once-then-fine", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.GroupWait = lasting(30 * time.Second) }), Options{},
 			[]string{"42.5 calls for oom-kill of DaemonSet/fb, due at 12.5"}},
-		"it recovers while it waits": {"13-oom-once-then-fine", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.GroupWait = after(10 * time.Minute) }), Options{},
+		"it recovers while it waits": {"13-oom-once-then-fine", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.GroupWait = lasting(10 * time.Minute) }), Options{},
 			[]string{"612.5 does not call for oom-kill of DaemonSet/fb: recovered-before"}},
 		"it is called for all the same": {"13-oom-once-then-fine", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) {
-			c.GroupWait, c.EvenIfRecovered = after(10*time.Minute), true
+			c.GroupWait, c.EvenIfRecovered = lasting(10*time.Minute), true
 		}), Options{}, []string{"612.5 calls for oom-kill of DaemonSet/fb, due at 12.5"}},
-		"it waits for longer than the replay": {"crash-loop-goes-on", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.GroupWait = after(time.Hour) }), Options{Settle: time.Minute},
+		"it waits for longer than the replay": {"crash-loop-goes-on", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.GroupWait = lasting(time.Hour) }), Options{Settle: time.Minute},
 			[]string{"8.564 does not call for oom-kill of Deployment/oom-hog: waiting"}},
 		"the budget of an hour": {"crash-loop-goes-on", oneAgent("oom-kill", func(h *v1alpha2.Hook, c *configuration) {
 			often(h, c)
@@ -69,7 +69,7 @@ func TestACallIsMadeWhenTheControllerWouldMakeIt(t *testing.T) {
 			"8.564 calls for oom-kill of Deployment/oom-hog, due at 8.564",
 			"14.688 does not call for oom-kill of Deployment/oom-hog: over-budget",
 		}},
-		"the loop guard": {"crash-loop-goes-on", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.DedupWindow = after(50 * time.Second) }), Options{}, []string{
+		"the loop guard": {"crash-loop-goes-on", oneAgent("oom-kill", func(_ *v1alpha2.Hook, c *configuration) { c.DedupWindow = lasting(50 * time.Second) }), Options{}, []string{
 			"8.564 calls for oom-kill of Deployment/oom-hog, due at 8.564",
 			"67.136 calls for oom-kill of Deployment/oom-hog, due at 67.136",
 			"119.364 calls for oom-kill of Deployment/oom-hog, due at 119.364",
