@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/hook"
@@ -17,6 +18,8 @@ type replayCmd struct {
 	PendingAfter     time.Duration `help:"How long a Pod may be Pending before that is an event." default:"1m"`
 	Stabilization    time.Duration `help:"How long a Pod must be healthy before its incidents end as recovered." default:"2m"`
 	QuietAfter       time.Duration `help:"How long nothing new must be seen before an incident ends as quiet." default:"10m"`
+	CatchUp          time.Duration `help:"How far back failures from before the start of the recording are taken up." default:"1h"`
+	MaxCallsPerHour  int           `name:"max-calls-per-hour" help:"How many calls all Hooks together may make within an hour; 0 for no limit." default:"0"`
 	AgentNamespaces  []string      `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
 	AllowPlainValues bool          `help:"Let Hooks ask for plain values, as for the controller."`
 	Recordings       []string      `arg:"" name:"recording" help:"Recordings: a JSON object a line, {\"t\": seconds, \"type\": \"ADDED\", \"object\": {...}}." type:"existingfile"`
@@ -24,13 +27,16 @@ type replayCmd struct {
 
 // Help is shown below the flags.
 func (replayCmd) Help() string {
-	return `Feeds recordings of a cluster's watch events through the same detectors, history and Hooks as the controller, on a virtual clock, and prints what was recorded and which agents would have been called with which prompts. Nothing is called; agents are taken to finish at once.
+	return `Feeds recordings of a cluster's watch events through the same detectors, history, Hooks and dispatcher as the controller, on a virtual clock, and prints what was recorded, which agents would have been called when and with which prompts, and which calls would not have been made and why. Nothing is called; agents are taken to finish at once, and to change nothing.
 
 Several recordings are independent of each other. Times are seconds of the recording. A Hook without a namespace is tried in the namespace of the recorded Pods.`
 }
 
 // Run replays the recordings and prints the story.
 func (c *replayCmd) Run(ctx context.Context, env Env) error {
+	if c.MaxCallsPerHour < 0 {
+		return fmt.Errorf("--max-calls-per-hour is %d: it must be at least 1, or 0 for no limit", c.MaxCallsPerHour)
+	}
 	o := c.options()
 	hooks, err := replay.ReadHooks(c.Hooks, o.Policy)
 	if err != nil {
@@ -52,6 +58,7 @@ func (c *replayCmd) Run(ctx context.Context, env Env) error {
 func (c *replayCmd) options() replay.Options {
 	return replay.Options{
 		Policy:       hook.Policy{AgentNamespaces: c.AgentNamespaces, PlainValues: c.AllowPlainValues},
-		PendingAfter: c.PendingAfter, Stabilization: c.Stabilization, QuietAfter: c.QuietAfter, Settle: c.Settle,
+		PendingAfter: c.PendingAfter, Stabilization: c.Stabilization, QuietAfter: c.QuietAfter, CatchUp: c.CatchUp,
+		MaxCallsPerHour: c.MaxCallsPerHour, Settle: c.Settle,
 	}
 }

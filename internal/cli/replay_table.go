@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -20,7 +22,7 @@ func printStory(out io.Writer, s *replay.Story, hooks bool) error {
 		p.line("%s", recording)
 		printIncidents(p, s, recording)
 		if hooks {
-			printDeliveries(p, s, recording)
+			printCalls(p, s, recording)
 		}
 	}
 	if !hooks && len(s.Incidents) > 0 {
@@ -44,27 +46,71 @@ func printIncidents(p *printer, s *replay.Story, recording string) {
 			inc.Workload, fmt.Sprint(inc.Events), ended, dash(deref(inc.CausedBy)), incident.Truncate(inc.Message, 70),
 		})
 	}
-	if len(rows) == 1 {
+	undetected := undetectedIn(s, recording)
+	switch {
+	case len(rows) > 1:
+		p.table(rows)
+	case len(undetected) == 0:
 		p.line("  nothing failed")
-		return
 	}
-	p.table(rows)
+	printUndetected(p, undetected)
 }
 
-func printDeliveries(p *printer, s *replay.Story, recording string) {
-	n := 0
-	for _, d := range s.Deliveries {
-		if d.Recording != recording {
-			continue
-		}
-		n++
-		p.line("  %.1fs  hook %s calls agent %s: %s of %s (%s)", d.At, d.Hook, d.Agent, d.EventType, d.Group, plural(d.Events, "event"))
-		for l := range strings.SplitSeq(strings.TrimRight(d.Prompt, "\n"), "\n") {
-			p.line("    │ %s", l)
+func undetectedIn(s *replay.Story, recording string) []replay.Undetected {
+	var found []replay.Undetected
+	for _, u := range s.Undetected {
+		if u.Recording == recording {
+			found = append(found, u)
 		}
 	}
-	if n == 0 {
+	return found
+}
+
+// printUndetected writes what khook saw and does not tell of.
+func printUndetected(p *printer, undetected []replay.Undetected) {
+	if len(undetected) == 0 {
+		return
+	}
+	p.line("  %s ended as Failed, for which khook has no event type:", plural(int64(len(undetected)), "Pod"))
+	for _, u := range undetected {
+		p.line("    %.1fs  %s/%s: %s", u.At, u.Namespace, u.ResourceName, cmp.Or(u.Message, "it does not say why"))
+	}
+}
+
+// printCalls writes the calls in order, and those that are not made.
+func printCalls(p *printer, s *replay.Story, recording string) {
+	type entry struct {
+		at    float64
+		print func()
+	}
+	var entries []entry
+	calls := 0
+	for _, d := range s.Deliveries {
+		if d.Recording == recording {
+			calls++
+			entries = append(entries, entry{d.At, func() { printCall(p, d) }})
+		}
+	}
+	for _, n := range s.NotCalled {
+		if n.Recording == recording {
+			entries = append(entries, entry{n.At, func() {
+				p.line("  %.1fs  hook %s does not call agent %s: %s of %s (%s: %s)", n.At, n.Hook, n.Agent, n.EventType, n.Group, n.Reason, n.Why)
+			}})
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
+	for _, e := range entries {
+		e.print()
+	}
+	if calls == 0 {
 		p.line("  no agent is called")
+	}
+}
+
+func printCall(p *printer, d replay.Delivery) {
+	p.line("  %.1fs  hook %s calls agent %s: %s of %s (%s)", d.At, d.Hook, d.Agent, d.EventType, d.Group, plural(d.Events, "event"))
+	for l := range strings.SplitSeq(strings.TrimRight(d.Prompt, "\n"), "\n") {
+		p.line("    │ %s", l)
 	}
 }
 

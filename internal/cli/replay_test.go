@@ -126,6 +126,25 @@ func TestReplayTableIsForPeople(t *testing.T) {
 	}
 }
 
+// TestReplayTellsThatAJobFailed: khook has no event type for it, which is no reason to say that nothing failed.
+func TestReplayTellsThatAJobFailed(t *testing.T) {
+	code, out, errs := khook(t, "replay", filepath.Join("..", "..", "test", "recordings", "job-fail.jsonl"))
+	if code != 0 || strings.Contains(out, "nothing failed") || !strings.Contains(out, "3 Pods ended as Failed, for which khook has no event type:") ||
+		!strings.Contains(out, "shop/job-fail-sz677: container app ended with exit code 4: Error") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
+// TestReplayTellsWhyAnAgentIsNotCalled: the failure is over before its groupWait is.
+func TestReplayTellsWhyAnAgentIsNotCalled(t *testing.T) {
+	hook := write(t, "hook.yaml", strings.ReplaceAll(replayHook, "agentId:", "groupWait: 10m, agentId:"))
+	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join("..", "..", "test", "recordings", "crash-once-then-recover.jsonl"))
+	if want := "does not call agent kagent/medic: pod-restart of Pod/crash-once-then-recover (recovered-before: everything that the call is about had ended before the agent was called)"; code != 0 ||
+		!strings.Contains(out, want) || strings.Contains(out, " calls agent") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
 func TestReplayRefusesWhatItCantUseAndSaysWhy(t *testing.T) {
 	good := filepath.Join("..", "..", "test", "recordings", "healthy.jsonl")
 	for name, tc := range map[string]struct {
@@ -141,6 +160,7 @@ func TestReplayRefusesWhatItCantUseAndSaysWhy(t *testing.T) {
 		"unknown field":  {[]string{"replay", "--hook", write(t, "h.yaml", strings.Replace(replayHook, "prompt:", "promt:", 1)), good}, `unknown field "promt"`},
 		"foreign agent":  {[]string{"replay", "--hook", write(t, "h.yaml", strings.Replace(replayHook, "kagent/medic", "x/medic", 1)), good}, "--agent-namespaces"},
 		"no hook inside": {[]string{"replay", "--hook", write(t, "h.yaml", "kind: Pod\napiVersion: v1\n"), good}, "there is no Hook in it"},
+		"no limit":       {[]string{"replay", "--max-calls-per-hour=-1", good}, "it must be at least 1, or 0 for no limit"},
 		"unknown output": {[]string{"replay", "-o", "xml", good}, "must be one of"},
 	} {
 		t.Run(name, func(t *testing.T) {

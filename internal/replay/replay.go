@@ -2,8 +2,8 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,26 +12,27 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
-	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/detect"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/recording"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// Options say how recordings are replayed; the durations are as the controller's.
+// Options say how recordings are replayed; all but Settle are as the controller's.
 type Options struct {
-	Policy                                  hook.Policy
-	PendingAfter, Stabilization, QuietAfter time.Duration
-	Settle                                  time.Duration // for which time goes on after the last record, with nothing new
+	Policy                                           hook.Policy
+	PendingAfter, Stabilization, QuietAfter, CatchUp time.Duration
+	MaxCallsPerHour                                  int           // of all Hooks together; 0 for no limit
+	Settle                                           time.Duration // for which time goes on after the last record, with nothing new
 }
 
 // Run replays recordings, each for itself, with the Hooks to try. A Hook without a namespace is tried in the
 // namespace of the recorded Pods. The errors name the file.
 func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options) (*Story, error) {
-	story := &Story{Incidents: []Incident{}, Deliveries: []Delivery{}}
+	story := &Story{Incidents: []Incident{}, Deliveries: []Delivery{}, NotCalled: []NotCalled{}, Undetected: []Undetected{}}
 	for _, path := range paths {
 		part, err := replayFile(ctx, path, hooks, o)
 		if err != nil {
@@ -40,6 +41,8 @@ func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options)
 		story.Recordings = append(story.Recordings, nameOf(path))
 		story.Incidents = append(story.Incidents, part.Incidents...)
 		story.Deliveries = append(story.Deliveries, part.Deliveries...)
+		story.NotCalled = append(story.NotCalled, part.NotCalled...)
+		story.Undetected = append(story.Undetected, part.Undetected...)
 	}
 	return story, nil
 }
@@ -47,7 +50,7 @@ func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options)
 // nameOf is the name of a recording: its file's, without the ending.
 func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".jsonl") }
 
-// replayFile feeds one recording through detection, ledger and Hooks.
+// replayFile plays one recording.
 func replayFile(ctx context.Context, path string, hooks []*v1alpha2.Hook, o Options) (Story, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -62,151 +65,155 @@ func replayFile(ctx context.Context, path string, hooks []*v1alpha2.Hook, o Opti
 	if err != nil {
 		return Story{}, err
 	}
-	defer r.store.Close()
-	timing := detect.Timing{PendingAfter: o.PendingAfter, Stabilization: o.Stabilization, QuietAfter: o.QuietAfter, CatchUp: time.Hour}
-	if err := detect.Play(rec, timing, o.Settle, r.step); err != nil {
+	defer r.close()
+	if err := r.play(rec, o); err != nil {
 		return Story{}, err
 	}
-	return r.story(ctx, nameOf(path))
+	return r.story(nameOf(path), failedPods(rec))
 }
 
-// replay is khook on a virtual clock: a real ledger on a store in memory, and agents that finish
-// at once. Nothing in it reads the time of day: the same recording always gives the same story.
+// replay is khook on a virtual clock: what detection says is recorded by a real ledger in a store in memory, and a real
+// dispatcher takes the steps of the calls, one at a time. Nothing in it reads the time of day: the same recording always
+// gives the same story.
 type replay struct {
-	ctx    context.Context
-	base   time.Time
-	clock  *clocktesting.FakePassiveClock
-	store  *store.Store
-	ledger *ledger.Ledger
-	due    []*delivery.Delivery
-	ended  []*incident.Incident
+	ctx     context.Context
+	base    time.Time
+	clock   *clocktesting.FakeClock
+	store   *store.Store
+	ledger  *ledger.Ledger
+	hooks   *hook.Set
+	courier *courier
+	holds   *holds
+	aside   *incident.DeadLetter // the newest one
 }
 
 func newReplay(ctx context.Context, rec *recording.Recording, hooks []*v1alpha2.Hook, o Options) (*replay, error) {
-	set := hook.NewSet(o.Policy)
+	set, err := hookSet(rec.Namespace(), hooks, o.Policy)
+	if err != nil {
+		return nil, err
+	}
+	r := &replay{ctx: ctx, base: rec.Base, hooks: set, clock: clocktesting.NewFakeClock(rec.Base)}
+	if r.store, err = store.Open(ctx, store.Config{Path: ":memory:"}); err != nil {
+		return nil, err
+	}
+	r.ledger, err = ledger.New(ctx, ledger.Config{
+		QuietAfter: o.QuietAfter, MaxCallsPerHour: o.MaxCallsPerHour, Clock: r.clock, Observe: r.recorded,
+	}, r.store, set)
+	if err != nil {
+		return nil, errors.Join(err, r.store.Close())
+	}
+	r.courier, r.holds = newCourier(r.clock, r.store, r.ledger, set), newHolds(rec.Base, r.store)
+	return r, nil
+}
+
+// hookSet is the Hooks as the controller has them.
+func hookSet(namespace string, hooks []*v1alpha2.Hook, policy hook.Policy) (*hook.Set, error) {
+	set := hook.NewSet(policy)
 	for _, h := range hooks {
 		if h.Namespace == "" {
 			h = h.DeepCopy()
-			h.Namespace = rec.Namespace()
+			h.Namespace = namespace
 		}
 		if errs := set.Put(h); len(errs) > 0 {
 			return nil, fmt.Errorf("hook %s can't be used: %w", h.Name, errs.ToAggregate())
 		}
 	}
-	r := &replay{ctx: ctx, base: rec.Base, clock: clocktesting.NewFakePassiveClock(rec.Base)}
-	var err error
-	if r.store, err = store.Open(ctx, store.Config{Path: ":memory:"}); err != nil {
-		return nil, err
+	return set, nil
+}
+
+// play feeds the recording through detection, whose signals do not depend on what becomes of them, so that what ledger and
+// dispatcher do in between can follow step by step. Objects are seen as the controller sees them: without what it drops.
+func (r *replay) play(rec *recording.Recording, o Options) error {
+	for i := range rec.Records {
+		if pod := rec.Records[i].Pod; pod != nil {
+			kube.Reduce(pod)
+		} else {
+			kube.Reduce(rec.Records[i].Event)
+		}
 	}
-	r.ledger, err = ledger.New(ctx, ledger.Config{QuietAfter: o.QuietAfter, Clock: r.clock, Observe: r.observe}, r.store, set)
-	return r, err
+	timing := detect.Timing{PendingAfter: o.PendingAfter, Stabilization: o.Stabilization, QuietAfter: o.QuietAfter, CatchUp: o.CatchUp}
+	return detect.Play(rec, timing, o.Settle, r.step)
 }
 
-func (r *replay) observe(a ledger.Applied) {
-	r.due = append(r.due, a.Deliveries...)
-	r.ended = append(r.ended, a.Resolved...)
+// recorded takes over what a commit of the ledger changed.
+func (r *replay) recorded(a ledger.Applied) {
+	for _, d := range a.Deliveries {
+		r.courier.add(d.ID, r.clock.Now())
+	}
+	for _, letter := range a.SetAside {
+		r.aside = letter
+	}
+	r.holds.recorded(a)
 }
 
-// step is one moment of the recording: incidents that went quiet until then end first.
+// step is one moment of the recording: what comes due until then is done first, each at its time.
 func (r *replay) step(now time.Time, signals []incident.Signal) error {
+	for {
+		at, do := r.nextDue()
+		if do == nil || at.After(now) {
+			break
+		}
+		if at.After(r.clock.Now()) {
+			r.clock.SetTime(at)
+		}
+		if err := do(); err != nil {
+			return err
+		}
+	}
 	r.clock.SetTime(now)
-	if at, some := r.ledger.NextQuiet(r.base); some && !at.After(now) {
-		if err := r.ledger.EndQuiet(r.ctx, r.base); err != nil {
-			return err
-		}
+	if _, err := r.ledger.Record(r.ctx, signals); err != nil {
+		return err
 	}
-	if len(signals) > 0 {
-		if err := r.ledger.Apply(r.ctx, signals); err != nil {
-			return err
-		}
+	if r.aside != nil {
+		return fmt.Errorf("khook puts aside what it can't record of %s/%s: %s", r.aside.Signal.Resource.Namespace, r.aside.Signal.Resource.Name, r.aside.Error)
 	}
-	return r.answer(now)
+	return r.settle()
 }
 
-// answer plays the agents: each finishes at once, and what recovers then counts as its work. So a call never waits for its
-// agent here, nor for groupWait: what is shown is which calls become due, and not when a busy agent would get them.
-func (r *replay) answer(now time.Time) error {
-	for _, d := range r.due {
-		d.State, d.CalledAt, d.EndedAt = delivery.Succeeded, now, now
-	}
-	changed := r.due
-	var recovered []string
-	for _, inc := range r.ended {
-		if inc.Resolution == incident.Recovered {
-			recovered = append(recovered, inc.ID)
+// nextDue is what time alone brings next, and when: an incident ends as quiet, calls that are held back are looked at
+// again, a call is due. nil if nothing does.
+func (r *replay) nextDue() (at time.Time, do func() error) {
+	earlier := func(due time.Time, ok bool, then func() error) {
+		if ok && (do == nil || due.Before(at)) {
+			at, do = due, then
 		}
 	}
-	r.due, r.ended = nil, nil
-	if len(recovered) > 0 {
-		waiting, err := r.store.DeliveriesOfIncidents(r.ctx, recovered)
-		if err != nil {
-			return err
-		}
-		for _, d := range waiting {
-			d.Outcome, d.OutcomeAt = delivery.OutcomeRecovered, now
-			changed = append(changed, d)
-		}
-	}
-	if len(changed) == 0 {
-		return nil
-	}
-	return r.store.Write(r.ctx, func(tx *store.Tx) error {
-		return tx.Save(r.ctx, &store.Changes{Deliveries: changed})
-	})
+	due, ok := r.ledger.NextQuiet(r.base)
+	earlier(due, ok, r.endQuiet)
+	due, ok = r.holds.next()
+	earlier(due, ok, r.reconsider)
+	due, ok = r.courier.next()
+	earlier(due, ok, r.settle)
+	return at, do
 }
 
-// maxStory bounds the story of one recording.
-const maxStory = 1_000_000
-
-func (r *replay) story(ctx context.Context, recording string) (Story, error) {
-	incidents, err := r.store.AllIncidents(ctx, maxStory)
-	if err != nil {
-		return Story{}, err
+// endQuiet ends what is quiet. Until the end of the recording everything was watched.
+func (r *replay) endQuiet() error {
+	if err := r.ledger.EndQuiet(r.ctx, r.base); err != nil {
+		return err
 	}
-	deliveries, err := r.store.AllDeliveries(ctx, maxStory)
-	if err != nil {
-		return Story{}, err
-	}
-	byID := map[string]*incident.Incident{}
-	for _, inc := range incidents {
-		byID[inc.ID] = inc
-	}
-	var story Story
-	for _, inc := range incidents {
-		story.Incidents = append(story.Incidents, r.incident(recording, inc, byID[inc.CausedBy]))
-	}
-	for _, d := range deliveries {
-		events, err := r.store.DeliveryEvents(ctx, d.ID)
-		if err != nil {
-			return Story{}, err
-		}
-		story.Deliveries = append(story.Deliveries, Delivery{
-			Recording: recording, Hook: d.Hook.String(), EventType: string(d.EventType), Group: d.Group,
-			Agent: d.Agent.String(), At: r.seconds(d.CreatedAt), Prompt: d.Prompt, Events: events,
-		})
-	}
-	return story, nil
+	return r.settle()
 }
 
-func (r *replay) incident(recording string, inc, cause *incident.Incident) Incident {
-	told := Incident{
-		Recording: recording, EventType: string(inc.Type), Namespace: inc.Resource.Namespace, ResourceName: inc.Resource.Name,
-		Container: inc.Container, Workload: inc.Workload.String(),
-		FirstSeen: r.seconds(inc.FirstSeen), LastSeen: r.seconds(inc.LastSeen),
-		Events: inc.Events, Duplicates: inc.Duplicates, Message: inc.Message,
+// reconsider looks again at the calls that are held back.
+func (r *replay) reconsider() error {
+	r.holds.looked()
+	if err := r.ledger.Reconsider(r.ctx); err != nil {
+		return err
 	}
-	if !inc.Open() {
-		at, resolution := r.seconds(inc.ResolvedAt), string(inc.Resolution)
-		told.ResolvedAt, told.Resolution = &at, &resolution
-	}
-	if cause != nil {
-		t := string(cause.Type)
-		told.CausedBy = &t
-	}
-	return told
+	return r.settle()
 }
 
-// seconds is a time as seconds of the recording, to the millisecond.
-func (r *replay) seconds(t time.Time) float64 {
-	return math.Round(t.Sub(r.base).Seconds()*1000) / 1000
+// settle notes which calls are held back by now, and takes the steps of those that are due.
+func (r *replay) settle() error {
+	if err := r.holds.read(r.ctx, r.clock.Now()); err != nil {
+		return err
+	}
+	return r.courier.take(r.ctx, r.clock.Now())
+}
+
+// close lets go of what the replay holds.
+func (r *replay) close() {
+	r.courier.close(r.ctx)
+	_ = r.store.Close() // it was in memory only
 }
