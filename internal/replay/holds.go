@@ -33,17 +33,15 @@ func newHolds(start time.Time, history *store.Store) *holds {
 // recorded takes over what a commit of the ledger changed. It is called within the ledger, and must not ask the history.
 func (h *holds) recorded(a ledger.Applied) { h.changed = h.changed || len(a.Held) > 0 }
 
-const (
-	heldFor = 24 * time.Hour // for how long after its end a hold is looked at again, as in the ledger
-	maxHeld = 10_000         // holds that are told at once
-)
+// maxHeld bounds the holds that are told at once.
+const maxHeld = 10_000
 
 // read reads what is held back now, if that may have changed.
 func (h *holds) read(ctx context.Context, now time.Time) error {
 	if !h.changed {
 		return nil
 	}
-	held, err := h.store.HeldGroups(ctx, delivery.HookRef{}, now.Add(-heldFor), maxHeld)
+	held, err := h.store.HeldGroups(ctx, delivery.HookRef{}, now.Add(-delivery.HeldFor), maxHeld)
 	if err != nil {
 		return err
 	}
