@@ -118,7 +118,7 @@ func (b *batch) follow(s *incident.Signal) *incident.Incident {
 		return b.touch(s)
 	case incident.Unheard:
 		if inc := b.find(s.ProblemKey()); inc != nil {
-			_ = s
+			inc.Unheard(s.At)
 			inc.ObservedNow(b.now)
 		}
 	case incident.Heard:
