@@ -87,13 +87,6 @@ func (s *Store) WantedDeadLetters(ctx context.Context, limit int) ([]*incident.D
 		"SELECT "+deadLetterColumns+" FROM dead_letters WHERE wanted = 1 AND cluster = ? ORDER BY last_at LIMIT ?", s.cfg.Cluster, limit)
 }
 
-// CountDeadLetters returns how many letters there are.
-func (s *Store) CountDeadLetters(ctx context.Context) (int, error) {
-	n, err := readOne(ctx, s.core, "the number of dead letters", scanNumber,
-		"SELECT count(*) FROM (SELECT 1 FROM dead_letters ORDER BY last_at LIMIT ?) AS counted", MaxDeadLetters+1)
-	return int(n), err
-}
-
 // ReplayDeadLetters asks the leader to try letters again: those with the IDs, or all if there are
 // none. It returns how many there are.
 func (s *Store) ReplayDeadLetters(ctx context.Context, ids ...string) (int, error) {

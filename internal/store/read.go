@@ -105,12 +105,6 @@ func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, 
 		s.cfg.Cluster, max(1, micros(endedAfter)), s.cfg.Cluster, limit)
 }
 
-// OldestPending returns when the oldest delivery was made due whose agent was not reached yet;
-// zero if there is none.
-func (s *Store) OldestPending(ctx context.Context) (time.Time, error) {
-	return readOne(ctx, s.core, "the oldest pending delivery", scanTime, "SELECT min(created_at) FROM deliveries WHERE ended_at = 0 AND cluster = ? AND state IN ('pending', 'calling')", s.cfg.Cluster)
-}
-
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended
 // after a time; those that are open first, each by the newest sign of them, newest first.
 func (s *Store) HookIncidents(ctx context.Context, hook delivery.HookRef, resolvedAfter time.Time, limit int) ([]*incident.Incident, error) {

@@ -4,7 +4,8 @@
 // tested on SQLite only. storetest.Conformance says what a history on any engine must do.
 //
 // Store is for khook itself, Reader for people: each reads on a handle of its own, so that no question of people makes
-// khook wait. The types keep them apart. Invariants:
+// khook wait; but for Reader.Check and Reader.ProbeWrite, which write, as that is what they are about. The types keep them
+// apart. Invariants:
 //
 //   - There is one writer, and one transaction at a time, in the order of the calls. What Write returned without an
 //     error is on the disk; an error means that nothing of it is recorded.
