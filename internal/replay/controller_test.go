@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"pgregory.net/rapid"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
@@ -38,6 +39,7 @@ import (
 type controller struct {
 	t       *testing.T
 	cluster *cluster
+	api     kubernetes.Interface // of the cluster
 	store   *store.Store
 	hooks   *hook.Set
 	options Options
@@ -61,7 +63,7 @@ func (c *controller) start(at time.Time) {
 		}
 	}}, c.store, c.hooks)
 	c.source, sourceErr = kube.New(kube.Config{
-		Client: c.cluster.kubernetes(), Sink: c.book.Record,
+		Client: c.api, Sink: c.book.Record,
 		Timing: detect.Timing{
 			PendingAfter: c.options.PendingAfter, Stabilization: c.options.Stabilization, QuietAfter: c.options.QuietAfter, CatchUp: c.options.CatchUp, Start: at,
 		},
@@ -124,6 +126,7 @@ func whatHappens(t *testing.T, path string, hooks []*v1alpha2.Hook, o Options, r
 		}
 		time.Sleep(time.Until(rec.Base.Add(-5 * time.Second))) // it has watched for a while when the recording starts
 		c := &controller{t: t, cluster: newCluster(t), store: history, hooks: set, options: o}
+		c.api = c.cluster.kubernetes()
 		c.start(rec.Base)
 		synctest.Wait()
 		for i, next := range changes {
