@@ -158,6 +158,7 @@ var short = []string{
 // TestReplaySaysWhatARealAPIServerLeadsTo plays short recordings, beside each other, into a real API server that khook
 // watches. Its times are to the second, and some later than recorded.
 func TestReplaySaysWhatARealAPIServerLeadsTo(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("KUBEBUILDER_ASSETS") == "" {
 		t.Skip("there is no API server to play into: KUBEBUILDER_ASSETS is not set")
 	}

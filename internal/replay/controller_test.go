@@ -267,6 +267,7 @@ func TestReplayIsTheController(t *testing.T) {
 	} {
 		for _, path := range recordings(t) {
 			t.Run(way.name+"/"+nameOf(path), func(t *testing.T) {
+				t.Parallel()
 				if diff := isTheController(t, path, []*v1alpha2.Hook{way.hook}, way.Options); diff != "" {
 					t.Errorf("- the controller, + replay\n%s", diff)
 				}
@@ -344,6 +345,7 @@ func someOptions(t *rapid.T) Options {
 // TestReplayIsTheControllerForAnyHook draws Hooks and options: what the controller would do is what replay says, whatever
 // waits, is grouped, held back, or recovers before its call.
 func TestReplayIsTheControllerForAnyHook(t *testing.T) {
+	t.Parallel()
 	all := recordings(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		path := rapid.SampledFrom(all).Draw(rt, "recording")
@@ -358,6 +360,7 @@ func TestReplayIsTheControllerForAnyHook(t *testing.T) {
 // says who is called for what. What is only a sign that a failure goes on is told again some time after a start: a call for
 // that may come by that much earlier or later.
 func TestARestartOfKhookChangesNoCall(t *testing.T) {
+	t.Parallel()
 	const signs = 4 * time.Minute
 	all := recordings(t)
 	rapid.Check(t, func(rt *rapid.T) {
