@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	"pgregory.net/rapid"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
@@ -38,6 +39,7 @@ import (
 type controller struct {
 	t       *testing.T
 	cluster *cluster
+	api     kubernetes.Interface // of the cluster
 	store   *store.Store
 	hooks   *hook.Set
 	options Options
@@ -61,7 +63,7 @@ func (c *controller) start(at time.Time) {
 		}
 	}}, c.store, c.hooks)
 	c.source, sourceErr = kube.New(kube.Config{
-		Client: c.cluster.kubernetes(), Sink: c.book.Record,
+		Client: c.api, Sink: c.book.Record,
 		Timing: detect.Timing{
 			PendingAfter: c.options.PendingAfter, Stabilization: c.options.Stabilization, QuietAfter: c.options.QuietAfter, CatchUp: c.options.CatchUp, Start: at,
 		},
@@ -124,6 +126,7 @@ func whatHappens(t *testing.T, path string, hooks []*v1alpha2.Hook, o Options, r
 		}
 		time.Sleep(time.Until(rec.Base.Add(-5 * time.Second))) // it has watched for a while when the recording starts
 		c := &controller{t: t, cluster: newCluster(t), store: history, hooks: set, options: o}
+		c.api = c.cluster.kubernetes()
 		c.start(rec.Base)
 		synctest.Wait()
 		for i, next := range changes {
@@ -264,6 +267,7 @@ func TestReplayIsTheController(t *testing.T) {
 	} {
 		for _, path := range recordings(t) {
 			t.Run(way.name+"/"+nameOf(path), func(t *testing.T) {
+				t.Parallel()
 				if diff := isTheController(t, path, []*v1alpha2.Hook{way.hook}, way.Options); diff != "" {
 					t.Errorf("- the controller, + replay\n%s", diff)
 				}
@@ -341,6 +345,7 @@ func someOptions(t *rapid.T) Options {
 // TestReplayIsTheControllerForAnyHook draws Hooks and options: what the controller would do is what replay says, whatever
 // waits, is grouped, held back, or recovers before its call.
 func TestReplayIsTheControllerForAnyHook(t *testing.T) {
+	t.Parallel()
 	all := recordings(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		path := rapid.SampledFrom(all).Draw(rt, "recording")
@@ -355,6 +360,7 @@ func TestReplayIsTheControllerForAnyHook(t *testing.T) {
 // says who is called for what. What is only a sign that a failure goes on is told again some time after a start: a call for
 // that may come by that much earlier or later.
 func TestARestartOfKhookChangesNoCall(t *testing.T) {
+	t.Parallel()
 	const signs = 4 * time.Minute
 	all := recordings(t)
 	rapid.Check(t, func(rt *rapid.T) {
