@@ -13,7 +13,7 @@ func TestAClockThatIsOffMakesNoPodPendingAtOnce(t *testing.T) {
 	for _, skew := range []time.Duration{0, 61 * oneSecond, -61 * oneSecond, 20 * time.Minute, -20 * time.Minute} {
 		s := newScene(t)
 		s.now = noon.Add(skew)
-		s.d = New(Timing{Start: s.now})
+		s.d = New(Timing{Start: s.now.Add(-startLag)})
 		s.feed(watch.Added, false)
 		s.wait(30 * oneSecond)
 		s.put()
@@ -38,7 +38,7 @@ func TestAClockThatIsOffTellsAPodOnceOverAStop(t *testing.T) {
 		} {
 			s := newScene(t)
 			s.now = noon.Add(skew)
-			s.d = New(Timing{Start: s.now})
+			s.d = New(Timing{Start: s.now.Add(-startLag)})
 			s.feed(watch.Added, false)
 			s.wait(stop)
 			s.restartKhook()
@@ -69,6 +69,7 @@ func TestAPodThatIsSeenLateWaitsSinceItWasMade(t *testing.T) {
 	for name, sees := range map[string]func(*scene){
 		"in a list":              func(s *scene) { s.list() },
 		"when the watch is back": func(s *scene) { s.feed(watch.Modified, false) },
+		"as a recording begins":  func(s *scene) { s.feed(watch.Added, false) },
 	} {
 		s := newScene(t)
 		s.now = noon.Add(5 * time.Minute)

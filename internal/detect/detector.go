@@ -135,7 +135,7 @@ func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catc
 	known, seen := d.known(key), d.look(key, now)
 	seen.pod, seen.before = pod, known.pod
 	seen.catchUp = catchUp || known.pod == nil
-	seen.justMade = typ == watch.Added && known.pod == nil && !catchUp
+	seen.justMade = typ == watch.Added && known.pod == nil && !catchUp && now.Sub(d.timing.Start) >= startLag
 	known.pod = compact(pod, seen.before, now)
 	known, signals := apply(versionRules, known, seen)
 	if typ == watch.Deleted {
@@ -148,6 +148,10 @@ func (d *Detector) Pod(now time.Time, typ watch.EventType, pod *corev1.Pod, catc
 	}
 	return append(signals, d.judgeEarly(now, key)...)
 }
+
+// startLag is how long after its start khook takes each Pod for one that was there before: a recording begins with
+// what there is, as watch.Added.
+const startLag = 2 * time.Second
 
 // staticKey is what the kubelet knows a mirror Pod by: it gives static Pods a UID made of their file, and names that
 // in its Events (pkg/kubelet/config/common.go, applyDefaults). false for any other Pod.

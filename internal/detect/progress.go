@@ -92,7 +92,11 @@ func (p *podState) pullsAgain(newer progress) bool {
 // due is when a Pod has been Pending for too long: a minute after it began to wait or, where something was done since, after
 // that has come to its end. What is still being done puts it off to a bound, and no longer.
 func (s *pendingState) due(pod *podState, p *problems, timing Timing) time.Time {
-	due, end, ongoing := s.since.Add(timing.PendingAfter), time.Time{}, false
+	due := s.since.Add(timing.PendingAfter)
+	var (
+		end     time.Time
+		ongoing bool
+	)
 	switch s.progress.kind {
 	case scalingUp:
 		if end, ongoing = s.scheduled, pod.node.Value() == ""; !ongoing && !isVague(s.why.reason) {

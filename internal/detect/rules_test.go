@@ -87,6 +87,10 @@ var acts = []func(s *scene){
 	func(s *scene) { s.probe("app", notAlive, 2) },
 	func(s *scene) { s.warn("FailedMount", "", "MountVolume.SetUp failed", 1, false) },
 	func(s *scene) { s.pod.Status.Phase = corev1.PodPending; s.put() },
+	func(s *scene) { s.pulls("app") },
+	func(s *scene) { s.progress("TriggeredScaleUp", "", "pod triggered scale-up") },
+	func(s *scene) { s.loseNode(oneSecond) },
+	func(s *scene) { s.conditions(corev1.ConditionTrue, corev1.ConditionTrue) },
 	func(s *scene) { s.terminate() },
 	func(s *scene) { s.feed(watch.Deleted, false) },
 }
@@ -215,6 +219,7 @@ func TestRulesChangeNothingThatTheyAreGiven(t *testing.T) {
 			seen.pod, seen.before = next, known.pod
 			seen.failure = &probeFailure{probe: probe{"app", readiness}, event: "e", count: int32(len(s.signals)) + 1, first: noon, last: seen.now}
 			seen.warning = &volumeWarning{warning: warning{"FailedMount", "x"}}
+			seen.progress = &progress{kind: pulling, reason: "Pulling", container: "app", at: seen.now}
 			before := show(known)
 			for i, rule := range every {
 				_, first := rule(known, seen)

@@ -112,6 +112,7 @@ func TestOnlyAPodThatIsSeenToBeMadeIsNew(t *testing.T) {
 	} {
 		s := unconnected(t)
 		clock := clocktesting.NewFakeClock(noon.Add(61 * time.Second))
+		s.detector = detect.New(detect.Timing{Start: noon})
 		s.cfg.Clock, s.watches[0].firstListTaken = clock, true
 		if tc.watched {
 			s.since = noon
