@@ -3,8 +3,7 @@
 // Task, Follow, Reply, Cancel, Exists and Health.
 //
 // What matters most here is to know what a failed call has done. Every Error says whether it
-// certainly had no effect; only such a call may simply be repeated. After any other the next Send
-// must say Resend, and first looks what became of the message.
+// certainly had no effect; only such a call may simply be repeated. After any other the message is looked for, see Look.
 //
 // It must not repeat a call by itself, but for one that certainly had no effect on a kagent that was upgraded meanwhile.
 // Answers are untrusted: they are bounded while they are read, and what is no JSON or no task is an error. What it
@@ -75,6 +74,12 @@ func (c *Client) Exists(ctx context.Context, ref delivery.AgentRef) error {
 // upgraded, and the call certainly had no effect, it finds out the dialect again and makes the
 // call once more.
 func (c *Client) with(ctx context.Context, ref delivery.AgentRef, call func(context.Context, peer) (Task, error)) (Task, error) {
+	return c.within(ctx, ref, "", call)
+}
+
+// within is with, for a call that must be made in this dialect or not at all: a message, about which the row says in which dialect it
+// left. "" is with.
+func (c *Client) within(ctx context.Context, ref delivery.AgentRef, dialect string, call func(context.Context, peer) (Task, error)) (Task, error) {
 	if !validRef(ref) {
 		return Task{}, &Error{Kind: KindRefused, NoEffect: true, Op: "call agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
@@ -84,11 +89,19 @@ func (c *Client) with(ctx context.Context, ref delivery.AgentRef, call func(cont
 	if err != nil {
 		return Task{}, err
 	}
+	if dialect != "" && dialect != p.dialect.name {
+		return Task{}, errOtherDialect
+	}
 	task, err := call(ctx, p)
-	if !outdated(err) {
+	err = inDialect(err, p.dialect)
+	if !outdated(err) || c.cfg.Dialect != "" {
 		return task, err
 	}
-	if fresh || c.cfg.Dialect != "" {
+	if dialect != "" {
+		c.known.forget(ref) // the next call finds out
+		return task, err
+	}
+	if fresh {
 		return task, err
 	}
 	c.known.forget(ref)
@@ -99,7 +112,29 @@ func (c *Client) with(ctx context.Context, ref delivery.AgentRef, call func(cont
 	if again.dialect == p.dialect {
 		return task, err
 	}
-	return call(ctx, again)
+	task, err = call(ctx, again)
+	return task, inDialect(err, again.dialect)
+}
+
+// errOtherDialect is about a kagent of which somebody else has found out meanwhile that it was changed.
+var errOtherDialect = &Error{Kind: KindWrongDialect, NoEffect: true, Reason: "kagent speaks another dialect than a moment ago"}
+
+// Peer is whom a message to the agent reaches now. It makes requests that only read, and none where the answer is known.
+func (c *Client) Peer(ctx context.Context, ref delivery.AgentRef) (delivery.Peer, error) {
+	if !validRef(ref) {
+		return delivery.Peer{}, &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
+	}
+	user, err := c.user()
+	if err != nil {
+		return delivery.Peer{}, explain("look for agent "+ref.String(), err, true)
+	}
+	ctx, done := holding(ctx, ref)
+	defer done()
+	p, _, err := c.peer(ctx, ref)
+	if err != nil {
+		return delivery.Peer{}, err
+	}
+	return delivery.Peer{Dialect: p.dialect.name, User: user, URL: c.base.String(), Once: p.dialect.idempotent, Lists: !p.dialect.idempotent}, nil
 }
 
 // peer returns what is known of the agent; fresh if it was found out just now.

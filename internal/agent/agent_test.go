@@ -119,7 +119,7 @@ func TestAQuestionAndItsReplyInEachDialect(t *testing.T) {
 		if !waiting.State.Interrupted() || waiting.Question != "Restart it?" {
 			t.Errorf("question %q in state %s", waiting.Question, waiting.State)
 		}
-		if _, err = c.Reply(within(t), helper, waiting, "yes", []byte(`{"decision_type":"approve"}`), "reply-1"); err != nil {
+		if _, err = c.Reply(within(t), helper, waiting, "yes", []byte(`{"decision_type":"approve"}`), "reply-1", agent.Permit{}); err != nil {
 			t.Fatal(err)
 		}
 		if done := until(t, c, task.ID, agent.Completed); done.Answer != `Done, as you said yes{"decision_type":"approve"}` {
@@ -154,14 +154,14 @@ func TestCancelInEachDialect(t *testing.T) {
 			t.Fatal(err)
 		}
 		until(t, c, task.ID, agent.Working)
-		if task, err = c.Cancel(within(t), helper, task.ID); err != nil || task.State != agent.Canceled {
+		if task, err = c.Cancel(within(t), helper, task.ID, agent.Permit{}); err != nil || task.State != agent.Canceled {
 			t.Errorf("after Cancel the task is %s, %v", task.State, err)
 		}
 		if task, err = c.Send(within(t), newRequest("quick")); err != nil {
 			t.Fatal(err)
 		}
 		until(t, c, task.ID, agent.Completed)
-		if task, err = c.Cancel(within(t), helper, task.ID); err != nil || task.Answer != "quick" {
+		if task, err = c.Cancel(within(t), helper, task.ID, agent.Permit{}); err != nil || task.Answer != "quick" {
 			t.Errorf("canceling a task that has ended gives %+v, %v, want it as it ended", task, err)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type statusError struct {
 	code       int
 	body       string // its beginning, cleaned
 	json       bool   // it is a JSON object
+	failure    string // of kagent's REST envelope: its error as a text
 	retryAfter time.Duration
 	location   string
 }
@@ -71,20 +73,36 @@ type brokenError struct {
 func (e *brokenError) Error() string { return e.reason() }
 func (e *brokenError) Unwrap() error { return e.err }
 
-// findRPCError returns the JSON-RPC error in body, nil if there is none. What it carries as data
-// may be of any shape.
+// findRPCError returns the JSON-RPC error in body, nil if there is none. What it carries as data may be of any shape. A gateway's own
+// error, {"error":{"code":404}}, is none: its code is an HTTP status.
 func findRPCError(body []byte) *rpcError {
 	var envelope struct {
 		Error *struct {
-			Code    int    `json:"code"`
-			Message string `json:"message"`
+			Code    int             `json:"code"`
+			Message string          `json:"message"`
+			Data    json.RawMessage `json:"data"`
 		} `json:"error"`
 	}
 	err := json.Unmarshal(body, &envelope)
-	if e := envelope.Error; err == nil && e != nil && (e.Code != 0 || e.Message != "") {
-		return &rpcError{code: e.Code, message: e.Message}
+	if e := envelope.Error; err == nil && e != nil && (e.Code != 0 || e.Message != "") && (e.Code < 100 || e.Code > 599) {
+		return &rpcError{code: e.Code, message: e.Message, retryAfter: retryAfterMs(e.Data)}
 	}
 	return nil
+}
+
+var pauseInData = regexp.MustCompile(`"retryAfterMs":\s*"?([0-9]{1,8})`)
+
+// retryAfterMs finds the pause that kagent 1.x asks for in the metadata of its errors (ErrorInfo, KAGENT_SEND_NOT_ACCEPTED).
+func retryAfterMs(data json.RawMessage) time.Duration {
+	found := pauseInData.FindSubmatch(data[:min(len(data), maxRefusal)])
+	if found == nil {
+		return 0
+	}
+	ms, err := strconv.Atoi(string(found[1]))
+	if err != nil {
+		return 0
+	}
+	return min(time.Duration(ms)*time.Millisecond, maxRetryAfter)
 }
 
 // retryAfter reads the header of that name: seconds or a date. Zero if there is none.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -57,32 +58,38 @@ func classify(err error) *Error {
 	}
 }
 
-// fromStatus judges an HTTP status that is not 200. What kagent or a proxy before it refuses at
-// the door had no effect; of a server error nobody knows what came before it.
+// fromStatus judges an HTTP status that is not 200. What kagent or a proxy before it refuses at the door had no effect; of a server
+// error nobody knows what came before it. Only few statuses judge the message itself: what else there is comes from something on the
+// way, and says nothing of what kagent will say once the way is right.
 func fromStatus(s *statusError) *Error {
-	e := &Error{Reason: s.Error(), RetryAfter: s.retryAfter, Err: s}
-	switch {
-	case s.code == http.StatusUnauthorized, s.code == http.StatusForbidden:
-		e.Kind, e.NoEffect, e.RetryAfter = KindUnauthorized, true, max(s.retryAfter, tokenPause)
+	e := &Error{Reason: s.Error(), RetryAfter: s.retryAfter, Err: s, Kind: KindAstray}
+	switch s.code {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		e.Kind, e.RetryAfter = KindUnauthorized, max(s.retryAfter, tokenPause)
 		e.Reason += ". Check khook's token, headers and user ID for kagent"
-	case s.code == http.StatusNotFound, s.code == http.StatusGone:
-		e.Kind, e.NoEffect, e.RetryAfter, e.stale = KindNoAgent, true, max(s.retryAfter, absentPause), true
-	case s.code == http.StatusTooManyRequests:
-		e.Kind, e.NoEffect = KindRateLimited, true
-	case s.code == http.StatusServiceUnavailable && s.retryAfter > 0:
-		e.Kind, e.down = KindRateLimited, true
-	case s.code >= 500:
-		e.Kind, e.down = KindLost, s.code != http.StatusInternalServerError
-	case s.code == http.StatusRequestTimeout, s.code == http.StatusConflict:
+	case http.StatusNotFound, http.StatusGone:
+		e.Kind, e.RetryAfter, e.stale = KindNoAgent, max(s.retryAfter, absentPause), true
+	case http.StatusTooManyRequests:
+		e.Kind = KindRateLimited
+	case http.StatusRequestTimeout, http.StatusConflict:
 		e.Kind = KindLost
-	case s.code == http.StatusBadRequest && !s.json: // how kagent refuses a version that it does not speak
-		e.Kind, e.NoEffect, e.stale = KindWrongDialect, true, true
-	case s.code >= 300:
-		e.Kind, e.NoEffect = KindRefused, true
-		e.stale = s.code == http.StatusBadRequest || s.code == http.StatusMethodNotAllowed
+	case http.StatusBadRequest:
+		e.stale = true
+		if e.Kind = KindRefused; !s.json { // how kagent refuses a version that it does not speak
+			e.Kind = KindWrongDialect
+		}
+	case http.StatusMethodNotAllowed:
+		e.Kind, e.stale = KindWrongDialect, true
+	case http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		e.Kind = KindRefused
 	default:
-		e.Kind = KindBadAnswer
+		if s.code >= 500 {
+			e.Kind = KindLost
+		} else if s.code < 300 {
+			e.Kind = KindBadAnswer
+		}
 	}
+	e.NoEffect = e.Kind.Rule().Effect == delivery.NoEffect
 	return e
 }
 
@@ -92,6 +99,7 @@ const (
 	codeInvalidRequest = -32600
 	codeNoMethod       = -32601
 	codeInvalidParams  = -32602
+	codeInternal       = -32603
 	codeTaskNotFound   = -32001
 	codeNotCancelable  = -32002
 	codeUnsupported    = -32004
@@ -109,21 +117,48 @@ func fromRPC(r *rpcError) *Error {
 	e := &Error{Reason: r.Error(), code: r.code, RetryAfter: r.retryAfter, Err: r}
 	switch r.code {
 	case codeParse, codeInvalidRequest, codeInvalidParams, codeUnsupported, codeContentType, codeExtension:
-		e.Kind, e.NoEffect, e.stale = KindRefused, true, true
+		e.Kind, e.stale = KindRefused, true
 	case codeNotCancelable:
-		e.Kind, e.NoEffect = KindRefused, true
+		e.Kind = KindRefused
 	case codeNoMethod, codeVersion:
-		e.Kind, e.NoEffect, e.stale = KindWrongDialect, true, true
+		e.Kind, e.stale = KindWrongDialect, true
 	case codeTaskNotFound:
 		e.Kind, e.NoEffect = KindTaskGone, true
 	case codeUnauthorized, codeForbidden:
-		e.Kind, e.NoEffect, e.RetryAfter = KindUnauthorized, true, max(r.retryAfter, tokenPause)
+		e.Kind, e.RetryAfter = KindUnauthorized, max(r.retryAfter, tokenPause)
 	case codeBadAgent:
 		e.Kind = KindBadAnswer
+	case codeInternal:
+		e.Kind = internal(r.message)
 	default:
 		e.Kind = KindLost
 	}
+	e.NoEffect = e.NoEffect || e.Kind.Rule().Effect == delivery.NoEffect
 	return e
+}
+
+// internal tells kagent's own internal errors apart, as 0.8.6 and 0.9.12 word them (docs/decisions/0025): it could not connect to its
+// agent, or could not read what the agent said.
+func internal(message string) Kind {
+	switch {
+	case strings.HasPrefix(message, "failed to send HTTP request: ") && strings.Contains(message, ": dial tcp"):
+		return KindAgentDown
+	case strings.HasPrefix(message, "failed to decode response: "), strings.HasPrefix(message, "failed to parse SSE data: "):
+		return KindUnreadable
+	}
+	return KindLost
+}
+
+// inDialect judges anew what one dialect means otherwise: kagent 1.x says "unsupported operation" as a matter of course, while it makes,
+// pauses or resumes a session, and wants the same message again.
+func inDialect(err error, d dialectSpec) error {
+	e := as(err)
+	if e == nil || e.code != codeUnsupported || !d.hitl || e.Kind != KindRefused {
+		return err
+	}
+	busy := *e
+	busy.Kind, busy.stale = KindNotReady, false
+	return &busy
 }
 
 // fromBroken judges a request that got no complete answer.
@@ -132,15 +167,7 @@ func fromBroken(b *brokenError) *Error {
 	if !b.sent {
 		e.Kind, e.NoEffect = KindUnreachable, true
 	}
-	// A request that was sent and not answered in time may be the fault of one slow agent.
-	e.down = !b.sent || !timedOut(b.err)
 	return e
-}
-
-func timedOut(err error) bool {
-	var noAnswer noAnswerError
-	var netErr net.Error
-	return errors.As(err, &noAnswer) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout()
 }
 
 func (b *brokenError) reason() string {

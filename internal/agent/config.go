@@ -30,9 +30,6 @@ type Config struct {
 
 	// StreamIdle is how long a stream may be silent before it counts as broken; default 2 min.
 	StreamIdle time.Duration
-	// Settle is how long a message whose answer was lost is given to show up among the tasks
-	// of a kagent that is not idempotent, before it counts as never arrived; default 2 s.
-	Settle time.Duration
 	// Transport carries the requests; default is one of the client's own.
 	Transport http.RoundTripper
 }
@@ -65,9 +62,6 @@ func (c *Config) setDefaults() {
 	if c.StreamIdle == 0 {
 		c.StreamIdle = 2 * time.Minute
 	}
-	if c.Settle == 0 {
-		c.Settle = 2 * time.Second
-	}
 }
 
 // validate returns the base URL, or all that is wrong with the settings.
@@ -83,7 +77,7 @@ func (c *Config) validate() (*url.URL, error) {
 	if c.Dialect != "" && !slices.Contains(Dialects(), c.Dialect) {
 		errs = append(errs, fmt.Errorf("unknown dialect %q of kagent: use one of %s, or none to find out", c.Dialect, strings.Join(Dialects(), ", ")))
 	}
-	if c.Timeout < 0 || c.MaxResponse < 1024 || c.StreamIdle < 0 || c.Settle < 0 {
+	if c.Timeout < 0 || c.MaxResponse < 1024 || c.StreamIdle < 0 {
 		errs = append(errs, errors.New("time limits can't be negative, and an answer must be allowed at least 1024 bytes"))
 	}
 	if c.TokenFile != "" {

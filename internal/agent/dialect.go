@@ -93,12 +93,19 @@ func (c *Client) findOut(ctx context.Context, ref delivery.AgentRef) (peer, erro
 	if err == nil {
 		return newPeer(ref, dialects[Kagent10], found), nil
 	}
-	if !isKind(err, KindNoAgent) {
+	// A gateway may refuse the one path and let the other through: only where neither has a card is it the first that tells why.
+	var status *statusError
+	if !isKind(err, KindNoAgent) && !errors.As(err, &status) {
 		return peer{}, err
 	}
-	if found, err = c.card(ctx, dialects[KagentMain], ref); err != nil {
+	older, olderErr := c.card(ctx, dialects[KagentMain], ref)
+	switch {
+	case olderErr != nil && !isKind(err, KindNoAgent):
 		return peer{}, err
+	case olderErr != nil:
+		return peer{}, olderErr
 	}
+	found = older
 	rest, err := c.hasVersion(ctx)
 	if err != nil {
 		return peer{}, err

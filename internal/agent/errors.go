@@ -11,20 +11,24 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// Kind says what sort of failure an Error is, and with it what to do.
-type Kind string
+// Kind says what sort of failure an Error is; the table of what follows is delivery.Fault's.
+type Kind = delivery.Fault
 
 // The kinds of failures.
 const (
-	KindUnreachable  Kind = "unreachable"   // no connection: nothing was sent; try again
-	KindLost         Kind = "lost"          // the answer was lost, or says nothing of the message's fate; look, then send
-	KindRateLimited  Kind = "rate-limited"  // kagent wants fewer calls; try again after RetryAfter
-	KindNoAgent      Kind = "no-agent"      // kagent has no such agent; it may come
-	KindUnauthorized Kind = "unauthorized"  // kagent does not accept who calls; tokens rotate, so try again, slowly
-	KindRefused      Kind = "refused"       // the call itself is wrong; the same again is refused again
-	KindWrongDialect Kind = "wrong-dialect" // kagent does not understand the call, although it was just looked which dialect it speaks
-	KindBadAnswer    Kind = "bad-answer"    // the answer is none: no JSON, too large, for another task
-	KindTaskGone     Kind = "task-gone"     // kagent does not know the task
+	KindUnreachable  = delivery.Unreachable
+	KindLost         = delivery.Lost
+	KindRateLimited  = delivery.RateLimited
+	KindNotReady     = delivery.NotReady
+	KindAgentDown    = delivery.AgentDown
+	KindNoAgent      = delivery.NoAgent
+	KindUnauthorized = delivery.Unauthorized
+	KindRefused      = delivery.Refused
+	KindWrongDialect = delivery.WrongDialect
+	KindAstray       = delivery.Astray
+	KindBadAnswer    = delivery.BadAnswer
+	KindUnreadable   = delivery.Unreadable
+	KindTaskGone     = delivery.TaskGone
 )
 
 // Pauses before another attempt where kagent names none.
@@ -45,15 +49,13 @@ type Error struct {
 	Kind   Kind
 	Op     string // what was tried, such as "call agent kagent/k8s-agent"
 	Reason string // why it failed and what to do, for people; cleaned and bounded
-	// NoEffect says that the call certainly had no effect: it may be repeated as it was. After a
-	// Send without it, the next Send of that message must set Resend.
+	// NoEffect says that the call certainly had no effect: it may be repeated as it was. After a Send without it the message must be
+	// looked for, see Look, before it may be sent again to a kagent that does not know messages by their IDs.
 	NoEffect   bool
 	RetryAfter time.Duration // how long to wait at least; zero if it does not matter
-	Dialect    string        // in which a message was sent; "" if none was, or it does not matter
 	Err        error         // the cause, if there is one beside Reason
 
 	stale bool // suggests that kagent has changed its dialect, as after an upgrade
-	down  bool // kagent as a whole did not answer
 	code  int  // of the JSON-RPC error, if it was one
 }
 
@@ -103,19 +105,15 @@ func NoEffect(err error) bool {
 // Final says whether the same call would fail again, for good.
 func Final(err error) bool { return isKind(err, KindRefused) }
 
-// Limited says whether the call is worth only a few more attempts: the agent is absent, or what
-// it answers is no answer.
-func Limited(err error) bool {
-	return isKind(err, KindNoAgent) || isKind(err, KindBadAnswer) || isKind(err, KindWrongDialect)
-}
-
 // TaskGone says whether kagent does not know the task.
 func TaskGone(err error) bool { return isKind(err, KindTaskGone) }
 
-// Down says whether kagent as a whole did not answer, rather than refuse or fail at one agent.
-func Down(err error) bool {
-	e := as(err)
-	return e != nil && e.down && !errors.Is(err, context.Canceled)
+// Fault is what sort of failure err is: Lost where it is none that is known.
+func Fault(err error) delivery.Fault {
+	if e := as(err); e != nil {
+		return e.Kind
+	}
+	return delivery.Lost
 }
 
 // RetryAfter is how long to wait at least before another attempt; zero if it does not matter.
@@ -124,14 +122,6 @@ func RetryAfter(err error) time.Duration {
 		return e.RetryAfter
 	}
 	return 0
-}
-
-// SentIn is the dialect in which the message was sent whose call failed with err; "" if none was.
-func SentIn(err error) string {
-	if e := as(err); e != nil {
-		return e.Dialect
-	}
-	return ""
 }
 
 // Explain returns a sentence for people: bounded, on one line, without secrets.

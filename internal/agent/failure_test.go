@@ -32,7 +32,7 @@ var failures = map[string]struct {
 	"a server error":      {kagenttest.Fault{Status: 500, Body: "database is\nlocked\x07"}, agent.KindLost, false, 0, "500 Internal Server Error: database is locked"},
 	"a gateway's error":   {kagenttest.Fault{Status: 502, Body: "upstream connect error"}, agent.KindLost, false, 0, "502 Bad Gateway: upstream connect error"},
 	"overload":            {kagenttest.Fault{Status: 503}, agent.KindLost, false, 0, "503 Service Unavailable"},
-	"overload for 7 s":    {kagenttest.Fault{Status: 503, Header: map[string]string{"Retry-After": "7"}}, agent.KindRateLimited, false, 7 * time.Second, "503"},
+	"overload for 7 s":    {kagenttest.Fault{Status: 503, Header: map[string]string{"Retry-After": "7"}}, agent.KindLost, false, 7 * time.Second, "503"},
 	"a gateway's timeout": {kagenttest.Fault{Status: 504}, agent.KindLost, false, 0, "504 Gateway Timeout"},
 	"a rate limit":        {kagenttest.Fault{Status: 429, Header: map[string]string{"Retry-After": "2"}, Body: "slow down"}, agent.KindRateLimited, true, 2 * time.Second, "429 Too Many Requests: slow down"},
 	"a limit for ever":    {kagenttest.Fault{Status: 429, Header: map[string]string{"Retry-After": "999999999"}}, agent.KindRateLimited, true, time.Hour, "429"},
@@ -41,8 +41,17 @@ var failures = map[string]struct {
 	"too large a message": {kagenttest.Fault{Status: 413}, agent.KindRefused, true, 0, "413"},
 	"no token":            {kagenttest.Fault{Status: 401, Body: "Unauthorized"}, agent.KindUnauthorized, true, time.Minute, "Check khook's token"},
 	"no permission":       {kagenttest.Fault{Status: 403}, agent.KindUnauthorized, true, time.Minute, "403 Forbidden"},
+	"a login":             {kagenttest.Fault{Status: 302, Header: map[string]string{"Location": "/login"}, Body: "<html>"}, agent.KindAstray, true, 0, "302 Found"},
+	"a bill":              {kagenttest.Fault{Status: 402, Body: "<html>"}, agent.KindAstray, true, 0, "402"},
+	"misdirected":         {kagenttest.Fault{Status: 421}, agent.KindAstray, true, 0, "421"},
+	"too early":           {kagenttest.Fault{Status: 425}, agent.KindAstray, true, 0, "425"},
+	"a gateway's JSON":    {kagenttest.Fault{Status: 403, Body: `{"error":{"code":403,"message":"no"}}`}, agent.KindUnauthorized, true, time.Minute, "403 Forbidden"},
+	"a gateway's limit":   {kagenttest.Fault{Status: 429, Body: `{"error":{"code":429}}`, Header: map[string]string{"Retry-After": "3"}}, agent.KindRateLimited, true, 3 * time.Second, "429"},
+	"no agent behind it":  {rpcFault(200, -32603, `failed to send HTTP request: Post \"http://medic.kagent:8080\": dial tcp 10.0.0.1:8080: connect: connection refused`), agent.KindAgentDown, true, 0, "connection refused"},
+	"an agent that says":  {rpcFault(200, -32603, "the tool failed: dial tcp 10.0.0.1:80: connection refused"), agent.KindLost, false, 0, "the tool failed"},
+	"an unread answer":    {rpcFault(200, -32603, "failed to decode response: json: cannot unmarshal object into Go struct field Error.error.data"), agent.KindUnreadable, false, 0, "failed to decode"},
 	"a conflict":          {kagenttest.Fault{Status: 409}, agent.KindLost, false, 0, "409 Conflict"},
-	"a redirect":          {kagenttest.Fault{Status: 307, Header: map[string]string{"Location": "http://evil.example/"}}, agent.KindRefused, true, 0, "to http://evil.example/: use the right URL"},
+	"a redirect":          {kagenttest.Fault{Status: 307, Header: map[string]string{"Location": "http://evil.example/"}}, agent.KindAstray, true, 0, "to http://evil.example/: use the right URL"},
 	"an empty answer":     {kagenttest.Fault{Accept: true}, agent.KindBadAnswer, false, 0, "not JSON"},
 	"204":                 {kagenttest.Fault{Status: 204}, agent.KindBadAnswer, false, 0, "204 No Content"},
 	"a web page":          {kagenttest.Fault{Body: "<html>\u202eLog in</html>"}, agent.KindBadAnswer, false, 0, "the answer is not JSON: <html>Log in</html>"},
@@ -139,7 +148,7 @@ func TestATaskThatVanishedIsGone(t *testing.T) {
 		if _, err := c.Task(within(t), helper, task.ID); !agent.TaskGone(err) || agent.Final(err) {
 			t.Error(err)
 		}
-		if _, err := c.Cancel(within(t), helper, task.ID); !agent.TaskGone(err) {
+		if _, err := c.Cancel(within(t), helper, task.ID, agent.Permit{}); !agent.TaskGone(err) {
 			t.Error(err)
 		}
 	})
@@ -195,14 +204,14 @@ func TestNothingWasSentWithoutAConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = c.Send(within(t), newRequest("shop"))
-		if !agent.NoEffect(err) || !agent.Down(err) || agent.Final(err) || agent.Limited(err) || !strings.Contains(agent.Explain(err), says) {
-			t.Errorf("%s: no effect %t, down %t: %v", base, agent.NoEffect(err), agent.Down(err), err)
+		if !agent.NoEffect(err) || agent.Fault(err).Rule().Breaker != delivery.OfAll || agent.Final(err) || !strings.Contains(agent.Explain(err), says) {
+			t.Errorf("%s: no effect %t: %v", base, agent.NoEffect(err), err)
 		}
 		c.Close()
 	}
 }
 
-func TestACallGivenUpByItsCallerIsNoSignOfAKagentThatIsDown(t *testing.T) {
+func TestACallGivenUpByItsCallerMayHaveArrived(t *testing.T) {
 	s := kagenttest.New(t, kagenttest.Options{Script: func(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Silent: true} }})
 	c := dial(t, s)
 	ctx, cancel := context.WithCancel(within(t))
@@ -211,8 +220,8 @@ func TestACallGivenUpByItsCallerIsNoSignOfAKagentThatIsDown(t *testing.T) {
 		cancel()
 	}()
 	_, err := c.Send(ctx, newRequest("shop"))
-	if !errors.Is(err, context.Canceled) || agent.NoEffect(err) || agent.Down(err) {
-		t.Errorf("no effect %t, down %t: %v", agent.NoEffect(err), agent.Down(err), err)
+	if !errors.Is(err, context.Canceled) || agent.NoEffect(err) {
+		t.Errorf("no effect %t: %v", agent.NoEffect(err), err)
 	}
 	if _, err = c.Send(ctx, newRequest("other")); !agent.NoEffect(err) || s.Executions(newRequest("other").MessageID) != 0 {
 		t.Error("a call after the end of its context:", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/http"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
@@ -34,12 +35,20 @@ func (c *Client) task(ctx context.Context, p peer, taskID string) (Task, error) 
 		return c.taskWith(ctx, p, taskID, shortHistory)
 	}
 	var rpc *rpcError
-	if errors.As(err, &rpc) && rpc.code == codeTaskNotFound && p.dialect.rest {
+	if errors.As(err, &rpc) && p.dialect.rest && (rpc.code == codeTaskNotFound || internal(rpc.message) == KindUnreadable) {
 		if stored, restErr := c.restTask(ctx, p, taskID); restErr == nil {
 			return stored, nil
+		} else if missing(restErr) {
+			return task, &Error{Kind: KindTaskGone, NoEffect: true, Reason: "kagent does not know the task: " + rpc.Error(), Err: rpc}
 		}
 	}
 	return task, err
+}
+
+// missing says whether kagent's own store answers that it does not have what was asked for.
+func missing(err error) bool {
+	var status *statusError
+	return errors.As(err, &status) && status.code == http.StatusNotFound && status.failure != ""
 }
 
 func (c *Client) taskWith(ctx context.Context, p peer, taskID string, history int) (Task, error) {
@@ -55,11 +64,11 @@ func (c *Client) taskWith(ctx context.Context, p peer, taskID string, history in
 }
 
 // Cancel asks the agent to stop. A task that has ended meanwhile is returned as it ended.
-func (c *Client) Cancel(ctx context.Context, ref delivery.AgentRef, taskID string) (Task, error) {
+func (c *Client) Cancel(ctx context.Context, ref delivery.AgentRef, taskID string, may Permit) (Task, error) {
 	op := "cancel task " + taskID + " of agent " + ref.String()
-	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
+	return c.within(ctx, ref, may.Dialect, func(ctx context.Context, p peer) (Task, error) {
 		transport, params := c.transport(p)
-		got, err := transport.CancelTask(ctx, params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
+		got, err := transport.CancelTask(withPrecheck(ctx, may.Precheck), params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
 		var rpc *rpcError
 		if errors.As(err, &rpc) && rpc.code == codeNotCancelable {
 			if task, lookErr := c.task(ctx, p, taskID); lookErr == nil && task.State.Ended() {

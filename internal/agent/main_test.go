@@ -20,7 +20,7 @@ var helper = delivery.AgentRef{Namespace: "kagent", Name: "k8s-agent"}
 // dial returns a client of the server, with short limits where tests would wait for them.
 func dial(t *testing.T, s *kagenttest.Server, change ...func(*agent.Config)) *agent.Client {
 	t.Helper()
-	cfg := agent.Config{BaseURL: s.URL, UserID: "khook", Settle: time.Millisecond}
+	cfg := agent.Config{BaseURL: s.URL, UserID: "khook"}
 	for _, f := range change {
 		f(&cfg)
 	}

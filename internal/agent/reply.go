@@ -16,15 +16,14 @@ import (
 //
 // It looks at the task first. A reply that the agent has already is not sent again: the task is
 // returned as it is now. One to a task that asks nothing, or something else, is an Error of kind
-// KindRefused, because a decision must never meet a question that nobody saw. So after a lost
-// answer it may be called again, once the request can't be under way any more; until then see
-// Task.Heard.
-func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, text string, data json.RawMessage, messageID string) (Task, error) {
+// KindRefused, because a decision must never meet a question that nobody saw. After a lost answer the task tells
+// whether it arrived, see Task.Heard, once the request can't be under way any more.
+func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, text string, data json.RawMessage, messageID string, may Permit) (Task, error) {
 	op := "answer agent " + ref.String() + " in task " + task.ID
 	if _, err := newMessage(messageID, text, data); err != nil {
 		return Task{}, explain(op, err, true)
 	}
-	return c.with(ctx, ref, func(ctx context.Context, p peer) (Task, error) {
+	return c.within(ctx, ref, may.Dialect, func(ctx context.Context, p peer) (Task, error) {
 		now, err := c.task(ctx, p, task.ID)
 		if err == nil && !now.Heard(messageID) {
 			err = now.checkOpen(task.QuestionID)
@@ -38,7 +37,7 @@ func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, te
 		}
 		msg := &a2a.Message{ID: messageID, Role: a2a.MessageRoleUser, TaskID: a2a.TaskID(task.ID), ContextID: now.ContextID}
 		now.asks.answer(msg, text, object, p.dialect.hitl)
-		next, err := c.send(ctx, p, msg)
+		next, err := c.send(withPrecheck(ctx, may.Precheck), p, msg)
 		return next, explain(op, err, false)
 	})
 }

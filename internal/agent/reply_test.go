@@ -69,7 +69,7 @@ func TestAReplyGoesOnWithTheTaskWhateverItAsksFor(t *testing.T) {
 				if waits.QuestionID == "" || waits.Approval != (what == "an approval") || waits.Heard(id) {
 					t.Errorf("%s: question ID %q, approval %t", name, waits.QuestionID, waits.Approval)
 				}
-				if _, err := c.Reply(within(t), helper, waits, r.text, r.data, id); err != nil {
+				if _, err := c.Reply(within(t), helper, waits, r.text, r.data, id, agent.Permit{}); err != nil {
 					t.Errorf("%s: %v", name, err)
 					continue
 				}
@@ -89,7 +89,7 @@ func TestADecisionIsGivenAsTheDialectWantsIt(t *testing.T) {
 	eachDialect(t, asking(kagenttest.Act{Approve: "delete_pod"}), func(t *testing.T, s *kagenttest.Server) {
 		c := dial(t, s)
 		waits := questionSpec(t, c, agent.InputRequired)
-		if _, err := c.Reply(within(t), helper, waits, "not in production", reject, "reply-1"); err != nil {
+		if _, err := c.Reply(within(t), helper, waits, "not in production", reject, "reply-1", agent.Permit{}); err != nil {
 			t.Fatal(err)
 		}
 		until(t, c, waits.ID, agent.Completed)
@@ -124,7 +124,7 @@ func TestAnAgentMayAskAgain(t *testing.T) {
 			task := questionSpec(t, c, state)
 			questions := map[string]bool{task.QuestionID: true}
 			for _, text := range []string{"first", "second"} {
-				if _, err := c.Reply(within(t), helper, task, text, approve, text); err != nil {
+				if _, err := c.Reply(within(t), helper, task, text, approve, text, agent.Permit{}); err != nil {
 					t.Fatal(err)
 				}
 				old := task
@@ -132,7 +132,7 @@ func TestAnAgentMayAskAgain(t *testing.T) {
 					task = lookedUp(t, c, old.ID)
 				}
 				questions[task.QuestionID] = true
-				_, err := c.Reply(within(t), helper, old, "approve this", approve, "late-"+text)
+				_, err := c.Reply(within(t), helper, old, "approve this", approve, "late-"+text, agent.Permit{})
 				if !agent.Final(err) || !agent.NoEffect(err) || !strings.Contains(err.Error(), "the agent asks something else by now") {
 					t.Errorf("a reply to the former question: %v", err)
 				}
@@ -140,11 +140,11 @@ func TestAnAgentMayAskAgain(t *testing.T) {
 			if len(questions) != 3 {
 				t.Errorf("three questions have the IDs %v", questions)
 			}
-			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, "third", nil, "third"); err != nil {
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, "third", nil, "third", agent.Permit{}); err != nil {
 				t.Fatal(err)
 			}
 			until(t, c, task.ID, agent.Completed)
-			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, "fourth", nil, "fourth"); !agent.Final(err) || !strings.Contains(err.Error(), "does not ask anything any more: the task is completed") {
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, "fourth", nil, "fourth", agent.Permit{}); !agent.Final(err) || !strings.Contains(err.Error(), "does not ask anything any more: the task is completed") {
 				t.Error(err)
 			}
 			if n := len(s.Messages()); n != 4 {
@@ -173,7 +173,7 @@ func TestALostAnswerToAReplyCanBeDecided(t *testing.T) {
 			c := dial(t, s)
 			waits := questionSpec(t, c, state)
 			reply := func() error {
-				_, err := c.Reply(within(t), helper, waits, "yes", approve, "reply-1")
+				_, err := c.Reply(within(t), helper, waits, "yes", approve, "reply-1", agent.Permit{})
 				return err
 			}
 			s.Inject(kagenttest.Fault{On: kagenttest.Send, Drop: true})
@@ -207,7 +207,7 @@ func TestALookThatFailsIsNoLicenceToReply(t *testing.T) {
 		for _, f := range []kagenttest.Fault{{Drop: true}, {Status: 500}, {Status: 429}, {Body: "garbage"}} {
 			f.On = kagenttest.Get
 			s.Inject(f)
-			if _, err := c.Reply(within(t), helper, waits, "yes", nil, "reply-1"); err == nil || !agent.NoEffect(err) || agent.Final(err) {
+			if _, err := c.Reply(within(t), helper, waits, "yes", nil, "reply-1", agent.Permit{}); err == nil || !agent.NoEffect(err) || agent.Final(err) {
 				t.Errorf("%+v: %v", f, err)
 			}
 		}
@@ -239,7 +239,7 @@ func TestWhatTheAgentSaidAndMadeIsKeptInEachDialect(t *testing.T) {
 		if diff := cmp.Diff([]string{"message agent: Restart it?"}, saidOf(waits.Entries)); diff != "" || waits.QuestionID == "" {
 			t.Errorf("question ID %q: %s", waits.QuestionID, diff)
 		}
-		if _, err := c.Reply(within(t), helper, waits, "yes", nil, "reply-1"); err != nil {
+		if _, err := c.Reply(within(t), helper, waits, "yes", nil, "reply-1", agent.Permit{}); err != nil {
 			t.Fatal(err)
 		}
 		done := until(t, c, waits.ID, agent.Completed)
@@ -275,7 +275,7 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 		c := dial(t, s)
 		task := questionSpec(t, c, agent.InputRequired)
 		for i := range 7 {
-			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, strconv.Itoa(i), nil, "reply-"+strconv.Itoa(i)); err != nil {
+			if _, err := c.Reply(within(t), helper, agent.Task{ID: task.ID}, strconv.Itoa(i), nil, "reply-"+strconv.Itoa(i), agent.Permit{}); err != nil {
 				t.Fatal(err)
 			}
 			if i < 6 {
@@ -291,20 +291,4 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 			t.Errorf("%d entries, more %t, answer %q", len(got.Entries), got.MoreEntries, got.Answer)
 		}
 	})
-}
-
-func TestAKagentThatCannotListTasksIsNotCalledAgain(t *testing.T) {
-	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.KagentMain})
-	f := rpcFault(200, -32601, "no such method")
-	f.On = kagenttest.List
-	s.Inject(f)
-	r := newRequest("shop")
-	r.Resend = true
-	_, err := dial(t, s).Send(within(t), r)
-	if err == nil || !agent.Final(err) || !strings.Contains(err.Error(), "can't tell whether it arrived") {
-		t.Errorf("%v", err)
-	}
-	if n := len(s.Requests(kagenttest.Send)); n != 0 {
-		t.Errorf("%d messages were sent", n)
-	}
 }

@@ -7,22 +7,33 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
-// sendUntil is what a dispatcher does: it sends, and after a lost answer sends again, with Resend.
+// sendUntil is what a dispatcher does: it sends, and after a lost answer looks, twice, before it sends again. A kagent that knows messages
+// by their IDs is sent the same again.
 func sendUntil(t *testing.T, s *kagenttest.Server, c *agent.Client, r agent.Request, f kagenttest.Fault) agent.Task {
 	t.Helper()
-	ctx, slow := within(t), hurried(t, s)
-	for i := range 20 {
+	ctx, slow, missed := within(t), hurried(t, s), 2
+	for i := range 30 {
 		caller := c
 		if f.Hang && i < max(f.Times, 1) {
 			caller = slow
 		} else if f.Hang {
 			s.Heal()
+		}
+		if missed < 2 && s.Dialect() != agent.Kagent10 {
+			fate, task, err := caller.Look(ctx, r.Agent, s.Dialect(), r.ContextID)
+			switch {
+			case err == nil && fate == delivery.Arrived:
+				return task
+			case err == nil && fate == delivery.Missing:
+				missed++
+			}
+			continue
 		}
 		task, err := caller.Send(ctx, r)
 		if err == nil {
@@ -31,7 +42,9 @@ func sendUntil(t *testing.T, s *kagenttest.Server, c *agent.Client, r agent.Requ
 		if agent.Final(err) {
 			t.Fatal(err)
 		}
-		r.Resend = r.Resend || !agent.NoEffect(err)
+		if !agent.NoEffect(err) {
+			missed = 0
+		}
 	}
 	t.Fatal("gave up")
 	return agent.Task{}
@@ -78,24 +91,83 @@ func TestALostAnswerEndsInExactlyOneExecution(t *testing.T) {
 	})
 }
 
-func TestAResendOfWhatNeverArrivedRunsOnce(t *testing.T) {
-	for _, titled := range []bool{false, true} { // with a title there is a session without tasks
-		eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
-			c := dial(t, s)
-			r := newRequest("shop")
-			r.Resend = true
-			if !titled {
-				r.Title = ""
+func TestALookTellsWhatBecameOfAMessage(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		r := newRequest("shop")
+		look := func(want delivery.Fate) agent.Task {
+			t.Helper()
+			if s.Dialect() == agent.Kagent10 {
+				want = delivery.Untold // it knows the message by its ID, and not by its context
 			}
-			for range 3 {
-				if _, err := c.Send(within(t), r); err != nil {
-					t.Fatal(err)
-				}
+			fate, task, err := c.Look(within(t), r.Agent, s.Dialect(), r.ContextID)
+			if fate != want || err != nil {
+				t.Errorf("%s, %v; want %s", fate, err, want)
 			}
-			if n := s.Executions(r.MessageID); n != 1 {
-				t.Errorf("%d executions, want 1", n)
-			}
-		})
+			return task
+		}
+		look(delivery.Missing)
+		sent, err := c.Send(within(t), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if task := look(delivery.Arrived); s.Dialect() != agent.Kagent10 && task.ID != sent.ID {
+			t.Errorf("found %+v", task)
+		}
+	})
+}
+
+// TestASessionWithoutATaskTellsNothing: an agent that answers with a message makes no task.
+func TestASessionWithoutATaskTellsNothing(t *testing.T) {
+	for _, dialect := range []string{agent.Kagent05, agent.Kagent097} {
+		s := kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: func(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Direct: "done"} }})
+		c := dial(t, s)
+		r := newRequest("shop")
+		s.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
+		if _, err := c.Send(within(t), r); err == nil || agent.NoEffect(err) {
+			t.Fatal(err)
+		}
+		if fate, _, err := c.Look(within(t), r.Agent, dialect, r.ContextID); fate != delivery.Unclear || err != nil {
+			t.Errorf("%s: %s, %v", dialect, fate, err)
+		}
+	}
+}
+
+func TestASessionIsNamedAfterItsMessageAndNotBefore(t *testing.T) {
+	for _, dialect := range []string{agent.Kagent05, agent.Kagent097} {
+		s := kagenttest.New(t, kagenttest.Options{Dialect: dialect})
+		c := dial(t, s)
+		r := newRequest("shop")
+		s.Inject(kagenttest.Fault{On: kagenttest.Send, Drop: true})
+		if _, err := c.Send(within(t), r); err == nil {
+			t.Fatal("no error")
+		}
+		if _, ok := s.SessionName(r.ContextID, "khook"); ok || len(s.Requests(kagenttest.Session)) != 0 {
+			t.Error("there is a session of a message that never arrived")
+		}
+		if _, err := c.Send(within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if name, _ := s.SessionName(r.ContextID, "khook"); name != r.Title {
+			t.Errorf("%s: the session's name is %q", dialect, name)
+		}
+	}
+}
+
+// TestOnlyKagentsOwnWordsSayThatASessionDoesNotExist: a gateway says 404 too.
+func TestOnlyKagentsOwnWordsSayThatASessionDoesNotExist(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
+	c := dial(t, s)
+	for _, body := range []string{`{"error":{"code":404}}`, `{}`, "Not Found", "<html>", `{"error":true}`, ""} {
+		s.Inject(kagenttest.Fault{On: kagenttest.Tasks, Status: http.StatusNotFound, Body: body})
+		fate, _, err := c.Look(within(t), helper, agent.Kagent097, "c")
+		if body == `{"error":true}` {
+			continue // that is kagent's envelope
+		}
+		if err == nil || fate == delivery.Missing {
+			t.Errorf("%q is taken for %s, %v", body, fate, err)
+		}
 	}
 }
 
@@ -109,25 +181,20 @@ func TestAFailedLookUpIsNoLicenceToSend(t *testing.T) {
 				f.On, f.Times = kind, -1
 				s.Inject(f)
 			}
-			r := newRequest("shop")
-			r.Resend, r.Title = true, ""
 			caller := c
 			if f.Hang {
 				caller = hurried(t, s)
 			}
-			_, err := caller.Send(within(t), r)
-			if err == nil || !agent.NoEffect(err) || agent.Final(err) || !strings.Contains(err.Error(), "look for an earlier call of agent kagent/k8s-agent") {
-				t.Errorf("%s, %+v: %v", dialect, f, err)
+			fate, _, err := caller.Look(within(t), helper, dialect, "c")
+			if err == nil || !agent.NoEffect(err) || agent.Final(err) || fate == delivery.Missing || !strings.Contains(err.Error(), "look for an earlier call of agent kagent/k8s-agent") {
+				t.Errorf("%s, %+v: %s, %v", dialect, f, fate, err)
 			}
 			s.Heal()
-		}
-		if len(s.Messages()) != 0 {
-			t.Errorf("%s: the agent was called although nobody knew", dialect)
 		}
 	}
 }
 
-func TestAKagentThatCantTellIsNotCalledTwice(t *testing.T) {
+func TestAKagentThatCannotListTasksCantTell(t *testing.T) {
 	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.KagentMain})
 	c := dial(t, s)
 	for _, code := range []int{-32601, -32004} {
@@ -135,36 +202,24 @@ func TestAKagentThatCantTellIsNotCalledTwice(t *testing.T) {
 		f.On = kagenttest.List
 		s.Heal()
 		s.Inject(f)
-		r := newRequest("shop")
-		r.Resend = true
-		if _, err := c.Send(within(t), r); !agent.Final(err) || !agent.NoEffect(err) || !strings.Contains(err.Error(), "the agent is not called again") {
-			t.Error(err)
+		if fate, _, err := c.Look(within(t), helper, agent.KagentMain, "c"); fate != delivery.Untold || err != nil {
+			t.Errorf("%s, %v", fate, err)
 		}
-	}
-	if len(s.Messages()) != 0 {
-		t.Error("the agent was called")
 	}
 }
 
-func TestAMessageOnItsWayIsGivenTimeToShowUp(t *testing.T) {
-	t.Parallel()
-	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
-	c := dial(t, s, func(cfg *agent.Config) { cfg.Settle = 3 * time.Second })
-	first := newRequest("shop")
-	// The first look finds no session yet; the message arrives while the client waits.
-	s.Inject(kagenttest.Fault{On: kagenttest.Tasks, Accept: true, Status: http.StatusNotFound, Body: `{"error":"Session not found"}`})
-	go func() {
-		for len(s.Requests(kagenttest.Tasks)) == 0 {
-			time.Sleep(time.Millisecond)
+func TestAMessageLeavesInItsDialectOrNotAtAll(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		c := dial(t, s)
+		for _, dialect := range agent.Dialects() {
+			r := newRequest("to " + dialect)
+			r.Dialect = dialect
+			_, err := c.Send(within(t), r)
+			if want := dialect == s.Dialect(); (err == nil) != want || s.Executions(r.MessageID) == 1 != want || err != nil && !agent.NoEffect(err) {
+				t.Errorf("in %s: %v, %d executions", dialect, err, s.Executions(r.MessageID))
+			}
 		}
-		_, _ = dial(t, s).Send(t.Context(), first)
-	}()
-	again := first
-	again.Resend = true
-	task, err := c.Send(within(t), again)
-	if err != nil || task.ID == "" || s.Executions(first.MessageID) != 1 {
-		t.Errorf("%+v, %v, %d executions", task, err, s.Executions(first.MessageID))
-	}
+	})
 }
 
 func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
@@ -178,10 +233,9 @@ func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
 	gone.On = kagenttest.Get
 	s.Inject(gone)
 	s.Inject(kagenttest.Fault{On: kagenttest.Stored, Status: http.StatusNotFound, Body: `{"error":"Task not found"}`, Times: -1})
-	r.Resend = true
-	task, err := c.Send(within(t), r)
-	if err != nil || task.State != agent.Unknown || task.ID == "" || s.Executions(r.MessageID) != 1 {
-		t.Errorf("%+v, %v, %d executions", task, err, s.Executions(r.MessageID))
+	fate, task, err := c.Look(within(t), r.Agent, agent.Kagent05, r.ContextID)
+	if err != nil || fate != delivery.Arrived || task.State != agent.Unknown || task.ID == "" {
+		t.Errorf("%s, %+v, %v", fate, task, err)
 	}
 }
 
@@ -213,9 +267,8 @@ func TestEveryRequestSaysWhoCallsAndInWhichVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = c.Follow(within(t), helper, task.ID, func(agent.Task) {})
-		_, _ = c.Cancel(within(t), helper, task.ID)
-		r.Resend = true
-		_, _ = c.Send(within(t), r)
+		_, _ = c.Cancel(within(t), helper, task.ID, agent.Permit{})
+		_, _, _ = c.Look(within(t), helper, s.Dialect(), r.ContextID)
 		_ = c.Health(within(t))
 		c.Close()
 		rpc := []string{kagenttest.Send, kagenttest.Stream, kagenttest.Get, kagenttest.Cancel, kagenttest.List}

@@ -85,6 +85,15 @@ func (e errorEnvelope) failure() string {
 	return ""
 }
 
+// restFailure is the error that kagent's REST routes tell in a body; "" if it is none of theirs.
+func restFailure(body []byte) string {
+	var e errorEnvelope
+	if json.Unmarshal(body, &e) != nil {
+		return ""
+	}
+	return e.failure()
+}
+
 // unwrap returns the data of kagent's envelope, or its failure as an error.
 func unwrap(body []byte) (json.RawMessage, error) {
 	var e errorEnvelope
@@ -97,25 +106,26 @@ func unwrap(body []byte) (json.RawMessage, error) {
 	return e.Data, nil
 }
 
-// sessionTasks returns the IDs of the tasks of a session, none if there is no such session. A 404
-// without kagent's envelope means that there is no such route: it is an error.
-func (c *Client) sessionTasks(ctx context.Context, session string) ([]string, error) {
+// sessionTasks returns the IDs of the tasks of a session. Only kagent's own words say that there is no such session: a 404 without its
+// envelope means that there is no such route, or comes from a gateway, and is an error.
+func (c *Client) sessionTasks(ctx context.Context, session string) ([]string, delivery.Fate, error) {
 	body, err := c.get(ctx, "api/sessions", session, "tasks")
 	var status *statusError
 	if errors.As(err, &status) && status.code == http.StatusNotFound {
-		if status.json {
-			return nil, nil
+		if status.failure != "" {
+			return nil, delivery.Missing, nil
 		}
-		return nil, &Error{Kind: KindWrongDialect, NoEffect: true, stale: true, Reason: "kagent has no sessions any more: " + status.Error()}
+		return nil, "", &Error{Kind: KindWrongDialect, NoEffect: true, stale: true, Reason: "kagent has no sessions any more: " + status.Error()}
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	data, err := unwrap(body)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return taskIDs(data)
+	ids, err := taskIDs(data)
+	return ids, delivery.Unclear, err
 }
 
 // taskIDs reads the IDs of tasks, whatever else kagent's versions tell of them.

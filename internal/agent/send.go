@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 	"github.com/a2aproject/a2a-go/v2/a2aclient"
@@ -23,72 +22,46 @@ type Request struct {
 	Title                string          // readable name of the session; optional
 	Prompt               string          // the text part
 	Data                 json.RawMessage // a JSON object beside it, marked as untrusted; optional
-	// Resend says that an earlier Send of this message may have arrived: it is looked for
-	// first, where the message ID alone does not keep it from running twice.
-	Resend bool
-	// Dialect is the one in which the earlier message may have arrived; "" if that is not known.
-	Dialect string
-	// May is asked right before the message leaves; its error keeps it here, and is found in that of
-	// Send. May be nil.
-	Precheck func(context.Context) error
+	Permit
 }
 
-// Dialect returns the name of the dialect that the agent's kagent speaks, as far as was found out.
-func (c *Client) Dialect(ctx context.Context, ref delivery.AgentRef) (string, error) {
-	if !validRef(ref) {
-		return "", &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
-	}
-	p, _, err := c.peer(ctx, ref)
-	if err != nil {
-		return "", err
-	}
-	return p.dialect.name, nil
+// Permit is under what a message may leave.
+type Permit struct {
+	// Dialect is the one that the message must leave in; "" for the one that kagent speaks. If kagent speaks another one meanwhile
+	// the message stays here, and the Error says that it had no effect.
+	Dialect string
+	// Precheck is asked right before the message leaves; its error keeps it here, and is found in that of
+	// the call. May be nil.
+	Precheck func(context.Context) error
 }
 
 // Send gives the agent a message and does not wait for the end of its task. An agent that
 // answers with a message instead of a task gives a completed Task without ID.
 //
-// A message whose answer was lost is not sent again before it is certain that it did not arrive.
-// kagent 1.0 knows the message by its ID and gives back its task. Before, the context, which is
-// the client's to choose, is asked for its tasks; a look that fails is an Error without effect.
-// On a build of August 2026 that can't list tasks the message is refused for good: nobody can
-// say any more whether it arrived. (Such a build promises nothing. If it gives the task another
-// context than the one it was sent, or an agent older than 1.0 answers with a message instead of a
-// task, a lost answer can't be found, and the message runs again.)
+// The session of a kagent before 1.0 is not named before the message leaves, but after: so that a session which does not exist says that
+// the message did not arrive. Only its title is lost with a lost answer.
 func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
+	op := "call agent " + r.Agent.String()
 	msg, err := newMessage(r.MessageID, r.Prompt, r.Data)
 	if err != nil {
-		return Task{}, explain("call agent "+r.Agent.String(), err, true)
+		return Task{}, explain(op, err, true)
 	}
-	return c.with(ctx, r.Agent, func(ctx context.Context, p peer) (Task, error) {
-		if r.Resend && !p.dialect.idempotent {
-			if task, found, err := c.arrived(ctx, p, r.ContextID); err != nil || found {
-				return task, explain("look for an earlier call of agent "+r.Agent.String(), err, true)
-			}
-		}
-		if r.Resend && p.dialect.idempotent && r.Dialect != "" && !dialects[r.Dialect].idempotent {
-			return Task{}, explain("call agent "+r.Agent.String(), errUpgraded, true)
-		}
+	return c.within(ctx, r.Agent, r.Dialect, func(ctx context.Context, p peer) (Task, error) {
 		out := *msg
 		if !p.dialect.idempotent { // kagent 1.0 does not let the client choose
 			out.ContextID = r.ContextID
-			c.name(ctx, p, r.ContextID, r.Title)
 		}
 		task, err := c.send(withPrecheck(ctx, r.Precheck), p, &out)
-		err = explain("call agent "+r.Agent.String(), err, false)
-		if e := as(err); e != nil {
-			e.Dialect = p.dialect.name
-		}
+		err = explain(op, err, false)
 		if e := as(err); e != nil && e.Kind == KindTaskGone { // of a message that names no task
 			e.Kind, e.NoEffect = KindBadAnswer, false
+		}
+		if err == nil && !p.dialect.idempotent {
+			c.name(ctx, p, r.ContextID, r.Title)
 		}
 		return task, err
 	})
 }
-
-// errUpgraded is about a kagent that knows messages by their ID, but not those that a former kagent
-// got, and can't be asked for the former's contexts.
-var errUpgraded = &Error{Kind: KindRefused, NoEffect: true, Reason: "the answer to an earlier call was lost, and kagent was upgraded since: nobody can say whether the agent got it, so it is not called again; look at the agent's work, then try the delivery again"}
 
 var errNoMessage = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
 
@@ -164,36 +137,33 @@ func (c *Client) transport(p peer) (a2aclient.Transport, a2aclient.ServiceParams
 	return a2av0.NewJSONRPCTransport(a2av0.JSONRPCTransportConfig{URL: c.endpoint(p), Client: c.http}), nil
 }
 
-// arrived finds the task of a message whose answer was lost, in its context. When there is none
-// it looks once more after a while: the message may be on its way from kagent to its agent.
-func (c *Client) arrived(ctx context.Context, p peer, contextID string) (Task, bool, error) {
-	if contextID == "" {
-		return Task{}, false, errNoContext
-	}
-	ids, err := c.contextTasks(ctx, p, contextID)
-	if err == nil && len(ids) == 0 {
-		select {
-		case <-ctx.Done():
-			return Task{}, false, &Error{Kind: KindUnreachable, NoEffect: true, Reason: "given up before it was certain", Err: ctx.Err()}
-		case <-time.After(c.cfg.Settle):
+// Look asks kagent once what became of a message whose answer was lost, by the context that it was sent with, in the dialect that kagent
+// is known to speak now. A session that does not exist is Missing, one without tasks Unclear: its agent had the message, or its session
+// was named before it was sent. A kagent that can't tell is Untold, and one that could not be asked an error.
+func (c *Client) Look(ctx context.Context, ref delivery.AgentRef, dialect, contextID string) (delivery.Fate, Task, error) {
+	var fate delivery.Fate
+	op := "look for an earlier call of agent " + ref.String()
+	task, err := c.within(ctx, ref, dialect, func(ctx context.Context, p peer) (Task, error) {
+		if contextID == "" || p.dialect.idempotent {
+			fate = delivery.Untold
+			return Task{}, nil
 		}
-		ids, err = c.contextTasks(ctx, p, contextID)
-	}
-	if err != nil || len(ids) == 0 {
-		return Task{}, false, err
-	}
-	task, err := c.task(ctx, p, ids[0])
-	if isKind(explain("", err, true), KindTaskGone) {
-		// It arrived, and that is what matters: its end is the follower's to find out.
-		return Task{ID: ids[0], ContextID: contextID, Dialect: p.dialect.name, State: Unknown}, true, nil
-	}
-	return task, err == nil, err
+		ids, found, err := c.contextTasks(ctx, p, contextID)
+		if fate = found; err != nil || len(ids) == 0 {
+			return Task{}, explain(op, err, true)
+		}
+		fate = delivery.Arrived
+		task, err := c.task(ctx, p, ids[0])
+		if err != nil { // it arrived, and that is what matters: its end is the follower's to find out
+			return Task{ID: ids[0], ContextID: contextID, Dialect: p.dialect.name, State: Unknown}, nil //nolint:nilerr // as said
+		}
+		return task, nil
+	})
+	return fate, task, err
 }
 
-var errNoContext = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message can only be looked for by its context, and it has none: this is a fault of khook"}
-
-// contextTasks returns the IDs of a context's tasks, the oldest first where kagent has an order.
-func (c *Client) contextTasks(ctx context.Context, p peer, contextID string) ([]string, error) {
+// contextTasks returns the IDs of a context's tasks, the oldest first where kagent has an order, and what it means if there is none.
+func (c *Client) contextTasks(ctx context.Context, p peer, contextID string) ([]string, delivery.Fate, error) {
 	if p.dialect.rest {
 		return c.sessionTasks(ctx, contextID)
 	}
@@ -202,16 +172,16 @@ func (c *Client) contextTasks(ctx context.Context, p peer, contextID string) ([]
 	if err != nil {
 		var rpc *rpcError
 		if errors.As(err, &rpc) && (rpc.code == codeNoMethod || rpc.code == codeUnsupported) {
-			return nil, &Error{Kind: KindRefused, NoEffect: true, stale: true, Err: err, Reason: "the answer to an earlier call was lost, and this kagent can't tell whether it arrived: the agent is not called again"}
+			return nil, delivery.Untold, nil
 		}
-		return nil, err
+		return nil, "", err
 	}
 	var ids []string
 	for _, t := range slices.Backward(list.Tasks) { // the newest comes first
 		if t == nil || !validID(string(t.ID)) || t.ContextID != contextID {
-			return nil, &garbledError{reason: "the list of tasks has one without a usable ID, or of another context"}
+			return nil, "", &garbledError{reason: "the list of tasks has one without a usable ID, or of another context"}
 		}
 		ids = append(ids, string(t.ID))
 	}
-	return ids, nil
+	return ids, delivery.Missing, nil
 }

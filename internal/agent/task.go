@@ -59,7 +59,7 @@ type Task struct {
 	Dialect   string // in which it was told
 	State     State
 	// Answer is in the artifacts, else in the status message, else in the last message of the
-	// agent. Untrusted; at most incident.MaxAnswer bytes, with an Ellipsis where it was cut.
+	// agent. Untrusted; at most delivery.MaxAnswer bytes, with an Ellipsis where it was cut.
 	Answer   string
 	Question string // what an interrupted task asks; bounded as Answer
 	// QuestionID is derived from all that the question is made of: another question of the task has

@@ -13,7 +13,7 @@ import (
 )
 
 // textOf renders parts for people: their texts, or if they have none their data as JSON and the
-// names of their files. At most incident.MaxAnswer bytes.
+// names of their files. At most delivery.MaxAnswer bytes.
 func textOf(parts a2a.ContentParts) string {
 	if s := plainText(parts); s != "" {
 		return s
@@ -80,7 +80,7 @@ func clean(s string) string {
 	}, s)
 }
 
-// textBuilder collects texts; it stops growing some way past incident.MaxAnswer.
+// textBuilder collects texts; it stops growing some way past delivery.MaxAnswer.
 type textBuilder struct{ strings.Builder }
 
 func (j *textBuilder) add(sep, s string) {

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // tokenError is a token file that can't be used.
@@ -39,4 +43,31 @@ func readToken(path string) (string, error) {
 		return "", &tokenError{fmt.Sprintf("the token file %s for kagent holds something else than one token", path)}
 	}
 	return token, nil
+}
+
+// user is as whom kagent knows khook: the user ID of the settings, and where there is a token whom it is about. A token that is no JWT
+// is known by a digest: with another one nobody knows whether it is the same user's.
+func (c *Client) user() (string, error) {
+	if c.cfg.TokenFile == "" {
+		return c.cfg.UserID, nil
+	}
+	token, err := readToken(c.cfg.TokenFile)
+	if err != nil {
+		return "", err
+	}
+	return c.cfg.UserID + " " + subjectOf(token), nil
+}
+
+func subjectOf(token string) string {
+	var claims struct {
+		Issuer  string `json:"iss"`
+		Subject string `json:"sub"`
+	}
+	if parts := strings.Split(token, "."); len(parts) == 3 {
+		raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err == nil && json.Unmarshal(raw, &claims) == nil && claims.Subject != "" {
+			return incident.DeriveID("user", claims.Issuer, claims.Subject)
+		}
+	}
+	return incident.DeriveID("token", token)
 }

@@ -177,11 +177,11 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 	}
 	after := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if rpc := findRPCError(body); rpc != nil && req.Method == http.MethodPost {
-		rpc.retryAfter = after
+		rpc.retryAfter = max(after, rpc.retryAfter)
 		return nil, rpc
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), retryAfter: after, location: resp.Header.Get("Location")}
+		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), failure: restFailure(body), retryAfter: after, location: resp.Header.Get("Location")}
 	}
 	if int64(len(body)) > limit {
 		return nil, &garbledError{reason: fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), large: true}

@@ -110,7 +110,7 @@ type Delivery struct {
 	Workload   string // of the incident, such as "Deployment/shop": the loop guard counts calls by it too
 	Agent      AgentRef
 	IncidentID string // the incident whose event made it due
-	CatchUp    bool
+	CatchUp    bool   // it is about what had happened before khook started
 
 	Prompt  string
 	Data    string        // the structured part as JSON; set when it is sent
@@ -123,13 +123,14 @@ type Delivery struct {
 	RequestedBy     string        // the person who wanted it
 	Skipped         Skip          // why its agent was not called after all
 
-	Attempt   int // sends that were begun
+	Attempt   int   // to send it, also those that found no way to kagent
+	Sent      *Sent // the message that may be with the agent; nil if certainly none is
 	CreatedAt time.Time
 	NextAt    time.Time // when its next step is due
 	CalledAt  time.Time
 	EndedAt   time.Time
 
-	Dialect   string // of the kagent that took it
+	Dialect   string // of the kagent that it was sent to
 	ContextID string
 	TaskID    string
 	TaskState string // as the agent last told it
@@ -140,12 +141,14 @@ type Delivery struct {
 	Failure string
 	Error   string
 
-	Question          string // what the agent waits for, while it does
-	QuestionID        string // of that question
-	NeedsApproval     bool   // it must be approved or rejected
-	Replies           int    // that people gave so far
-	Reply             *Reply // one that has not reached the agent yet
-	CancelRequestedBy string // the person who wants it to end, until it does
+	Question          string    // what the agent waits for, while it does
+	QuestionID        string    // of that question
+	NeedsApproval     bool      // it must be approved or rejected
+	Replies           int       // that people gave so far
+	Reply             *Reply    // one that has not reached the agent yet
+	CancelRequestedBy string    // the person who wants it to end, until it does
+	CancelTries       int       // how often the agent was asked to stop, and did not
+	CancelAt          time.Time // when it was last asked
 
 	Outcome   Outcome
 	OutcomeAt time.Time
@@ -157,7 +160,7 @@ type Delivery struct {
 
 // MayHaveArrived says whether the agent may have got the message, as far as is known.
 func (d *Delivery) MayHaveArrived() bool {
-	return d.State != Pending || d.TaskID != "" || d.CatchUp && d.Attempt > 0
+	return d.State != Pending || d.Sent != nil || d.TaskID != ""
 }
 
 // MessageID is the A2A message ID of the delivery: the same at each attempt.

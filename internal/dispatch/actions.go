@@ -58,7 +58,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Deliv
 		case dl.CancelRequestedBy != "":
 			return delivery.Entry{}, refusal("%s has canceled it already", dl.CancelRequestedBy)
 		}
-		dl.CancelRequestedBy = by
+		dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = by, 0, time.Time{}
 		return delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
 	})
 }
@@ -164,84 +164,114 @@ func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *del
 	return nil
 }
 
-// cancelCall ends a delivery because a person wants it so.
+// cancelCall asks the agent to stop, because a person wants it so. One that does not, or can't, is asked a few times; meanwhile and
+// afterwards its task is followed. That it is asked is recorded before: a khook that is killed each time must not ask for ever.
 func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
-	if !dl.MayHaveArrived() {
-		return d.skip(ctx, dl, delivery.SkipCanceled, "canceled by "+dl.CancelRequestedBy+" before the agent was called")
-	}
-	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
-	switch {
-	case err != nil && (agent.TaskGone(err) || !agent.Final(err)):
-		return d.pollFailed(ctx, dl, err)
-	case err != nil:
-		told := delivery.Entry{Kind: delivery.EntryPerson, Text: "the agent does not take back its task: " + agent.Explain(err)}
-		if task, err = d.agent.Task(ctx, dl.Agent, dl.TaskID); err != nil {
-			return d.pollFailed(ctx, dl, err)
+	if dl.CancelTries > 0 { // the first request may have had its effect
+		if task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID); err == nil && task.State.Ended() {
+			return d.canceled(ctx, dl, task, "the agent's task has ended")
 		}
-		return d.canceled(ctx, dl, task, told)
 	}
-	return d.canceled(ctx, dl, task, delivery.Entry{Kind: delivery.EntryPerson, Text: "the agent was told to stop"})
+	row := delivery.Canceling(*dl, d.cfg.Clock.Now())
+	if err := d.save(ctx, &row, Change{From: dl.State}); err != nil {
+		return 0, err
+	}
+	check := d.precheck(&row, row.CancelAt)
+	task, err := d.agent.Cancel(ctx, row.Agent, row.TaskID, agent.Permit{Precheck: check.may})
+	switch {
+	case err == nil:
+		return d.canceled(ctx, &row, task, "the agent was told to stop")
+	case check.err != nil:
+		return 0, check.err
+	case ctx.Err() != nil:
+		return 0, ctx.Err()
+	}
+	next, again := delivery.CancelFailed(row, agent.Fault(err))
+	if again {
+		return d.pollFailed(ctx, &next, err)
+	}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: row.CancelRequestedBy, Text: "the agent can't be stopped: " + agent.Explain(err)}
+	if err := d.save(ctx, &next, Change{From: next.State}, entry); err != nil {
+		return 0, err
+	}
+	return d.follow(ctx, &next)
 }
 
 // canceled records what became of the task that a person wanted to end. The agent is told once.
-func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task agent.Task, told delivery.Entry) (time.Duration, error) {
-	told.Who, dl.CancelRequestedBy = dl.CancelRequestedBy, ""
-	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
+func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
+	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: dl.CancelRequestedBy, Text: what}
+	dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = "", 0, time.Time{}
+	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err
 	}
 	return d.nextStep(ctx, dl)
 }
 
-// answer gives the agent a person's reply. Whether an earlier attempt arrived is seen in the task: it has the
-// message, or it does not ask the same question any more. SentAt must be recorded before the first byte leaves:
+// answer brings a person's reply to the agent, as delivery.DecideReply says. That it is sent is recorded before the first byte leaves:
 // without it a step after a crash would take a reply that arrived for one that was never sent, and say so.
 func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task agent.Task) (time.Duration, error) {
-	r := dl.Reply
-	asks := task.State.Interrupted() && task.QuestionID == r.QuestionID
-	switch {
-	case task.Heard(dl.ReplyID()) || !asks && !r.SentAt.IsZero():
-		return d.answered(ctx, dl, task, "the agent has the reply")
-	case !asks:
-		return d.answered(ctx, dl, task, "the reply was not sent: the agent does not ask that any more")
-	}
-	if r.SentAt.IsZero() {
-		dl.Reply.SentAt = d.cfg.Clock.Now()
-		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
-			return 0, err
-		}
-	}
-	data, err := decision(r.Decision)
+	peer, err := d.agent.Peer(ctx, dl.Agent)
 	if err != nil {
+		return d.pollFailed(ctx, dl, err)
+	}
+	seen := delivery.Asked{
+		Limits: d.limits(), Heard: task.Heard(dl.ReplyID()), Peer: peer,
+		Asks: task.State.Interrupted() && task.QuestionID == dl.Reply.QuestionID,
+	}
+	row, step := delivery.DecideReply(*dl, seen, d.cfg.Clock.Now())
+	switch step {
+	case delivery.ReplySend:
+		return d.sendReply(ctx, &row)
+	case delivery.ReplyWait:
+		return d.pollPause(&row), d.save(ctx, &row, Change{From: row.State})
+	}
+	return d.answered(ctx, &row, task, map[delivery.ReplyStep]string{
+		delivery.ReplyHas:     "the agent has the reply",
+		delivery.ReplyMoved:   "the agent does not ask that any more: it has the reply, or somebody else's",
+		delivery.ReplyUnasked: "the reply was not sent: the agent does not ask that any more",
+		delivery.ReplyAgain:   "it is not known whether the agent got the reply, and it still asks: read its question, and answer again",
+	}[step])
+}
+
+// sendReply announces a reply, and sends it.
+func (d *Dispatcher) sendReply(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
+	data, err := decision(dl.Reply.Decision)
+	if err != nil {
+		return 0, err
+	}
+	if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
 		return 0, err
 	}
 	sending, cancel := d.withGrace(ctx)
 	defer cancel()
-	task, err = d.agent.Reply(sending, dl.Agent, agent.Task{ID: dl.TaskID, ContextID: dl.ContextID, QuestionID: r.QuestionID}, r.Text, data, dl.ReplyID())
+	r, check := dl.Reply, d.precheck(dl, dl.Reply.Sent.At)
+	to := agent.Task{ID: dl.TaskID, ContextID: dl.ContextID, QuestionID: r.QuestionID}
+	task, err := d.agent.Reply(sending, dl.Agent, to, r.Text, data, dl.ReplyID(), agent.Permit{Dialect: r.Sent.Dialect, Precheck: check.may})
 	switch {
-	case err != nil && sending.Err() != nil:
+	case err == nil:
+		return d.answered(ctx, dl, task, "the agent has the reply")
+	case check.err != nil:
+		return 0, check.err
+	case sending.Err() != nil:
 		return 0, sending.Err()
-	case agent.Final(err):
+	case agent.Final(err) && !r.Sent.Again:
 		by := dl.Reply.By
 		dl.Reply = nil
-		told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
-		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, told)
-	case err != nil:
-		pause, err := d.pollFailed(ctx, dl, err)
-		return max(pause, replyPause*d.cfg.RetryMin), err // the request may still be under way
+		refused := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
+		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, refused)
 	}
-	return d.answered(ctx, dl, task, "the agent has the reply")
+	row := delivery.ReplyFailed(*dl, agent.Fault(err), agent.NoEffect(err))
+	if err := d.save(ctx, &row, Change{From: row.State}); err != nil {
+		return 0, err
+	}
+	return d.pollFailed(ctx, &row, err)
 }
-
-// replyPause is how many times the first pause after a failed call a reply waits whose fate is not
-// known, before it is looked for and sent again.
-const replyPause = 5
 
 // answered records that a reply is no longer on its way.
 func (d *Dispatcher) answered(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
-	by := dl.Reply.By
+	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: dl.Reply.By, Text: what}
 	dl.Reply = nil
-	told := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: what}
-	if err := d.progress(context.WithoutCancel(ctx), dl, task, told); err != nil {
+	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err
 	}
 	return d.nextStep(ctx, dl)

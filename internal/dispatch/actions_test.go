@@ -62,7 +62,7 @@ func TestAPersonsReplyReachesTheAgentOnce(t *testing.T) {
 	faults := map[string][]kagenttest.Fault{
 		"no fault":               nil,
 		"its answer is lost":     {{On: kagenttest.Send, Accept: true, Drop: true}},
-		"it does not arrive":     {{On: kagenttest.Send, Drop: true, Times: 2}},
+		"it does not arrive":     {{On: kagenttest.Send, Drop: true}},
 		"kagent fails for a bit": {{Status: 503, Times: 4}},
 	}
 	for _, dialect := range agent.Dialects() {
@@ -80,6 +80,10 @@ func TestAPersonsReplyReachesTheAgentOnce(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				if name == "it does not arrive" && dialect != agent.Kagent10 {
+					r.asksAgain(d)
+					return
+				}
 				if d = r.untilState(d, delivery.Succeeded); d.Answer != "I was told: yes" || d.Replies != 1 || d.Reply != nil || d.Question != "" {
 					t.Errorf("answer %q, %d replies, open %v, question %q", d.Answer, d.Replies, d.Reply, d.Question)
 				}
@@ -90,6 +94,23 @@ func TestAPersonsReplyReachesTheAgentOnce(t *testing.T) {
 				r.logs(d, "question input-required agent: may I delete the Pod?", "reply ann: yes", "person ann: the agent has the reply", "artifact agent: I was told: yes")
 			})
 		}
+	}
+}
+
+// asksAgain checks that a person is asked, and nothing is sent again by itself, where nobody can tell whether a reply arrived.
+func (r *rig) asksAgain(d *delivery.Delivery) {
+	r.Helper()
+	d = r.until(d, "the reply is given up", func(d *delivery.Delivery) bool { return d.Replies == 1 && d.Reply == nil })
+	r.logs(d, "person ann: it is not known whether the agent got the reply, and it still asks: read its question, and answer again")
+	if n := len(r.kagent.Messages()); n != 1 {
+		r.Errorf("the agent got %d messages", n)
+	}
+	r.kagent.Heal()
+	if _, err := r.d.Reply(r.Context(), d.ID, "ann", delivery.Reply{Text: "yes", QuestionID: d.QuestionID}); err != nil {
+		r.Fatal(err)
+	}
+	if d = r.untilState(d, delivery.Succeeded); d.Answer != "I was told: yes" || d.Replies != 2 {
+		r.Errorf("answer %q, %d replies", d.Answer, d.Replies)
 	}
 }
 
@@ -173,6 +194,35 @@ func TestAPersonCancels(t *testing.T) {
 	}
 }
 
+// TestAnAgentThatCantStopIsToldSoAndFollowed: kagent's Python agents can't cancel.
+func TestAnAgentThatCantStopIsToldSoAndFollowed(t *testing.T) {
+	for name, fault := range map[string]kagenttest.Fault{
+		"an internal error": {Body: `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"NotImplementedError"}}`},
+		"no such method":    {Body: `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"method not found"}}`},
+		"500":               {Status: 500},
+	} {
+		t.Run(name, func(t *testing.T) {
+			free := make(chan struct{})
+			r := newRig(t, kagenttest.Options{Dialect: agent.Kagent097, Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
+			d := r.untilState(r.due(), delivery.Working)
+			fault.On, fault.Times = kagenttest.Cancel, -1
+			r.kagent.Inject(fault)
+			if _, err := r.d.Cancel(t.Context(), d.ID, "ann"); err != nil {
+				t.Fatal(err)
+			}
+			d = r.until(d, "the wish is over", func(d *delivery.Delivery) bool { return d.CancelRequestedBy == "" })
+			r.logs(d, "person ann: the agent can't be stopped: ")
+			if n := len(r.kagent.Requests(kagenttest.Cancel)); n != 3 || d.State != delivery.Working {
+				t.Errorf("it was asked %d times to stop, and is %s", n, d.State)
+			}
+			close(free)
+			if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
+				t.Errorf("answer %q", d.Answer)
+			}
+		})
+	}
+}
+
 func TestACallThatWasCanceledBeforeIsNotMade(t *testing.T) {
 	r := newRig(t, kagenttest.Options{})
 	d := r.due(func(d *delivery.Delivery) { d.NextAt = time.Now().Add(time.Hour) })
@@ -195,15 +245,22 @@ func TestACallWhoseAnswerWasLostIsCanceledOnceItIsFound(t *testing.T) {
 			for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 				r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: 503})
 			}
-			d := r.until(r.due(), "its answer is lost", func(d *delivery.Delivery) bool { return d.Attempt > 1 })
+			d := r.until(r.due(), "its answer is lost", func(d *delivery.Delivery) bool { return d.Sent != nil && d.Error != "" })
 			if _, err := r.d.Cancel(t.Context(), d.ID, "ann"); err != nil {
 				t.Fatal(err)
 			}
 			r.kagent.Heal()
 			d = r.untilState(d, delivery.Canceled)
 			r.once(d)
-			if len(r.kagent.Requests(kagenttest.Cancel)) != 1 {
-				t.Error("the agent works on")
+			untold := strings.HasPrefix(d.Error, "it is not known whether the message arrived, and it is not sent again: a person canceled it")
+			if dialect == agent.Kagent10 { // it can't be asked but by sending the message again, which a person has forbidden
+				if !untold || d.Skipped != "" {
+					t.Errorf("skipped %q: %s", d.Skipped, d.Error)
+				}
+				return
+			}
+			if len(r.kagent.Requests(kagenttest.Cancel)) != 1 || untold {
+				t.Errorf("the agent works on: %s", d.Error)
 			}
 		})
 	}

@@ -19,7 +19,7 @@ func (r *rig) answer(d *delivery.Delivery, text string) {
 		r.Fatal(err)
 	}
 	defer client.Close()
-	if _, err := client.Reply(r.Context(), d.Agent, agent.Task{ID: d.TaskID, ContextID: d.ContextID}, text, nil, incident.DeriveID("reply", d.ID)); err != nil {
+	if _, err := client.Reply(r.Context(), d.Agent, agent.Task{ID: d.TaskID, ContextID: d.ContextID}, text, nil, incident.DeriveID("reply", d.ID), agent.Permit{}); err != nil {
 		r.Fatal(err)
 	}
 }

@@ -58,19 +58,49 @@ func TestKagentIsTriedNowAndThenAndNothingIsLost(t *testing.T) {
 }
 
 func TestAStepThatMadeNoCallSaysNothingOfKagent(t *testing.T) {
-	d := New(Config{}, nil, nil)
+	b, medic := newBreakers(time.Hour), delivery.AgentRef{Namespace: "kagent", Name: "medic"}
 	for range 10 {
-		d.returnPermit()
+		b.release(medic)
 	}
-	if !d.breaker.IsClosed() {
+	if b.open() {
 		t.Error("a store that fails stops the calls")
 	}
-	d.breaker.HalfOpen()
-	if !d.breaker.TryAcquirePermit() || d.breaker.TryAcquirePermit() {
-		t.Fatal("not exactly one call may try kagent")
+	b.all.HalfOpen()
+	if _, ok := b.acquire(medic); !ok {
+		t.Fatal("nobody may try kagent")
 	}
-	if d.returnPermit(); !d.breaker.IsOpen() {
+	if _, ok := b.acquire(medic); ok {
+		t.Fatal("more than one call may try kagent")
+	}
+	if b.release(medic); !b.all.IsOpen() {
 		t.Error("kagent is taken to be back although nobody called it")
 	}
-	d.queue.ShutDown()
+}
+
+// TestABreakerIsWhoseFaultItIs: what an agent or its way does not answer holds up that agent, and only where no connection comes about are
+// all of them held up.
+func TestABreakerIsWhoseFaultItIs(t *testing.T) {
+	bad, good := delivery.AgentRef{Namespace: "kagent", Name: "bad"}, delivery.AgentRef{Namespace: "kagent", Name: "good"}
+	for _, f := range delivery.Faults() {
+		b := newBreakers(time.Hour)
+		for range 10 {
+			b.record(bad, f)
+		}
+		_, badMay := b.acquire(bad)
+		_, goodMay := b.acquire(good)
+		whose := f.Rule().Breaker
+		if badMay != (whose == delivery.NoBreaker) || goodMay != (whose != delivery.OfAll) {
+			t.Errorf("%s (breaker of %q): the agent itself may be called %t, others %t", f, whose, badMay, goodMay)
+		}
+	}
+}
+
+func TestTheBreakersThatAreKeptAreBounded(t *testing.T) {
+	b := newBreakers(time.Hour)
+	for n := range 3 * maxBreakers {
+		b.record(delivery.AgentRef{Namespace: "kagent", Name: fmt.Sprint("a", n)}, "")
+	}
+	if len(b.byAgent) > maxBreakers {
+		t.Errorf("%d", len(b.byAgent))
+	}
 }

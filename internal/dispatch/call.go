@@ -13,34 +13,180 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// call sends the delivery's message to its agent, when the agent has time and kagent is not known to be
-// down. The order of the steps matters: what needs no call is settled first, and the slot and the permit
-// are taken before the row says that the message is about to leave. A delivery that has to wait must not
-// look as if it had been sent.
+// call takes the turn of a delivery whose message has not been answered by a task. What needs no call is settled first, and the slot and
+// the permit are taken before the row says that the message is about to leave: a delivery that has to wait must not look as if it had
+// been sent. Whom the message reaches is found out before, too: it is part of what the row says.
 func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
-	if skip, why := d.refusal(dl); skip != "" {
-		return d.skip(ctx, dl, skip, why)
-	}
-	if over, err := d.recovered(ctx, dl); err != nil || over {
+	closed, err := d.closed(ctx, dl)
+	if err != nil {
 		return 0, err
 	}
-	if !d.slots.acquire(dl.Agent, dl.ID) {
+	if closed != (delivery.Closed{}) && dl.Sent == nil {
+		return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Closed: closed})
+	}
+	if closed == (delivery.Closed{}) && !d.slots.acquire(dl.Agent, dl.ID) {
 		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // release wakes it
 	}
 	if n := d.notes.get(dl.ID); n.sent != nil { // the answer is here and could not be recorded
 		return d.accepted(ctx, dl, n)
 	}
-	if !d.breaker.TryAcquirePermit() {
-		if !occupiesAgent(dl) {
-			d.queueAll(d.slots.release(dl.Agent, dl.ID))
-		}
-		return wait.Jitter(max(d.breaker.RemainingDelay(), d.cfg.RetryMin), 0.5), nil
+	if after, ok := d.breakers.acquire(dl.Agent); !ok {
+		d.rest(dl)
+		return wait.Jitter(max(after, d.cfg.RetryMin), 0.5), nil
 	}
-	if err := d.announce(ctx, dl); err != nil {
-		d.returnPermit()
+	peer, err := d.agent.Peer(ctx, dl.Agent)
+	if err != nil {
+		return d.noPeer(ctx, dl, closed, err)
+	}
+	return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Peer: peer, Closed: closed})
+}
+
+// decided lets the machine decide about an observation, and does what it says.
+func (d *Dispatcher) decided(ctx context.Context, dl *delivery.Delivery, o delivery.Observation) (time.Duration, error) {
+	o.Limits = d.limits()
+	now := d.cfg.Clock.Now()
+	row, step := delivery.Decide(*dl, o, now)
+	switch step.Do {
+	case delivery.DoSend:
+		return d.announce(ctx, dl, &row)
+	case delivery.DoLook:
+		return d.look(ctx, &row, o)
+	}
+	if o.Of == delivery.Ready && o.Peer.Known() { // its permit led to no call
+		d.breakers.release(dl.Agent)
+	}
+	if step.Do == delivery.DoEnd {
+		return d.ended(ctx, dl, &row, o)
+	}
+	if err := d.save(ctx, &row, Change{From: dl.State}); err != nil {
 		return 0, err
 	}
-	return d.send(ctx, dl)
+	return max(step.At.Sub(now), time.Millisecond), nil
+}
+
+// limits are the times that the machine goes by.
+func (d *Dispatcher) limits() delivery.Limits {
+	return delivery.Limits{Request: d.cfg.CallLimit, Settle: d.cfg.Settle, Unclear: d.cfg.Patience, Cancel: d.cfg.CancelPause}
+}
+
+// rest gives the slot of a delivery back that waits, and does not occupy its agent.
+func (d *Dispatcher) rest(dl *delivery.Delivery) {
+	if !occupiesAgent(dl) {
+		d.queueAll(d.slots.release(dl.Agent, dl.ID))
+	}
+}
+
+// noPeer is about an agent of which could not be found out how it is called. Nothing was sent; nor is it the message's fault.
+func (d *Dispatcher) noPeer(ctx context.Context, dl *delivery.Delivery, closed delivery.Closed, err error) (time.Duration, error) {
+	if ctx.Err() != nil {
+		d.breakers.release(dl.Agent)
+		return 0, ctx.Err()
+	}
+	if dl.Sent != nil {
+		return d.lookFailed(ctx, dl, closed, err)
+	}
+	d.breakers.record(dl.Agent, agent.Fault(err))
+	return d.callFailed(ctx, dl, err, 0)
+}
+
+// closed is the first gate that is closed for the delivery's message.
+func (d *Dispatcher) closed(ctx context.Context, dl *delivery.Delivery) (delivery.Closed, error) {
+	if dl.CancelRequestedBy != "" {
+		return delivery.Closed{Skip: delivery.SkipCanceled, Why: "canceled by " + dl.CancelRequestedBy + " before the agent was called"}, nil
+	}
+	if d.cfg.Refusal != nil {
+		if skip, why := d.cfg.Refusal(dl); skip != "" {
+			return delivery.Closed{Skip: skip, Why: why}, nil
+		}
+	}
+	if dl.EvenIfRecovered {
+		return delivery.Closed{}, nil
+	}
+	n, err := d.store.OpenIncidentsOf(ctx, dl.ID)
+	if err != nil || n > 0 {
+		return delivery.Closed{}, err
+	}
+	return delivery.Closed{Skip: delivery.SkipRecovered, Why: "everything that the call is about had ended before the agent was called"}, nil
+}
+
+// ended records the end that the machine has decided for a delivery. Whether its incidents have all ended is looked up in the
+// transaction that says so: an incident that joins it meanwhile is not lost.
+func (d *Dispatcher) ended(ctx context.Context, dl, row *delivery.Delivery, o delivery.Observation) (time.Duration, error) {
+	var stillEnded func(*store.Tx) error
+	if o.Closed.Skip == delivery.SkipRecovered {
+		stillEnded = func(tx *store.Tx) error {
+			n, err := tx.OpenIncidents(ctx, dl.ID)
+			if err == nil && n > 0 {
+				err = errStillOpen
+			}
+			return err
+		}
+	}
+	err := d.saveIf(ctx, row, Change{From: dl.State}, stillEnded)
+	if errors.Is(err, errStillOpen) {
+		return time.Millisecond, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	d.cfg.Log.Info("delivery ended", "delivery", row.ID, "hook", row.Hook, "agent", row.Agent, "state", row.State, "skipped", row.Skipped)
+	return d.verify(ctx, row)
+}
+
+var errStillOpen = errors.New("an incident of the delivery is open")
+
+// look asks what became of a message that may have arrived.
+func (d *Dispatcher) look(ctx context.Context, dl *delivery.Delivery, o delivery.Observation) (time.Duration, error) {
+	fate, task, err := d.agent.Look(ctx, dl.Agent, o.Peer.Dialect, dl.SessionID())
+	if err != nil && ctx.Err() != nil {
+		d.breakers.release(dl.Agent)
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		return d.lookFailed(ctx, dl, o.Closed, err)
+	}
+	d.breakers.record(dl.Agent, "")
+	if fate == delivery.Arrived {
+		n := memo{sent: &task}
+		d.notes.put(dl.ID, n)
+		return d.accepted(ctx, dl, n)
+	}
+	o.Of, o.Fate, o.Pause = delivery.Looked, fate, d.retryPause(dl.Sent.Looks+1)
+	return d.decided(ctx, dl, o)
+}
+
+// lookFailed goes on asking. The delivery says why.
+func (d *Dispatcher) lookFailed(ctx context.Context, dl *delivery.Delivery, closed delivery.Closed, err error) (time.Duration, error) {
+	fault := agent.Fault(err)
+	d.breakers.record(dl.Agent, fault)
+	pause := d.callPause(dl.Sent.Looks+1, err)
+	return d.decided(context.WithoutCancel(ctx), dl, delivery.Observation{
+		Of: delivery.LookFailed, Closed: closed, Fault: fault, Pause: pause, Worn: d.worn(dl.ID, pause),
+		Own: "cannot find out whether the message arrived: " + agent.Brief(err), Full: "cannot find out whether the message arrived: " + agent.Explain(err),
+	})
+}
+
+// announce records that the message is about to be sent, and what is sent: what is known now, unless
+// an earlier attempt may have arrived. Then it sends.
+//
+// This commit must be on the disk before the first byte leaves (write-ahead). A crash after it and before the
+// answer is recorded is resolved by looking for the message; without it the next run would send a second
+// message. The text of a message that may have arrived stays as it was: with
+// another text under the same idempotency key nobody could say which of the two the agent got.
+func (d *Dispatcher) announce(ctx context.Context, dl, row *delivery.Delivery) (time.Duration, error) {
+	if dl.Data == "" || dl.Sent == nil {
+		data, err := d.data(ctx, dl)
+		if err != nil {
+			d.breakers.release(dl.Agent)
+			return 0, err
+		}
+		row.Data = data
+	}
+	if err := d.save(ctx, row, Change{From: dl.State}); err != nil {
+		d.breakers.release(dl.Agent)
+		return 0, err
+	}
+	return d.send(ctx, row)
 }
 
 // send makes the call that was announced. When ctx ends meanwhile the agent has a last moment to
@@ -49,22 +195,39 @@ func (d *Dispatcher) send(ctx context.Context, dl *delivery.Delivery) (time.Dura
 	sending, cancel := d.withGrace(ctx)
 	defer cancel()
 	start := d.cfg.Clock.Now()
-	task, err := d.agent.Send(sending, d.request(dl))
+	check := d.precheck(dl, dl.Sent.At)
+	task, err := d.agent.Send(sending, d.request(dl, check))
 	took := d.cfg.Clock.Since(start)
+	if err != nil && check.err != nil {
+		d.breakers.release(dl.Agent)
+		return 0, d.retract(context.WithoutCancel(ctx), dl, check.err)
+	}
 	if err != nil && sending.Err() != nil {
+		d.breakers.release(dl.Agent)
 		return 0, sending.Err()
 	}
-	if errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrDeposed) { // somebody else has it in hand: nothing was sent
-		d.returnPermit()
-		return 0, err
-	}
-	d.recordBreaker(err)
 	if err != nil {
+		d.breakers.record(dl.Agent, agent.Fault(err))
 		return d.callFailed(context.WithoutCancel(ctx), dl, err, took)
 	}
+	d.breakers.record(dl.Agent, "")
 	n := memo{sent: &task, took: took}
 	d.notes.put(dl.ID, n)
 	return d.accepted(ctx, dl, n)
+}
+
+// retract takes back the announcement of a message that was kept here: the row says again that it is with nobody. Where the row is not
+// this process's any more, or can't be written, it stays announced, and is looked for.
+func (d *Dispatcher) retract(ctx context.Context, dl *delivery.Delivery, why error) error {
+	if errors.Is(why, store.ErrDeposed) || dl.Sent.Again {
+		return why
+	}
+	now, err := d.store.Delivery(ctx, dl.ID)
+	if err != nil || now.Sent == nil || !now.Sent.At.Equal(dl.Sent.At.Truncate(time.Microsecond)) || now.TaskID != "" || now.State != delivery.Calling {
+		return why
+	}
+	now.Sent, now.State, now.NextAt = nil, delivery.Pending, time.Time{}
+	return errors.Join(why, d.save(ctx, now, Change{From: delivery.Calling}))
 }
 
 // withGrace returns a context that ends some time after ctx.
@@ -80,83 +243,7 @@ func (d *Dispatcher) withGrace(ctx context.Context) (context.Context, context.Ca
 	return out, func() { stop(); cancel() }
 }
 
-// refusal tells why the delivery must not be sent. One whose message may have arrived is followed
-// to its end whatever the Hook says now.
-func (d *Dispatcher) refusal(dl *delivery.Delivery) (delivery.Skip, string) {
-	if d.cfg.Refusal == nil || dl.MayHaveArrived() {
-		return "", ""
-	}
-	return d.cfg.Refusal(dl)
-}
-
-// skip ends a delivery whose agent is not called after all.
-func (d *Dispatcher) skip(ctx context.Context, dl *delivery.Delivery, why delivery.Skip, told string) (time.Duration, error) {
-	dl.Skipped = why
-	return d.end(ctx, dl, delivery.Canceled, told, told)
-}
-
-// recovered skips a delivery whose incidents have all ended before its agent was called. Whether they
-// have is looked up in the transaction that says so: an incident that joins it meanwhile is not lost.
-func (d *Dispatcher) recovered(ctx context.Context, dl *delivery.Delivery) (bool, error) {
-	if dl.EvenIfRecovered || dl.MayHaveArrived() {
-		return false, nil
-	}
-	if n, err := d.store.OpenIncidentsOf(ctx, dl.ID); err != nil || n > 0 {
-		return false, err
-	}
-	stillEnded := func(tx *store.Tx) error {
-		n, err := tx.OpenIncidents(ctx, dl.ID)
-		if err == nil && n > 0 {
-			err = errStillOpen
-		}
-		return err
-	}
-	was := *dl
-	dl.Skipped, dl.State = delivery.SkipRecovered, delivery.Canceled
-	dl.Failure, dl.Error = because("everything that the call is about had ended before the agent was called", "")
-	err := d.saveIf(ctx, dl, Change{From: was.State}, stillEnded)
-	if errors.Is(err, errStillOpen) {
-		*dl = was
-		return false, nil
-	}
-	if err == nil {
-		d.cfg.Log.Info("agent not called: everything had ended before", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent)
-	}
-	return err == nil, err
-}
-
-var errStillOpen = errors.New("an incident of the delivery is open")
-
-// announce records that the message is about to be sent, and what is sent: what is known now, unless
-// an earlier attempt may have arrived.
-//
-// This commit must be on the disk before the first byte leaves (write-ahead). A crash after it and before the
-// answer is recorded is resolved by looking for the message; without it the next run would send a second
-// message. The text and the dialect of a message that may have arrived stay as they were: with
-// another text under the same idempotency key nobody could say which of the two the agent got.
-func (d *Dispatcher) announce(ctx context.Context, dl *delivery.Delivery) error {
-	if dl.Data == "" || !dl.MayHaveArrived() {
-		data, err := d.data(ctx, dl)
-		if err != nil {
-			return err
-		}
-		dl.Data = data
-	}
-	from := dl.State
-	if !dl.MayHaveArrived() { // else it is the dialect of the message that may have
-		dl.Dialect = ""
-		if name, err := d.agent.Dialect(ctx, dl.Agent); err == nil {
-			dl.Dialect = name
-		}
-	}
-	dl.CatchUp = dl.CatchUp || from == delivery.Calling // an earlier attempt may have arrived: look first, from now on
-	dl.State, dl.CalledAt, dl.NextAt = delivery.Calling, d.cfg.Clock.Now(), time.Time{}
-	dl.Attempt++
-	return d.save(ctx, dl, Change{From: from})
-}
-
-func (d *Dispatcher) request(dl *delivery.Delivery) agent.Request {
-	version := dl.Version
+func (d *Dispatcher) request(dl *delivery.Delivery, check *precheck) agent.Request {
 	return agent.Request{
 		Agent:     dl.Agent,
 		MessageID: dl.MessageID(),
@@ -164,46 +251,54 @@ func (d *Dispatcher) request(dl *delivery.Delivery) agent.Request {
 		Title:     fmt.Sprintf("khook %s: %s in %s", dl.EventType, dl.Group, dl.Hook.Namespace),
 		Prompt:    dl.Prompt,
 		Data:      []byte(dl.Data),
-		Resend:    dl.CatchUp,
-		Dialect:   dl.Dialect,
-		// Asked right before the request, with at most the making of its connection in between. This process may
-		// have been halted since it announced the call: what a successor or a person has changed meanwhile must not be sent.
-		// StillLeads is the fencing token, Version the optimistic concurrency. Neither is enough alone: a
-		// successor may not have touched this delivery yet.
-		Precheck: func(ctx context.Context) error {
-			if err := d.store.StillLeads(ctx); err != nil {
-				return err
-			}
-			now, err := d.store.Delivery(ctx, dl.ID)
-			if err == nil && now.Version != version {
-				err = fmt.Errorf("delivery %s: %w", dl.ID, store.ErrConflict)
-			}
-			return err
-		},
+		Permit:    agent.Permit{Dialect: dl.Sent.Dialect, Precheck: check.may},
 	}
 }
 
-// recordBreaker tells the circuit breaker whether kagent answers at all.
-func (d *Dispatcher) recordBreaker(err error) {
-	if agent.Down(err) {
-		d.breaker.RecordFailure()
-		return
-	}
-	d.breaker.RecordSuccess()
+// precheck is asked right before a message leaves, with at most the making of its connection in between. This process may have been
+// halted since it announced the message: what a successor or a person has changed meanwhile must not be sent, nor what those who look for it
+// take for settled. StillLeads is the fencing token, the version the optimistic concurrency. Neither is enough alone: a successor may
+// not have touched this delivery yet.
+type precheck struct {
+	d       *Dispatcher
+	id      string
+	version int64
+	by      time.Time // until when it must have left
+	err     error     // why it was kept here
 }
 
-// returnPermit gives back a permit of the circuit breaker that led to no call. Where only one call is
-// let through, to try kagent, the next one waits as if it had failed.
-func (d *Dispatcher) returnPermit() {
-	if d.breaker.IsHalfOpen() {
-		d.breaker.RecordFailure()
+func (d *Dispatcher) precheck(dl *delivery.Delivery, announced time.Time) *precheck {
+	return &precheck{d: d, id: dl.ID, version: dl.Version, by: announced.Add(d.limits().LeaveWithin())}
+}
+
+var errHeldUp = errors.New("khook was held up: the message was announced too long ago to leave")
+
+func (p *precheck) may(ctx context.Context) error {
+	p.err = p.ask(ctx)
+	return p.err
+}
+
+func (p *precheck) ask(ctx context.Context) error {
+	if err := p.d.store.StillLeads(ctx); err != nil {
+		return err
 	}
+	now, err := p.d.store.Delivery(ctx, p.id)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask the history whether the message may leave: %w", err)
+	case now.Version != p.version:
+		return fmt.Errorf("delivery %s: %w", p.id, store.ErrConflict)
+	case p.d.cfg.Clock.Now().After(p.by):
+		return errHeldUp
+	}
+	return nil
 }
 
 // accepted records what the agent made of the message.
 func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n memo) (time.Duration, error) {
 	from, task := dl.State, n.sent
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Failure, dl.Error = task.Dialect, task.ContextID, task.ID, "", ""
+	dl.NextAt = time.Time{}
 	applyTask(dl, *task)
 	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
@@ -220,7 +315,7 @@ func (d *Dispatcher) nextStep(ctx context.Context, dl *delivery.Delivery) (time.
 	switch {
 	case dl.State.Ended():
 		return d.verify(ctx, dl)
-	case dl.CancelRequestedBy != "":
+	case dl.CancelRequestedBy != "" && dl.CancelTries == 0:
 		return time.Millisecond, nil
 	case dl.State == delivery.Working && d.cfg.Follow:
 		d.stream(ctx, *dl)
@@ -228,39 +323,30 @@ func (d *Dispatcher) nextStep(ctx context.Context, dl *delivery.Delivery) (time.
 	return d.pollPause(dl), nil
 }
 
-// maxBadAnswers is how often in a row an agent may answer with something that is no answer, or be
-// absent.
-const maxBadAnswers = 5
-
-// callFailed decides between another attempt and the end. Only what certainly had no effect is
-// simply tried again; after a lost answer the delivery stays "calling", and the next attempt asks first what
-// became of the message.
+// callFailed lets the machine decide between another attempt, a look and the end.
 func (d *Dispatcher) callFailed(ctx context.Context, dl *delivery.Delivery, err error, took time.Duration) (time.Duration, error) {
-	from := dl.State
-	dl.Failure, dl.Error = "the call failed: "+agent.Brief(err), agent.Explain(err)
-	switch {
-	case agent.Final(err), d.hopeless(dl.ID, err):
-		dl.State = delivery.Failed
-	default:
-		dl.NextAt = d.cfg.Clock.Now().Add(d.callPause(dl.Attempt, err))
-		if agent.NoEffect(err) {
-			dl.State = delivery.Pending
-		} else if sent := agent.SentIn(err); sent != "" {
-			dl.Dialect = sent
-		}
+	fault := agent.Fault(err)
+	if dl.Sent == nil && fault == delivery.Refused { // it was a read that was refused
+		fault = delivery.Astray
 	}
-	if err := d.save(ctx, dl, Change{From: from, Err: err, Took: took}, failed(dl)); err != nil {
+	pause := d.callPause(dl.Attempt+1, err)
+	now := d.cfg.Clock.Now()
+	row, step := delivery.Decide(*dl, delivery.Observation{
+		Of: delivery.CallFailed, Limits: d.limits(), Fault: fault, Harmless: agent.NoEffect(err), Pause: pause, Worn: d.wornBy(dl.ID, fault, pause),
+		Own: "the call failed: " + agent.Brief(err), Full: agent.Explain(err),
+	}, now)
+	if err := d.save(ctx, &row, Change{From: dl.State, Err: err, Took: took}, failed(&row)); err != nil {
 		return 0, err
 	}
-	if dl.State.Ended() {
+	if row.State.Ended() {
 		d.cfg.Log.Info("agent call failed for good", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
-			"attempt", dl.Attempt, "error", agent.Brief(err))
+			"attempt", row.Attempt, "error", agent.Brief(err))
 		return 0, nil
 	}
-	pause := dl.NextAt.Sub(d.cfg.Clock.Now())
+	after := step.At.Sub(now)
 	d.cfg.Log.Info("agent call failed, will retry", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
-		"attempt", dl.Attempt, "in", pause.Round(time.Millisecond), "error", agent.Brief(err))
-	return max(pause, time.Millisecond), nil
+		"attempt", row.Attempt, "in", after.Round(time.Millisecond), "error", agent.Brief(err))
+	return max(after, time.Millisecond), nil
 }
 
 // maxAttemptsTold is how many failed attempts have an entry each in the delivery's log; those after
@@ -275,18 +361,30 @@ func failed(dl *delivery.Delivery) delivery.Entry {
 	return e
 }
 
-// hopeless counts the answers in a row that are worth only a few attempts, and says when it is enough.
-// Where nothing had an effect it takes a while besides: kagent may be under way to another version.
-func (d *Dispatcher) hopeless(id string, err error) bool {
-	n, now := d.notes.get(id), d.cfg.Clock.Now()
-	if n.bad++; n.bad == 1 {
-		n.from = now
+// maxBadAnswers is how often in a row kagent must be asked in vain, at least, before there is no more patience.
+const maxBadAnswers = 5
+
+// wornBy says whether the patience with a fault is used up; a fault that needs none begins it anew.
+func (d *Dispatcher) wornBy(id string, f delivery.Fault, pause time.Duration) bool {
+	if f.Rule().Patience {
+		return d.worn(id, pause)
 	}
-	if !agent.Limited(err) {
-		n.bad, n.from = 0, time.Time{}
-	}
+	n := d.notes.get(id)
+	n.bad, n.spent, n.asked, n.pause = 0, 0, time.Time{}, 0
 	d.notes.put(id, n)
-	return n.bad >= maxBadAnswers && (!agent.NoEffect(err) || now.Sub(n.from) >= d.cfg.Patience)
+	return false
+}
+
+// worn counts answers in a row that are worth only some patience, and says when it is enough. Only the time counts that was spent with
+// asking: what a delivery waited for its turn, or for a circuit breaker, says nothing of kagent.
+func (d *Dispatcher) worn(id string, pause time.Duration) bool {
+	n, now := d.notes.get(id), d.cfg.Clock.Now()
+	if n.bad++; n.bad > 1 {
+		n.spent += min(now.Sub(n.asked), 2*n.pause+d.cfg.CallLimit)
+	}
+	n.asked, n.pause = now, pause
+	d.notes.put(id, n)
+	return n.bad >= maxBadAnswers && n.spent >= d.cfg.Patience
 }
 
 // callPause is how long to wait before the next attempt: what kagent asks for, if that is longer.

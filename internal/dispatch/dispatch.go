@@ -21,7 +21,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/go-logr/logr"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
@@ -34,12 +33,13 @@ import (
 
 // Agent is the side of the A2A client that a delivery needs.
 type Agent interface {
-	Dialect(ctx context.Context, a delivery.AgentRef) (string, error)
+	Peer(ctx context.Context, a delivery.AgentRef) (delivery.Peer, error)
 	Send(context.Context, agent.Request) (agent.Task, error)
+	Look(ctx context.Context, a delivery.AgentRef, dialect, contextID string) (delivery.Fate, agent.Task, error)
 	Task(ctx context.Context, a delivery.AgentRef, taskID string) (agent.Task, error)
 	Follow(ctx context.Context, a delivery.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
-	Cancel(ctx context.Context, a delivery.AgentRef, taskID string) (agent.Task, error)
-	Reply(ctx context.Context, a delivery.AgentRef, t agent.Task, text string, data json.RawMessage, messageID string) (agent.Task, error)
+	Cancel(ctx context.Context, a delivery.AgentRef, taskID string, may agent.Permit) (agent.Task, error)
+	Reply(ctx context.Context, a delivery.AgentRef, t agent.Task, text string, data json.RawMessage, messageID string, may agent.Permit) (agent.Task, error)
 }
 
 // Config holds the dispatcher's settings; zero values take the defaults.
@@ -53,7 +53,10 @@ type Config struct {
 	RetryMax     time.Duration // longest such pause; 5 min
 	VerifyWindow time.Duration // how long the incidents are watched after the agent's end; 10 min
 	Patience     time.Duration // how long an agent may be absent, or kagent refuse the protocol, as during its upgrade, before a delivery fails; 15 min
-	BreakerDelay time.Duration // how long all calls wait after kagent failed repeatedly; 10 s
+	BreakerDelay time.Duration // how long the calls of an agent, or all, wait after it, or kagent, failed repeatedly; 10 s
+	CallLimit    time.Duration // how long a request of the client may last: before, its message is not looked for; 30 s
+	Settle       time.Duration // between two looks for a message whose answer was lost; 2 s
+	CancelPause  time.Duration // before an agent that did not stop is asked again, the first time; 10 s
 	Grace        time.Duration // how long a message under way may still be answered once Run is to end; 3 s, negative for not at all
 	Follow       bool          // use the agent's stream where it has one
 	Clock        clock.WithTicker
@@ -92,6 +95,9 @@ func (c *Config) setDefaults() {
 	def(&c.VerifyWindow, 10*time.Minute)
 	def(&c.Patience, 15*time.Minute)
 	def(&c.BreakerDelay, 10*time.Second)
+	def(&c.CallLimit, 30*time.Second)
+	def(&c.Settle, 2*time.Second)
+	def(&c.CancelPause, 10*time.Second)
 	def(&c.Grace, 3*time.Second)
 	if c.Concurrency == 0 {
 		c.Concurrency = 5
@@ -112,13 +118,13 @@ func (c *Config) setDefaults() {
 
 // Dispatcher carries deliveries to their end.
 type Dispatcher struct {
-	cfg     Config
-	store   *store.Store
-	agent   Agent
-	queue   workqueue.TypedDelayingInterface[string]
-	slots   *agentLimiter
-	breaker circuitbreaker.CircuitBreaker[any]
-	notes   *notes
+	cfg      Config
+	store    *store.Store
+	agent    Agent
+	queue    workqueue.TypedDelayingInterface[string]
+	slots    *agentLimiter
+	breakers *breakers
+	notes    *notes
 
 	vanishAfter time.Duration // for how long a task that kagent does not know is looked for
 
@@ -134,8 +140,7 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 		cfg: cfg, store: st, agent: a,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
 		slots: newAgentLimiter(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
-		breaker: circuitbreaker.NewBuilder[any]().WithFailureThreshold(5).WithSuccessThreshold(1).
-			WithDelay(cfg.BreakerDelay).Build(),
+		breakers: newBreakers(cfg.BreakerDelay),
 	}
 }
 
@@ -188,7 +193,7 @@ func (d *Dispatcher) Queued() int { return d.queue.Len() }
 func (d *Dispatcher) Waiting() int { return d.slots.waiting() }
 
 // BreakerOpen says whether calls wait because kagent failed repeatedly.
-func (d *Dispatcher) BreakerOpen() bool { return d.breaker.IsOpen() }
+func (d *Dispatcher) BreakerOpen() bool { return d.breakers.open() }
 
 // work takes steps until the queue is shut down.
 func (d *Dispatcher) work(ctx context.Context) {

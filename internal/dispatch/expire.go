@@ -40,7 +40,7 @@ func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Du
 
 // cancel asks the agent to stop. One that refuses is only logged: the delivery ends all the same.
 func (d *Dispatcher) cancel(ctx context.Context, dl *delivery.Delivery) (agent.Task, error) {
-	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID)
+	task, err := d.agent.Cancel(ctx, dl.Agent, dl.TaskID, agent.Permit{Precheck: d.store.StillLeads})
 	if err != nil {
 		d.cfg.Log.Info("agent did not take back its task", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Brief(err))
 	}
@@ -55,7 +55,7 @@ func overdue(dl *delivery.Delivery) (own, full string) {
 		return because(fmt.Sprintf("nobody answered the agent within %s (spec.eventConfigurations[].timeout)", dl.Timeout), dl.Error)
 	case dl.TaskID != "":
 		own = fmt.Sprintf("the agent did not finish within %s (spec.eventConfigurations[].timeout)", dl.Timeout)
-	case dl.State == delivery.Calling, dl.CatchUp && dl.Attempt > 0:
+	case dl.Sent != nil:
 		own = fmt.Sprintf("the agent gave no answer within %s: it is not known whether it got the message", delivery.MaxWait)
 	default:
 		own = fmt.Sprintf("the agent was not reached within %s", delivery.MaxWait)

@@ -78,9 +78,14 @@ func TestWhatWasNotReachedInADayExpiresAndSaysWhatIsKnown(t *testing.T) {
 	}{
 		"never called":  {func(*delivery.Delivery) {}, "the agent was not reached within 24h0m0s"},
 		"after refusal": {func(d *delivery.Delivery) { d.Attempt, d.Error = 9, "no connection" }, "the agent was not reached within 24h0m0s; last error: no connection"},
-		"called": {func(d *delivery.Delivery) { d.State, d.Attempt, d.CalledAt = delivery.Calling, 1, d.CreatedAt },
+		"called": {func(d *delivery.Delivery) {
+			d.State, d.Attempt, d.CalledAt = delivery.Calling, 1, d.CreatedAt
+			d.Sent = &delivery.Sent{At: d.CalledAt}
+		},
 			"the agent gave no answer within 24h0m0s: it is not known whether it got the message"},
-		"lost, then refused": {func(d *delivery.Delivery) { d.Attempt, d.CatchUp, d.Error = 2, true, "no connection" },
+		"lost, then refused": {func(d *delivery.Delivery) {
+			d.State, d.Attempt, d.Sent, d.Error = delivery.Calling, 2, &delivery.Sent{At: d.CreatedAt}, "no connection"
+		},
 			"the agent gave no answer within 24h0m0s: it is not known whether it got the message; last error: no connection"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -90,9 +90,13 @@ func (d *Dispatcher) pollFailed(ctx context.Context, dl *delivery.Delivery, err 
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	if agent.TaskGone(err) && d.goneFor(dl.ID) >= d.vanishAfter {
+	switch since := d.troubledFor(dl.ID, agent.Fault(err)); {
+	case agent.TaskGone(err) && since >= d.vanishAfter:
 		return d.end(ctx, dl, delivery.Failed, "kagent no longer knows the task: its answer is lost",
 			fmt.Sprintf("kagent no longer knows the task %s: its answer is lost", dl.TaskID))
+	case agent.Fault(err) == delivery.Unreadable && since >= max(d.cfg.Patience, d.vanishAfter):
+		return d.end(ctx, dl, delivery.Failed, "khook could not learn what became of the task",
+			fmt.Sprintf("khook could not learn what became of the task %s: %s", dl.TaskID, agent.Explain(err)))
 	}
 	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), delivery.MaxError); why != dl.Error {
 		dl.Failure, dl.Error = "cannot look at the task: "+agent.Brief(err), why
@@ -104,15 +108,18 @@ func (d *Dispatcher) pollFailed(ctx context.Context, dl *delivery.Delivery, err 
 	return max(d.pollPause(dl), agent.RetryAfter(err)), nil
 }
 
-// goneFor is how long kagent has not known the delivery's task. It may be back after a restart or
-// an upgrade of kagent.
-func (d *Dispatcher) goneFor(id string) time.Duration {
+// troubledFor is for how long kagent has not known the delivery's task, or could not read what its agent says of it. Either may be over
+// after a restart or an upgrade of kagent.
+func (d *Dispatcher) troubledFor(id string, f delivery.Fault) time.Duration {
+	if f != delivery.TaskGone && f != delivery.Unreadable {
+		return 0
+	}
 	now, n := d.cfg.Clock.Now(), d.notes.get(id)
-	if n.gone.IsZero() {
-		n.gone = now
+	if n.trouble != f {
+		n.trouble, n.since = f, now
 		d.notes.put(id, n)
 	}
-	return now.Sub(n.gone)
+	return now.Sub(n.since)
 }
 
 // pollPause is how long to wait before the next look: longer the longer the task takes, and never

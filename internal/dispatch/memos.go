@@ -12,11 +12,14 @@ import (
 // memo is what a run remembers of one delivery beside its row. It may be lost: then a step is
 // taken once more, or a few attempts later.
 type memo struct {
-	sent *agent.Task   // what the agent made of the message, until it is recorded
-	took time.Duration // of that call
-	bad  int           // answers in a row that were none
-	from time.Time     // of the first of them
-	gone time.Time     // since when kagent does not know the task
+	sent    *agent.Task    // what the agent made of the message, until it is recorded
+	took    time.Duration  // of that call
+	bad     int            // times in a row that kagent was asked in vain
+	spent   time.Duration  // with that
+	asked   time.Time      // when it was last
+	pause   time.Duration  // that was to be made then
+	trouble delivery.Fault // TaskGone or Unreadable, while looks at the task say so
+	since   time.Time      // since when
 }
 
 // notes are those of the deliveries under way. The steps of one delivery never overlap, so a note

@@ -73,6 +73,7 @@ func TestAnnouncedButNotSentIsSent(t *testing.T) {
 			r.halt()
 			d := r.due(func(d *delivery.Delivery) {
 				d.State, d.Attempt, d.CalledAt, d.Data = delivery.Calling, 1, time.Now(), `{"warning":"x"}`
+				d.Sent = &delivery.Sent{Dialect: dialect, At: time.Now(), Named: true}
 			})
 			r.start()
 			r.untilState(d, delivery.Succeeded)
@@ -133,7 +134,7 @@ func TestKagentThatComesLaterIsCalledOnce(t *testing.T) {
 	d := r.until(r.due(), "it says that kagent is not there", func(d *delivery.Delivery) bool {
 		return strings.Contains(d.Error, "refuses connections") && d.Attempt > 2 && d.State == delivery.Pending
 	})
-	if d.CatchUp {
+	if d.Sent != nil {
 		t.Error("a message that was certainly not sent is looked for")
 	}
 	r.kagent = kagenttest.New(t, kagenttest.Options{Addr: strings.TrimPrefix(r.kagent.URL, "http://")})
@@ -151,8 +152,10 @@ func TestALostAnswerIsRememberedAcrossCallsWithoutEffect(t *testing.T) {
 			for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 				r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: http.StatusTooManyRequests})
 			}
-			d := r.until(r.due(), "it waits again", func(d *delivery.Delivery) bool { return d.State == delivery.Pending && d.Attempt > 2 })
-			if !d.CatchUp {
+			d := r.until(r.due(), "it is asked for again", func(d *delivery.Delivery) bool {
+				return d.Sent != nil && (d.Attempt > 2 || d.Sent.Looks > 2)
+			})
+			if d.State != delivery.Calling {
 				t.Error("it is forgotten that the message may have arrived")
 			}
 			r.halt()
@@ -173,7 +176,7 @@ func TestStoppedAtRandomMomentsEachMessageRunsOnce(t *testing.T) {
 				return kagenttest.Act{Work: time.Duration(rand.IntN(30)) * time.Millisecond, Answer: "done"}
 			}}, func(c *Config) { c.Concurrency = 8 })
 			r.halt()
-			r.settle = 2 * time.Second
+			r.cfg.CallLimit = 2 * time.Second // the client's own
 			r.start()
 			var ds []*delivery.Delivery
 			for range 15 {

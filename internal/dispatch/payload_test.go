@@ -124,6 +124,8 @@ func TestWhateverItHoldsThePayloadFitsOrSaysWhyNot(t *testing.T) {
 	}
 }
 
+// TestAResendCarriesTheSameData holds for what may have arrived: one message ID never has two texts. What is certain not to have arrived
+// tells what is so now.
 func TestAResendCarriesTheSameData(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		t.Run(dialect, func(t *testing.T) {
@@ -135,7 +137,11 @@ func TestAResendCarriesTheSameData(t *testing.T) {
 			r.kagent.Heal()
 			r.start()
 			now := r.untilState(d, delivery.Succeeded)
-			if _, p := r.told(d); now.Data != d.Data || len(p.Incidents) != 1 {
+			want := 2
+			if dialect == agent.Kagent10 {
+				want = 1
+			}
+			if _, p := r.told(d); (now.Data == d.Data) != (want == 1) || len(p.Incidents) != want {
 				t.Errorf("first %s\nthen %s", d.Data, now.Data)
 			}
 			r.once(d)

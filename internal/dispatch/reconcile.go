@@ -39,8 +39,7 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 // if there is none, or if something else will wake it. It reads the row anew each time and remembers nothing that
 // it needs (memo is a hint), so it can be repeated at any point, by this process or by its successor.
 //
-// The first of these applies: its time is up; a person wants it to end; it is too early; call the agent;
-// look at its task; watch what became of the incidents. Steps of one delivery never overlap: the queue hands
+// What the step is, delivery.Decide says. Steps of one delivery never overlap: the queue hands
 // out an ID to one worker at a time.
 func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Duration, err error) {
 	dl, err := d.store.Delivery(ctx, id)
@@ -48,22 +47,17 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 		return 0, fmt.Errorf("delivery %s: %w", id, err)
 	}
 	now := d.cfg.Clock.Now()
-	if !dl.State.Ended() && !now.Before(dl.Deadline()) {
+	switch _, step := delivery.Decide(*dl, delivery.Observation{Of: delivery.Due, Limits: d.limits()}, now); step.Do {
+	case delivery.DoExpire:
 		return d.expire(ctx, dl)
-	}
-	if dl.CancelRequestedBy != "" && !dl.State.Ended() && (dl.TaskID != "" || !dl.MayHaveArrived()) {
+	case delivery.DoCancel:
 		return d.cancelCall(ctx, dl)
-	}
-	if !dl.State.Ended() && dl.TaskID == "" && now.Before(dl.NextAt) {
-		if !occupiesAgent(dl) {
-			d.queueAll(d.slots.release(dl.Agent, dl.ID))
-		}
-		return dl.NextAt.Sub(now), nil
-	}
-	switch dl.State {
-	case delivery.Pending, delivery.Calling:
+	case delivery.DoWait:
+		d.rest(dl)
+		return step.At.Sub(now), nil
+	case delivery.DoPrepare:
 		return d.call(ctx, dl)
-	case delivery.Working, delivery.InputRequired:
+	case delivery.DoFollow:
 		return d.follow(ctx, dl)
 	default:
 		return d.verify(ctx, dl)
@@ -80,7 +74,7 @@ func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, 
 func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change, precondition func(*store.Tx) error, log ...delivery.Entry) error {
 	dl.Failure, dl.Error = incident.Clean(dl.Failure, delivery.MaxError), incident.Clean(dl.Error, delivery.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
-		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy = d.cfg.Clock.Now(), time.Time{}, nil, ""
+		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = d.cfg.Clock.Now(), time.Time{}, nil, "", 0, time.Time{}
 	}
 	if dl.State != delivery.InputRequired {
 		dl.Question, dl.QuestionID, dl.NeedsApproval = "", "", false
@@ -129,7 +123,7 @@ func (d *Dispatcher) queueAll(ids []string) {
 	}
 }
 
-// maxHeld is after how many attempts a delivery whose answers get lost no longer keeps other
+// maxHeld is after how many attempts or looks a delivery whose answers get lost no longer keeps other
 // deliveries from its agent while it pauses.
 const maxHeld = 5
 
@@ -139,7 +133,7 @@ func occupiesAgent(dl *delivery.Delivery) bool {
 	case delivery.Working:
 		return true
 	case delivery.Calling:
-		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld
+		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld && (dl.Sent == nil || dl.Sent.Looks <= maxHeld)
 	}
 	return false
 }

@@ -58,7 +58,7 @@ func TestAnswersThatAreNoneEndInASentence(t *testing.T) {
 	}{
 		"no such agent": {[]delivery.AgentRef{{Namespace: "kagent", Name: "other"}}, kagenttest.Fault{}, maxBadAnswers, "kagent has no such agent"},
 		"refused":       {nil, kagenttest.Fault{Status: 422, Body: "bad request"}, 1, "kagent answered 422"},
-		"a redirect":    {nil, kagenttest.Fault{Status: 302, Header: map[string]string{"Location": "/login"}}, 1, "302 Found to /login"},
+		"a redirect":    {nil, kagenttest.Fault{Status: 302, Header: map[string]string{"Location": "/login"}}, maxBadAnswers, "302 Found to /login"},
 		"a web page":    {nil, kagenttest.Fault{Body: "<html>\x00\x1b[31mlogin</html>"}, maxBadAnswers, "login"},
 		"no task":       {nil, kagenttest.Fault{Header: json, Body: `{"jsonrpc":"2.0","id":1,"result":{"task":{}}}`}, maxBadAnswers, "call agent kagent/medic"},
 		"endless":       {nil, kagenttest.Fault{Header: json, Huge: 9 << 20, Body: "{}"}, maxBadAnswers, "call agent kagent/medic"},

@@ -31,7 +31,6 @@ type rig struct {
 	d      *Dispatcher
 	n      int
 
-	settle      time.Duration // see agent.Config; the time that a request may be under way unseen
 	client      func(*agent.Config)
 	vanishAfter time.Duration
 
@@ -51,9 +50,9 @@ func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), settle: 50 * time.Millisecond, vanishAfter: time.Minute, cfg: Config{
+	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), vanishAfter: time.Minute, cfg: Config{
 		PollMin: 5 * time.Millisecond, PollMax: 50 * time.Millisecond, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		BreakerDelay: 20 * time.Millisecond, Patience: 1, VerifyWindow: 300 * time.Millisecond, Follow: true,
+		BreakerDelay: 20 * time.Millisecond, CallLimit: 300 * time.Millisecond, Settle: 20 * time.Millisecond, CancelPause: 10 * time.Millisecond, Patience: 1, VerifyWindow: 300 * time.Millisecond, Follow: true,
 	}}
 	for _, c := range change {
 		c(&r.cfg)
@@ -71,7 +70,7 @@ func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func
 // start runs a new dispatcher with a new client, as a new process would.
 func (r *rig) start() {
 	r.Helper()
-	cfg := agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second, Settle: r.settle}
+	cfg := agent.Config{BaseURL: r.kagent.URL, Timeout: 2 * time.Second}
 	if r.client != nil {
 		r.client(&cfg)
 	}

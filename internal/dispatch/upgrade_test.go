@@ -22,9 +22,9 @@ func TestAnUpgradeAfterALostAnswerIsNoSecondCall(t *testing.T) {
 					for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 						r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: 503})
 					}
-					d := r.until(r.due(), "its answer is lost", func(d *delivery.Delivery) bool { return d.Attempt > 1 })
-					if d.Dialect != from {
-						t.Errorf("the dialect of the lost call is %q", d.Dialect)
+					d := r.until(r.due(), "its answer is lost", func(d *delivery.Delivery) bool { return d.Sent != nil && d.Error != "" })
+					if d.Sent.Dialect != from {
+						t.Errorf("the dialect of the lost call is %q", d.Sent.Dialect)
 					}
 					if restart {
 						r.halt()
@@ -36,7 +36,7 @@ func TestAnUpgradeAfterALostAnswerIsNoSecondCall(t *testing.T) {
 					}
 					d = r.until(d, "it has ended", func(d *delivery.Delivery) bool { return d.State.Ended() })
 					r.once(d)
-					if to == agent.Kagent10 && (d.State != delivery.Failed || !strings.Contains(d.Error, "kagent was upgraded since")) {
+					if to == agent.Kagent10 && (d.State != delivery.Failed || !strings.Contains(d.Error, "kagent was changed since")) {
 						t.Errorf("it is %s: %s", d.State, d.Error)
 					}
 				})

@@ -94,12 +94,19 @@ type promptAgents struct{}
 
 var errNoTask = errors.New("the agent has no task under way")
 
-// Dialect is part of dispatch.Agent.
-func (promptAgents) Dialect(context.Context, delivery.AgentRef) (string, error) { return "", nil }
+// Peer is part of dispatch.Agent.
+func (promptAgents) Peer(context.Context, delivery.AgentRef) (delivery.Peer, error) {
+	return delivery.Peer{Dialect: "replay", Once: true}, nil
+}
 
 // Send is part of dispatch.Agent.
 func (promptAgents) Send(_ context.Context, r agent.Request) (agent.Task, error) {
 	return agent.Task{ID: r.MessageID, ContextID: r.ContextID, State: agent.Completed}, nil
+}
+
+// Look is part of dispatch.Agent.
+func (promptAgents) Look(context.Context, delivery.AgentRef, string, string) (delivery.Fate, agent.Task, error) {
+	return delivery.Untold, agent.Task{}, nil
 }
 
 // Task is part of dispatch.Agent.
@@ -113,11 +120,11 @@ func (promptAgents) Follow(context.Context, delivery.AgentRef, string, func(agen
 }
 
 // Cancel is part of dispatch.Agent.
-func (promptAgents) Cancel(context.Context, delivery.AgentRef, string) (agent.Task, error) {
+func (promptAgents) Cancel(context.Context, delivery.AgentRef, string, agent.Permit) (agent.Task, error) {
 	return agent.Task{}, errNoTask
 }
 
 // Reply is part of dispatch.Agent.
-func (promptAgents) Reply(context.Context, delivery.AgentRef, agent.Task, string, json.RawMessage, string) (agent.Task, error) {
+func (promptAgents) Reply(context.Context, delivery.AgentRef, agent.Task, string, json.RawMessage, string, agent.Permit) (agent.Task, error) {
 	return agent.Task{}, errNoTask
 }

@@ -34,6 +34,7 @@ var sums = map[string]string{
 	"00006_configurations.sql": "f7400f01edc4892a3dd3d914b617a9e04a1b8682c6465341b2ab9ed39e85696d",
 	"00007_observed.sql":       "158f954f643a24fe5daaff841d9f901191b2d5bb7c98ed20192b99117b87c80a",
 	"00008_reopened.sql":       "79863ab197a5cbb206c230cc6f800d67ec46084d5ac70c385513a67dceb42d5c",
+	"00009_sent.sql":           "aec76b535c31fae19719bdb02a37c5cab0e2343b59d5d6fce8a616184085c536",
 }
 
 func TestAMigrationThatHistoriesWereWrittenByIsNeverChanged(t *testing.T) {
@@ -97,8 +98,8 @@ func readBack(t *testing.T, st *Store) string {
 	for _, d := range deliveries {
 		d.Version = 0
 		plain := *d
-		plain.Reply, plain.HeldBack = nil, nil
-		fmt.Fprintf(&b, "delivery %+v\n  reply %+v\n  held back %+v\n", plain, d.Reply, d.HeldBack)
+		plain.Reply, plain.HeldBack, plain.Sent = nil, nil, nil
+		fmt.Fprintf(&b, "delivery %+v\n  sent %+v\n  reply %+v\n  held back %+v\n", plain, d.Sent, d.Reply, d.HeldBack)
 		entries, err := st.DeliveryEntries(t.Context(), d.ID)
 		must(t, err)
 		fmt.Fprintf(&b, "  %+v\n", entries)
@@ -203,6 +204,10 @@ func fillAllStates(t *testing.T, st *Store) {
 			d.HookUID, d.EventType, d.Group, d.Agent, d.Prompt, d.Data = "uid", inc.Type, "Pod/"+inc.Resource.Name, delivery.AgentRef{Namespace: "kagent", Name: "medic"}, "look", `{"a":1}`
 			d.RequestedBy, d.CancelRequestedBy, d.EvenIfRecovered, d.NeedsApproval, d.Failure, d.Error, d.Answer = "ann", "ben", true, n == 3, "failed", "it said no", "done"
 			d.Reply = &delivery.Reply{N: 1, Text: "yes", By: "ann", At: long}
+			if state == delivery.Calling {
+				d.Sent = &delivery.Sent{Dialect: "kagent-1.0", User: "khook", URL: "http://kagent", At: long, Again: true, Missed: 1, Looks: 2}
+				d.CancelTries, d.CancelAt = 1, long
+			}
 			d.HeldBack = &delivery.HeldBack{OverBudget: 2, Since: long, Until: long, Resources: []string{"cart"}}
 			c.Deliveries = []*delivery.Delivery{d}
 			c.Entries = []delivery.Entry{{DeliveryID: d.ID, Kind: delivery.EntryCall, At: long, Who: "agent", Text: "hello"}}
