@@ -38,6 +38,10 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 	if err != nil {
 		return d.noPeer(ctx, dl, closed, err)
 	}
+	if closed, err = d.closed(ctx, dl); err != nil { // to find out may have taken a while
+		d.breakers.release(dl.Agent)
+		return 0, err
+	}
 	return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Peer: peer, Closed: closed})
 }
 
@@ -260,15 +264,14 @@ func (d *Dispatcher) request(dl *delivery.Delivery, check *precheck) agent.Reque
 // take for settled. StillLeads is the fencing token, the version the optimistic concurrency. Neither is enough alone: a successor may
 // not have touched this delivery yet.
 type precheck struct {
-	d       *Dispatcher
-	id      string
-	version int64
-	by      time.Time // until when it must have left
-	err     error     // why it was kept here
+	d   *Dispatcher
+	row delivery.Delivery // as it was announced
+	by  time.Time         // until when it must have left
+	err error             // why it was kept here
 }
 
 func (d *Dispatcher) precheck(dl *delivery.Delivery, announced time.Time) *precheck {
-	return &precheck{d: d, id: dl.ID, version: dl.Version, by: announced.Add(d.limits().LeaveWithin())}
+	return &precheck{d: d, row: *dl, by: announced.Add(d.limits().LeaveWithin())}
 }
 
 var errHeldUp = errors.New("khook was held up: the message was announced too long ago to leave")
@@ -282,14 +285,19 @@ func (p *precheck) ask(ctx context.Context) error {
 	if err := p.d.store.StillLeads(ctx); err != nil {
 		return err
 	}
-	now, err := p.d.store.Delivery(ctx, p.id)
+	now, err := p.d.store.Delivery(ctx, p.row.ID)
 	switch {
 	case err != nil:
 		return fmt.Errorf("ask the history whether the message may leave: %w", err)
-	case now.Version != p.version:
-		return fmt.Errorf("delivery %s: %w", p.id, store.ErrConflict)
+	case now.Version != p.row.Version:
+		return fmt.Errorf("delivery %s: %w", p.row.ID, store.ErrConflict)
 	case p.d.cfg.Clock.Now().After(p.by):
 		return errHeldUp
+	}
+	if p.row.TaskID == "" && p.d.cfg.Refusal != nil {
+		if skip, why := p.d.cfg.Refusal(&p.row); skip != "" {
+			return fmt.Errorf("delivery %s: %s: %w", p.row.ID, why, store.ErrConflict)
+		}
 	}
 	return nil
 }
