@@ -1,25 +1,28 @@
 package dispatch
 
 import (
+	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // memo is what a run remembers of one delivery beside its row. It may be lost: then a step is
 // taken once more, or a few attempts later.
 type memo struct {
-	sent    *agent.Task    // what the agent made of the message, until it is recorded
-	took    time.Duration  // of that call
-	bad     int            // times in a row that kagent was asked in vain
-	spent   time.Duration  // with that
-	asked   time.Time      // when it was last
-	pause   time.Duration  // that was to be made then
-	trouble delivery.Fault // TaskGone or Unreadable, while looks at the task say so
-	since   time.Time      // since when
+	sent     *agent.Task    // what the agent made of the message, until it is recorded
+	took     time.Duration  // of that call
+	bad      int            // times in a row that kagent was asked in vain
+	spent    time.Duration  // with that
+	asked    time.Time      // when it was last
+	pause    time.Duration  // that was to be made then
+	failures int            // steps in a row that failed
+	trouble  delivery.Fault // TaskGone or Unreadable, while looks at the task say so
+	since    time.Time      // since when
 }
 
 // notes are those of the deliveries under way. The steps of one delivery never overlap, so a note
@@ -46,6 +49,26 @@ func (n *notes) put(id string, what memo) {
 		return
 	}
 	n.byID[id] = what
+}
+
+// failed counts the steps in a row that failed; one that did not, or that lost against another change, begins anew.
+func (n *notes) failed(id string, err error) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m, known := n.byID[id]
+	if err == nil || errors.Is(err, store.ErrConflict) {
+		if known && m.failures > 0 {
+			m.failures = 0
+			n.byID[id] = m
+			if m == (memo{}) {
+				delete(n.byID, id)
+			}
+		}
+		return 0
+	}
+	m.failures++
+	n.byID[id] = m
+	return m.failures
 }
 
 // recorded notes which entries of a delivery's log are in the history.
