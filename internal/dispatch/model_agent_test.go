@@ -46,8 +46,8 @@ var liarPeers = []delivery.Peer{
 	{Dialect: agent.Kagent10, User: "khook", URL: "http://a", Once: true},
 }
 
-func newLiar(seed uint64) *liar {
-	l := &liar{seed: seed, has: map[string]string{}, tasks: map[string]*liarTask{}, runs: map[string]int{}, asked: map[string]int{}, message: map[string]string{}, stopped: map[string]bool{}}
+func newLiar(from uint64) *liar {
+	l := &liar{seed: from, has: map[string]string{}, tasks: map[string]*liarTask{}, runs: map[string]int{}, asked: map[string]int{}, message: map[string]string{}, stopped: map[string]bool{}}
 	l.peer = liarPeers[l.draw("peer", len(liarPeers))]
 	return l
 }
