@@ -131,6 +131,7 @@ type Dispatcher struct {
 
 	followers sync.WaitGroup
 	following sync.Map // IDs of deliveries whose stream is read, or is not to be read again
+	woken     sync.Map // when a stream last woke each delivery, as time.Time
 	streams   atomic.Int64
 }
 

@@ -71,6 +71,9 @@ func (n *notes) failed(id string, err error) int {
 	return m.failures
 }
 
+// maxNoted bounds the entries of one delivery that are noted. Of an agent that says more no more are kept in the history either.
+const maxNoted = 2 * delivery.MaxEntries
+
 // recorded notes which entries of a delivery's log are in the history.
 func (n *notes) recorded(id string, log []delivery.Entry) {
 	n.mu.Lock()
@@ -82,7 +85,9 @@ func (n *notes) recorded(id string, log []delivery.Entry) {
 		if n.said[id] == nil {
 			n.said[id] = map[string]uint64{}
 		}
-		n.said[id][e.Source] = digest(e.Text)
+		if _, known := n.said[id][e.Source]; known || len(n.said[id]) < maxNoted {
+			n.said[id][e.Source] = digest(e.Text)
+		}
 	}
 }
 
@@ -91,7 +96,10 @@ func (n *notes) isRecorded(id string, e *delivery.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was, ok := n.said[id][e.Source]
-	return ok && was == digest(e.Text)
+	if !ok {
+		return e.Source != "" && len(n.said[id]) >= maxNoted
+	}
+	return was == digest(e.Text)
 }
 
 // forget drops all that is noted of a delivery.

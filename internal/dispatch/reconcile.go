@@ -28,6 +28,7 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 		d.notes.forget(id)
 		d.lanes.forget(id)
 		d.following.Delete(id)
+		d.woken.Delete(id)
 		d.queueAll(d.slots.forget(id))
 	case err != nil:
 		pause := d.retryPause(failures)
@@ -95,6 +96,7 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 		d.notes.forget(dl.ID)
 		d.lanes.forget(dl.ID)
 		d.following.Delete(dl.ID)
+		d.woken.Delete(dl.ID)
 	}
 	told := *dl // dl may change in the same step
 	c.Delivery = &told
