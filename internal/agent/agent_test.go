@@ -144,7 +144,7 @@ func TestAnApprovalNamesTheToolAndItsArguments(t *testing.T) {
 }
 
 func TestCancelInEachDialect(t *testing.T) {
-	opts := kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+	opts := kagenttest.Options{Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Never: strings.Contains(m.Text, "never"), Answer: "quick"}
 	}}
 	eachDialect(t, opts, func(t *testing.T, s *kagenttest.Server) {

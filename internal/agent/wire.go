@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -175,13 +176,14 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 			return nil, w.unread(ctx, err)
 		}
 	}
+	body = w.redact(resp, body)
 	after := retryAfter(resp.Header.Get("Retry-After"), time.Now())
 	if rpc := findRPCError(body); rpc != nil && req.Method == http.MethodPost {
 		rpc.retryAfter = max(after, rpc.retryAfter)
 		return nil, rpc
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), failure: restFailure(body), retryAfter: after, location: resp.Header.Get("Location")}
+		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), failure: restFailure(body), retryAfter: after, location: string(w.redact(resp, []byte(resp.Header.Get("Location"))))}
 	}
 	if int64(len(body)) > limit {
 		return nil, &garbledError{reason: fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), large: true}
@@ -192,6 +194,27 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 	shown := *resp
 	shown.Body, shown.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	return &shown, nil
+}
+
+// minSecret is how long what was sent must be to be taken for a secret: a shorter value may be any word.
+const minSecret = 8
+
+// redact takes what khook sent to say who calls out of what comes back: a server that echoes it must not bring it into the history, the
+// API or a log, which more people may read than khook's settings.
+func (w *wireClient) redact(resp *http.Response, body []byte) []byte {
+	secrets := make([]string, 0, 1+len(w.cfg.Headers))
+	if resp.Request != nil {
+		secrets = append(secrets, strings.TrimPrefix(resp.Request.Header.Get("Authorization"), "Bearer "))
+	}
+	for _, value := range w.cfg.Headers {
+		secrets = append(secrets, value)
+	}
+	for _, secret := range secrets {
+		if len(secret) >= minSecret {
+			body = bytes.ReplaceAll(body, []byte(secret), []byte("[redacted]"))
+		}
+	}
+	return body
 }
 
 // unread is the error about an answer that came and was not read.

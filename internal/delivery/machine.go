@@ -141,7 +141,11 @@ func (d Delivery) leaving(s *Sent, now time.Time) Delivery {
 	return d
 }
 
+// waiting lets it wait, never past its deadline: what kagent asks for must not keep a delivery from its end.
 func (d Delivery) waiting(until time.Time) (Delivery, Step) {
+	if end := d.Deadline(); until.After(end) {
+		until = end
+	}
 	d.NextAt = until
 	return d, Step{Do: DoWait, At: until}
 }

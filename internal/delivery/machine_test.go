@@ -100,6 +100,14 @@ func TestASessionWithoutATaskIsLookedForAWhile(t *testing.T) {
 	}
 }
 
+func TestNoPauseOutlivesTheDeadline(t *testing.T) {
+	row := Delivery{State: Pending, CreatedAt: sentAt}
+	d, step := Decide(row, Observation{Of: CallFailed, Fault: RateLimited, Pause: 48 * time.Hour}, sentAt.Add(time.Hour))
+	if end := sentAt.Add(MaxWait); !step.At.Equal(end) || !d.NextAt.Equal(end) {
+		t.Errorf("it waits until %s, and its deadline is %s", step.At, end)
+	}
+}
+
 // TestTheTableOfFaultsIsWhole: each fault has a rule, and one that has not may have had an effect.
 func TestTheTableOfFaultsIsWhole(t *testing.T) {
 	for _, f := range Faults() {

@@ -170,7 +170,7 @@ func TestAReplyThatDoesNotFitIsRefused(t *testing.T) {
 func TestAPersonCancels(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		t.Run(dialect, func(t *testing.T) {
-			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: func(m kagenttest.Message) kagenttest.Act {
+			r := newRig(t, kagenttest.Options{Dialect: dialect, Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
 				if strings.Contains(m.Text, "ask") {
 					return kagenttest.Act{Ask: "may I?"}
 				}
@@ -197,16 +197,18 @@ func TestAPersonCancels(t *testing.T) {
 // TestAnAgentThatCantStopIsToldSoAndFollowed: kagent's Python agents can't cancel.
 func TestAnAgentThatCantStopIsToldSoAndFollowed(t *testing.T) {
 	for name, fault := range map[string]kagenttest.Fault{
-		"an internal error": {Body: `{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"NotImplementedError"}}`},
-		"no such method":    {Body: `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"method not found"}}`},
-		"500":               {Status: 500},
+		"as it is":       {},
+		"no such method": {Body: `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"method not found"}}`},
+		"500":            {Status: 500},
 	} {
 		t.Run(name, func(t *testing.T) {
 			free := make(chan struct{})
 			r := newRig(t, kagenttest.Options{Dialect: agent.Kagent097, Script: acts(kagenttest.Act{Until: free, Answer: "done"})})
 			d := r.untilState(r.due(), delivery.Working)
-			fault.On, fault.Times = kagenttest.Cancel, -1
-			r.kagent.Inject(fault)
+			if name != "as it is" {
+				fault.On, fault.Times = kagenttest.Cancel, -1
+				r.kagent.Inject(fault)
+			}
 			if _, err := r.d.Cancel(t.Context(), d.ID, "ann"); err != nil {
 				t.Fatal(err)
 			}
@@ -240,7 +242,7 @@ func TestACallThatWasCanceledBeforeIsNotMade(t *testing.T) {
 func TestACallWhoseAnswerWasLostIsCanceledOnceItIsFound(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		t.Run(dialect, func(t *testing.T) {
-			r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Never: true})})
+			r := newRig(t, kagenttest.Options{Dialect: dialect, Cancels: true, Script: acts(kagenttest.Act{Never: true})})
 			r.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Accept: true, Drop: true})
 			for _, kind := range []string{kagenttest.Send, kagenttest.Tasks, kagenttest.List} {
 				r.kagent.Inject(kagenttest.Fault{On: kind, Times: -1, Status: 503})
@@ -304,7 +306,7 @@ func TestARetryIsANewCallThatSaysSo(t *testing.T) {
 
 func TestARetryNeverPutsTwoAgentsToWork(t *testing.T) {
 	deny := false
-	r := newRig(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+	r := newRig(t, kagenttest.Options{Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Never: strings.Contains(m.Text, "never")}
 	}}, func(c *Config) {
 		c.Refusal = func(*delivery.Delivery) (delivery.Skip, string) {

@@ -123,6 +123,7 @@ type Dispatcher struct {
 	agent    Agent
 	queue    workqueue.TypedDelayingInterface[string]
 	slots    *agentLimiter
+	lanes    *lanes
 	breakers *breakers
 	notes    *notes
 
@@ -130,6 +131,7 @@ type Dispatcher struct {
 
 	followers sync.WaitGroup
 	following sync.Map // IDs of deliveries whose stream is read, or is not to be read again
+	woken     sync.Map // when a stream last woke each delivery, as time.Time
 	streams   atomic.Int64
 }
 
@@ -139,7 +141,7 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	return &Dispatcher{
 		cfg: cfg, store: st, agent: a,
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
-		slots: newAgentLimiter(cfg.Concurrency), notes: newNotes(), vanishAfter: time.Minute,
+		slots: newAgentLimiter(cfg.Concurrency), lanes: newLanes(cfg.Workers), notes: newNotes(), vanishAfter: time.Minute,
 		breakers: newBreakers(cfg.BreakerDelay),
 	}
 }
@@ -194,15 +196,3 @@ func (d *Dispatcher) Waiting() int { return d.slots.waiting() }
 
 // BreakerOpen says whether calls wait because kagent failed repeatedly.
 func (d *Dispatcher) BreakerOpen() bool { return d.breakers.open() }
-
-// work takes steps until the queue is shut down.
-func (d *Dispatcher) work(ctx context.Context) {
-	for {
-		id, stop := d.queue.Get()
-		if stop {
-			return
-		}
-		d.step(ctx, id)
-		d.queue.Done(id)
-	}
-}

@@ -105,7 +105,11 @@ func (d *Dispatcher) pollFailed(ctx context.Context, dl *delivery.Delivery, err 
 		}
 		d.cfg.Log.Info("cannot look at the agent's task, will go on trying", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Brief(err))
 	}
-	return max(d.pollPause(dl), agent.RetryAfter(err)), nil
+	pause := max(d.pollPause(dl), agent.RetryAfter(err))
+	if left := dl.Deadline().Sub(d.cfg.Clock.Now()); left > 0 {
+		pause = min(pause, left)
+	}
+	return pause, nil
 }
 
 // troubledFor is for how long kagent has not known the delivery's task, or could not read what its agent says of it. Either may be over
@@ -152,14 +156,30 @@ func (d *Dispatcher) stream(ctx context.Context, dl delivery.Delivery) {
 		_, err := d.agent.Follow(ctx, dl.Agent, dl.TaskID, func(t agent.Task) {
 			if s := string(t.State); s != last {
 				last = s
-				d.queue.Add(dl.ID)
+				d.news(dl.ID)
 			}
 		})
 		if err == nil {
 			d.following.Delete(dl.ID)
 		} // else it stays marked: the task is polled from now on
 		if ctx.Err() == nil && !errors.Is(err, agent.ErrNoStream) {
-			d.queue.Add(dl.ID)
+			d.news(dl.ID)
 		}
 	})
+}
+
+// news wakes a delivery for a look at its task, with a floor between two such looks: a stream that says again and again what the task
+// does not must not make thousands of them.
+func (d *Dispatcher) news(id string) {
+	floor, now := d.cfg.PollMin/4, d.cfg.Clock.Now()
+	at := now
+	if last, ok := d.woken.Load(id); ok && now.Sub(last.(time.Time)) < floor {
+		at = last.(time.Time).Add(floor)
+	}
+	d.woken.Store(id, at)
+	if at.After(now) {
+		d.queue.AddAfter(id, at.Sub(now))
+		return
+	}
+	d.queue.Add(id)
 }

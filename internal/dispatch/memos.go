@@ -1,25 +1,28 @@
 package dispatch
 
 import (
+	"errors"
 	"hash/maphash"
 	"sync"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // memo is what a run remembers of one delivery beside its row. It may be lost: then a step is
 // taken once more, or a few attempts later.
 type memo struct {
-	sent    *agent.Task    // what the agent made of the message, until it is recorded
-	took    time.Duration  // of that call
-	bad     int            // times in a row that kagent was asked in vain
-	spent   time.Duration  // with that
-	asked   time.Time      // when it was last
-	pause   time.Duration  // that was to be made then
-	trouble delivery.Fault // TaskGone or Unreadable, while looks at the task say so
-	since   time.Time      // since when
+	sent     *agent.Task    // what the agent made of the message, until it is recorded
+	took     time.Duration  // of that call
+	bad      int            // times in a row that kagent was asked in vain
+	spent    time.Duration  // with that
+	asked    time.Time      // when it was last
+	pause    time.Duration  // that was to be made then
+	failures int            // steps in a row that failed
+	trouble  delivery.Fault // TaskGone or Unreadable, while looks at the task say so
+	since    time.Time      // since when
 }
 
 // notes are those of the deliveries under way. The steps of one delivery never overlap, so a note
@@ -48,6 +51,29 @@ func (n *notes) put(id string, what memo) {
 	n.byID[id] = what
 }
 
+// failed counts the steps in a row that failed; one that did not, or that lost against another change, begins anew.
+func (n *notes) failed(id string, err error) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	m, known := n.byID[id]
+	if err == nil || errors.Is(err, store.ErrConflict) {
+		if known && m.failures > 0 {
+			m.failures = 0
+			n.byID[id] = m
+			if m == (memo{}) {
+				delete(n.byID, id)
+			}
+		}
+		return 0
+	}
+	m.failures++
+	n.byID[id] = m
+	return m.failures
+}
+
+// maxNoted bounds the entries of one delivery that are noted. Of an agent that says more no more are kept in the history either.
+const maxNoted = 2 * delivery.MaxEntries
+
 // recorded notes which entries of a delivery's log are in the history.
 func (n *notes) recorded(id string, log []delivery.Entry) {
 	n.mu.Lock()
@@ -59,7 +85,9 @@ func (n *notes) recorded(id string, log []delivery.Entry) {
 		if n.said[id] == nil {
 			n.said[id] = map[string]uint64{}
 		}
-		n.said[id][e.Source] = digest(e.Text)
+		if _, known := n.said[id][e.Source]; known || len(n.said[id]) < maxNoted {
+			n.said[id][e.Source] = digest(e.Text)
+		}
 	}
 }
 
@@ -68,7 +96,10 @@ func (n *notes) isRecorded(id string, e *delivery.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	was, ok := n.said[id][e.Source]
-	return ok && was == digest(e.Text)
+	if !ok {
+		return e.Source != "" && len(n.said[id]) >= maxNoted
+	}
+	return was == digest(e.Text)
 }
 
 // forget drops all that is noted of a delivery.

@@ -46,8 +46,8 @@ var liarPeers = []delivery.Peer{
 	{Dialect: agent.Kagent10, User: "khook", URL: "http://a", Once: true},
 }
 
-func newLiar(seed uint64) *liar {
-	l := &liar{seed: seed, has: map[string]string{}, tasks: map[string]*liarTask{}, runs: map[string]int{}, asked: map[string]int{}, message: map[string]string{}, stopped: map[string]bool{}}
+func newLiar(from uint64) *liar {
+	l := &liar{seed: from, has: map[string]string{}, tasks: map[string]*liarTask{}, runs: map[string]int{}, asked: map[string]int{}, message: map[string]string{}, stopped: map[string]bool{}}
 	l.peer = liarPeers[l.draw("peer", len(liarPeers))]
 	return l
 }
@@ -57,7 +57,7 @@ func (l *liar) draw(what string, n int) int {
 	l.asked[what]++
 	h := fnv.New64a()
 	_, _ = fmt.Fprintln(h, l.seed, what, l.asked[what])
-	return int(h.Sum64() >> 8 % uint64(n)) //nolint:gosec // a small number
+	return int(h.Sum64() >> 8 % uint64(n))
 }
 
 // store is where the kagent of now keeps what it gets. The caller holds the lock.
@@ -210,9 +210,18 @@ func (l *liar) tell(t *liarTask) agent.Task {
 	}
 	told := agent.Task{ID: t.id, Dialect: l.peer.Dialect, State: t.state}
 	if t.question > 0 && t.state == agent.InputRequired {
-		told.Question, told.QuestionID, told.Approval = "may I?", fmt.Sprintf("%s question %d", t.id, t.question), true
+		told.Question, told.QuestionID, told.Approval = "may I?", l.questionID(t), true
 	}
 	return told
+}
+
+// questionID is what the question of a task is known by. To a kagent before 1.0 the next one can look just like it. The caller holds the
+// lock.
+func (l *liar) questionID(t *liarTask) string {
+	if l.peer.Once {
+		return fmt.Sprintf("%s question %d", t.id, t.question)
+	}
+	return t.id + " question"
 }
 
 // Task implements Agent.
@@ -271,11 +280,11 @@ func (l *liar) hear(task agent.Task, messageID string) {
 	if t.state != agent.InputRequired || l.peer.Once && t.heard[messageID] {
 		return // 1.x: it does not match the pending request
 	}
-	if want := fmt.Sprintf("%s question %d", t.id, t.question); want != task.QuestionID {
-		if l.peer.Once {
-			return
-		}
-		l.wrong = append(l.wrong, "an approval of "+task.QuestionID+" answers "+want)
+	if l.peer.Once && l.questionID(t) != task.QuestionID {
+		return
+	}
+	if t.heard[messageID] {
+		l.wrong = append(l.wrong, "one approval answers two questions: "+task.QuestionID)
 	}
 	t.heard[messageID] = true
 	l.runs[messageID]++

@@ -53,8 +53,8 @@ type sequence struct {
 	replies   map[string]bool // message IDs
 }
 
-func newSequence(t *testing.T, seed uint64) *sequence {
-	s := &sequence{liar: newLiar(seed), path: filepath.Join(t.TempDir(), "khook.db"), replies: map[string]bool{}}
+func newSequence(t *testing.T, from uint64) *sequence {
+	s := &sequence{liar: newLiar(from), path: filepath.Join(t.TempDir(), "khook.db"), replies: map[string]bool{}}
 	s.rig = &rig{T: t, cfg: Config{Grace: -1, VerifyWindow: time.Minute, Refusal: func(*delivery.Delivery) (delivery.Skip, string) {
 		if s.suspended {
 			return delivery.SkipSuspended, "the Hook was suspended before its agent was called"
@@ -242,11 +242,11 @@ func TestAnySequenceOfTheDispatcherKeepsThePromises(t *testing.T) {
 		return deed{rapid.IntRange(0, deeds-1).Draw(t, "kind"), rapid.IntRange(0, 20).Draw(t, "whom"), rapid.SampledFrom([]int{0, 0, 1, 5, 20, 44, 60, 300, 3600}).Draw(t, "after")}
 	})
 	rapid.Check(t, func(rt *rapid.T) {
-		seed := rapid.Uint64().Draw(rt, "seed")
+		from := rapid.Uint64().Draw(rt, "seed")
 		plan := rapid.SliceOfN(one, 1, 30).Draw(rt, "deeds")
 		ok := t.Run("", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSequence(t, seed)
+				s := newSequence(t, from)
 				s.do(deed{Kind: deedDue})
 				for _, d := range plan {
 					s.do(d)
@@ -257,7 +257,7 @@ func TestAnySequenceOfTheDispatcherKeepsThePromises(t *testing.T) {
 			})
 		})
 		if !ok {
-			rt.Fatalf("seed %d, deeds %v", seed, plan)
+			rt.Fatalf("seed %d, deeds %v", from, plan)
 		}
 	})
 }

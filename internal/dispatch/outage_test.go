@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,7 +32,8 @@ const (
 
 func newOutage(t *testing.T, opts kagenttest.Options) *outage {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: ":memory:"})
+	// In a file: a history in memory has locks that readers hold against the commit, which would wait in fake time for what waits in real time.
+	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
 	if err != nil {
 		t.Fatal(err)
 	}

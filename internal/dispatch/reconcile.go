@@ -19,17 +19,21 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 		return
 	}
 	next, err := d.Reconcile(ctx, id)
+	failures := d.notes.failed(id, err)
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, store.ErrConflict): // changed meanwhile, by a person or another leader: look again
 		d.queue.AddAfter(id, wait.Jitter(time.Millisecond, 1))
 	case errors.Is(err, store.ErrNotFound):
 		d.notes.forget(id)
+		d.lanes.forget(id)
 		d.following.Delete(id)
+		d.woken.Delete(id)
 		d.queueAll(d.slots.forget(id))
 	case err != nil:
-		d.cfg.Log.Error(err, "delivery step failed, will repeat it", "delivery", id, "in", d.cfg.RetryMin)
-		d.queue.AddAfter(id, wait.Jitter(d.cfg.RetryMin, 1))
+		pause := d.retryPause(failures)
+		d.cfg.Log.Error(err, "delivery step failed, will repeat it", "delivery", id, "in", pause)
+		d.queue.AddAfter(id, pause)
 	case next > 0:
 		d.queue.AddAfter(id, next)
 	}
@@ -90,7 +94,9 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 	d.notes.recorded(dl.ID, log)
 	if dl.State.Ended() {
 		d.notes.forget(dl.ID)
+		d.lanes.forget(dl.ID)
 		d.following.Delete(dl.ID)
+		d.woken.Delete(dl.ID)
 	}
 	told := *dl // dl may change in the same step
 	c.Delivery = &told

@@ -97,11 +97,12 @@ func (s *Store) DeliveryIDsOfIncidents(ctx context.Context, ids []string) ([]str
 }
 
 // UnfinishedDeliveries returns the deliveries that have not ended, and those whose agents ended after a
-// time and that have no outcome yet; the oldest first.
+// time and whose outcome is not known, the oldest first. They come without their texts: there can be a hundred thousand, and a row
+// that can't be read must not keep the others from being gone on with.
 func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, limit int) ([]*delivery.Delivery, error) {
 	return readAll(ctx, s.core, "unfinished deliveries", scanDelivery,
-		"SELECT "+deliveryColumns+" FROM (SELECT "+deliveryColumns+" FROM deliveries WHERE ended_at = 0 AND cluster = ? UNION ALL "+
-			"SELECT "+deliveryColumns+" FROM deliveries WHERE outcome = '' AND skipped = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
+		"SELECT "+deliveryLine+" FROM (SELECT "+deliveryFacts+" FROM deliveries WHERE ended_at = 0 AND cluster = ? UNION ALL "+
+			"SELECT "+deliveryFacts+" FROM deliveries WHERE outcome = '' AND skipped = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
 		s.cfg.Cluster, max(1, micros(endedAfter)), s.cfg.Cluster, limit)
 }
 

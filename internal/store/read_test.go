@@ -163,3 +163,22 @@ func TestOnlyWhatIsNotFinishedIsGoneOnWith(t *testing.T) {
 		t.Errorf("the oldest is of %s", oldest)
 	}
 }
+
+// TestARowThatCantBeReadKeepsNoOtherFromBeingGoneOnWith damages what one delivery keeps as JSON.
+func TestARowThatCantBeReadKeepsNoOtherFromBeingGoneOnWith(t *testing.T) {
+	file := newPath(t)
+	st := openStore(t, file)
+	record(t, st, "damaged", long, 1, false, delivery.Pending)
+	record(t, st, "whole", long.Add(time.Minute), 1, false, delivery.Pending)
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		_, err := tx.exec(t.Context(), "UPDATE deliveries SET reply = '{', held_back = '[' WHERE id = ?", "delivery of damaged")
+		return err
+	}))
+	if _, err := st.Delivery(t.Context(), "delivery of damaged"); err == nil {
+		t.Fatal("it is not damaged")
+	}
+	got, err := st.UnfinishedDeliveries(t.Context(), long, 10)
+	if must(t, err); len(got) != 2 || got[0].Prompt != "" {
+		t.Errorf("%+v", got)
+	}
+}

@@ -30,7 +30,7 @@ type staffed struct {
 func newStaffed(t *testing.T) *staffed {
 	t.Helper()
 	s := &staffed{T: t, ns: namespace(t)}
-	s.kagent = kagenttest.New(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+	s.kagent = kagenttest.New(t, kagenttest.Options{Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
 		switch {
 		case m.Reply:
 			return kagenttest.Act{Answer: "told: " + m.Text + string(m.Data)}

@@ -3,6 +3,7 @@ package kagenttest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"time"
 
@@ -66,9 +67,15 @@ func (e *executor) Execute(ctx context.Context, ec *a2asrv.ExecutorContext) iter
 // Cancel implements a2asrv.AgentExecutor.
 func (e *executor) Cancel(_ context.Context, ec *a2asrv.ExecutorContext) iter.Seq2[a2a.Event, error] {
 	return func(yield func(a2a.Event, error) bool) {
+		if !e.server.opts.Cancels {
+			yield(nil, errCantCancel)
+			return
+		}
 		yield(a2a.NewStatusUpdateEvent(ec, a2a.TaskStateCanceled, nil), nil)
 	}
 }
+
+var errCantCancel = errors.New("NotImplementedError: cancellation is not supported")
 
 // received records the message.
 func (s *Server) received(ctx context.Context, ec *a2asrv.ExecutorContext) Message {

@@ -26,6 +26,7 @@ type Options struct {
 	Agents   []delivery.AgentRef // those that exist; default every name
 	Script   Script              // what the agents do; default DefaultScript
 	NoStream bool                // the cards offer no streams
+	Cancels  bool                // the agents can be canceled; else they refuse, as kagent's Python agents do
 	// Token is the bearer token without which nothing but /health is answered, as behind a
 	// trusted proxy; "" lets everybody in.
 	Token string

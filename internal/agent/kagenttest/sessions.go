@@ -89,6 +89,10 @@ func (s *Server) sessionTasks(w http.ResponseWriter, r *http.Request, id string)
 		writeJSON(w, http.StatusInternalServerError, map[string]any{"error": "Failed to get session tasks: " + err.Error()})
 		return
 	}
+	if len(tasks) == 0 {
+		writeJSON(w, http.StatusOK, map[string]any{"error": false, "message": "Successfully retrieved session tasks"})
+		return
+	}
 	legacy := make([]any, len(tasks))
 	for i, t := range tasks {
 		legacy[i] = a2av0.FromV1Task(t)

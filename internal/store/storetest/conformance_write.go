@@ -45,7 +45,7 @@ func (s *suite) roundTrip() {
 		"its incidents":       {[]*incident.Incident{inc}, func() (any, error) { return s.st.DeliveryIncidents(ctx, d.ID, 10) }},
 		"its log":             {c.Entries, func() (any, error) { return s.st.DeliveryEntries(ctx, d.ID) }},
 		"its group":           {c.Groups, func() (any, error) { return s.st.HeldGroups(ctx, someHook, start, 10) }},
-		"due deliveries":      {[]*delivery.Delivery{d}, func() (any, error) { return s.st.UnfinishedDeliveries(ctx, start, 10) }},
+		"due deliveries":      {[]*delivery.Delivery{withoutTexts(d)}, func() (any, error) { return s.st.UnfinishedDeliveries(ctx, start, 10) }},
 		"IDs of deliveries":   {[]string{d.ID}, func() (any, error) { return s.st.DeliveryIDsOfIncidents(ctx, []string{inc.ID}) }},
 		"how many, by state":  {map[delivery.State]int{d.State: 1}, func() (any, error) { return s.st.Unfinished(ctx) }},
 	} {
@@ -53,6 +53,13 @@ func (s *suite) roundTrip() {
 		s.must(err)
 		s.same(name, read.want, got)
 	}
+}
+
+// withoutTexts is a delivery as lists have it.
+func withoutTexts(d *delivery.Delivery) *delivery.Delivery {
+	line := *d
+	line.Prompt, line.Data, line.Answer, line.Question, line.Error, line.Reply, line.HeldBack = "", "", "", "", "", nil, nil
+	return &line
 }
 
 func (s *suite) versions() {
