@@ -26,11 +26,11 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 )
 
-// quietAfter is for how long nothing must be seen of a problem there.
-const quietAfter = 30 * time.Second
-
-// stabilization is longer than a cluster takes to find a node lost: what has just restarted there must not recover meanwhile.
-const stabilization = 100 * time.Second
+// A cluster takes a node for lost after 50 to 55 seconds. What has just restarted there must neither recover nor become quiet before.
+const (
+	stabilization = 75 * time.Second
+	quietAfter    = 80 * time.Second
+)
 
 // truth is a khook that watches a node which does what real ones do.
 type truth struct {
@@ -152,7 +152,7 @@ func (f *truth) paused() {
 	halted := time.Now()
 	f.signal(f.pid, syscall.SIGSTOP)
 	await(f.T, "so much time has passed that a problem could end as quiet", func() error {
-		if left := time.Until(halted.Add(2 * quietAfter)); left > 0 {
+		if left := time.Until(halted.Add(quietAfter + 10*time.Second)); left > 0 {
 			return fmt.Errorf("%s are left", left)
 		}
 		return nil
@@ -166,7 +166,7 @@ func (f *truth) paused() {
 		if now.Status != "firing" {
 			f.Fatalf("after a pause of khook it ended: %+v", now)
 		}
-		if now.ObservedAt.Before(halted.Add(2 * quietAfter)) {
+		if now.ObservedAt.Before(halted.Add(quietAfter + 10*time.Second)) {
 			return fmt.Errorf("seen last at %s", now.ObservedAt)
 		}
 		return nil
@@ -189,7 +189,7 @@ func (f *truth) cutOff(config string) {
 			return err
 		case now.Status != "firing":
 			f.Fatalf("while its node is lost it ended: %+v", now)
-		case now.UnheardSince.IsZero() || now.ObservedAt.Sub(now.UnheardSince) < 2*quietAfter:
+		case now.UnheardSince.IsZero() || now.ObservedAt.Sub(now.UnheardSince) < quietAfter:
 			return fmt.Errorf("%+v", now)
 		}
 		return nil
