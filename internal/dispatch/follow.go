@@ -168,10 +168,13 @@ func (d *Dispatcher) stream(ctx context.Context, dl delivery.Delivery) {
 	})
 }
 
+// newsFloor is the longest pause between two looks that a stream asks for.
+const newsFloor = 250 * time.Millisecond
+
 // news wakes a delivery for a look at its task, with a floor between two such looks: a stream that says again and again what the task
 // does not must not make thousands of them.
 func (d *Dispatcher) news(id string) {
-	floor, now := d.cfg.PollMin/4, d.cfg.Clock.Now()
+	floor, now := min(d.cfg.PollMin/4, newsFloor), d.cfg.Clock.Now()
 	at := now
 	if last, ok := d.woken.Load(id); ok && now.Sub(last.(time.Time)) < floor {
 		at = last.(time.Time).Add(floor)

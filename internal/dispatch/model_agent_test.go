@@ -119,6 +119,14 @@ func (l *liar) arrive(store, messageID string, once bool) *liarTask {
 
 // leave asks whether the message may leave, and notes one that must not.
 func (l *liar) leave(ctx context.Context, messageID, dialect string, may agent.Permit) (store string, once bool, err error) {
+	l.mu.Lock()
+	connects := []time.Duration{0, 7 * time.Second}[l.draw("connect "+messageID, 2)]
+	l.mu.Unlock()
+	select { // its connection takes a while, in which people act
+	case <-ctx.Done():
+		return "", false, &agent.Error{Kind: delivery.Unreachable, NoEffect: true, Err: ctx.Err()}
+	case <-time.After(connects):
+	}
 	if may.Precheck != nil {
 		if err := may.Precheck(ctx); err != nil {
 			return "", false, &agent.Error{Kind: delivery.Unreachable, NoEffect: true, Err: err}
