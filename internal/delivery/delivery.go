@@ -68,7 +68,7 @@ type Outcome string
 const (
 	OutcomeRecovered  Outcome = "recovered"  // all its incidents ended as recovered
 	OutcomePersisting Outcome = "persisting" // one was still open after the verify window
-	OutcomeUnknown    Outcome = "unknown"    // they ended, but nothing healthy was seen
+	OutcomeUnknown    Outcome = "unknown"    // they ended, but nothing healthy was seen; or their nodes are not heard of
 )
 
 // Bounds of the texts that a delivery keeps; longer ones are cut, with a mark.

@@ -112,7 +112,7 @@ func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 	resolved := func(r incident.Resolution, after time.Duration) *incident.Incident {
 		return &incident.Incident{Resolution: r, ResolvedAt: end.Add(after)}
 	}
-	open := &incident.Incident{}
+	open, unheard := &incident.Incident{}, &incident.Incident{UnheardSince: end}
 	early, late := resolved(incident.Recovered, time.Minute), resolved(incident.Recovered, time.Hour)
 	for name, tc := range map[string]struct {
 		incidents []*incident.Incident
@@ -122,6 +122,9 @@ func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 	}{
 		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), allHealthy, ""},
 		"open at the window's end": {[]*incident.Incident{early, open}, until, allHealthy, delivery.OutcomePersisting},
+		"its node is lost":         {[]*incident.Incident{early, unheard}, until.Add(-1), allHealthy, ""},
+		"its node is still lost":   {[]*incident.Incident{early, unheard}, until, allHealthy, delivery.OutcomeUnknown},
+		"lost, and one goes on":    {[]*incident.Incident{open, unheard}, until, allHealthy, delivery.OutcomePersisting},
 		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, delivery.OutcomeRecovered},
 		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, delivery.OutcomeRecovered},
 		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, delivery.OutcomePersisting},

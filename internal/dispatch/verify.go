@@ -51,13 +51,14 @@ const (
 )
 
 // outcomeOf judges the incidents of a delivery at now: "" while that is too early, with the time at
-// which to judge again. What ended later than the window, while nobody watched, was open at its end. A
-// resource that was deleted is no proof of recovery: its workload must be healthy.
+// which to judge again. What ended later than the window, while nobody watched, was open at its end. Of what is open only because
+// nothing is heard of its node nobody knows. A resource that was deleted is no proof of recovery: its workload must be healthy.
 func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads func() health) (delivery.Outcome, time.Time) {
-	last, open := time.Time{}, false
+	last, open, seen := time.Time{}, false, false
 	ended := map[incident.Resolution]bool{}
 	for _, inc := range incidents {
 		open = open || inc.Open()
+		seen = seen || inc.Open() && inc.UnheardSince.IsZero()
 		ended[inc.Resolution] = true
 		if inc.ResolvedAt.After(last) {
 			last = inc.ResolvedAt
@@ -66,9 +67,9 @@ func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads f
 	switch {
 	case open && now.Before(until):
 		return "", until
-	case open, last.After(until):
+	case seen, last.After(until):
 		return delivery.OutcomePersisting, now
-	case ended[incident.Quiet], len(incidents) == 0:
+	case open, ended[incident.Quiet], len(incidents) == 0:
 		return delivery.OutcomeUnknown, now
 	case !ended[incident.WasGone]:
 		return delivery.OutcomeRecovered, last
