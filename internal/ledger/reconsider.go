@@ -13,7 +13,7 @@ import (
 // How many groups one transaction, and one Reconsider, look at again.
 const (
 	maxReconsidered = 200
-	maxPages        = 1
+	maxPages        = 10
 )
 
 // Reconsider creates the deliveries that were held back and may be made now, for groups that still have
