@@ -84,8 +84,8 @@ func TestExplainSaysWhatJudgeSays(t *testing.T) {
 				}
 			}
 		}
-		matches := want == Match && configs[0].Invalid == ""
-		if got != want || explaining.Spent() != judging.Spent() || matches != (refused == 0) {
+		fits := want == Match && configs[0].Invalid == ""
+		if got != want || explaining.Spent() != judging.Spent() || fits != (refused == 0) {
 			t.Fatalf("%v, judged %v: %+v", got, want, checks)
 		}
 	})

@@ -196,7 +196,7 @@ func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, er
 
 // GroupDeliveries returns the newest deliveries of a group that were not skipped, newest first.
 func (tx *Tx) GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit int) ([]*delivery.Delivery, error) {
-	return groupDeliveries(tx.store.cfg.Cluster, key, limit).inTx(ctx, tx)
+	return groupDeliveries(tx.store.cfg.Cluster, key, []string{key.Config}, limit).inTx(ctx, tx)
 }
 
 // GroupCall is a call as far as the loop guard counts it.
@@ -208,7 +208,7 @@ type GroupCall struct {
 // WorkloadCalls returns the newest deliveries of a configuration about a workload that were created after a time and not
 // skipped, newest first.
 func (tx *Tx) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]GroupCall, error) {
-	return workloadCalls(tx.store.cfg.Cluster, hook, config, workload, after, limit).inTx(ctx, tx)
+	return workloadCalls(tx.store.cfg.Cluster, hook, []string{config}, workload, after, limit).inTx(ctx, tx)
 }
 
 // NewestIncident returns the incident of a problem that is open, else the one that ended last; nil if there is none.
@@ -255,7 +255,7 @@ func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.
 // CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a
 // configuration, of a hook if that is empty, of all if the hook is empty too.
 func (tx *Tx) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
-	found, err := countDeliveries(tx.store.cfg.Cluster, hook, config, since, most).inTx(ctx, tx)
+	found, err := countDeliveries(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx)
 	if err != nil || len(found) == 0 {
 		return 0, err
 	}
@@ -265,7 +265,7 @@ func (tx *Tx) CountDeliveries(ctx context.Context, hook delivery.HookRef, config
 // OldestDelivery returns when the oldest of those was made due that CountDeliveries counts, zero if
 // there is none.
 func (tx *Tx) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
-	found, err := oldestDelivery(tx.store.cfg.Cluster, hook, config, since, most).inTx(ctx, tx)
+	found, err := oldestDelivery(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx)
 	if err != nil || len(found) == 0 {
 		return time.Time{}, err
 	}
