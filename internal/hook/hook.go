@@ -92,11 +92,6 @@ type Config struct {
 	prompt       *prompt.Template
 }
 
-// concerns says whether the configuration is for events of that type and namespace.
-func (c *Config) concerns(s *incident.Signal) bool {
-	return c.EventType == s.Type && c.Hook.Namespace == s.Resource.Namespace
-}
-
 // Evaluates says whether it takes an evaluation, of a selector or a match expression, to find out
 // whether the configuration is about an event.
 func (c *Config) Evaluates() bool { return c.match != nil || c.selectorCost > 0 }

@@ -63,7 +63,10 @@ var CELEnv = sync.OnceValues(func() (*cel.Env, error) {
 })
 
 // matchProgram is a compiled match expression; nil matches everything.
-type matchProgram struct{ program cel.Program }
+type matchProgram struct {
+	text    string
+	program cel.Program
+}
 
 // parseMatch compiles a match expression. The error says where it is wrong.
 func parseMatch(text string) (*matchProgram, error) {
@@ -94,7 +97,7 @@ func parseMatch(text string) (*matchProgram, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &matchProgram{program}, nil
+	return &matchProgram{strings.TrimSpace(text), program}, nil
 }
 
 func firstLine(s string) string {

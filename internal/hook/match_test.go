@@ -45,7 +45,7 @@ func matchWithinBounds(t *testing.T, text string, f incident.Facts) (matched boo
 }
 
 func matches(e *matchProgram, f incident.Facts) bool {
-	verdict, _ := e.evaluate(celEventOf(f))
+	verdict, _, _ := e.evaluate(celEventOf(f))
 	return verdict == Match
 }
 

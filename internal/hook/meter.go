@@ -66,34 +66,47 @@ func (m *Meter) Spent() uint64 { return m.spent }
 func (m *Meter) Overruns() []Overrun { return m.overruns }
 
 // Judge says whether the configuration is about the event.
-func (m *Meter) Judge(c *Config, f incident.Facts) Verdict {
+func (m *Meter) Judge(c *Config, f incident.Facts) Verdict { return m.judge(c, f).verdict }
+
+// judgement is a verdict with what made it: Judge takes the one and Explain the other, so that what people are told is
+// never judged by rules of its own.
+type judgement struct {
+	verdict Verdict
+	by      Question // the last that was asked
+	why     string   // of TooCostly, in a sentence
+	failed  error    // of the match expression, which failed on the event
+}
+
+func (m *Meter) judge(c *Config, f incident.Facts) judgement {
 	switch {
-	case !c.concerns(f.Signal):
-		return NoMatch
+	case c.EventType != f.Signal.Type:
+		return judgement{by: AskedType}
+	case c.Hook.Namespace != f.Signal.Resource.Namespace:
+		return judgement{by: AskedNamespace}
 	case c.Invalid != "":
-		return Match // its user must see that it would have been asked
+		return judgement{verdict: Match, by: AskedValid} // its user must see that it would have been asked
 	case !c.Evaluates():
-		return Match
+		return judgement{verdict: Match, by: AskedMatch}
 	}
 	switch {
 	case m.hooks[c.Hook] >= hookBudget:
-		return m.overrun(c, "the match expressions of this Hook cost too much together for the events that came at once")
+		return m.overrun(c, AskedSelector, "the match expressions of this Hook cost too much together for the events that came at once")
 	case m.namespaces[c.Hook.Namespace] >= namespaceBudget:
-		return m.overrun(c, "the match expressions of all Hooks in the namespace cost too much together for the events that came at once")
+		return m.overrun(c, AskedSelector, "the match expressions of all Hooks in the namespace cost too much together for the events that came at once")
 	}
 	m.charge(c, c.selectorCost)
 	if !c.Selector.Matches(labels.Set(f.Signal.Attributes.PodOrZero().Labels)) {
-		return NoMatch
+		return judgement{by: AskedSelector}
 	}
 	if c.match == nil {
-		return Match
+		return judgement{verdict: Match, by: AskedMatch}
 	}
-	verdict, cost := c.match.evaluate(m.eventOf(f))
+	verdict, cost, failed := c.match.evaluate(m.eventOf(f))
 	m.charge(c, cost)
 	if verdict == TooCostly {
-		return m.overrun(c, "its match expression costs too much for a single event")
+		return m.overrun(c, AskedMatch, "its match expression costs too much for a single event")
 	}
-	return verdict
+	return judgement{verdict: verdict, by: AskedMatch, failed: failed}
 }
 
 func (m *Meter) charge(c *Config, cost uint64) {
@@ -102,12 +115,12 @@ func (m *Meter) charge(c *Config, cost uint64) {
 	m.namespaces[c.Hook.Namespace] += cost
 }
 
-func (m *Meter) overrun(c *Config, why string) Verdict {
+func (m *Meter) overrun(c *Config, by Question, why string) judgement {
 	if !m.over[c.Hook] {
 		m.over[c.Hook] = true
 		m.overruns = append(m.overruns, Overrun{c.Hook, c.Key, why})
 	}
-	return TooCostly
+	return judgement{verdict: TooCostly, by: by, why: why}
 }
 
 // eventOf makes the variable event once for all configurations that ask about the same facts.
@@ -123,24 +136,24 @@ func (m *Meter) eventOf(f incident.Facts) *celEvent {
 }
 
 // evaluate says whether the expression matches, and what that cost. An expression that fails on an
-// event (a label that the Pod has not) does not match it.
-func (e *matchProgram) evaluate(event *celEvent) (Verdict, uint64) {
+// event (a label that the Pod has not) does not match it; the error says how.
+func (e *matchProgram) evaluate(event *celEvent) (Verdict, uint64, error) {
 	out, details, err := e.program.Eval(map[string]any{"event": event})
 	var canceled interpreter.EvalCancelledError
 	if errors.As(err, &canceled) && canceled.Cause == interpreter.CostLimitExceeded {
-		return TooCostly, evaluationBudget
+		return TooCostly, evaluationBudget, nil
 	}
 	cost := uint64(evaluationBudget) // an evaluation that cannot say what it cost is not for free
 	if actual := details.ActualCost(); actual != nil {
 		cost = max(1, *actual)
 	}
 	if err != nil {
-		return NoMatch, cost
+		return NoMatch, cost, err
 	}
 	if matched, ok := out.Value().(bool); ok && matched {
-		return Match, cost
+		return Match, cost, nil
 	}
-	return NoMatch, cost
+	return NoMatch, cost, nil
 }
 
 // selectorCost is what asking a selector costs: it compares the label with each value in turn.

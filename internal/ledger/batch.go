@@ -9,6 +9,17 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
+// precedents is what a decision asks the history for: what was called before. A transaction answers or, in a dry run, what
+// people read by.
+type precedents interface {
+	GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit int) ([]*delivery.Delivery, error)
+	GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.GroupState, error)
+	WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]store.GroupCall, error)
+	CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error)
+	OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error)
+	Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]store.Cover, error)
+}
+
 // batch is the work of one transaction: copies of the incidents that it touches, and the changes to
 // save. Its life has three parts, in this order:
 //
@@ -30,7 +41,8 @@ import (
 //     include the batch's own work. Otherwise one batch of a storm could call an agent for each of its events.
 type batch struct {
 	*Ledger           // read only; its lock is held
-	tx      *store.Tx // nil in a dry run (foresee)
+	tx      *store.Tx // nil in a dry run (foresee, Explain)
+	history precedents
 	now     time.Time
 	matcher *matcher
 
@@ -55,7 +67,7 @@ type batch struct {
 
 func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 	return &batch{
-		Ledger: l, tx: tx, now: l.cfg.Clock.Now(), matcher: m,
+		Ledger: l, tx: tx, history: tx, now: l.cfg.Clock.Now(), matcher: m,
 		known:   map[string]bool{},
 		work:    map[incident.ProblemKey]*incident.Incident{},
 		byID:    map[string]*incident.Incident{},

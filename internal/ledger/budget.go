@@ -86,7 +86,7 @@ func (b *batch) loadBudget(ctx context.Context, of budgetScope, most int) (budge
 	n, known := b.calls[of]
 	if !known {
 		var err error
-		if n, err = b.tx.CountDeliveries(ctx, of.hook, of.config, since, most); err != nil {
+		if n, err = b.history.CountDeliveries(ctx, of.hook, of.config, since, most); err != nil {
 			return loaded, err
 		}
 		b.calls[of] = n
@@ -97,7 +97,7 @@ func (b *batch) loadBudget(ctx context.Context, of budgetScope, most int) (budge
 	at, known := b.oldest[of]
 	if !known {
 		var err error
-		if at, err = b.tx.OldestDelivery(ctx, of.hook, of.config, since, most); err != nil {
+		if at, err = b.history.OldestDelivery(ctx, of.hook, of.config, since, most); err != nil {
 			return loaded, err
 		}
 		b.oldest[of] = at

@@ -74,51 +74,76 @@ func subjectOf(f incident.Facts) subject {
 	return of
 }
 
-// dispose decides about one event for one configuration, in the order in which a user would look
+// dispose decides about one event for one configuration: it does what was ruled.
+func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *incident.Event) (verdict, error) {
+	r, err := b.rule(ctx, m, f, ev)
+	if err != nil {
+		return verdict{}, err
+	}
+	switch r.Disposition {
+	case delivery.LoopGuard, delivery.OverBudget:
+		return r.group.hold(m.Config, r.Disposition, r.held, ev), nil
+	case delivery.Delivered:
+		return b.deliver(m.Config, r.group, f), nil
+	}
+	return r.verdict, nil
+}
+
+// ruling is the answer to what is to be done about an event, with what it was found by; Explain tells of that. Nothing is
+// done yet: Delivered says that a call is due.
+type ruling struct {
+	verdict
+	group   *group    // nil if it was not asked for
+	held    groupHold // of LoopGuard and OverBudget
+	budgets []budget  // that were asked for
+}
+
+// rule asks in the order in which a user would look
 // for the reason: is the configuration usable, is the event explained by another, does a recent call stand
 // for it, also one about another group, does the loop guard hold the group back, is a budget used up. The first that applies is the
 // reason that people are shown, so the order is part of the behaviour.
 //
 // What each question needs is loaded right before it, so that an event that is settled early costs no
 // further queries. The answers themselves are pure: coveredByNewest, loopGuard.holds and firstExceeded.
-func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *incident.Event) (verdict, error) {
+func (b *batch) rule(ctx context.Context, m match, f incident.Facts, ev *incident.Event) (r ruling, err error) {
 	c := m.Config
 	if c.Invalid != "" || m.tooCostly || b.noCalls {
-		return verdict{Disposition: delivery.Invalid}, nil
+		return ruled(r, delivery.Invalid, ""), nil
 	}
 	if c.Suspended {
-		return verdict{Disposition: delivery.Suspended}, nil
+		return ruled(r, delivery.Suspended, ""), nil
 	}
 	if c.OnePerCause {
 		if id, explained, err := b.explained(ctx, c, f); err != nil || explained {
-			return verdict{delivery.Explained, id}, err
+			return ruled(r, delivery.Explained, id), err
 		}
 	}
-	g, err := b.group(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(f.Signal)})
-	if err != nil {
-		return verdict{}, err
+	if r.group, err = b.group(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(f.Signal)}); err != nil {
+		return r, err
 	}
-	if d, covered := coveredByNewest(c, g.past, ev, b.now); covered {
-		return verdict{d, g.past[0].ID}, nil
+	if d, covered := coveredByNewest(c, r.group.past, ev, b.now); covered {
+		return ruled(r, d, r.group.past[0].ID), nil
 	}
 	if id, called, err := b.calledElsewhere(ctx, c, f); err != nil || called {
-		return verdict{delivery.Duplicate, id}, err
+		return ruled(r, delivery.Duplicate, id), err
 	}
-	held, guarded, err := b.guardedFrom(ctx, c, g, f.Incident.Workload.String())
-	if err != nil {
-		return verdict{}, err
+	held, guarded, err := b.guardedFrom(ctx, c, r.group, f.Incident.Workload.String())
+	if r.held = held; err != nil || guarded {
+		return ruled(r, delivery.LoopGuard, ""), err
 	}
-	if guarded {
-		return g.hold(c, delivery.LoopGuard, held, ev), nil
+	if r.budgets, err = b.loadBudgets(ctx, c); err != nil {
+		return r, err
 	}
-	budgets, err := b.loadBudgets(ctx, c)
-	if err != nil {
-		return verdict{}, err
+	if held, over := firstExceeded(r.budgets, b.now); over {
+		r.held = held
+		return ruled(r, delivery.OverBudget, ""), nil
 	}
-	if held, over := firstExceeded(budgets, b.now); over {
-		return g.hold(c, delivery.OverBudget, held, ev), nil
-	}
-	return b.deliver(c, g, f), nil
+	return ruled(r, delivery.Delivered, ""), nil
+}
+
+func ruled(r ruling, d delivery.Disposition, deliveryID string) ruling {
+	r.verdict = verdict{d, deliveryID}
+	return r
 }
 
 // coveredByNewest says whether the group's newest delivery, the first of past, stands for the event too: it is

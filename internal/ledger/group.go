@@ -21,11 +21,11 @@ func (b *batch) group(ctx context.Context, key delivery.GroupKey) (*group, error
 	if g, ok := b.groups[key]; ok {
 		return g, nil
 	}
-	past, err := b.tx.GroupDeliveries(ctx, key, groupHistory)
+	past, err := b.history.GroupDeliveries(ctx, key, groupHistory)
 	if err != nil {
 		return nil, err
 	}
-	state, err := b.tx.GroupState(ctx, key)
+	state, err := b.history.GroupState(ctx, key)
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,11 @@ func (b *bench) dispositions() []string {
 			events[e.ID] = e
 		}
 		for _, d := range a.Decisions {
-			got = append(got, fmt.Sprintf("%s %s %s", events[d.EventID].Resource.Name, d.Config, d.Disposition))
+			about := string(d.MadeFor) // of a call that no event asked for
+			if e := events[d.EventID]; e != nil {
+				about = e.Resource.Name
+			}
+			got = append(got, fmt.Sprintf("%s %s %s", about, d.Config, d.Disposition))
 		}
 	}
 	b.seen = nil

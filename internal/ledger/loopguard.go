@@ -59,7 +59,7 @@ func (b *batch) guardedFrom(ctx context.Context, c *hook.Config, g *group, workl
 	calls, loaded := b.guarded[key]
 	if !loaded {
 		var err error
-		if calls, err = b.tx.WorkloadCalls(ctx, c.Hook, c.Key, workload, b.now.Add(-guardDay), maxGuardCalls); err != nil {
+		if calls, err = b.history.WorkloadCalls(ctx, c.Hook, c.Key, workload, b.now.Add(-guardDay), maxGuardCalls); err != nil {
 			return groupHold{}, false, err
 		}
 		b.guarded[key] = calls

@@ -20,12 +20,7 @@ func scanConfiguration(row scanner) (c delivery.Configuration, err error) {
 
 // Configurations returns what SaveConfigurations saved of a hook, in its order; nothing if that never was.
 func (tx *Tx) Configurations(ctx context.Context, hook delivery.HookRef) ([]delivery.Configuration, error) {
-	found, err := rowsOf(ctx, tx, scanConfiguration, "SELECT config, content, type, agent_ns, agent, edited_at FROM hook_configs "+
-		"WHERE cluster = ? AND hook_ns = ? AND hook = ? ORDER BY position", tx.store.cfg.Cluster, hook.Namespace, hook.Name)
-	if err != nil {
-		return nil, fmt.Errorf("read the configurations of hook %s: %w", hook, err)
-	}
-	return found, nil
+	return configurationsOf(tx.store.cfg.Cluster, hook).inTx(ctx, tx)
 }
 
 // SaveConfigurations replaces what is known of a hook's configurations.
@@ -113,15 +108,7 @@ const maxCovers = 64
 // Covers returns the newest deliveries of a hook that are about an incident, are for events of a type and were not skipped;
 // and either have not ended or were created after a time. The newest come first.
 func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]Cover, error) {
-	found, err := rowsOf(ctx, tx, scanCover,
-		"SELECT d.id, d.config, d.created_at FROM "+tx.store.engine.JoinInOrder("delivery_incidents c", "deliveries d", "d.id = c.delivery_id")+" WHERE c.incident_id = ? AND d.cluster = ? AND "+
-			"d.hook_ns = ? AND d.hook = ? AND d.type = ? AND d.skipped = '' AND (d.ended_at = 0 OR d.created_at > ?) "+
-			"ORDER BY d.created_at DESC, d.id LIMIT ?",
-		incidentID, tx.store.cfg.Cluster, hook.Namespace, hook.Name, string(of), micros(after), maxCovers)
-	if err != nil {
-		return nil, fmt.Errorf("read the deliveries of hook %s about incident %s: %w", hook, incidentID, err)
-	}
-	return found, nil
+	return coversOf(tx.store.engine, tx.store.cfg.Cluster, hook, of, incidentID, after).inTx(ctx, tx)
 }
 
 func scanCover(row scanner) (c Cover, err error) {

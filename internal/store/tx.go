@@ -196,13 +196,7 @@ func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, er
 
 // GroupDeliveries returns the newest deliveries of a group that were not skipped, newest first.
 func (tx *Tx) GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit int) ([]*delivery.Delivery, error) {
-	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryLine+" FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? "+
-		"AND config = ? AND grp = ? AND skipped = '' ORDER BY created_at DESC LIMIT ?",
-		tx.store.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group, limit)
-	if err != nil {
-		return nil, fmt.Errorf("read the deliveries of group %s: %w", key.Group, err)
-	}
-	return found, nil
+	return groupDeliveries(tx.store.cfg.Cluster, key, []string{key.Config}, limit).inTx(ctx, tx)
 }
 
 // GroupCall is a call as far as the loop guard counts it.
@@ -214,18 +208,7 @@ type GroupCall struct {
 // WorkloadCalls returns the newest deliveries of a configuration about a workload that were created after a time and not
 // skipped, newest first.
 func (tx *Tx) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]GroupCall, error) {
-	found, err := rowsOf(ctx, tx, func(row scanner) (c GroupCall, err error) {
-		var created int64
-		err = row.Scan(&c.Group, &created)
-		c.CreatedAt = fromMicros(created)
-		return c, err
-	}, "SELECT grp, created_at FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND workload = ? AND skipped = '' "+
-		"AND created_at > ? ORDER BY created_at DESC LIMIT ?",
-		tx.store.cfg.Cluster, hook.Namespace, hook.Name, config, workload, micros(after), limit)
-	if err != nil {
-		return nil, fmt.Errorf("read the deliveries of hook %s about %s: %w", hook, workload, err)
-	}
-	return found, nil
+	return workloadCalls(tx.store.cfg.Cluster, hook, []string{config}, workload, after, limit).inTx(ctx, tx)
 }
 
 // NewestIncident returns the incident of a problem that is open, else the one that ended last; nil if there is none.
@@ -262,50 +245,31 @@ func (tx *Tx) CopyCovers(ctx context.Context, from, to string) error {
 
 // GroupState returns what is remembered of a group; an empty one if that is nothing.
 func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.GroupState, error) {
-	found, err := rowsOf(ctx, tx, scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
-		tx.store.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group)
+	found, err := groupState(tx.store.cfg.Cluster, key).inTx(ctx, tx)
 	if err != nil {
-		return nil, fmt.Errorf("read the state of group %s: %w", key.Group, err)
+		return nil, err
 	}
-	if len(found) == 0 {
-		return &delivery.GroupState{GroupKey: key}, nil
-	}
-	return found[0], nil
+	return stateOf(key, found), nil
 }
 
 // CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a
 // configuration, of a hook if that is empty, of all if the hook is empty too.
 func (tx *Tx) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
-	where, args := tx.madeDue(hook, config, since)
-	n, err := tx.number(ctx, "SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE "+where+" LIMIT ?) AS counted", append(args, most)...)
-	if err != nil {
-		return 0, fmt.Errorf("count the deliveries of hook %s: %w", hook, err)
+	found, err := countDeliveries(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx)
+	if err != nil || len(found) == 0 {
+		return 0, err
 	}
-	return int(n), nil
+	return int(found[0]), nil
 }
 
 // OldestDelivery returns when the oldest of those was made due that CountDeliveries counts, zero if
 // there is none.
 func (tx *Tx) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
-	where, args := tx.madeDue(hook, config, since)
-	us, err := tx.number(ctx, "SELECT coalesce(min(created_at), 0) FROM (SELECT created_at FROM deliveries WHERE "+where+" ORDER BY created_at DESC LIMIT ?) AS counted",
-		append(args, most)...)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("read the deliveries of hook %s: %w", hook, err)
+	found, err := oldestDelivery(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx)
+	if err != nil || len(found) == 0 {
+		return time.Time{}, err
 	}
-	return fromMicros(us), nil
-}
-
-// madeDue selects the deliveries that were made due since and not skipped.
-func (tx *Tx) madeDue(hook delivery.HookRef, config string, since time.Time) (where string, args []any) {
-	where, args = "cluster = ? AND skipped = '' AND created_at >= ?", []any{tx.store.cfg.Cluster, micros(since)}
-	if hook.Name != "" {
-		where, args = where+" AND hook_ns = ? AND hook = ?", append(args, hook.Namespace, hook.Name)
-	}
-	if config != "" {
-		where, args = where+" AND config = ?", append(args, config)
-	}
-	return where, args
+	return found[0], nil
 }
 
 // OpenIncidents returns how many of the incidents that a delivery covers are open.
