@@ -87,7 +87,7 @@ func StoppedAt(d Disposition) StepName {
 var recordedSteps = []StepName{StepType, StepValid, StepSelector, StepMatch, StepSuspended, StepCause, StepWindow, StepLoopGuard, StepBudget, StepCall}
 
 // okTexts is what a decision says of the steps before its disposition.
-var okTexts = map[StepName]string{
+var okTexts = map[StepName]string{ //nolint:gosec // sentences, and no credentials
 	StepValid: "the configuration could be used", StepSelector: "the Pod's labels fitted the selector", StepMatch: "the match expression was true, or there was none",
 	StepSuspended: "the Hook was not suspended", StepCause: "no cause or effect of it was called for instead",
 	StepWindow: "no call stood for it", StepLoopGuard: "the loop guard had no objection", StepBudget: "there was budget left",
