@@ -18,6 +18,7 @@ type cli struct {
 	Events      eventsCmd      `cmd:"" help:"List events: what happened."`
 	Incidents   incidentsCmd   `cmd:"" help:"List incidents, or tell the story of one."`
 	Deliveries  deliveriesCmd  `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
+	Why         whyCmd         `cmd:"" help:"Tell why a Hook called its agent about a failure, or did not."`
 	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`

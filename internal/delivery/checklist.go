@@ -86,8 +86,8 @@ func StoppedAt(d Disposition) StepName {
 // recordedSteps are those that a recorded decision tells of.
 var recordedSteps = []StepName{StepType, StepValid, StepSelector, StepMatch, StepSuspended, StepCause, StepWindow, StepLoopGuard, StepBudget, StepCall}
 
-// passed is what a decision says of the steps before its disposition.
-var passed = map[StepName]string{
+// okTexts is what a decision says of the steps before its disposition.
+var okTexts = map[StepName]string{
 	StepValid: "the configuration could be used", StepSelector: "the Pod's labels fitted the selector", StepMatch: "the match expression was true, or there was none",
 	StepSuspended: "the Hook was not suspended", StepCause: "no cause or effect of it was called for instead",
 	StepWindow: "no call stood for it", StepLoopGuard: "the loop guard had no objection", StepBudget: "there was budget left",
@@ -102,7 +102,7 @@ func (d *Decision) Checklist() Checklist {
 			c.Steps = append(c.Steps, Step{Name: name, OK: d.Disposition == Delivered, Text: d.ended()})
 			break
 		}
-		text := passed[name]
+		text := okTexts[name]
 		if name == StepType {
 			text = fmt.Sprintf("the configuration %s was about %s", d.Config, d.EventType)
 		}

@@ -62,6 +62,7 @@ func (s *Server) registerRoutes() {
 	s.registerActions()
 	s.registerStats()
 	s.registerHooks()
+	s.registerWhy()
 	s.registerHealth()
 }
 

@@ -131,6 +131,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 		t.Fatal(err)
 	}
 	cfg.Actions = acting{dispatcherThatEnded(t, st), book, st}
+	cfg.Explain = explainBy(st, set)
 	for _, do := range change {
 		do(&cfg)
 	}
@@ -144,6 +145,13 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	f := &fixture{Server: s, store: st}
 	f.fail(t, book)
 	return f
+}
+
+// explainBy says what would be decided, as khook does.
+func explainBy(st *store.Store, set *hook.Set) Explain {
+	return func(ctx context.Context, ref delivery.HookRef, inc *incident.Incident, ev *incident.Event) ([]delivery.Checklist, error) {
+		return ledger.Explain(ctx, ledger.Config{}, st.Reader(), set, ref, inc, ev)
+	}
 }
 
 // acting does what people want, as khook does: what the dispatcher's run would do next is left undone.

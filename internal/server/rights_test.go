@@ -244,6 +244,9 @@ func TestNoListAndNoOtherRouteCarriesTexts(t *testing.T) {
 			if target == streamPath {
 				target += "?after=0"
 			}
+			if strings.HasSuffix(target, "/why") {
+				target += "?incident=" + f.incident
+			}
 			if w := f.as("admin", http.MethodGet, target, ""); w.Code != http.StatusOK || hasTexts(w.Body.String()) {
 				t.Errorf("%s: %d %.3000s", target, w.Code, w.Body)
 			}

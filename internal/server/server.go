@@ -42,6 +42,7 @@ type Config struct {
 	Actions Actions
 	// Validate checks manifests of Hooks.
 	Validate func(ctx context.Context, manifests []byte) lint.Report
+	Explain  Explain // what would be decided about an incident
 	Registry interface {
 		prometheus.Registerer
 		prometheus.Gatherer
@@ -134,6 +135,9 @@ func New(cfg Config) (*Server, error) {
 	cfg.Limits = cfg.Limits.withDefaults()
 	if cfg.Settings == nil {
 		cfg.Settings = map[string]any{}
+	}
+	if cfg.Explain == nil {
+		cfg.Explain = noExplain
 	}
 	requests := newAccessLog(cfg.Log)
 	cfg.Log = boundedlog.New(cfg.Log) // most of its lines can be caused by anybody

@@ -66,6 +66,18 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	if hook := run("stats", "hook", s.shop+"/memory"); !strings.Contains(hook, "2 scheduled, 2 ended, 100.0% of them succeeded") || !strings.Contains(hook, "explained") {
 		t.Errorf("%s", hook)
 	}
+	why := run("why", "cart-abc-1", "-n", s.shop, "--hook", s.shop+"/memory")
+	for _, part := range []string{"Hook " + s.shop + "/memory, configuration oom-kill-", "about event ", "as it would be decided now", "NO   window", "within the window (delivery ", "no further call before "} {
+		if !strings.Contains(why, part) {
+			t.Errorf("why does not say %q:\n%s", part, why)
+		}
+	}
+	if why := run("why", "till-abc-1", "-n", s.pay); !strings.Contains(why, "a call to its agent was scheduled") {
+		t.Errorf("%s", why)
+	}
+	if why := run("why", "never-was", "-n", s.shop); !strings.Contains(why, "NO   seen") || !strings.Contains(why, "it watches since") {
+		t.Errorf("%s", why)
+	}
 	if code, out, errs := runCLI(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found.\n" {
 		t.Errorf("%d %q %q", code, out, errs)
 	}

@@ -1,0 +1,19 @@
+package app
+
+import (
+	"context"
+
+	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/store"
+)
+
+// explain says what would be decided, on any replica: by what people read, and by the Hooks that this replica knows.
+func (a *App) explain(reader *store.Reader) server.Explain {
+	cfg := ledger.Config{Cluster: a.options.Cluster, MaxCallsPerHour: a.options.MaxCallsPerHour}
+	return func(ctx context.Context, hook delivery.HookRef, inc *incident.Incident, ev *incident.Event) ([]delivery.Checklist, error) {
+		return ledger.Explain(ctx, cfg, reader, a.hooks, hook, inc, ev)
+	}
+}

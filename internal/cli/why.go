@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/api/client"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// whyCmd is khook why.
+type whyCmd struct {
+	About     string `arg:"" name:"what" help:"A Pod (POD, with --namespace, or NAMESPACE/POD), the ID of an incident, or that of an event."`
+	Hook      string `help:"Only this Hook; else all of the namespace." placeholder:"NS/NAME"`
+	Namespace string `short:"n" help:"Namespace of the Pod; that of the Hook if empty." placeholder:"NS"`
+	apiFlags
+}
+
+// Help is shown below the flags.
+func (whyCmd) Help() string {
+	return `Goes the way from a failure to the agent, step by step, up to the first no: was it seen, is it of the Hook's event type, do selector and match expression fit, is a cause called for instead, does a recent call stand for it, and do loop guard and budget let the call through. What was decided about an event is read from the history; what would be decided now is said to be so. If nothing fits, the Hook that came nearest is shown, and what kept it.`
+}
+
+// Run prints why.
+func (c *whyCmd) Run(ctx context.Context, env Env) error {
+	path, q, err := c.query()
+	if err != nil {
+		return err
+	}
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	p := newDisplay(env, c.Output)
+	if c.Hook != "" {
+		why, raw, err := client.Fetch[api.Why](ctx, conn, path, q)
+		if err != nil {
+			return err
+		}
+		if !p.forPeople() {
+			return p.raw(raw)
+		}
+		return p.why(&why)
+	}
+	all, raw, err := client.Fetch[api.WhyHooks](ctx, conn, path, q)
+	if err != nil {
+		return err
+	}
+	if !p.forPeople() {
+		return p.raw(raw)
+	}
+	return p.whyAll(&all)
+}
+
+// query is what is asked, and where.
+func (c *whyCmd) query() (path string, q url.Values, err error) {
+	path, q = "/why", url.Values{}
+	namespace := c.Namespace
+	if c.Hook != "" {
+		ns, name, err := hookName(c.Hook, c.Namespace)
+		if err != nil {
+			return "", nil, err
+		}
+		if namespace != "" && namespace != ns {
+			return "", nil, fmt.Errorf("a Hook watches its own namespace only: %s/%s is never about what fails in %s", ns, name, namespace)
+		}
+		path, namespace = "/hooks/"+ns+"/"+name+"/why", ns
+	}
+	switch {
+	case uuid.Validate(c.About) == nil:
+		q.Set("incident", c.About)
+	case strings.Trim(c.About, "0123456789") == "" && c.About != "":
+		q.Set("event", c.About)
+	default:
+		if namespace, err = c.pod(namespace, q); err != nil {
+			return "", nil, err
+		}
+	}
+	if c.Hook == "" {
+		set(q, "namespace", namespace)
+	}
+	return path, q, nil
+}
+
+// pod reads POD or NAMESPACE/POD.
+func (c *whyCmd) pod(namespace string, q url.Values) (string, error) {
+	ns, name, qualified := strings.Cut(c.About, "/")
+	if !qualified {
+		ns, name = namespace, c.About
+	}
+	switch {
+	case ns == "":
+		return "", fmt.Errorf("which namespace is Pod %q in? Write NAMESPACE/POD, or -n NAMESPACE", name)
+	case len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0:
+		return "", fmt.Errorf("%q is no Pod, and no ID: write NAMESPACE/POD, or an ID as khook incidents has it", c.About)
+	case namespace != "" && namespace != ns:
+		return "", fmt.Errorf("the Pod is in namespace %s, and what is asked for is in %s: a Hook watches its own namespace only", ns, namespace)
+	}
+	q.Set("pod", name)
+	return ns, nil
+}
+
+// whyAll prints the Hooks that fit or, if none does, the nearest.
+func (p *display) whyAll(all *api.WhyHooks) error {
+	if len(all.Hooks) == 0 {
+		_, err := fmt.Fprintln(p.out, "There is no Hook in the namespace that could call an agent.")
+		return err
+	}
+	shown := 0
+	for i := range all.Hooks {
+		if i > 0 && !all.Hooks[i].Fits {
+			break
+		}
+		if i > 0 {
+			fmt.Fprintln(p.out)
+		}
+		if err := p.why(&all.Hooks[i]); err != nil {
+			return err
+		}
+		shown++
+	}
+	if rest := len(all.Hooks) - shown; rest > 0 {
+		fmt.Fprintf(p.out, "\n%s more in the namespace: --hook NS/NAME shows what keeps one from it.\n", plural(int64(rest), "Hook"))
+	}
+	if all.Truncated {
+		fmt.Fprintln(p.out, "There are more Hooks than were asked: --hook NS/NAME asks one of them.")
+	}
+	return nil
+}
+
+// why prints the checklists of one Hook.
+func (p *display) why(w *api.Why) error {
+	for i := range w.Answers {
+		if i > 0 {
+			fmt.Fprintln(p.out)
+		}
+		if err := p.checklist(w, &w.Answers[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *display) checklist(w *api.Why, a *api.WhyAnswer) error {
+	title := "Hook " + w.Hook.Namespace + "/" + w.Hook.Name
+	if a.Config != "" {
+		title += ", configuration " + a.Config
+	}
+	switch {
+	case a.Basis == "recorded":
+		title += fmt.Sprintf(": decided %s ago about event %d", p.age(a.DecidedAt), w.EventID)
+	case w.IncidentID == "":
+	case !w.Fits:
+		title += ": no configuration fits, and this came nearest"
+	default:
+		title += ": as it would be decided now"
+	}
+	rows := make([][]string, len(a.Steps))
+	for i, s := range a.Steps {
+		ok := "ok"
+		if !s.OK {
+			ok = "NO"
+		}
+		rows[i] = []string{ok, string(s.Step), s.Text}
+	}
+	fmt.Fprintln(p.out, incident.Clean(title, maxCell))
+	return p.table([]string{noHeader, "STEP", "WHY"}, rows)
+}
