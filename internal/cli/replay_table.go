@@ -105,6 +105,11 @@ func printCalls(p *printer, s *replay.Story, recording string) {
 	if calls == 0 {
 		p.line("  no agent is called")
 	}
+	for _, n := range s.NotFitted {
+		if n.Recording == recording {
+			p.line("  hook %s is not about %d %s: %s", n.Hook, n.Incidents, n.EventType, strings.TrimSpace(n.Step+" "+n.Why))
+		}
+	}
 }
 
 func printCall(p *printer, d replay.Delivery) {

@@ -198,3 +198,11 @@ func TestAFileCanHoldTheFlags(t *testing.T) {
 		t.Errorf("%d %s", code, errs)
 	}
 }
+
+func TestReplayTellsWhatKeptAHook(t *testing.T) {
+	hook := write(t, "hook.yaml", strings.Replace(plainValuesHook, "plainValues: true", "selector: {matchLabels: {track: canary}}", 1))
+	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
+	if want := "  no agent is called\n  hook shop/plain is not about 1 oom-kill: selector track=canary, the Pod has none\n"; code != 0 || !strings.HasSuffix(out, want) {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}

@@ -167,6 +167,7 @@ func (f validatedFile) write(b *strings.Builder, prompts bool) {
 	}
 	tell("error", f.Errors)
 	tell("warning", f.Warnings)
+	tell("note", f.Notes)
 	if !prompts {
 		return
 	}

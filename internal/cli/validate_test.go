@@ -84,3 +84,35 @@ func TestValidatePrintsJSON(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 }
+
+// TestValidateTakesWhatHelmTemplateWrites has what a chart has beside a Hook.
+func TestValidateTakesWhatHelmTemplateWrites(t *testing.T) {
+	path := write(t, "rendered.yaml", `---
+# Source: cart/templates/deployment.yaml
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: cart
+---
+# Source: cart/templates/nothing.yaml
+---
+# Source: cart/templates/hook.yaml
+apiVersion: kagent.dev/v1alpha2
+kind: Hook
+metadata:
+  name: cart
+  namespace: shop
+spec:
+  eventConfigurations:
+  - eventType: oom-kill
+    agentId: medic
+    prompt: Look
+`)
+	code, out, errs := khook(t, "validate", path)
+	if want := path + ":3: note: passed over: this is a Deployment (apps/v1), and khook checks Hooks only\n1 Hook in 1 file: 0 errors, 0 warnings\n"; code != 0 || out != want {
+		t.Errorf("%d %s\n got %s\nwant %s", code, errs, out, want)
+	}
+	if code, out, _ := khook(t, "validate", "-o", "json", path); code != 0 || !strings.Contains(out, `"notes": [`) {
+		t.Errorf("%d %s", code, out)
+	}
+}

@@ -42,7 +42,7 @@ func TestCompileNamesTheFieldAndTheChange(t *testing.T) {
 		}, "agentRef: Forbidden"},
 		"prompt":      {func(e *v1alpha2.EventConfiguration) { e.Prompt = "{{.Nope}}" }, "prompt: Invalid value"},
 		"long prompt": {func(e *v1alpha2.EventConfiguration) { e.Prompt = strings.Repeat("a", 10001) }, "prompt: Too long"},
-		"match":       {func(e *v1alpha2.EventConfiguration) { e.Match = "event.nope == 1" }, "undefined field 'nope'"},
+		"match":       {func(e *v1alpha2.EventConfiguration) { e.Match = "event.nope == 1" }, "an event has no nope: it has container, count, "},
 		"match type":  {func(e *v1alpha2.EventConfiguration) { e.Match = "event.restartCount" }, "must be true or false, is int"},
 		"window":      {func(e *v1alpha2.EventConfiguration) { e.DedupWindow = &metav1.Duration{Duration: time.Millisecond} }, "dedupWindow: Invalid value: \"1ms\": must be from 1s to 24h"},
 		"timeout":     {func(e *v1alpha2.EventConfiguration) { e.Timeout = &metav1.Duration{Duration: 25 * time.Hour} }, "must be from 10s to 24h"},

@@ -85,10 +85,10 @@ func parseMatch(text string) (*matchProgram, error) {
 		ast, issues = environment.Check(ast)
 	}
 	if issues.Err() != nil {
-		return nil, errors.New(firstLine(strings.ReplaceAll(issues.Err().Error(), "hook.celEvent", "event")))
+		return nil, errors.New(inOwnWords(issues.Errors()))
 	}
 	if ast.OutputType() != cel.BoolType {
-		return nil, fmt.Errorf("must be true or false, is %s", ast.OutputType())
+		return nil, fmt.Errorf("must be true or false, is %s: compare it with something", ast.OutputType())
 	}
 	if err := guardChecked(ast); err != nil {
 		return nil, err

@@ -17,6 +17,7 @@ const (
 	maxSamples = 256 << 10 // bytes of all of them
 	maxChecked = 500       // event configurations, after which no further Hook is looked at
 	maxValues  = 3_000     // of one Hook; the schema's check takes the square of the time
+	maxNotes   = 100       // objects that were passed over
 	maxWrong   = 1_000     // mistakes, after which no further Hook is looked at
 )
 
@@ -44,6 +45,7 @@ type Report struct {
 	Hooks    []string       `json:"hooks"`    // namespace/name of each Hook found
 	Errors   []Finding      `json:"errors"`   // at most 200 with the warnings
 	Warnings []Finding      `json:"warnings"` // what is allowed, and rarely meant
+	Notes    []Finding      `json:"notes"`    // objects of other kinds that were passed over, at most 100
 	Prompts  []SamplePrompt `json:"prompts"`  // of the valid configurations, at most 100 and 256 KiB
 }
 
@@ -56,7 +58,7 @@ func Check(ctx context.Context, text []byte, opt Options) Report {
 	}
 	v := &validator{
 		opt: opt, findings: newFindings(), lookups: newLookupCache(opt.Lookup), first: map[string]*candidate{},
-		report: Report{Hooks: []string{}, Prompts: []SamplePrompt{}},
+		report: Report{Hooks: []string{}, Prompts: []SamplePrompt{}, Notes: []Finding{}},
 	}
 	manifests := manifest.Read(text, v.unreadable)
 	if len(manifests) == 0 && len(v.findings.errors)+len(v.findings.unread) == 0 {
@@ -68,6 +70,9 @@ func Check(ctx context.Context, text []byte, opt Options) Report {
 			break
 		}
 		v.check(ctx, m)
+	}
+	if n := len(v.report.Notes); n > 0 && len(v.report.Hooks) == 0 && len(v.findings.errors) == 0 {
+		v.findings.addWarning(Finding{Document: 1, Line: 1, Message: "there is no Hook in the text, only what was passed over: " + notAHook})
 	}
 	v.overlaps(ctx)
 	v.findings.report(&v.report)
@@ -154,8 +159,25 @@ func (v *validator) check(ctx context.Context, m manifest.Object) {
 	}
 	v.warn(c, object, foreign)
 	v.reasons(c)
+	v.never(c)
 	v.render(c)
 	v.checked = append(v.checked, c)
+}
+
+// otherKind notes an object of another kind, as charts and folders have them beside Hooks. What may be meant as a Hook, and has a
+// slip in its kind or its version, is none: nobody would notice that it is not checked.
+func (v *validator) otherKind(m manifest.Object, object map[string]any) bool {
+	kind, named := object["kind"].(string)
+	version, versioned := object["apiVersion"].(string)
+	if !named || !versioned || kind == "" || version == "" || nearest(kind, []string{"Hook", "Hooks"}) != "" {
+		return false
+	}
+	if len(v.report.Notes) < maxNotes {
+		note := Finding{Document: m.Document, Line: m.Position.Line, Message: fmt.Sprintf("passed over: this is a %s (%s), and khook checks Hooks only", kind, version)}
+		note.Message = incident.Clean(note.Message, incident.MaxMessage)
+		v.report.Notes = append(v.report.Notes, note)
+	}
+	return true
 }
 
 // isHook refuses what is no Hook of the version that khook knows.
@@ -163,6 +185,9 @@ func (v *validator) isHook(m manifest.Object) (map[string]any, bool) {
 	object, ok := m.Value.(map[string]any)
 	if !ok {
 		v.findings.addError(Finding{Document: m.Document, Line: m.Position.Line, Message: "this is no object: " + notAHook})
+		return nil, false
+	}
+	if v.otherKind(m, object) {
 		return nil, false
 	}
 	if left := maxValues; count(object, &left) {

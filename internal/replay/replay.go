@@ -32,7 +32,7 @@ type Options struct {
 // Run replays recordings, each for itself, with the Hooks to try. A Hook without a namespace is tried in the
 // namespace of the recorded Pods. The errors name the file.
 func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options) (*Story, error) {
-	story := &Story{Incidents: []Incident{}, Deliveries: []Delivery{}, NotCalled: []NotCalled{}, Undetected: []Undetected{}}
+	story := &Story{Incidents: []Incident{}, Deliveries: []Delivery{}, NotCalled: []NotCalled{}, Undetected: []Undetected{}, NotFitted: []NotFitted{}}
 	for _, path := range paths {
 		part, err := replayFile(ctx, path, hooks, o)
 		if err != nil {
@@ -43,6 +43,7 @@ func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options)
 		story.Deliveries = append(story.Deliveries, part.Deliveries...)
 		story.NotCalled = append(story.NotCalled, part.NotCalled...)
 		story.Undetected = append(story.Undetected, part.Undetected...)
+		story.NotFitted = append(story.NotFitted, part.NotFitted...)
 	}
 	return story, nil
 }

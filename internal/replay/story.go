@@ -16,6 +16,7 @@ type Story struct {
 	Deliveries []Delivery   `json:"deliveries"`
 	NotCalled  []NotCalled  `json:"notCalled"`
 	Undetected []Undetected `json:"undetected"`
+	NotFitted  []NotFitted  `json:"notFitted"`
 
 	Recordings []string `json:"-"` // their names, in the order in which they were replayed
 }
@@ -112,6 +113,9 @@ func (r *replay) story(name string, failed []*failedPod) (Story, error) {
 				Recording: name, Namespace: pod.namespace, ResourceName: pod.name, At: seconds(pod.at), Message: pod.message,
 			})
 		}
+	}
+	if story.NotFitted, err = r.notFitted(name, incidents); err != nil {
+		return Story{}, err
 	}
 	slices.SortStableFunc(story.Deliveries, func(a, b Delivery) int { return cmp.Compare(a.At, b.At) })
 	slices.SortStableFunc(story.NotCalled, func(a, b NotCalled) int { return cmp.Compare(a.At, b.At) })

@@ -79,6 +79,6 @@ var MatchBombs = map[string]struct{ Text, Refused string }{
 	"large pattern":         {"event.message.matches('" + strings.Repeat("a{1000}", 100) + "')", "takes more than 2000 steps"},
 	"pattern of a text":     {"event.message.matches(event.reason + 'b')", ""},
 	"wrong pattern":         {"event.message.matches('(')", "missing closing )"},
-	"mistakes":              {strings.Repeat("[a.map(, '%s'.format([a, a, a\x11S.)", 30), "Syntax error"},
+	"mistakes":              {strings.Repeat("[a.map(, '%s'.format([a, a, a\x11S.)", 30), "this is no expression"},
 	"wide precision":        {"'%.999999999f'.format([1.5]) == 'x'", ""},
 }
