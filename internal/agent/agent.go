@@ -62,7 +62,7 @@ func (c *Client) Health(ctx context.Context) error {
 // from being known. It looks each time, and takes note of an upgrade of kagent.
 func (c *Client) Exists(ctx context.Context, ref delivery.AgentRef) error {
 	if !validRef(ref) {
-		return &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
+		return &Error{Kind: delivery.NoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
 	ctx, done := holding(ctx, ref)
 	defer done()
@@ -81,7 +81,7 @@ func (c *Client) with(ctx context.Context, ref delivery.AgentRef, call func(cont
 // left. "" is with.
 func (c *Client) within(ctx context.Context, ref delivery.AgentRef, dialect string, call func(context.Context, peer) (Task, error)) (Task, error) {
 	if !validRef(ref) {
-		return Task{}, &Error{Kind: KindRefused, NoEffect: true, Op: "call agent " + ref.String(), Reason: "that is no name of an agent"}
+		return Task{}, &Error{Kind: delivery.Refused, NoEffect: true, Op: "call agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
 	ctx, done := holding(ctx, ref)
 	defer done()
@@ -117,12 +117,12 @@ func (c *Client) within(ctx context.Context, ref delivery.AgentRef, dialect stri
 }
 
 // errOtherDialect is about a kagent of which somebody else has found out meanwhile that it was changed.
-var errOtherDialect = &Error{Kind: KindWrongDialect, NoEffect: true, Reason: "kagent speaks another dialect than a moment ago"}
+var errOtherDialect = &Error{Kind: delivery.WrongDialect, NoEffect: true, Reason: "kagent speaks another dialect than a moment ago"}
 
 // Peer is whom a message to the agent reaches now. It makes requests that only read, and none where the answer is known.
 func (c *Client) Peer(ctx context.Context, ref delivery.AgentRef) (delivery.Peer, error) {
 	if !validRef(ref) {
-		return delivery.Peer{}, &Error{Kind: KindNoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
+		return delivery.Peer{}, &Error{Kind: delivery.NoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
 	user, err := c.user()
 	if err != nil {

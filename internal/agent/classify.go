@@ -44,17 +44,17 @@ func classify(err error) *Error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &token):
-		return &Error{Kind: KindUnauthorized, NoEffect: true, RetryAfter: tokenPause, Reason: token.Error(), Err: token}
+		return &Error{Kind: delivery.Unauthorized, NoEffect: true, RetryAfter: delivery.Unauthorized.Rule().Pause, Reason: token.Error(), Err: token}
 	case errors.As(err, &rpc):
 		return fromRPC(rpc)
 	case errors.As(err, &status):
 		return fromStatus(status)
 	case errors.As(err, &garbled):
-		return &Error{Kind: KindBadAnswer, Reason: garbled.Error(), Err: garbled}
+		return &Error{Kind: delivery.BadAnswer, Reason: garbled.Error(), Err: garbled}
 	case errors.As(err, &broken):
 		return fromBroken(broken)
 	default: // the SDK could not make sense of the JSON that it got
-		return &Error{Kind: KindBadAnswer, Reason: "the answer is not what A2A says: " + err.Error(), Err: err}
+		return &Error{Kind: delivery.BadAnswer, Reason: "the answer is not what A2A says: " + err.Error(), Err: err}
 	}
 }
 
@@ -62,31 +62,31 @@ func classify(err error) *Error {
 // error nobody knows what came before it. Only few statuses judge the message itself: what else there is comes from something on the
 // way, and says nothing of what kagent will say once the way is right.
 func fromStatus(s *statusError) *Error {
-	e := &Error{Reason: s.Error(), RetryAfter: s.retryAfter, Err: s, Kind: KindAstray}
+	e := &Error{Reason: s.Error(), RetryAfter: s.retryAfter, Err: s, Kind: delivery.Astray}
 	switch s.code {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		e.Kind, e.RetryAfter = KindUnauthorized, max(s.retryAfter, tokenPause)
+		e.Kind, e.RetryAfter = delivery.Unauthorized, max(s.retryAfter, delivery.Unauthorized.Rule().Pause)
 		e.Reason += ". Check khook's token, headers and user ID for kagent"
 	case http.StatusNotFound, http.StatusGone:
-		e.Kind, e.RetryAfter, e.stale = KindNoAgent, max(s.retryAfter, absentPause), true
+		e.Kind, e.RetryAfter, e.stale = delivery.NoAgent, max(s.retryAfter, delivery.NoAgent.Rule().Pause), true
 	case http.StatusTooManyRequests:
-		e.Kind = KindRateLimited
+		e.Kind = delivery.RateLimited
 	case http.StatusRequestTimeout, http.StatusConflict:
-		e.Kind = KindLost
+		e.Kind = delivery.Lost
 	case http.StatusBadRequest:
 		e.stale = true
-		if e.Kind = KindRefused; !s.json { // how kagent refuses a version that it does not speak
-			e.Kind = KindWrongDialect
+		if e.Kind = delivery.Refused; !s.json { // how kagent refuses a version that it does not speak
+			e.Kind = delivery.WrongDialect
 		}
 	case http.StatusMethodNotAllowed:
-		e.Kind, e.stale = KindWrongDialect, true
+		e.Kind, e.stale = delivery.WrongDialect, true
 	case http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
-		e.Kind = KindRefused
+		e.Kind = delivery.Refused
 	default:
 		if s.code >= 500 {
-			e.Kind = KindLost
+			e.Kind = delivery.Lost
 		} else if s.code < 300 {
-			e.Kind = KindBadAnswer
+			e.Kind = delivery.BadAnswer
 		}
 	}
 	e.NoEffect = e.Kind.Rule().Effect == delivery.NoEffect
@@ -117,21 +117,21 @@ func fromRPC(r *rpcError) *Error {
 	e := &Error{Reason: r.Error(), code: r.code, RetryAfter: r.retryAfter, Err: r}
 	switch r.code {
 	case codeParse, codeInvalidRequest, codeInvalidParams, codeUnsupported, codeContentType, codeExtension:
-		e.Kind, e.stale = KindRefused, true
+		e.Kind, e.stale = delivery.Refused, true
 	case codeNotCancelable:
-		e.Kind = KindRefused
+		e.Kind = delivery.Refused
 	case codeNoMethod, codeVersion:
-		e.Kind, e.stale = KindWrongDialect, true
+		e.Kind, e.stale = delivery.WrongDialect, true
 	case codeTaskNotFound:
-		e.Kind, e.NoEffect = KindTaskGone, true
+		e.Kind, e.NoEffect = delivery.TaskGone, true
 	case codeUnauthorized, codeForbidden:
-		e.Kind, e.RetryAfter = KindUnauthorized, max(r.retryAfter, tokenPause)
+		e.Kind, e.RetryAfter = delivery.Unauthorized, max(r.retryAfter, delivery.Unauthorized.Rule().Pause)
 	case codeBadAgent:
-		e.Kind = KindBadAnswer
+		e.Kind = delivery.BadAnswer
 	case codeInternal:
 		e.Kind = internal(r.message)
 	default:
-		e.Kind = KindLost
+		e.Kind = delivery.Lost
 	}
 	e.NoEffect = e.NoEffect || e.Kind.Rule().Effect == delivery.NoEffect
 	return e
@@ -139,33 +139,33 @@ func fromRPC(r *rpcError) *Error {
 
 // internal tells kagent's own internal errors apart, as 0.8.6 and 0.9.12 word them (docs/decisions/0025): it could not connect to its
 // agent, or could not read what the agent said.
-func internal(message string) Kind {
+func internal(message string) delivery.Fault {
 	switch {
 	case strings.HasPrefix(message, "failed to send HTTP request: ") && strings.Contains(message, ": dial tcp"):
-		return KindAgentDown
+		return delivery.AgentDown
 	case strings.HasPrefix(message, "failed to decode response: "), strings.HasPrefix(message, "failed to parse SSE data: "):
-		return KindUnreadable
+		return delivery.Unreadable
 	}
-	return KindLost
+	return delivery.Lost
 }
 
 // inDialect judges anew what one dialect means otherwise: kagent 1.x says "unsupported operation" as a matter of course, while it makes,
 // pauses or resumes a session, and wants the same message again.
 func inDialect(err error, d dialectSpec) error {
 	e := as(err)
-	if e == nil || e.code != codeUnsupported || !d.hitl || e.Kind != KindRefused {
+	if e == nil || e.code != codeUnsupported || !d.hitl || e.Kind != delivery.Refused {
 		return err
 	}
 	busy := *e
-	busy.Kind, busy.stale = KindNotReady, false
+	busy.Kind, busy.stale = delivery.NotReady, false
 	return &busy
 }
 
 // fromBroken judges a request that got no complete answer.
 func fromBroken(b *brokenError) *Error {
-	e := &Error{Kind: KindLost, Reason: b.reason(), Err: b.err}
+	e := &Error{Kind: delivery.Lost, Reason: b.reason(), Err: b.err}
 	if !b.sent {
-		e.Kind, e.NoEffect = KindUnreachable, true
+		e.Kind, e.NoEffect = delivery.Unreachable, true
 	}
 	return e
 }

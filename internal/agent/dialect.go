@@ -74,7 +74,7 @@ func (c card) speaks(major string) bool {
 func (c *Client) detect(ctx context.Context, ref delivery.AgentRef) (peer, error) {
 	p, err := c.findOut(ctx, ref)
 	if err != nil {
-		if isKind(err, KindNoAgent) {
+		if isKind(err, delivery.NoAgent) {
 			c.known.forget(ref)
 		}
 		return peer{}, explain("look for agent "+ref.String(), err, true)
@@ -95,12 +95,12 @@ func (c *Client) findOut(ctx context.Context, ref delivery.AgentRef) (peer, erro
 	}
 	// A gateway may refuse the one path and let the other through: only where neither has a card is it the first that tells why.
 	var status *statusError
-	if !isKind(err, KindNoAgent) && !errors.As(err, &status) {
+	if !isKind(err, delivery.NoAgent) && !errors.As(err, &status) {
 		return peer{}, err
 	}
 	older, olderErr := c.card(ctx, dialects[KagentMain], ref)
 	switch {
-	case olderErr != nil && !isKind(err, KindNoAgent):
+	case olderErr != nil && !isKind(err, delivery.NoAgent):
 		return peer{}, err
 	case olderErr != nil:
 		return peer{}, olderErr
@@ -142,7 +142,7 @@ func (c *Client) card(ctx context.Context, d dialectSpec, ref delivery.AgentRef)
 }
 
 var errNoCard = &Error{
-	Kind: KindNoAgent, NoEffect: true, RetryAfter: absentPause,
+	Kind: delivery.NoAgent, NoEffect: true, RetryAfter: delivery.NoAgent.Rule().Pause,
 	Reason: "kagent has no such agent: it shows no agent card for it. Check the agent's name and namespace, and that its conditions Accepted and Ready are true",
 }
 

@@ -11,34 +11,10 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// Kind says what sort of failure an Error is; the table of what follows is delivery.Fault's.
-type Kind = delivery.Fault
+// maxRetryAfter bounds what kagent may ask for.
+const maxRetryAfter = time.Hour
 
-// The kinds of failures.
-const (
-	KindUnreachable  = delivery.Unreachable
-	KindLost         = delivery.Lost
-	KindRateLimited  = delivery.RateLimited
-	KindNotReady     = delivery.NotReady
-	KindAgentDown    = delivery.AgentDown
-	KindNoAgent      = delivery.NoAgent
-	KindUnauthorized = delivery.Unauthorized
-	KindRefused      = delivery.Refused
-	KindWrongDialect = delivery.WrongDialect
-	KindAstray       = delivery.Astray
-	KindBadAnswer    = delivery.BadAnswer
-	KindUnreadable   = delivery.Unreadable
-	KindTaskGone     = delivery.TaskGone
-)
-
-// Pauses before another attempt where kagent names none.
-const (
-	tokenPause    = time.Minute      // after KindUnauthorized
-	absentPause   = 15 * time.Second // after KindNoAgent
-	maxRetryAfter = time.Hour        // bounds what kagent may ask for
-)
-
-// ErrNoAgent is what errors.Is finds in an Error of kind KindNoAgent.
+// ErrNoAgent is what errors.Is finds in an Error of kind delivery.NoAgent.
 var ErrNoAgent = errors.New("no such agent")
 
 // ErrNoStream is returned by Follow for an agent whose card offers no streams: poll.
@@ -46,7 +22,7 @@ var ErrNoStream = errors.New("the agent offers no stream")
 
 // Error is a call that failed.
 type Error struct {
-	Kind   Kind
+	Kind   delivery.Fault
 	Op     string // what was tried, such as "call agent kagent/k8s-agent"
 	Reason string // why it failed and what to do, for people; cleaned and bounded
 	// NoEffect says that the call certainly had no effect: it may be repeated as it was. After a Send without it the message must be
@@ -74,8 +50,8 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is makes an Error of kind KindNoAgent an ErrNoAgent.
-func (e *Error) Is(target error) bool { return target == ErrNoAgent && e.Kind == KindNoAgent }
+// Is makes an Error of kind delivery.NoAgent an ErrNoAgent.
+func (e *Error) Is(target error) bool { return target == ErrNoAgent && e.Kind == delivery.NoAgent }
 
 func as(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
@@ -84,7 +60,7 @@ func as(err error) *Error {
 	return nil
 }
 
-func isKind(err error, k Kind) bool {
+func isKind(err error, k delivery.Fault) bool {
 	e := as(err)
 	return e != nil && e.Kind == k
 }
@@ -103,10 +79,10 @@ func NoEffect(err error) bool {
 }
 
 // Final says whether the same call would fail again, for good.
-func Final(err error) bool { return isKind(err, KindRefused) }
+func Final(err error) bool { return isKind(err, delivery.Refused) }
 
 // TaskGone says whether kagent does not know the task.
-func TaskGone(err error) bool { return isKind(err, KindTaskGone) }
+func TaskGone(err error) bool { return isKind(err, delivery.TaskGone) }
 
 // Fault is what sort of failure err is: Lost where it is none that is known.
 func Fault(err error) delivery.Fault {

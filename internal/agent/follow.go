@@ -35,11 +35,11 @@ func (c *Client) task(ctx context.Context, p peer, taskID string) (Task, error) 
 		return c.taskWith(ctx, p, taskID, shortHistory)
 	}
 	var rpc *rpcError
-	if errors.As(err, &rpc) && p.dialect.rest && (rpc.code == codeTaskNotFound || internal(rpc.message) == KindUnreadable) {
+	if errors.As(err, &rpc) && p.dialect.rest && (rpc.code == codeTaskNotFound || internal(rpc.message) == delivery.Unreadable) {
 		if stored, restErr := c.restTask(ctx, p, taskID); restErr == nil {
 			return stored, nil
 		} else if missing(restErr) {
-			return task, &Error{Kind: KindTaskGone, NoEffect: true, Reason: "kagent does not know the task: " + rpc.Error(), Err: rpc}
+			return task, &Error{Kind: delivery.TaskGone, NoEffect: true, Reason: "kagent does not know the task: " + rpc.Error(), Err: rpc}
 		}
 	}
 	return task, err

@@ -16,7 +16,7 @@ import (
 //
 // It looks at the task first. A reply that the agent has already is not sent again: the task is
 // returned as it is now. One to a task that asks nothing, or something else, is an Error of kind
-// KindRefused, because a decision must never meet a question that nobody saw. After a lost answer the task tells
+// delivery.Refused, because a decision must never meet a question that nobody saw. After a lost answer the task tells
 // whether it arrived, see Task.Heard, once the request can't be under way any more.
 func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, text string, data json.RawMessage, messageID string, may Permit) (Task, error) {
 	op := "answer agent " + ref.String() + " in task " + task.ID
@@ -45,10 +45,10 @@ func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, te
 // checkOpen returns nil if the task asks the question; "" is any.
 func (t Task) checkOpen(questionID string) error {
 	if !t.State.Interrupted() {
-		return &Error{Kind: KindRefused, NoEffect: true, Reason: "the agent does not ask anything any more: the task is " + string(t.State)}
+		return &Error{Kind: delivery.Refused, NoEffect: true, Reason: "the agent does not ask anything any more: the task is " + string(t.State)}
 	}
 	if questionID != "" && t.QuestionID != questionID {
-		return &Error{Kind: KindRefused, NoEffect: true, Reason: "the agent asks something else by now: read its question again"}
+		return &Error{Kind: delivery.Refused, NoEffect: true, Reason: "the agent asks something else by now: read its question again"}
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func (c *Client) sessionTasks(ctx context.Context, session string) ([]string, de
 		if status.failure != "" {
 			return nil, delivery.Missing, nil
 		}
-		return nil, "", &Error{Kind: KindWrongDialect, NoEffect: true, stale: true, Reason: "kagent has no sessions any more: " + status.Error()}
+		return nil, "", &Error{Kind: delivery.WrongDialect, NoEffect: true, stale: true, Reason: "kagent has no sessions any more: " + status.Error()}
 	}
 	if err != nil {
 		return nil, "", err

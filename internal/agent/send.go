@@ -53,8 +53,8 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 		}
 		task, err := c.send(withPrecheck(ctx, r.Precheck), p, &out)
 		err = explain(op, err, false)
-		if e := as(err); e != nil && e.Kind == KindTaskGone { // of a message that names no task
-			e.Kind, e.NoEffect = KindBadAnswer, false
+		if e := as(err); e != nil && e.Kind == delivery.TaskGone { // of a message that names no task
+			e.Kind, e.NoEffect = delivery.BadAnswer, false
 		}
 		if err == nil && !p.dialect.idempotent {
 			c.name(ctx, p, r.ContextID, r.Title)
@@ -63,7 +63,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 	})
 }
 
-var errNoMessage = &Error{Kind: KindRefused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
+var errNoMessage = &Error{Kind: delivery.Refused, NoEffect: true, Reason: "a message needs an ID and a text, and its data must be a JSON object: this is a fault of khook"}
 
 func newMessage(id, prompt string, data json.RawMessage) (*a2a.Message, error) {
 	object, err := decode(data)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func never(kagenttest.Message) kagenttest.Act { return kagenttest.Act{Never: true} }
@@ -143,7 +144,7 @@ func TestARedirectNeverTakesTheTokenToAnotherHost(t *testing.T) {
 			t.Errorf("%d: %v", status, err)
 		}
 		s.Inject(kagenttest.Fault{On: kagenttest.Send, Status: status, Header: map[string]string{"Location": stranger.URL}})
-		if _, err := c.Send(within(t), newRequest("shop")); agent.Fault(err) != agent.KindAstray || !agent.NoEffect(err) {
+		if _, err := c.Send(within(t), newRequest("shop")); agent.Fault(err) != delivery.Astray || !agent.NoEffect(err) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
-	lost := &agent.Error{Kind: agent.KindBadAnswer, Reason: "the answer is not JSON: CANARY"}
+	lost := &agent.Error{Kind: delivery.BadAnswer, Reason: "the answer is not JSON: CANARY"}
 	if why := reachable(lost).Error(); why != "bad-answer" {
 		t.Errorf("the condition Ready says %q", why)
 	}

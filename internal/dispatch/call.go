@@ -126,15 +126,11 @@ func (d *Dispatcher) ended(ctx context.Context, dl, row *delivery.Delivery, o de
 			return err
 		}
 	}
-	err := d.saveIf(ctx, row, Change{From: dl.State}, stillEnded)
+	next, err := d.finish(ctx, row, dl.State, stillEnded)
 	if errors.Is(err, errStillOpen) {
 		return time.Millisecond, nil
 	}
-	if err != nil {
-		return 0, err
-	}
-	d.cfg.Log.Info("delivery ended", "delivery", row.ID, "hook", row.Hook, "agent", row.Agent, "state", row.State, "skipped", row.Skipped)
-	return d.verify(ctx, row)
+	return next, err
 }
 
 var errStillOpen = errors.New("an incident of the delivery is open")

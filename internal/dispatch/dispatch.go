@@ -168,6 +168,9 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		if occupiesAgent(dl) {
 			d.slots.hold(dl.Agent, dl.ID)
 		}
+		if !dl.State.Ended() {
+			d.lanes.know(dl.ID, dl.Agent) // or each would be read once more to find its lane
+		}
 		d.queue.Add(dl.ID)
 	}
 	var workers sync.WaitGroup

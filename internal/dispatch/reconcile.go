@@ -148,9 +148,15 @@ func occupiesAgent(dl *delivery.Delivery) bool {
 func (d *Dispatcher) end(ctx context.Context, dl *delivery.Delivery, to delivery.State, own, full string) (time.Duration, error) {
 	from := dl.State
 	dl.State, dl.Failure, dl.Error = to, own, full
-	if err := d.save(ctx, dl, Change{From: from}); err != nil {
+	return d.finish(ctx, dl, from, nil)
+}
+
+// finish records a delivery that has ended, unless precondition says otherwise, which is asked in the same transaction and may be nil;
+// and goes on to what becomes of its incidents.
+func (d *Dispatcher) finish(ctx context.Context, dl *delivery.Delivery, from delivery.State, precondition func(*store.Tx) error) (time.Duration, error) {
+	if err := d.saveIf(ctx, dl, Change{From: from}, precondition); err != nil {
 		return 0, err
 	}
-	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", to, "skipped", dl.Skipped)
+	d.cfg.Log.Info("delivery ended", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "state", dl.State, "skipped", dl.Skipped)
 	return d.verify(ctx, dl)
 }

@@ -180,37 +180,20 @@ func labelValue(name string, event *celEvent) string {
 	return fmt.Sprintf("the label %s is %s", incident.Clean(name, maxShownValue), quoted(value))
 }
 
+// fieldValue says what a field is; "" of one that is not told in one piece, as the labels are not.
 func fieldValue(field string, event *celEvent) string {
-	var value string
-	switch field {
-	case "type":
-		value = quoted(event.Type)
-	case "reason":
-		value = quoted(event.Reason)
-	case "message":
-		value = quoted(event.Message)
-	case "namespace":
-		value = quoted(event.Namespace)
-	case "name":
-		value = quoted(event.Name)
-	case "container":
-		value = quoted(event.Container)
-	case "node":
-		value = quoted(event.Node)
-	case "workloadKind":
-		value = quoted(event.WorkloadKind)
-	case "workloadName":
-		value = quoted(event.WorkloadName)
-	case "restartCount":
-		value = fmt.Sprint(event.RestartCount)
-	case "exitCode":
-		value = fmt.Sprint(event.ExitCode)
-	case "count":
-		value = fmt.Sprint(event.Count)
-	default:
-		return "" // labels are told one by one
+	texts := map[string]string{
+		"type": event.Type, "reason": event.Reason, "message": event.Message, "namespace": event.Namespace, "name": event.Name,
+		"container": event.Container, "node": event.Node, "workloadKind": event.WorkloadKind, "workloadName": event.WorkloadName,
 	}
-	return "event." + field + " is " + value
+	numbers := map[string]int64{"restartCount": event.RestartCount, "exitCode": event.ExitCode, "count": event.Count}
+	if text, ok := texts[field]; ok {
+		return "event." + field + " is " + quoted(text)
+	}
+	if number, ok := numbers[field]; ok {
+		return fmt.Sprintf("event.%s is %d", field, number)
+	}
+	return ""
 }
 
 func quoted(value string) string { return `"` + incident.Clean(value, maxShownValue) + `"` }

@@ -124,6 +124,11 @@ func (i *Incident) Observe(s *Signal) {
 	}
 }
 
+// LastSignal is what the incident was last told by, as far as Hooks ask about it.
+func (i *Incident) LastSignal() *Signal {
+	return &Signal{Kind: Observed, Type: i.Type, At: i.LastSeen, Observation: i.Observation}
+}
+
 // ObservedNow notes that khook saw something of the problem now.
 func (i *Incident) ObservedNow(now time.Time) {
 	if now.After(i.ObservedAt) {

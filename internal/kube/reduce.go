@@ -20,13 +20,9 @@ const (
 	maxStatusText    = 4 << 10 // bytes of one message or reason of the status
 )
 
-// Reduce is what khook does with each Pod and Event that it reads before anything looks at it, for those who read them from
-// elsewhere: it drops what nothing looks at, and bounds the rest. It changes the object.
-func Reduce(obj any) { reduce(obj) }
-
-// reduce drops from an object that was read from the cluster what nothing here reads, and bounds the rest. It
-// changes the object, which must be nobody else's.
-func reduce(obj any) {
+// Reduce drops from a Pod or Event what nothing here reads, and bounds the rest, before anything looks at it; also for those who
+// read them from elsewhere than a cluster. It changes the object, which must be nobody else's.
+func Reduce(obj any) {
 	switch o := obj.(type) {
 	case *corev1.Pod:
 		reducePod(o)

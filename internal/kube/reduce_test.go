@@ -36,7 +36,7 @@ func TestAHostilePodTakesLittleWhileItWaits(t *testing.T) {
 	before := heapInUse()
 	for n := range pods {
 		p := hostilePod(n)
-		reduce(p)
+		Reduce(p)
 		held = append(held, p)
 	}
 	if took := (heapInUse() - before) / pods; took > each {
@@ -73,7 +73,7 @@ func TestAReducedPodTellsTheSame(t *testing.T) {
 		p.Labels = map[string]string{"app": "cart"}
 		p.Status.ContainerStatuses[0].LastTerminationState.Terminated.Message = strings.Repeat("x", 3000)
 		if reduced {
-			reduce(p)
+			Reduce(p)
 		}
 		d := detect.New(detect.Timing{Start: noon})
 		var told []string

@@ -165,7 +165,7 @@ var errStopped = errors.New("the source stops")
 // sendOne passes on one object. It is reduced before it waits: how many wait is bounded, how large they are
 // is up to whoever writes them.
 func (w *objectWatch) sendOne(kind messageKind, obj any) error {
-	reduce(obj)
+	Reduce(obj)
 	return w.send(message{kind: kind, obj: obj})
 }
 
@@ -186,7 +186,7 @@ func (w *objectWatch) Resync() error { return nil }
 // waits for that, must not begin before their Pods are known.
 func (w *objectWatch) Replace(list []any, _ string) error {
 	for _, obj := range list {
-		reduce(obj) // a list that was not streamed
+		Reduce(obj) // a list that was not streamed
 	}
 	done := make(chan struct{})
 	if err := w.send(message{kind: msgReplace, list: list, done: done}); err != nil {
@@ -206,7 +206,7 @@ func (w *objectWatch) Replace(list []any, _ string) error {
 // little memory.
 func (w *objectWatch) Transformer() cache.TransformFunc {
 	return func(obj any) (any, error) {
-		reduce(obj)
+		Reduce(obj)
 		return obj, nil
 	}
 }

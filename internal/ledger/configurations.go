@@ -38,10 +38,7 @@ func (b *batch) settle(ctx context.Context, ref delivery.HookRef) error {
 	if len(configs) == 0 {
 		return nil // deleted: what it had stays as it is, in case it comes back
 	}
-	now := make([]delivery.Configuration, len(configs))
-	for i, c := range configs {
-		now[i] = c.Identity()
-	}
+	now := identities(configs)
 	uid := configs[0].HookUID
 	if was, known := b.Ledger.settled[ref]; known && was.is(uid, now) && b.now.Sub(was.savedAt) < store.ResaveConfigurations {
 		b.settled[ref] = was
@@ -51,10 +48,7 @@ func (b *batch) settle(ctx context.Context, ref delivery.HookRef) error {
 	if err != nil {
 		return err
 	}
-	renamed := formerly(configs)
-	if len(known) > 0 {
-		now, renamed = delivery.Edited(known, now, b.now)
-	}
+	now, renamed := b.edited(known, configs)
 	if len(renamed) > 0 {
 		if err := b.tx.RenameConfigurations(ctx, ref, renamed); err != nil {
 			return err
@@ -70,6 +64,23 @@ func (b *batch) settle(ctx context.Context, ref delivery.HookRef) error {
 	}
 	b.settled[ref] = s
 	return nil
+}
+
+// identities are what the configurations of a Hook are known by.
+func identities(configs []*hook.Config) []delivery.Configuration {
+	all := make([]delivery.Configuration, len(configs))
+	for i, c := range configs {
+		all[i] = c.Identity()
+	}
+	return all
+}
+
+// edited is how the configurations of a Hook are now, and which of the keys that the history knows an edit has renamed.
+func (b *batch) edited(known []delivery.Configuration, configs []*hook.Config) (now []delivery.Configuration, renamed []delivery.Renaming) {
+	if len(known) == 0 {
+		return identities(configs), formerly(configs)
+	}
+	return delivery.Edited(known, identities(configs), b.now)
 }
 
 // formerly is how the configurations are called now that a khook recorded which knew them by their place in the list. It

@@ -239,7 +239,7 @@ func (b *batch) causeOfEvent(f incident.Facts) *incident.Incident {
 
 // newest finds the newest delivery of the group that the incident belongs to, if there is one.
 func (b *batch) newest(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
-	past, err := b.past(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(signalOf(inc))})
+	past, err := b.past(ctx, delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: c.Group(inc.LastSignal())})
 	if err != nil || len(past) == 0 {
 		return "", err == nil, err
 	}
@@ -271,7 +271,7 @@ func (b *batch) effects(c *hook.Config, inc *incident.Incident) []effect {
 func (b *batch) calledForEffect(ctx context.Context, c *hook.Config, inc *incident.Incident) (string, bool, error) {
 	for _, e := range b.effects(c, inc) {
 		other := e.config
-		past, err := b.past(ctx, delivery.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(signalOf(e.Incident))})
+		past, err := b.past(ctx, delivery.GroupKey{Hook: other.Hook, Config: other.Key, Group: other.Group(e.LastSignal())})
 		if err != nil {
 			return "", false, err
 		}
@@ -290,11 +290,4 @@ func (b *batch) configFor(c *hook.Config, inc *incident.Incident) *hook.Config {
 		}
 	}
 	return nil
-}
-
-// signalOf is what an incident was last told by, as far as hooks ask about it.
-func signalOf(inc *incident.Incident) *incident.Signal {
-	return &incident.Signal{
-		Kind: incident.Observed, Type: inc.Type, At: inc.LastSeen, Observation: inc.Observation,
-	}
 }

@@ -87,14 +87,7 @@ func (b *batch) foreseeSettled(ctx context.Context, reader *store.Reader, ref de
 	if err != nil {
 		return err
 	}
-	now := make([]delivery.Configuration, len(configs))
-	for i, c := range configs {
-		now[i] = c.Identity()
-	}
-	moved := formerly(configs)
-	if len(known) > 0 {
-		now, moved = delivery.Edited(known, now, b.now)
-	}
+	now, moved := b.edited(known, configs)
 	b.settled[ref], b.history = settledHook{configs: now}, reader.Precedents(moved)
 	return nil
 }

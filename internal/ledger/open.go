@@ -29,7 +29,7 @@ type groupName struct {
 
 // groupNames are the groups that an incident may be of, by any configuration.
 func groupNames(inc *incident.Incident) []groupName {
-	names := hook.Groups(signalOf(inc))
+	names := hook.Groups(inc.LastSignal())
 	groups := make([]groupName, len(names))
 	for i, name := range names {
 		groups[i] = groupName{inc.Resource.Namespace, inc.Type, name}

@@ -130,7 +130,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey, why deliv
 		}
 		open, complete := b.openOf(c, key.Group)
 		if newest := lastSeen(open); newest != nil {
-			s := signalOf(newest)
+			s := newest.LastSignal()
 			s.Kind = incident.Ongoing
 			v, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: newest}, nil)
 			if err == nil {

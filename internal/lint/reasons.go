@@ -67,7 +67,7 @@ func reasonsIn(match string) []string {
 	if err != nil || !strings.Contains(match, "reason") {
 		return nil
 	}
-	parsed, issues := env.Compile(match)
+	parsed, issues := env.Parse(match) // that it compiles is known: it is a valid configuration's
 	if issues.Err() != nil {
 		return nil
 	}

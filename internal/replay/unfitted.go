@@ -58,7 +58,7 @@ func (r *replay) notFitted(recording string, incidents []*incident.Incident) ([]
 // unfitted says what kept the Hooks that name the incident's type from it, each once, by its nearest configuration; none of
 // those that decided about it. They are asked about the incident as it was last seen, as the ledger asks.
 func (r *replay) unfitted(inc *incident.Incident, concerned []store.ConcernedHook) []NotFitted {
-	f := incident.Facts{Incident: inc, Signal: &incident.Signal{Kind: incident.Observed, Type: inc.Type, At: inc.LastSeen, Observation: inc.Observation}}
+	f := incident.Facts{Incident: inc, Signal: inc.LastSignal()}
 	nearest, order := map[delivery.HookRef][]hook.Check{}, []delivery.HookRef{}
 	meter := hook.NewMeter()
 	for _, c := range r.hooks.In(inc.Resource.Namespace) {
