@@ -119,12 +119,15 @@ func (c *Client) within(ctx context.Context, ref delivery.AgentRef, dialect stri
 // errOtherDialect is about a kagent of which somebody else has found out meanwhile that it was changed.
 var errOtherDialect = &Error{Kind: delivery.WrongDialect, NoEffect: true, Reason: "kagent speaks another dialect than a moment ago"}
 
+// errOtherUser is about a khook whose token was changed meanwhile to another user's.
+var errOtherUser = &Error{Kind: delivery.WrongDialect, NoEffect: true, Reason: "khook is another user of kagent than a moment ago, by its token"}
+
 // Peer is whom a message to the agent reaches now. It makes requests that only read, and none where the answer is known.
 func (c *Client) Peer(ctx context.Context, ref delivery.AgentRef) (delivery.Peer, error) {
 	if !validRef(ref) {
 		return delivery.Peer{}, &Error{Kind: delivery.NoAgent, NoEffect: true, Op: "look for agent " + ref.String(), Reason: "that is no name of an agent"}
 	}
-	user, err := c.user()
+	_, user, err := c.cfg.identity()
 	if err != nil {
 		return delivery.Peer{}, explain("look for agent "+ref.String(), err, true)
 	}

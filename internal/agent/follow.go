@@ -68,7 +68,7 @@ func (c *Client) Cancel(ctx context.Context, ref delivery.AgentRef, taskID strin
 	op := "cancel task " + taskID + " of agent " + ref.String()
 	return c.within(ctx, ref, may.Dialect, func(ctx context.Context, p peer) (Task, error) {
 		transport, params := c.transport(p)
-		got, err := transport.CancelTask(withPrecheck(ctx, may.Precheck), params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
+		got, err := transport.CancelTask(withPermit(ctx, may), params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
 		var rpc *rpcError
 		if errors.As(err, &rpc) && rpc.code == codeNotCancelable {
 			if task, lookErr := c.task(ctx, p, taskID); lookErr == nil && task.State.Ended() {

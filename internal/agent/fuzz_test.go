@@ -103,7 +103,7 @@ func FuzzEveryAnswerIsBoundedAndExplained(f *testing.F) {
 		c := facing(t, fuzzAnswers{status, "application/json", body}, name)
 		task, err := c.Send(t.Context(), Request{Agent: ref, MessageID: "m", ContextID: "c", Prompt: "p"})
 		sane(t, task, err)
-		if fate, found, lookErr := c.Look(t.Context(), ref, name, "c"); lookErr != nil || fate == delivery.Arrived {
+		if fate, found, lookErr := c.Look(t.Context(), ref, Permit{Dialect: name}, "c"); lookErr != nil || fate == delivery.Arrived {
 			sane(t, found, lookErr)
 		}
 		task, err = c.Task(t.Context(), ref, "t")

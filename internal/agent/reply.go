@@ -37,7 +37,7 @@ func (c *Client) Reply(ctx context.Context, ref delivery.AgentRef, task Task, te
 		}
 		msg := &a2a.Message{ID: messageID, Role: a2a.MessageRoleUser, TaskID: a2a.TaskID(task.ID), ContextID: now.ContextID}
 		now.asks.answer(msg, text, object, p.dialect.hitl)
-		next, err := c.send(withPrecheck(ctx, may.Precheck), p, msg)
+		next, err := c.send(withPermit(ctx, may), p, msg)
 		return next, explain(op, err, false)
 	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +28,7 @@ func sendUntil(t *testing.T, s *kagenttest.Server, c *agent.Client, r agent.Requ
 			s.Heal()
 		}
 		if missed < 2 && s.Dialect() != agent.Kagent10 {
-			fate, task, err := caller.Look(ctx, r.Agent, s.Dialect(), r.ContextID)
+			fate, task, err := caller.Look(ctx, r.Agent, agent.Permit{Dialect: s.Dialect()}, r.ContextID)
 			switch {
 			case err == nil && fate == delivery.Arrived:
 				return task
@@ -100,7 +102,7 @@ func TestALookTellsWhatBecameOfAMessage(t *testing.T) {
 			if s.Dialect() == agent.Kagent10 {
 				want = delivery.Untold // it knows the message by its ID, and not by its context
 			}
-			fate, task, err := c.Look(within(t), r.Agent, s.Dialect(), r.ContextID)
+			fate, task, err := c.Look(within(t), r.Agent, agent.Permit{Dialect: s.Dialect()}, r.ContextID)
 			if fate != want || err != nil {
 				t.Errorf("%s, %v; want %s", fate, err, want)
 			}
@@ -127,7 +129,7 @@ func TestASessionWithoutATaskTellsNothing(t *testing.T) {
 		if _, err := c.Send(within(t), r); err == nil || agent.NoEffect(err) {
 			t.Fatal(err)
 		}
-		if fate, _, err := c.Look(within(t), r.Agent, dialect, r.ContextID); fate != delivery.Unclear || err != nil {
+		if fate, _, err := c.Look(within(t), r.Agent, agent.Permit{Dialect: dialect}, r.ContextID); fate != delivery.Unclear || err != nil {
 			t.Errorf("%s: %s, %v", dialect, fate, err)
 		}
 	}
@@ -161,7 +163,7 @@ func TestOnlyKagentsOwnWordsSayThatASessionDoesNotExist(t *testing.T) {
 	c := dial(t, s)
 	for _, body := range []string{`{"error":{"code":404}}`, `{}`, "Not Found", "<html>", `{"error":true}`, ""} {
 		s.Inject(kagenttest.Fault{On: kagenttest.Tasks, Status: http.StatusNotFound, Body: body})
-		fate, _, err := c.Look(within(t), helper, agent.Kagent097, "c")
+		fate, _, err := c.Look(within(t), helper, agent.Permit{Dialect: agent.Kagent097}, "c")
 		if body == `{"error":true}` {
 			continue // that is kagent's envelope
 		}
@@ -185,7 +187,7 @@ func TestAFailedLookUpIsNoLicenceToSend(t *testing.T) {
 			if f.Hang {
 				caller = hurried(t, s)
 			}
-			fate, _, err := caller.Look(within(t), helper, dialect, "c")
+			fate, _, err := caller.Look(within(t), helper, agent.Permit{Dialect: dialect}, "c")
 			if err == nil || !agent.NoEffect(err) || agent.Final(err) || fate == delivery.Missing || !strings.Contains(err.Error(), "look for an earlier call of agent kagent/k8s-agent") {
 				t.Errorf("%s, %+v: %s, %v", dialect, f, fate, err)
 			}
@@ -202,7 +204,7 @@ func TestAKagentThatCannotListTasksCantTell(t *testing.T) {
 		f.On = kagenttest.List
 		s.Heal()
 		s.Inject(f)
-		if fate, _, err := c.Look(within(t), helper, agent.KagentMain, "c"); fate != delivery.Untold || err != nil {
+		if fate, _, err := c.Look(within(t), helper, agent.Permit{Dialect: agent.KagentMain}, "c"); fate != delivery.Untold || err != nil {
 			t.Errorf("%s, %v", fate, err)
 		}
 	}
@@ -222,6 +224,41 @@ func TestAMessageLeavesInItsDialectOrNotAtAll(t *testing.T) {
 	})
 }
 
+// TestAMessageLeavesAsItsUserOrNotAtAll changes the token while a message is on its way, and while it is looked for: what kagent
+// knows of one user another one does not find, and a message of another one is a new one to it.
+func TestAMessageLeavesAsItsUserOrNotAtAll(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		path := filepath.Join(t.TempDir(), "token")
+		as := func(token string) {
+			t.Helper()
+			if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		as("first")
+		c := dial(t, s, func(cfg *agent.Config) { cfg.TokenFile = path })
+		known, err := c.Peer(within(t), helper)
+		if err != nil {
+			t.Fatal(err)
+		}
+		as("second")
+		r := newRequest("shop")
+		r.Dialect, r.User = known.Dialect, known.User
+		if _, err := c.Send(within(t), r); err == nil || !agent.NoEffect(err) || agent.Final(err) || s.Executions(r.MessageID) != 0 {
+			t.Errorf("as another user: %v, %d executions", err, s.Executions(r.MessageID))
+		}
+		if known.Lists {
+			if _, _, err := c.Look(within(t), helper, r.Permit, r.ContextID); err == nil || !agent.NoEffect(err) {
+				t.Errorf("looked for by another user: %v", err)
+			}
+		}
+		as("first")
+		if _, err := c.Send(within(t), r); err != nil || s.Executions(r.MessageID) != 1 {
+			t.Errorf("as its own user: %v, %d executions", err, s.Executions(r.MessageID))
+		}
+	})
+}
+
 func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
 	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent05})
 	c := dial(t, s)
@@ -233,7 +270,7 @@ func TestATaskThatIsOnlyListedCountsAsArrived(t *testing.T) {
 	gone.On = kagenttest.Get
 	s.Inject(gone)
 	s.Inject(kagenttest.Fault{On: kagenttest.Stored, Status: http.StatusNotFound, Body: `{"error":"Task not found"}`, Times: -1})
-	fate, task, err := c.Look(within(t), r.Agent, agent.Kagent05, r.ContextID)
+	fate, task, err := c.Look(within(t), r.Agent, agent.Permit{Dialect: agent.Kagent05}, r.ContextID)
 	if err != nil || fate != delivery.Arrived || task.State != agent.Unknown || task.ID == "" {
 		t.Errorf("%s, %+v, %v", fate, task, err)
 	}
@@ -268,7 +305,7 @@ func TestEveryRequestSaysWhoCallsAndInWhichVersion(t *testing.T) {
 		}
 		_, _ = c.Follow(within(t), helper, task.ID, func(agent.Task) {})
 		_, _ = c.Cancel(within(t), helper, task.ID, agent.Permit{})
-		_, _, _ = c.Look(within(t), helper, s.Dialect(), r.ContextID)
+		_, _, _ = c.Look(within(t), helper, agent.Permit{Dialect: s.Dialect()}, r.ContextID)
 		_ = c.Health(within(t))
 		c.Close()
 		rpc := []string{kagenttest.Send, kagenttest.Stream, kagenttest.Get, kagenttest.Cancel, kagenttest.List}

@@ -25,11 +25,14 @@ type Request struct {
 	Permit
 }
 
-// Permit is under what a message may leave.
+// Permit is under what a message may leave, or be looked for.
 type Permit struct {
 	// Dialect is the one that the message must leave in; "" for the one that kagent speaks. If kagent speaks another one meanwhile
 	// the message stays here, and the Error says that it had no effect.
 	Dialect string
+	// User is the one of kagent that the message must leave as, as in delivery.Peer; "" for any. If khook is another one meanwhile, by
+	// another token, the message stays here in the same way: kagent would take it for a new one.
+	User string
 	// Precheck is asked right before the message leaves; its error keeps it here, and is found in that of
 	// the call. May be nil.
 	Precheck func(context.Context) error
@@ -51,7 +54,7 @@ func (c *Client) Send(ctx context.Context, r Request) (Task, error) {
 		if !p.dialect.idempotent { // kagent 1.0 does not let the client choose
 			out.ContextID = r.ContextID
 		}
-		task, err := c.send(withPrecheck(ctx, r.Precheck), p, &out)
+		task, err := c.send(withPermit(ctx, r.Permit), p, &out)
 		err = explain(op, err, false)
 		if e := as(err); e != nil && e.Kind == delivery.TaskGone { // of a message that names no task
 			e.Kind, e.NoEffect = delivery.BadAnswer, false
@@ -138,12 +141,13 @@ func (c *Client) transport(p peer) (a2aclient.Transport, a2aclient.ServiceParams
 }
 
 // Look asks kagent once what became of a message whose answer was lost, by the context that it was sent with, in the dialect that kagent
-// is known to speak now. A session that does not exist is Missing, one without tasks Unclear: its agent had the message, or its session
+// is known to speak now, and as the user that khook is known to be: another one would not find it. A session that does not exist is Missing, one without tasks Unclear: its agent had the message, or its session
 // was named before it was sent. A kagent that can't tell is Untold, and one that could not be asked an error.
-func (c *Client) Look(ctx context.Context, ref delivery.AgentRef, dialect, contextID string) (delivery.Fate, Task, error) {
+func (c *Client) Look(ctx context.Context, ref delivery.AgentRef, may Permit, contextID string) (delivery.Fate, Task, error) {
 	var fate delivery.Fate
 	op := "look for an earlier call of agent " + ref.String()
-	task, err := c.within(ctx, ref, dialect, func(ctx context.Context, p peer) (Task, error) {
+	task, err := c.within(ctx, ref, may.Dialect, func(ctx context.Context, p peer) (Task, error) {
+		ctx = withPermit(ctx, may)
 		if contextID == "" || p.dialect.idempotent {
 			fate = delivery.Untold
 			return Task{}, nil

@@ -45,17 +45,17 @@ func readToken(path string) (string, error) {
 	return token, nil
 }
 
-// user is as whom kagent knows khook: the user ID of the settings, and where there is a token whom it is about. A token that is no JWT
-// is known by a digest: with another one nobody knows whether it is the same user's.
-func (c *Client) user() (string, error) {
-	if c.cfg.TokenFile == "" {
-		return c.cfg.UserID, nil
+// identity is as whom a request is made: the token, "" for none, and the user that kagent knows khook as. That is the user ID of the
+// settings and, where there is a token, whom it is about. A token that is no JWT is known by a digest: with another one nobody knows
+// whether it is the same user's.
+func (c *Config) identity() (token, user string, err error) {
+	if c.TokenFile == "" {
+		return "", c.UserID, nil
 	}
-	token, err := readToken(c.cfg.TokenFile)
-	if err != nil {
-		return "", err
+	if token, err = readToken(c.TokenFile); err != nil {
+		return "", "", err
 	}
-	return c.cfg.UserID + " " + subjectOf(token), nil
+	return token, c.UserID + " " + subjectOf(token), nil
 }
 
 func subjectOf(token string) string {

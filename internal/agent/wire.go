@@ -90,12 +90,13 @@ func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Res
 		GetConn:      func(string) { traced.Store(true) },
 		WroteHeaders: func() { wrote.Store(true) },
 	}))
-	if err := w.sign(out); err != nil {
+	may := permitOf(ctx)
+	if err := w.sign(out, may.User); err != nil {
 		closeBody(req)
 		return nil, err
 	}
-	if may := precheckOf(ctx); may != nil {
-		if err := may(ctx); err != nil {
+	if may.Precheck != nil {
+		if err := may.Precheck(ctx); err != nil {
 			closeBody(req)
 			return nil, w.broken(ctx, false, err)
 		}
@@ -107,22 +108,19 @@ func (w *wireClient) exchange(ctx context.Context, req *http.Request) (*http.Res
 	return resp, nil
 }
 
-type precheckKey struct{}
+type permitKey struct{}
 
-// withPrecheck returns a context whose requests leave only if may says so. It is asked by the transport and
+// withPermit returns a context whose requests leave only under the permit. It is asked for by the transport and
 // not by Send, so that at most the making of a connection comes between its answer and the request. The SDK's client
 // lies between the two and hands on nothing but the context: hence a value of it, which only this pair of
 // functions knows.
-func withPrecheck(ctx context.Context, may func(context.Context) error) context.Context {
-	if may == nil {
-		return ctx
-	}
-	return context.WithValue(ctx, precheckKey{}, may)
+func withPermit(ctx context.Context, may Permit) context.Context {
+	return context.WithValue(ctx, permitKey{}, may)
 }
 
-// precheckOf is what a request of ctx must be allowed by; nil if by nothing.
-func precheckOf(ctx context.Context) func(context.Context) error {
-	may, _ := ctx.Value(precheckKey{}).(func(context.Context) error)
+// permitOf is under what a request of ctx may leave; one that says nothing if there is none.
+func permitOf(ctx context.Context) Permit {
+	may, _ := ctx.Value(permitKey{}).(Permit)
 	return may
 }
 
@@ -138,8 +136,8 @@ func (w *wireClient) CloseIdleConnections() {
 	}
 }
 
-// sign says who calls.
-func (w *wireClient) sign(req *http.Request) error {
+// sign says who calls, who must be the user; "" for any.
+func (w *wireClient) sign(req *http.Request, user string) error {
 	if req.URL.Host != w.base.Host || req.URL.Scheme != w.base.Scheme {
 		return fmt.Errorf("refused to send credentials to another host than %s", w.base.Host)
 	}
@@ -148,11 +146,13 @@ func (w *wireClient) sign(req *http.Request) error {
 	}
 	req.Header.Set("X-User-Id", w.cfg.UserID)
 	req.Header.Set("User-Agent", "khook")
-	if w.cfg.TokenFile != "" {
-		token, err := readToken(w.cfg.TokenFile)
-		if err != nil {
-			return err
-		}
+	token, signer, err := w.cfg.identity()
+	switch {
+	case err != nil:
+		return err
+	case user != "" && user != signer:
+		return errOtherUser
+	case token != "":
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	return nil

@@ -246,7 +246,7 @@ func (d *Dispatcher) sendReply(ctx context.Context, dl *delivery.Delivery) (time
 	defer cancel()
 	r, check := dl.Reply, d.precheck(dl, dl.Reply.Sent.At)
 	to := agent.Task{ID: dl.TaskID, ContextID: dl.ContextID, QuestionID: r.QuestionID}
-	task, err := d.agent.Reply(sending, dl.Agent, to, r.Text, data, dl.ReplyID(), agent.Permit{Dialect: r.Sent.Dialect, Precheck: check.may})
+	task, err := d.agent.Reply(sending, dl.Agent, to, r.Text, data, dl.ReplyID(), agent.Permit{Dialect: r.Sent.Dialect, User: r.Sent.User, Precheck: check.may})
 	switch {
 	case err == nil:
 		return d.answered(ctx, dl, task, "the agent has the reply")

@@ -137,7 +137,7 @@ var errStillOpen = errors.New("an incident of the delivery is open")
 
 // look asks what became of a message that may have arrived.
 func (d *Dispatcher) look(ctx context.Context, dl *delivery.Delivery, o delivery.Observation) (time.Duration, error) {
-	fate, task, err := d.agent.Look(ctx, dl.Agent, o.Peer.Dialect, dl.SessionID())
+	fate, task, err := d.agent.Look(ctx, dl.Agent, agent.Permit{Dialect: o.Peer.Dialect, User: o.Peer.User}, dl.SessionID())
 	if err != nil && ctx.Err() != nil {
 		d.breakers.release(dl.Agent)
 		return 0, ctx.Err()
@@ -251,7 +251,7 @@ func (d *Dispatcher) request(dl *delivery.Delivery, check *precheck) agent.Reque
 		Title:     fmt.Sprintf("khook %s: %s in %s", dl.EventType, dl.Group, dl.Hook.Namespace),
 		Prompt:    dl.Prompt,
 		Data:      []byte(dl.Data),
-		Permit:    agent.Permit{Dialect: dl.Sent.Dialect, Precheck: check.may},
+		Permit:    agent.Permit{Dialect: dl.Sent.Dialect, User: dl.Sent.User, Precheck: check.may},
 	}
 }
 

@@ -35,7 +35,7 @@ import (
 type Agent interface {
 	Peer(ctx context.Context, a delivery.AgentRef) (delivery.Peer, error)
 	Send(context.Context, agent.Request) (agent.Task, error)
-	Look(ctx context.Context, a delivery.AgentRef, dialect, contextID string) (delivery.Fate, agent.Task, error)
+	Look(ctx context.Context, a delivery.AgentRef, may agent.Permit, contextID string) (delivery.Fate, agent.Task, error)
 	Task(ctx context.Context, a delivery.AgentRef, taskID string) (agent.Task, error)
 	Follow(ctx context.Context, a delivery.AgentRef, taskID string, update func(agent.Task)) (agent.Task, error)
 	Cancel(ctx context.Context, a delivery.AgentRef, taskID string, may agent.Permit) (agent.Task, error)

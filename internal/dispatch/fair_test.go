@@ -44,7 +44,7 @@ func (c crowd) Send(ctx context.Context, r agent.Request) (agent.Task, error) {
 }
 
 // Look implements Agent.
-func (c crowd) Look(ctx context.Context, a delivery.AgentRef, _, _ string) (delivery.Fate, agent.Task, error) {
+func (c crowd) Look(ctx context.Context, a delivery.AgentRef, _ agent.Permit, _ string) (delivery.Fate, agent.Task, error) {
 	return delivery.Untold, agent.Task{}, c.answer(ctx, a.Name)
 }
 

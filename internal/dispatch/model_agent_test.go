@@ -118,7 +118,7 @@ func (l *liar) arrive(store, messageID string, once bool) *liarTask {
 }
 
 // leave asks whether the message may leave, and notes one that must not.
-func (l *liar) leave(ctx context.Context, messageID, dialect string, may agent.Permit) (store string, once bool, err error) {
+func (l *liar) leave(ctx context.Context, messageID string, may agent.Permit) (store string, once bool, err error) {
 	l.mu.Lock()
 	connects := []time.Duration{0, 7 * time.Second}[l.draw("connect "+messageID, 2)]
 	l.mu.Unlock()
@@ -134,8 +134,8 @@ func (l *liar) leave(ctx context.Context, messageID, dialect string, may agent.P
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.peer.Dialect != dialect {
-		return "", false, &agent.Error{Kind: delivery.WrongDialect, NoEffect: true, Reason: "another dialect"}
+	if err := l.permits(may); err != nil {
+		return "", false, err
 	}
 	if l.fault != "" && l.fault.Rule().Effect == delivery.NoEffect {
 		return "", false, &agent.Error{Kind: l.fault, NoEffect: true, Reason: "something is in the way"}
@@ -144,6 +144,14 @@ func (l *liar) leave(ctx context.Context, messageID, dialect string, may agent.P
 		l.wrong = append(l.wrong, "message "+messageID+" leaves after it was stopped")
 	}
 	return l.store(), l.peer.Once, nil
+}
+
+// permits says whether a request may be made of the kagent of now, as the client does when it makes one. The caller holds the lock.
+func (l *liar) permits(may agent.Permit) error {
+	if l.peer.Dialect != may.Dialect || l.peer.User != may.User {
+		return &agent.Error{Kind: delivery.WrongDialect, NoEffect: true, Reason: "another dialect, or another user"}
+	}
+	return nil
 }
 
 // fate is what becomes of a message that has left: whether it arrives, after how long, and whether its answer does.
@@ -180,7 +188,7 @@ func (l *liar) deliver(ctx context.Context, messageID string, run func()) error 
 
 // Send implements Agent.
 func (l *liar) Send(ctx context.Context, r agent.Request) (agent.Task, error) {
-	store, once, err := l.leave(ctx, r.MessageID, r.Dialect, r.Permit)
+	store, once, err := l.leave(ctx, r.MessageID, r.Permit)
 	if err != nil {
 		return agent.Task{}, err
 	}
@@ -192,15 +200,17 @@ func (l *liar) Send(ctx context.Context, r agent.Request) (agent.Task, error) {
 }
 
 // Look implements Agent. The context is the session's of the same delivery as the message.
-func (l *liar) Look(ctx context.Context, _ delivery.AgentRef, _, contextID string) (delivery.Fate, agent.Task, error) {
+func (l *liar) Look(ctx context.Context, _ delivery.AgentRef, may agent.Permit, contextID string) (delivery.Fate, agent.Task, error) {
 	if err := l.request(ctx, "look "+contextID); err != nil {
 		return "", agent.Task{}, err
 	}
 	l.mu.Lock()
 	id, ok := l.has[l.store()+" "+l.message[contextID]]
-	t := l.tasks[id]
+	t, refused := l.tasks[id], l.permits(may)
 	l.mu.Unlock()
 	switch {
+	case refused != nil:
+		return "", agent.Task{}, refused
 	case !ok:
 		return delivery.Missing, agent.Task{}, nil
 	case t.lost:
@@ -270,7 +280,7 @@ func (l *liar) Reply(ctx context.Context, _ delivery.AgentRef, task agent.Task, 
 	if err := l.request(ctx, "before "+messageID); err != nil {
 		return agent.Task{}, err
 	}
-	if _, _, err := l.leave(ctx, messageID, may.Dialect, may); err != nil {
+	if _, _, err := l.leave(ctx, messageID, may); err != nil {
 		return agent.Task{}, err
 	}
 	err := l.deliver(ctx, messageID, func() { l.hear(task, messageID) })

@@ -105,7 +105,7 @@ func (promptAgents) Send(_ context.Context, r agent.Request) (agent.Task, error)
 }
 
 // Look is part of dispatch.Agent.
-func (promptAgents) Look(context.Context, delivery.AgentRef, string, string) (delivery.Fate, agent.Task, error) {
+func (promptAgents) Look(context.Context, delivery.AgentRef, agent.Permit, string) (delivery.Fate, agent.Task, error) {
 	return delivery.Untold, agent.Task{}, nil
 }
 

@@ -48,11 +48,14 @@ func TestAttemptsAtInjectionReachTheAgentAsDataOnly(t *testing.T) {
 	if err := testCluster.client.Create(t.Context(), h); err != nil {
 		t.Fatal(err)
 	}
+	for i, attempt := range attempts { // before khook can take one for a Pod that waits and does not say for what
+		waits := fmt.Sprintf("waits%d", i)
+		cannotPull(t, newPod(t, ns, waits, waits+"-1"), attempt)
+	}
 	controller(t, append(settings(kagent, t.TempDir()), "--pending-after=1s", "--stabilization=1h")...).ready()
 	for i, attempt := range attempts {
-		restarts, waits := fmt.Sprintf("restarts%d", i), fmt.Sprintf("waits%d", i)
+		restarts := fmt.Sprintf("restarts%d", i)
 		terminates(t, newPod(t, ns, restarts, restarts+"-1"), attempt)
-		cannotPull(t, newPod(t, ns, waits, waits+"-1"), attempt)
 	}
 	messages, err := kagent.Await(t.Context(), 2*len(attempts))
 	if err != nil {
