@@ -2,6 +2,7 @@ package cli
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,5 +46,29 @@ func TestCLIDrawsTrends(t *testing.T) {
 		"FROM EVENTS OOM-KILL", "2026-01-15 10:00:00 24 24 " + strings.Repeat("█", 24), "2026-01-15 11:00:00 0 0", "2026-01-15 12:00:00 6 6 " + strings.Repeat("█", 6),
 	}, lines(out)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestCLISaysHowManyOutcomesAreKnown: not what share of the calls helped, while few are known.
+func TestCLISaysHowManyOutcomesAreKnown(t *testing.T) {
+	percent := 75.0
+	for name, tc := range map[string]struct {
+		outcomes api.HookOutcomes
+		want     []string
+	}{
+		"few": {api.HookOutcomes{Recovered: 1, RecoveredDuringTask: 1, Open: 3, Effectiveness: &percent},
+			[]string{"Recovered: 1 of 1 with a known outcome, 3 open", "When: 0 before the agent was called, 1 while it worked, 0 after it had ended"}},
+		"many": {api.HookOutcomes{Recovered: 9, RecoveredBeforeCall: 2, RecoveredDuringTask: 3, RecoveredAfterTask: 4, Relapsed: 2, Persisting: 1, Unknown: 5, Effectiveness: &percent},
+			[]string{"Recovered: 9 of 12 with a known outcome (75.0%), 2 failed again within the window, 5 unknown", "When: 2 before the agent was called, 3 while it worked, 4 after it had ended"}},
+		"none": {api.HookOutcomes{}, []string{"Recovered: 0 of 0 with a known outcome"}},
+	} {
+		url := answers(t, func(*http.Request) any { return api.HookMetrics{Outcomes: tc.outcomes} })
+		_, out, _ := khook(t, "stats", "hook", "shop/memory", "--server", url)
+		got := lines(out)
+		for _, w := range tc.want {
+			if !slices.Contains(got, w) {
+				t.Errorf("%s: no line %q in\n%s", name, w, out)
+			}
+		}
 	}
 }

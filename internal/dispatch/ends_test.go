@@ -11,6 +11,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 func acts(a kagenttest.Act) kagenttest.Script {
@@ -109,35 +110,32 @@ func TestWhateverEndsTheAgentTheOutcomeIsWatched(t *testing.T) {
 func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
 	end := time.Now()
 	until := end.Add(10 * time.Minute)
-	resolved := func(r incident.Resolution, after time.Duration) *incident.Incident {
-		return &incident.Incident{Resolution: r, ResolvedAt: end.Add(after)}
-	}
-	open, unheard := &incident.Incident{}, &incident.Incident{UnheardSince: end}
-	early, late := resolved(incident.Recovered, time.Minute), resolved(incident.Recovered, time.Hour)
+	open, unheard := store.Aftermath{Open: true, Heard: true}, store.Aftermath{Open: true}
+	early, late := store.Aftermath{LastEnd: end.Add(time.Minute)}, store.Aftermath{LastEnd: until.Add(time.Hour)}
+	gone, quiet := store.Aftermath{Gone: true, LastEnd: end.Add(time.Minute)}, store.Aftermath{Quiet: true, LastEnd: end.Add(time.Minute)}
+	again := store.Aftermath{LastEnd: end.Add(5 * time.Minute), Relapse: end.Add(3 * time.Minute), LastRecovery: end.Add(time.Minute)}
 	for name, tc := range map[string]struct {
-		incidents []*incident.Incident
-		now       time.Time
+		all       []store.Aftermath
 		workloads health
 		want      delivery.Outcome
 	}{
-		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), allHealthy, ""},
-		"open at the window's end": {[]*incident.Incident{early, open}, until, allHealthy, delivery.OutcomePersisting},
-		"its node is lost":         {[]*incident.Incident{early, unheard}, until.Add(-1), allHealthy, ""},
-		"its node is still lost":   {[]*incident.Incident{early, unheard}, until, allHealthy, delivery.OutcomeUnknown},
-		"lost, and one goes on":    {[]*incident.Incident{open, unheard}, until, allHealthy, delivery.OutcomePersisting},
-		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, delivery.OutcomeRecovered},
-		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, delivery.OutcomeRecovered},
-		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, delivery.OutcomePersisting},
-		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), allHealthy, delivery.OutcomeRecovered},
-		"gone, workload not yet":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), unhealthy, ""},
-		"gone, workload ill":       {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unhealthy, delivery.OutcomePersisting},
-		"gone, no workload":        {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unknown, delivery.OutcomeUnknown},
-		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, allHealthy, delivery.OutcomePersisting},
-		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, allHealthy, delivery.OutcomeUnknown},
-		"all were pruned":          {nil, until, allHealthy, delivery.OutcomeUnknown},
+		"open at the window's end":   {[]store.Aftermath{early, open}, allHealthy, delivery.OutcomePersisting},
+		"its node is lost":           {[]store.Aftermath{early, unheard}, allHealthy, delivery.OutcomeUnknown},
+		"lost, and one goes on":      {[]store.Aftermath{open, unheard}, allHealthy, delivery.OutcomePersisting},
+		"all recovered":              {[]store.Aftermath{early, early}, unhealthy, delivery.OutcomeRecovered},
+		"recovered too late":         {[]store.Aftermath{early, late}, unknown, delivery.OutcomePersisting},
+		"gone, workload healthy":     {[]store.Aftermath{early, gone}, allHealthy, delivery.OutcomeRecovered},
+		"gone, workload ill":         {[]store.Aftermath{early, gone}, unhealthy, delivery.OutcomePersisting},
+		"gone, no workload":          {[]store.Aftermath{early, gone}, unknown, delivery.OutcomeUnknown},
+		"gone, one open":             {[]store.Aftermath{open, gone}, allHealthy, delivery.OutcomePersisting},
+		"one went quiet":             {[]store.Aftermath{quiet}, allHealthy, delivery.OutcomeUnknown},
+		"one failed again":           {[]store.Aftermath{early, again, quiet}, allHealthy, delivery.OutcomeRelapsed},
+		"failed again, one goes on":  {[]store.Aftermath{again, open}, allHealthy, delivery.OutcomePersisting},
+		"failed again, one was gone": {[]store.Aftermath{again, gone}, unhealthy, delivery.OutcomeRelapsed},
+		"all were pruned":            {nil, allHealthy, delivery.OutcomeUnknown},
 	} {
-		if got, _ := outcomeOf(tc.incidents, until, tc.now, func() health { return tc.workloads }); got != tc.want {
-			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		if got := outcomeOf(tc.all, until, time.Time{}, func() health { return tc.workloads }); got.outcome != tc.want {
+			t.Errorf("%s: %q, want %q", name, got.outcome, tc.want)
 		}
 	}
 }

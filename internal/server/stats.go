@@ -204,9 +204,13 @@ func countMetrics(m *api.HookMetrics, counts map[string]int64) {
 	m.Deliveries.Skipped = counts[store.SkippedCount]
 	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[delivery.Succeeded], m.Deliveries.Ended-m.Deliveries.Skipped)
 	m.Outcomes.Recovered = counts["outcome:"+string(delivery.OutcomeRecovered)]
+	m.Outcomes.RecoveredBeforeCall = counts[store.RecoveredCount(delivery.BeforeCall)]
+	m.Outcomes.RecoveredDuringTask = counts[store.RecoveredCount(delivery.DuringTask)]
+	m.Outcomes.RecoveredAfterTask = counts[store.RecoveredCount(delivery.AfterTask)]
+	m.Outcomes.Relapsed = counts["outcome:"+string(delivery.OutcomeRelapsed)]
 	m.Outcomes.Persisting = counts["outcome:"+string(delivery.OutcomePersisting)]
 	m.Outcomes.Unknown = counts["outcome:"+string(delivery.OutcomeUnknown)]
-	m.Outcomes.Effectiveness = percentOf(m.Outcomes.Recovered, m.Outcomes.Recovered+m.Outcomes.Persisting)
+	m.Outcomes.Effectiveness = percentOf(m.Outcomes.Recovered, m.Outcomes.Recovered+m.Outcomes.Relapsed+m.Outcomes.Persisting)
 }
 
 // measure adds what is under way, and the percentiles.
@@ -215,6 +219,9 @@ func measure(m *api.HookMetrics, times []store.DeliveryTimes) {
 	for _, d := range times {
 		if !d.State.Ended() {
 			m.Deliveries.ByState[d.State]++
+		}
+		if !d.State.Ended() || d.Outcome == "" && !d.VerifyUntil.IsZero() {
+			m.Outcomes.Open++
 		}
 		if !d.CalledAt.IsZero() && !d.EndedAt.IsZero() {
 			calls = append(calls, d.EndedAt.Sub(d.CalledAt).Seconds())
