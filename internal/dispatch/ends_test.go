@@ -11,7 +11,6 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/store"
 )
 
 func acts(a kagenttest.Act) kagenttest.Script {
@@ -103,39 +102,6 @@ func TestWhateverEndsTheAgentTheOutcomeIsWatched(t *testing.T) {
 		d = r.until(d, "its outcome is known", func(d *delivery.Delivery) bool { return d.Outcome != "" })
 		if d.Outcome != delivery.OutcomePersisting {
 			t.Errorf("%s: outcome %s", want, d.Outcome)
-		}
-	}
-}
-
-func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
-	end := time.Now()
-	until := end.Add(10 * time.Minute)
-	open, unheard := store.Aftermath{Open: true, Heard: true}, store.Aftermath{Open: true}
-	early, late := store.Aftermath{LastEnd: end.Add(time.Minute)}, store.Aftermath{LastEnd: until.Add(time.Hour)}
-	gone, quiet := store.Aftermath{Gone: true, LastEnd: end.Add(time.Minute)}, store.Aftermath{Quiet: true, LastEnd: end.Add(time.Minute)}
-	again := store.Aftermath{LastEnd: end.Add(5 * time.Minute), Relapse: end.Add(3 * time.Minute), LastRecovery: end.Add(time.Minute)}
-	for name, tc := range map[string]struct {
-		all       []store.Aftermath
-		workloads health
-		want      delivery.Outcome
-	}{
-		"open at the window's end":   {[]store.Aftermath{early, open}, allHealthy, delivery.OutcomePersisting},
-		"its node is lost":           {[]store.Aftermath{early, unheard}, allHealthy, delivery.OutcomeUnknown},
-		"lost, and one goes on":      {[]store.Aftermath{open, unheard}, allHealthy, delivery.OutcomePersisting},
-		"all recovered":              {[]store.Aftermath{early, early}, unhealthy, delivery.OutcomeRecovered},
-		"recovered too late":         {[]store.Aftermath{early, late}, unknown, delivery.OutcomePersisting},
-		"gone, workload healthy":     {[]store.Aftermath{early, gone}, allHealthy, delivery.OutcomeRecovered},
-		"gone, workload ill":         {[]store.Aftermath{early, gone}, unhealthy, delivery.OutcomePersisting},
-		"gone, no workload":          {[]store.Aftermath{early, gone}, unknown, delivery.OutcomeUnknown},
-		"gone, one open":             {[]store.Aftermath{open, gone}, allHealthy, delivery.OutcomePersisting},
-		"one went quiet":             {[]store.Aftermath{quiet}, allHealthy, delivery.OutcomeUnknown},
-		"one failed again":           {[]store.Aftermath{early, again, quiet}, allHealthy, delivery.OutcomeRelapsed},
-		"failed again, one goes on":  {[]store.Aftermath{again, open}, allHealthy, delivery.OutcomePersisting},
-		"failed again, one was gone": {[]store.Aftermath{again, gone}, unhealthy, delivery.OutcomeRelapsed},
-		"all were pruned":            {nil, allHealthy, delivery.OutcomeUnknown},
-	} {
-		if got := outcomeOf(tc.all, until, time.Time{}, func() health { return tc.workloads }); got.outcome != tc.want {
-			t.Errorf("%s: %q, want %q", name, got.outcome, tc.want)
 		}
 	}
 }

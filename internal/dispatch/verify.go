@@ -9,7 +9,6 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
-	"github.com/kagent-dev/khook/internal/store"
 )
 
 const (
@@ -36,8 +35,8 @@ func (d *Dispatcher) verify(ctx context.Context, dl *delivery.Delivery) (time.Du
 	if err != nil {
 		return 0, err
 	}
-	end := outcomeOf(all, dl.VerifyUntil, dl.RecoveredAt, func() health { return d.health(ctx, all) })
-	dl.Outcome, dl.OutcomeAt, dl.RecoveredAt = end.outcome, end.at, end.recoveredAt
+	end := delivery.Judge(all, dl.VerifyUntil, dl.RecoveredAt, func() delivery.Health { return d.health(ctx, all) })
+	dl.Outcome, dl.OutcomeAt, dl.RecoveredAt = end.Outcome, end.At, end.RecoveredAt
 	if dl.OutcomeAt.IsZero() {
 		dl.OutcomeAt = now
 	}
@@ -81,7 +80,7 @@ func (d *Dispatcher) watch(ctx context.Context, dl *delivery.Delivery, now time.
 	if !gone {
 		return rest, nil
 	}
-	if d.health(ctx, all) != allHealthy {
+	if d.health(ctx, all) != delivery.AllHealthy {
 		return min(rest, max(wait.Jitter(lookAgain, 0.2), dl.VerifyUntil.Sub(dl.EndedAt)/looksAtMost)), nil
 	}
 	dl.RecoveredAt = now
@@ -103,7 +102,7 @@ func (d *Dispatcher) unwatched(dl *delivery.Delivery, now time.Time) time.Durati
 
 // aftermath is what became, within the window, of all that a delivery is about, and of what failed anew of it: also of failures that no
 // call was made for, as when another window was over or the Hook was suspended meanwhile.
-func (d *Dispatcher) aftermath(ctx context.Context, dl *delivery.Delivery) ([]store.Aftermath, error) {
+func (d *Dispatcher) aftermath(ctx context.Context, dl *delivery.Delivery) ([]delivery.Aftermath, error) {
 	all, err := d.store.Aftermath(ctx, dl.ID, dl.VerifyUntil)
 	for i := range all {
 		if err == nil {
@@ -117,7 +116,7 @@ func (d *Dispatcher) aftermath(ctx context.Context, dl *delivery.Delivery) ([]st
 }
 
 // failedAnew adds to what became of a failure what began of it within the window, and when it failed again after it had recovered.
-func (d *Dispatcher) failedAnew(ctx context.Context, dl *delivery.Delivery, a *store.Aftermath) error {
+func (d *Dispatcher) failedAnew(ctx context.Context, dl *delivery.Delivery, a *delivery.Aftermath) error {
 	anew, err := d.store.FailedAnew(ctx, a.Failure, dl.EndedAt, dl.VerifyUntil)
 	if err != nil || anew == nil {
 		return err
@@ -144,68 +143,17 @@ func (d *Dispatcher) failedAnew(ctx context.Context, dl *delivery.Delivery, a *s
 	return err
 }
 
-// health is how the workloads do whose failing resources were deleted.
-type health int
-
-const (
-	unknown    health = iota // they have no Pods, or nobody can say
-	unhealthy                // one of their Pods is not healthy
-	allHealthy               // all their Pods are
-)
-
-// ending is the outcome of a delivery, when it became so, and when the incidents had recovered; zero times where nobody knows.
-type ending struct {
-	outcome         delivery.Outcome
-	at, recoveredAt time.Time
-}
-
-// outcomeOf judges at the end of the window, or later: what ended after it, while nobody watched, was open at its end. Of what is open
-// only because nothing is heard of its node nobody knows. A resource that was deleted is no proof of recovery: its workload must be
-// healthy, which it may have been seen to be at a time.
-//
-// What goes on counts before what came back, and that before what nobody knows: one that failed again is enough for not claiming a recovery.
-func outcomeOf(all []store.Aftermath, until, seenHealthy time.Time, workloads func() health) ending {
-	sum, relapse := store.Aftermath{}, store.Aftermath{}
-	for _, a := range all {
-		if a.Relapse.IsZero() {
-			sum.Add(a)
-		} else if relapse.Relapse.IsZero() || a.Relapse.Before(relapse.Relapse) {
-			relapse = a
-		}
-	}
-	switch {
-	case sum.Heard, sum.LastEnd.After(until):
-		return ending{outcome: delivery.OutcomePersisting}
-	case !relapse.Relapse.IsZero():
-		return ending{delivery.OutcomeRelapsed, relapse.Relapse, relapse.LastRecovery}
-	case sum.Open, sum.Quiet, len(all) == 0:
-		return ending{outcome: delivery.OutcomeUnknown}
-	case !sum.Gone:
-		return ending{delivery.OutcomeRecovered, sum.LastEnd, sum.LastEnd}
-	}
-	switch is := workloads(); is {
-	case unhealthy:
-		return ending{outcome: delivery.OutcomePersisting}
-	case unknown:
-		return ending{outcome: delivery.OutcomeUnknown}
-	}
-	if seenHealthy.IsZero() || seenHealthy.Before(sum.LastEnd) {
-		seenHealthy = until
-	}
-	return ending{delivery.OutcomeRecovered, seenHealthy, seenHealthy}
-}
-
 // health looks at the workloads whose failing resources were deleted.
-func (d *Dispatcher) health(ctx context.Context, all []store.Aftermath) health {
+func (d *Dispatcher) health(ctx context.Context, all []delivery.Aftermath) delivery.Health {
 	if d.cfg.Workload == nil {
-		return unknown
+		return delivery.HealthUnknown
 	}
 	type workload struct {
 		namespace string
 		incident.Workload
 	}
 	seen := map[workload]bool{}
-	worst := allHealthy
+	worst := delivery.AllHealthy
 	for _, a := range all {
 		w := workload{a.Namespace, a.Workload}
 		if !a.Gone || seen[w] {
@@ -215,9 +163,9 @@ func (d *Dispatcher) health(ctx context.Context, all []store.Aftermath) health {
 		pods, well, known := d.cfg.Workload(ctx, w.namespace, w.Workload)
 		switch {
 		case !known || pods == 0:
-			worst = min(worst, unknown)
-		case well < pods && worst == allHealthy:
-			worst = unhealthy
+			worst = min(worst, delivery.HealthUnknown)
+		case well < pods && worst == delivery.AllHealthy:
+			worst = delivery.Unhealthy
 		}
 	}
 	return worst

@@ -4,39 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
-
-// Failure is what can fail again: a type of failure of a workload's container, whichever of its Pods has it. A Pod that was
-// replaced fails on as another one.
-type Failure struct {
-	Type      incident.EventType
-	Namespace string
-	Workload  incident.Workload
-	Container string
-}
-
-// Aftermath sums up incidents of one Failure. It has only what more incidents, and the same ones once more, can be added to.
-type Aftermath struct {
-	Failure
-	Open, Heard   bool      // one is open; and of such a one something is heard
-	Quiet, Gone   bool      // one ended so
-	LastEnd       time.Time // the newest end
-	FirstRecovery time.Time // the first end as recovered
-	Relapse       time.Time // when it failed again after a recovery, the first time; zero if it did not. Add leaves it
-	LastRecovery  time.Time // before Relapse
-}
-
-// Add takes over other incidents of the same failure.
-func (a *Aftermath) Add(b Aftermath) {
-	a.Open, a.Heard, a.Quiet, a.Gone = a.Open || b.Open, a.Heard || b.Heard, a.Quiet || b.Quiet, a.Gone || b.Gone
-	if b.LastEnd.After(a.LastEnd) {
-		a.LastEnd = b.LastEnd
-	}
-	if a.FirstRecovery.IsZero() || !b.FirstRecovery.IsZero() && b.FirstRecovery.Before(a.FirstRecovery) {
-		a.FirstRecovery = b.FirstRecovery
-	}
-}
 
 const (
 	failureColumns   = "type, namespace, workload_kind, workload, container"
@@ -46,11 +15,11 @@ const (
 	ofFailure = "workload = ? AND first_seen > ? AND first_seen <= ? AND workload_kind = ? AND namespace = ? AND type = ? AND container = ? AND cluster = ?"
 )
 
-func (f Failure) between(after, until time.Time, cluster string) []any {
+func between(f delivery.Failure, after, until time.Time, cluster string) []any {
 	return []any{f.Workload.Name, micros(after), micros(until), f.Workload.Kind, f.Namespace, string(f.Type), f.Container, cluster}
 }
 
-func scanAftermath(row scanner) (a Aftermath, err error) {
+func scanAftermath(row scanner) (a delivery.Aftermath, err error) {
 	var open, heard, quiet, gone, last, first int64
 	err = row.Scan(&a.Type, &a.Namespace, &a.Workload.Kind, &a.Workload.Name, &a.Container, &open, &heard, &quiet, &gone, &last, &first)
 	a.Open, a.Heard, a.Quiet, a.Gone, a.LastEnd, a.FirstRecovery = open != 0, heard != 0, quiet != 0, gone != 0, fromMicros(last), fromMicros(first)
@@ -59,7 +28,7 @@ func scanAftermath(row scanner) (a Aftermath, err error) {
 
 // Aftermath sums up all incidents that a delivery covers and that began until a time, by failure: how many they are does not matter
 // but for how long it takes.
-func (s *Store) Aftermath(ctx context.Context, deliveryID string, until time.Time) ([]Aftermath, error) {
+func (s *Store) Aftermath(ctx context.Context, deliveryID string, until time.Time) ([]delivery.Aftermath, error) {
 	return readAll(ctx, s.core, "what became of the incidents of delivery "+deliveryID, scanAftermath,
 		"SELECT "+failureColumns+", "+aftermathColumns+" FROM "+s.engine.JoinInOrder("delivery_incidents c", "incidents i", "i.id = c.incident_id")+
 			" WHERE c.delivery_id = ? AND i.first_seen <= ? GROUP BY "+failureColumns, deliveryID, micros(until))
@@ -67,9 +36,9 @@ func (s *Store) Aftermath(ctx context.Context, deliveryID string, until time.Tim
 
 // FailedAnew sums up the incidents of a failure that began after a time and until another one, whether a call was made for them or not;
 // nil if there are none.
-func (s *Store) FailedAnew(ctx context.Context, f Failure, after, until time.Time) (*Aftermath, error) {
-	found, err := readAll(ctx, s.core, "what failed anew of "+f.Workload.String(), scanAftermath,
-		"SELECT "+failureColumns+", "+aftermathColumns+" FROM incidents WHERE "+ofFailure+" GROUP BY "+failureColumns, f.between(after, until, s.cfg.Cluster)...)
+func (r reads) FailedAnew(ctx context.Context, f delivery.Failure, after, until time.Time) (*delivery.Aftermath, error) {
+	found, err := readAll(ctx, r.handle, "what failed anew of "+f.Workload.String(), scanAftermath,
+		"SELECT "+failureColumns+", "+aftermathColumns+" FROM incidents WHERE "+ofFailure+" GROUP BY "+failureColumns, between(f, after, until, r.cluster)...)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -77,13 +46,13 @@ func (s *Store) FailedAnew(ctx context.Context, f Failure, after, until time.Tim
 }
 
 // FirstFailure is when a failure first occurred after a time and until another one; zero if it did not.
-func (s *Store) FirstFailure(ctx context.Context, f Failure, after, until time.Time) (time.Time, error) {
-	return readOne(ctx, s.core, "when "+f.Workload.String()+" failed again", scanTime,
-		"SELECT min(first_seen) FROM incidents WHERE "+ofFailure, f.between(after, until, s.cfg.Cluster)...)
+func (r reads) FirstFailure(ctx context.Context, f delivery.Failure, after, until time.Time) (time.Time, error) {
+	return readOne(ctx, r.handle, "when "+f.Workload.String()+" failed again", scanTime,
+		"SELECT min(first_seen) FROM incidents WHERE "+ofFailure, between(f, after, until, r.cluster)...)
 }
 
 // LastRecovery is when a failure, as far as the delivery covers it, last ended as recovered until a time; zero if it did not.
-func (s *Store) LastRecovery(ctx context.Context, deliveryID string, f Failure, until time.Time) (time.Time, error) {
+func (s *Store) LastRecovery(ctx context.Context, deliveryID string, f delivery.Failure, until time.Time) (time.Time, error) {
 	return readOne(ctx, s.core, "when "+f.Workload.String()+" recovered", scanTime,
 		"SELECT max(i.resolved_at) FROM "+s.engine.JoinInOrder("delivery_incidents c", "incidents i", "i.id = c.incident_id")+
 			" WHERE c.delivery_id = ? AND i.resolution = 'recovered' AND i.resolved_at <= ? AND i.workload = ? AND i.workload_kind = ? AND i.namespace = ? AND i.type = ? AND i.container = ?",

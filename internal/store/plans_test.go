@@ -45,7 +45,7 @@ func everything(t *testing.T, st *Store) {
 	note(st.DeliveryIncidents(ctx, id, 10))
 	note(st.DeliveryEvents(ctx, id))
 	note(st.Aftermath(ctx, id, long))
-	failure := Failure{Type: inc.Type, Namespace: "shop", Workload: inc.Workload}
+	failure := delivery.Failure{Type: inc.Type, Namespace: "shop", Workload: inc.Workload}
 	note(st.FailedAnew(ctx, failure, long, long))
 	note(st.FirstFailure(ctx, failure, long, long))
 	note(st.LastRecovery(ctx, id, failure, long))
