@@ -83,6 +83,19 @@ type HookOutcomes struct {
 	Unknown             int64    `json:"unknown" doc:"They ended, but nothing healthy was seen."`
 	Open                int64    `json:"open" doc:"Calls that were scheduled in the range and whose outcome is still to come; of its newest 10,000."`
 	Effectiveness       *float64 `json:"effectiveness,omitempty" doc:"Percentage of recovered among the known outcomes (recovered, relapsed and persisting), to one decimal; absent if none is known. How much of it is the agent's work is said by the phases, and by baseRate."`
+
+	BaseRate *BaseRate `json:"baseRate,omitempty" doc:"How failures end that the Hook is about and that nobody was called for; absent if the Hook was deleted, and if there is no room to find it out."`
+}
+
+// BaseRate counts how failures ended for which no Hook made a call: neither for them nor for their cause, nor for their workload within the window.
+// What fails again of a workload within the window is one failure with the first.
+type BaseRate struct {
+	Failures   int64    `json:"failures" doc:"Of the range, watched for as long as those with a call are after it; of each configuration's newest 1,000."`
+	Recovered  int64    `json:"recovered"`
+	Relapsed   int64    `json:"relapsed"`
+	Persisting int64    `json:"persisting"`
+	Unknown    int64    `json:"unknown" doc:"Also those whose Pod was deleted: nobody looked whether the workload was healthy."`
+	Rate       *float64 `json:"rate,omitempty" doc:"Percentage of recovered among the known ones (recovered, relapsed and persisting), to one decimal; absent if fewer than ten are known."`
 }
 
 // Trends counts events over time.

@@ -203,6 +203,21 @@ func printOutcomes(p *display, o *api.HookOutcomes) {
 	if o.Recovered > 0 {
 		p.field("When", fmt.Sprintf("%d before the agent was called, %d while it worked, %d after it had ended", o.RecoveredBeforeCall, o.RecoveredDuringTask, o.RecoveredAfterTask))
 	}
+	printBaseRate(p, o.BaseRate)
+}
+
+// printBaseRate says how often it recovers when nobody is called, which is what the calls are to be held against.
+func printBaseRate(p *display, b *api.BaseRate) {
+	if b == nil {
+		return
+	}
+	text := fmt.Sprintf("%d of %d with a known outcome", b.Recovered, b.Recovered+b.Relapsed+b.Persisting)
+	if b.Rate != nil {
+		text += fmt.Sprintf(" (%.1f%%)", *b.Rate)
+	} else {
+		text += ": too few to say"
+	}
+	p.field("Without a call", text+andCount(b.Relapsed, "failed again within the window")+andCount(b.Unknown, "unknown"))
 }
 
 // andCount is the rest of a list of counts: what there is none of is left out.

@@ -184,6 +184,9 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookM
 	}
 	countMetrics(&m, counts)
 	measure(&m, times)
+	if m.Outcomes.BaseRate, err = s.baseRate(ctx, in.ref(), from, now); err != nil {
+		return m, s.storeError(ctx, err)
+	}
 	return m, nil
 }
 

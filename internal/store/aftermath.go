@@ -15,7 +15,7 @@ const (
 	ofFailure = "workload = ? AND first_seen > ? AND first_seen <= ? AND workload_kind = ? AND namespace = ? AND type = ? AND container = ? AND cluster = ?"
 )
 
-func between(f delivery.Failure, after, until time.Time, cluster string) []any {
+func begunWithin(f delivery.Failure, after, until time.Time, cluster string) []any {
 	return []any{f.Workload.Name, micros(after), micros(until), f.Workload.Kind, f.Namespace, string(f.Type), f.Container, cluster}
 }
 
@@ -38,7 +38,7 @@ func (s *Store) Aftermath(ctx context.Context, deliveryID string, until time.Tim
 // nil if there are none.
 func (r reads) FailedAnew(ctx context.Context, f delivery.Failure, after, until time.Time) (*delivery.Aftermath, error) {
 	found, err := readAll(ctx, r.handle, "what failed anew of "+f.Workload.String(), scanAftermath,
-		"SELECT "+failureColumns+", "+aftermathColumns+" FROM incidents WHERE "+ofFailure+" GROUP BY "+failureColumns, between(f, after, until, r.cluster)...)
+		"SELECT "+failureColumns+", "+aftermathColumns+" FROM incidents WHERE "+ofFailure+" GROUP BY "+failureColumns, begunWithin(f, after, until, r.cluster)...)
 	if err != nil || len(found) == 0 {
 		return nil, err
 	}
@@ -48,7 +48,7 @@ func (r reads) FailedAnew(ctx context.Context, f delivery.Failure, after, until 
 // FirstFailure is when a failure first occurred after a time and until another one; zero if it did not.
 func (r reads) FirstFailure(ctx context.Context, f delivery.Failure, after, until time.Time) (time.Time, error) {
 	return readOne(ctx, r.handle, "when "+f.Workload.String()+" failed again", scanTime,
-		"SELECT min(first_seen) FROM incidents WHERE "+ofFailure, between(f, after, until, r.cluster)...)
+		"SELECT min(first_seen) FROM incidents WHERE "+ofFailure, begunWithin(f, after, until, r.cluster)...)
 }
 
 // LastRecovery is when a failure, as far as the delivery covers it, last ended as recovered until a time; zero if it did not.

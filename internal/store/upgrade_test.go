@@ -35,7 +35,7 @@ var sums = map[string]string{
 	"00007_observed.sql":       "158f954f643a24fe5daaff841d9f901191b2d5bb7c98ed20192b99117b87c80a",
 	"00008_reopened.sql":       "79863ab197a5cbb206c230cc6f800d67ec46084d5ac70c385513a67dceb42d5c",
 	"00009_sent.sql":           "aec76b535c31fae19719bdb02a37c5cab0e2343b59d5d6fce8a616184085c536",
-	"00010_outcomes.sql":       "10da108fd21bab496e331a50e70677af10aec8932c98e4b1c7c32004a2360e4b",
+	"00010_outcomes.sql":       "7fca1a39aedc00bc1c319fcaedf35ba1c3d2a08a6e3f10b8b3905bac4a44669d",
 }
 
 func TestAMigrationThatHistoriesWereWrittenByIsNeverChanged(t *testing.T) {

@@ -14,6 +14,10 @@ CREATE INDEX deliveries_unverified ON deliveries (cluster, verify_until) WHERE o
 DROP INDEX deliveries_times;
 CREATE INDEX deliveries_times ON deliveries (hook_ns, hook, created_at, id, state, called_at, ended_at, outcome, outcome_at, verify_until);
 
+-- How failures end that nobody was called for.
+CREATE INDEX deliveries_calls ON deliveries (cluster, hook_ns, workload, created_at) WHERE skipped = '';
+CREATE INDEX incidents_namespace_type ON incidents (namespace, type, first_seen, id);
+
 -- When those recovered that are known, for the counters that say it from now on.
 INSERT INTO hook_counts (span, hook_ns, hook, start, cluster, config, name, n)
   SELECT 1, hook_ns, hook, outcome_at / 60000000, cluster, config,
@@ -25,6 +29,8 @@ INSERT INTO hook_counts (span, hook_ns, hook, start, cluster, config, name, n)
   FROM deliveries WHERE outcome = 'recovered' GROUP BY 1, 2, 3, 4, 5, 6, 7;
 
 -- +goose Down
+DROP INDEX incidents_namespace_type;
+DROP INDEX deliveries_calls;
 DELETE FROM hook_counts WHERE name LIKE 'recovered:%';
 DROP INDEX deliveries_times;
 CREATE INDEX deliveries_times ON deliveries (hook_ns, hook, created_at, id, state, called_at, ended_at, outcome, outcome_at);
