@@ -46,7 +46,7 @@ type aftermath struct {
 	path      string
 	agent     *steady
 	begun     time.Time
-	d         *delivery.Delivery            // hides the rig's dispatcher
+	call      *delivery.Delivery
 	incidents map[string]*incident.Incident // the newest of each Pod
 	healthy   bool                          // the workload is, as far as its Pods tell
 	watched   time.Time                     // since when the cluster is; zero if it is not
@@ -63,8 +63,8 @@ func newAftermath(t *testing.T, change ...func(*delivery.Delivery)) *aftermath {
 		WatchedSince: func() (time.Time, bool) { return a.watched, !a.watched.IsZero() && !time.Now().Before(a.watched) },
 	}}
 	a.start()
-	a.d = a.rig.due(change...)
-	inc, err := a.store.Incident(t.Context(), a.d.IncidentID)
+	a.call = a.due(change...)
+	inc, err := a.store.Incident(t.Context(), a.call.IncidentID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,11 +80,11 @@ func (a *aftermath) start() {
 	a.store = st
 	a.watched = time.Now().Add(a.lists)
 	ctx, cancel := context.WithCancel(context.Background())
-	a.rig.d, a.stop, a.ended = New(a.cfg, st, a.agent), cancel, make(chan struct{})
+	a.d, a.stop, a.ended = New(a.cfg, st, a.agent), cancel, make(chan struct{})
 	go func(d *Dispatcher, ended chan struct{}) {
 		defer close(ended)
 		_ = d.Run(ctx)
-	}(a.rig.d, a.ended)
+	}(a.d, a.ended)
 }
 
 func (a *aftermath) kill() {
@@ -120,12 +120,12 @@ func (a *aftermath) ends(pod string, as incident.Resolution) {
 	inc := a.incidents[pod]
 	inc.Resolve(as, time.Now())
 	a.write(func(*store.Tx) *store.Changes { return &store.Changes{Incidents: []*incident.Incident{inc}} })
-	a.rig.d.Wake(a.d.ID)
+	a.d.Wake(a.call.ID)
 }
 
 // outcome is what is told when all is over: the outcome, when in minutes, when it had recovered and in which phase.
 func (a *aftermath) outcome() string {
-	d := a.rig.now(a.d)
+	d := a.now(a.call)
 	minutes := func(t time.Time) string {
 		if t.IsZero() {
 			return "-"
@@ -170,9 +170,16 @@ func TestAnOutcomeIsDecidedAtTheEndOfItsWindow(t *testing.T) {
 		"again while the agent works": {func(a *aftermath) {
 			a.at(1).ends("cart-1", recovered)
 			a.at(2).fails("cart-1")
-			a.cover(a.d, a.incidents["cart-1"].ID)
+			a.cover(a.call, a.incidents["cart-1"].ID)
 			a.at(8).ends("cart-1", recovered)
 		}, "recovered at 8, after-task"},
+		"again while the agent works, and after": {func(a *aftermath) {
+			a.at(1).ends("cart-1", recovered)
+			a.at(2).fails("cart-1")
+			a.cover(a.call, a.incidents["cart-1"].ID)
+			a.at(8).ends("cart-1", recovered)
+			a.at(10).fails("cart-1")
+		}, "relapsed at 10 after 2"},
 		"well before the agent's end, and again after": {func(a *aftermath) { a.at(1).ends("cart-1", recovered); a.at(9).fails("cart-1") }, "relapsed at 9 after 8"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,10 +217,10 @@ func TestAWindowOfADaySurvivesThatKhookIsDownAtItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAftermath(t, func(d *delivery.Delivery) { d.VerifyWindow = 24 * time.Hour })
 		a.at(6).ends("cart-1", incident.Recovered)
-		a.at(24*60 - 5).kill()
+		a.at(24 * 60).kill()
 		a.cfg.VerifyWindow = time.Minute
-		a.at(24*60 + 15).start()
-		if got := a.at(24*60 + 20).outcome(); got != "recovered at 6, after-task" {
+		a.at(24*60 + 20).start()
+		if got := a.at(24*60 + 25).outcome(); got != "recovered at 6, after-task" {
 			t.Errorf("outcome %q", got)
 		}
 		a.kill()
@@ -239,6 +246,23 @@ func TestNoOutcomeIsDecidedBeforeItIsSeenWhatHappenedMeanwhile(t *testing.T) {
 	})
 }
 
+// TestWhatFailsAfterTheWindowDoesNotCount: also where it is told as part of the delivery before the outcome is decided.
+func TestWhatFailsAfterTheWindowDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAftermath(t)
+		a.lists = 30 * time.Second
+		a.at(6).ends("cart-1", incident.Recovered)
+		a.at(14).kill()
+		a.at(20).start()
+		a.fails("cart-1", func(i *incident.Incident) { i.FirstSeen = a.begun.Add(17 * time.Minute) })
+		a.cover(a.call, a.incidents["cart-1"].ID)
+		if got := a.at(25).outcome(); got != "recovered at 6, after-task" {
+			t.Error(got)
+		}
+		a.kill()
+	})
+}
+
 // TestAllIncidentsOfADeliveryCount: one of a storm goes on, and it is not among the first.
 func TestAllIncidentsOfADeliveryCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -248,10 +272,10 @@ func TestAllIncidentsOfADeliveryCount(t *testing.T) {
 		covers := []store.DeliveryIncident{}
 		for n := range 3 * maxIncidents {
 			s := incident.Signal{Key: fmt.Sprint("storm", n), Kind: incident.Observed, Type: incident.OOMKill, At: time.Now().Add(time.Duration(n)), Count: 1, Observation: a.incidents["cart-1"].Observation}
-			s.Resource.UID, s.Workload.Name = fmt.Sprint("storm", n), fmt.Sprint("storm", n%7)
+			s.Resource.UID, s.Workload.Name = fmt.Sprint("storm", n), fmt.Sprint("storm", (n+5)%7)
 			all = append(all, incident.Open("", &s))
-			covers = append(covers, store.DeliveryIncident{DeliveryID: a.d.ID, IncidentID: all[n].ID})
-			if n < 3*maxIncidents-1 {
+			covers = append(covers, store.DeliveryIncident{DeliveryID: a.call.ID, IncidentID: all[n].ID})
+			if n < 3*maxIncidents-1 { // the last one, of the last workload, goes on
 				all[n].Resolve(incident.Recovered, a.begun.Add(6*time.Minute))
 			}
 		}
@@ -288,12 +312,12 @@ func TestKillsDoNotChangeAnOutcome(t *testing.T) {
 					default:
 						a.fails("cart-1")
 						if minute < 5 {
-							a.cover(a.d, a.incidents["cart-1"].ID)
+							a.cover(a.call, a.incidents["cart-1"].ID)
 						}
 					}
 					open = !open
 				}
-				got = string(a.at(60).rig.now(a.d).Outcome)
+				got = string(a.at(60).now(a.call).Outcome)
 				a.kill()
 			})
 		})

@@ -19,12 +19,12 @@ const (
 // baseline judges how failures ended that nobody was called for.
 type baseline struct {
 	*Server
-	from, to, now time.Time
-	meter         *hook.Meter
-	seen          map[string]bool                // incidents that an earlier configuration is about
-	counted       map[delivery.Failure]time.Time // until when each is watched
-	judged        int
-	rate          api.BaseRate
+	from, now time.Time
+	meter     *hook.Meter
+	seen      map[string]bool                // incidents that an earlier configuration is about
+	counted   map[delivery.Failure]time.Time // until when each is watched
+	judged    int
+	rate      api.BaseRate
 }
 
 // baseRate says how failures that the Hook is about end without a call, whatever kept it from being made: that the Hook was suspended, over
@@ -40,7 +40,7 @@ func (s *Server) baseRate(ctx context.Context, ref delivery.HookRef, from, now t
 		}
 		turn, err := s.enterValidation(ctx)
 		if err != nil {
-			return nil, nil //nolint:nilnil,nilerr // there is no room to find out, and the rest can be told
+			return nil, nil //nolint:nilnil // there is no room to find out, and the rest can be told
 		}
 		defer turn.Leave()
 		break

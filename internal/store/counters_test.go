@@ -156,7 +156,7 @@ func (l *life) answer(_ *Tx, c *Changes) {
 		return
 	case d.State.Ended():
 		d.Outcome, d.OutcomeAt, d.RecoveredAt = rapid.SampledFrom(delivery.Outcomes()).Draw(l.T, "outcome"), l.now, l.now
-		d.CalledAt = l.now.Add(rapid.SampledFrom([]time.Duration{-1, 1}).Draw(l.T, "called") * time.Second)
+		d.CalledAt = l.now.Add(rapid.SampledFrom([]time.Duration{-time.Second, time.Second}).Draw(l.T, "called"))
 	case d.State == delivery.Pending && rapid.Bool().Draw(l.T, "skipped"):
 		d.State, d.Skipped, d.EndedAt = delivery.Canceled, delivery.SkipRecovered, l.now
 	default:
