@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -69,6 +70,22 @@ func TestCLISaysHowManyOutcomesAreKnown(t *testing.T) {
 			if !slices.Contains(got, w) {
 				t.Errorf("%s: no line %q in\n%s", name, w, out)
 			}
+		}
+	}
+}
+
+func TestCLISaysWhatCameOfACall(t *testing.T) {
+	until := time.Date(2026, 1, 15, 10, 0, 0, 0, time.Local)
+	for want, d := range map[string]api.Delivery{
+		"Outcome: recovered while the agent worked":                    {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.DuringTask},
+		"Outcome: recovered before the agent was called":               {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.BeforeCall},
+		"Outcome: relapsed, it failed again 3m after it had recovered": {Outcome: delivery.OutcomeRelapsed, RelapseSeconds: 180},
+		"Outcome: persisting":                                          {Outcome: delivery.OutcomePersisting},
+		"Outcome: known after 2026-01-15 10:00:00":                     {VerifyUntil: until},
+	} {
+		url := answers(t, func(*http.Request) any { return api.DeliveryDetail{Delivery: d} })
+		if _, out, _ := khook(t, "deliveries", "show", "x", "--server", url); !slices.Contains(lines(out), want) {
+			t.Errorf("no line %q in\n%s", want, out)
 		}
 	}
 }
