@@ -75,13 +75,14 @@ func TestCLISaysHowManyOutcomesAreKnown(t *testing.T) {
 }
 
 func TestCLISaysWhatCameOfACall(t *testing.T) {
-	until := time.Date(2026, 1, 15, 10, 0, 0, 0, time.Local)
+	until := time.Date(2126, 1, 15, 10, 0, 0, 0, time.Local)
 	for want, d := range map[string]api.Delivery{
-		"Outcome: recovered while the agent worked":                    {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.DuringTask},
-		"Outcome: recovered before the agent was called":               {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.BeforeCall},
-		"Outcome: relapsed, it failed again 3m after it had recovered": {Outcome: delivery.OutcomeRelapsed, RelapseSeconds: 180},
-		"Outcome: persisting":                                          {Outcome: delivery.OutcomePersisting},
-		"Outcome: known after 2026-01-15 10:00:00":                     {VerifyUntil: until},
+		"Outcome: recovered while the agent worked":                                  {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.DuringTask},
+		"Outcome: recovered before the agent was called":                             {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.BeforeCall},
+		"Outcome: relapsed, it failed again 3m after it had recovered":               {Outcome: delivery.OutcomeRelapsed, RelapseSeconds: 180},
+		"Outcome: persisting":                                                        {Outcome: delivery.OutcomePersisting},
+		"Outcome: known after 2126-01-15 10:00:00":                                   {VerifyUntil: until},
+		"Outcome: not known, khook was down at the end of the window and long after": {VerifyUntil: until.AddDate(-110, 0, 0)},
 	} {
 		url := answers(t, func(*http.Request) any { return api.DeliveryDetail{Delivery: d} })
 		if _, out, _ := khook(t, "deliveries", "show", "x", "--server", url); !slices.Contains(lines(out), want) {

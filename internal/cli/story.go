@@ -132,7 +132,10 @@ func (p *display) outcome(d api.Delivery) {
 		fmt.Fprintf(p.out, "\nOutcome: %s %s\n", incident.Clean(string(d.Outcome), maxCell), cmp.Or(phases[d.RecoveredIn], incident.Clean(string(d.RecoveredIn), maxCell)))
 	case d.Outcome != "":
 		fmt.Fprintf(p.out, "\nOutcome: %s\n", incident.Clean(string(d.Outcome), maxCell))
-	case !d.VerifyUntil.IsZero():
+	case d.VerifyUntil.IsZero():
+	case time.Since(d.VerifyUntil) > delivery.MaxDown:
+		fmt.Fprintln(p.out, "\nOutcome: not known, khook was down at the end of the window and long after")
+	default:
 		fmt.Fprintf(p.out, "\nOutcome: known after %s\n", d.VerifyUntil.Local().Format(time.DateTime))
 	}
 }

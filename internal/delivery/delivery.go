@@ -77,6 +77,10 @@ func Outcomes() []Outcome {
 	return []Outcome{OutcomeRecovered, OutcomeRelapsed, OutcomePersisting, OutcomeUnknown}
 }
 
+// MaxDown is how long after the end of its window an outcome is still decided, if khook was down: later nobody can say what was at
+// the end.
+const MaxDown = 24 * time.Hour
+
 // Phase is how far a delivery had come when its incidents recovered: what they recovered by can't be the agent's work before
 // it was called.
 type Phase string
@@ -189,7 +193,8 @@ func (d *Delivery) MayHaveArrived() bool {
 	return d.State != Pending || d.Sent != nil || d.TaskID != ""
 }
 
-// RecoveredIn says when the incidents of a delivery recovered; empty unless that is its outcome.
+// RecoveredIn says when the incidents of a delivery recovered; empty unless that is its outcome. Of a message that was sent again it is the
+// last time that counts: an agent is rather denied a recovery than given one.
 func (d *Delivery) RecoveredIn() Phase {
 	switch {
 	case d.Outcome != OutcomeRecovered:

@@ -148,9 +148,6 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	}
 }
 
-// maxDown is how long after the end of a window khook may be down without losing the outcome.
-const maxDown = 24 * time.Hour
-
 // maxUnfinished bounds how many deliveries are resumed at a start.
 const maxUnfinished = 100_000
 
@@ -159,7 +156,7 @@ const maxUnfinished = 100_000
 // may still be answered for Config.Grace; what else is under way is left to the next run.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.queue.ShutDown()
-	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-maxDown), maxUnfinished)
+	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-delivery.MaxDown), maxUnfinished)
 	if ctx.Err() != nil {
 		return nil // told to end before it began
 	}

@@ -130,6 +130,7 @@ func TestOutcomesAreCountedWithTheirPhases(t *testing.T) {
 		},
 		func(d *delivery.Delivery) { d.Outcome, d.OutcomeAt = delivery.OutcomePersisting, at(15) },
 		func(d *delivery.Delivery) { d.VerifyUntil = time.Now().Add(time.Hour) },
+		func(d *delivery.Delivery) { d.VerifyUntil = time.Now().Add(-delivery.MaxDown - time.Minute) }, // khook was down
 		func(d *delivery.Delivery) { d.State, d.EndedAt = delivery.Working, time.Time{} },
 		func(d *delivery.Delivery) { d.State, d.Skipped = delivery.Canceled, delivery.SkipRecovered },
 		func(d *delivery.Delivery) { d.State = delivery.Failed },

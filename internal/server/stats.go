@@ -183,7 +183,7 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookM
 		return m, s.storeError(ctx, err)
 	}
 	countMetrics(&m, counts)
-	measure(&m, times)
+	measure(&m, times, now)
 	if m.Outcomes.BaseRate, err = s.baseRate(ctx, in.ref(), from, now); err != nil {
 		return m, s.storeError(ctx, err)
 	}
@@ -217,13 +217,13 @@ func countMetrics(m *api.HookMetrics, counts map[string]int64) {
 }
 
 // measure adds what is under way, and the percentiles.
-func measure(m *api.HookMetrics, times []store.DeliveryTimes) {
+func measure(m *api.HookMetrics, times []store.DeliveryTimes, now time.Time) {
 	var calls, recoveries []float64
 	for _, d := range times {
 		if !d.State.Ended() {
 			m.Deliveries.ByState[d.State]++
 		}
-		if !d.State.Ended() || d.Outcome == "" && !d.VerifyUntil.IsZero() {
+		if !d.State.Ended() || d.Outcome == "" && d.VerifyUntil.After(now.Add(-delivery.MaxDown)) {
 			m.Outcomes.Open++
 		}
 		if !d.CalledAt.IsZero() && !d.EndedAt.IsZero() {
