@@ -79,6 +79,7 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 	dl.Failure, dl.Error = incident.Clean(dl.Failure, delivery.MaxError), incident.Clean(dl.Error, delivery.MaxError)
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
 		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = d.cfg.Clock.Now(), time.Time{}, nil, "", 0, time.Time{}
+		dl.VerifyUntil = d.verifyUntil(dl)
 	}
 	if dl.State != delivery.InputRequired {
 		dl.Question, dl.QuestionID, dl.NeedsApproval = "", "", false
