@@ -304,6 +304,7 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n memo
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Failure, dl.Error = task.Dialect, task.ContextID, task.ID, "", ""
 	dl.NextAt = time.Time{}
 	applyTask(dl, *task)
+	_, _ = d.glanced(dl, saidBy(*task))
 	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
@@ -319,7 +320,7 @@ func (d *Dispatcher) nextStep(ctx context.Context, dl *delivery.Delivery) (time.
 	switch {
 	case dl.State.Ended():
 		return d.verify(ctx, dl)
-	case dl.CancelRequestedBy != "" && dl.CancelTries == 0:
+	case dl.AsksToStop() && dl.CancelTries == 0:
 		return time.Millisecond, nil
 	case dl.State == delivery.Working && d.cfg.Follow:
 		d.stream(ctx, *dl)

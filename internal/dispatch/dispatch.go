@@ -78,8 +78,9 @@ type Config struct {
 type Change struct {
 	Delivery *delivery.Delivery
 	From     delivery.State
-	Err      error         // of a call that failed; nil otherwise
-	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
+	Stall    delivery.StallChange // of its task being stalled
+	Err      error                // of a call that failed; nil otherwise
+	Took     time.Duration        // of the call, from sending to the first reply; zero for other changes
 }
 
 func (c *Config) setDefaults() {
