@@ -117,6 +117,11 @@ func (d *Dispatcher) repeat(ctx context.Context, tx *store.Tx, old, again *deliv
 	if err := d.mayRetry(ctx, tx, old, again); err != nil {
 		return err
 	}
+	group, err := tx.GroupState(ctx, old.Key())
+	if err != nil {
+		return err
+	}
+	groups := takeHeld(group, old, again)
 	by, now := again.RequestedBy, again.CreatedAt
 	told := []delivery.Entry{
 		{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
@@ -129,10 +134,27 @@ func (d *Dispatcher) repeat(ctx context.Context, tx *store.Tx, old, again *deliv
 		MadeFor: madeFor, EventType: again.EventType, IncidentID: again.IncidentID, Hook: again.Hook, HookUID: again.HookUID, Config: again.Config,
 		Disposition: delivery.Delivered, DeliveryID: again.ID, At: now,
 	}}
-	if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Decisions: decided, Entries: told}); err != nil {
+	if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Decisions: decided, Groups: groups, Entries: told}); err != nil {
 		return err
 	}
 	return tx.CopyCovers(ctx, old.ID, again.ID)
+}
+
+// takeHeld lets a repetition tell what was held back: before the call that it repeats, and since. What holds further calls back stays.
+func takeHeld(group *delivery.GroupState, old, again *delivery.Delivery) []*delivery.GroupState {
+	var held delivery.HeldBack
+	if old.HeldBack != nil {
+		held.Absorb(old.HeldBack)
+	}
+	held.Absorb(&group.Held)
+	if held.Events() > 0 {
+		again.HeldBack = &held
+	}
+	if group.Held.Events() == 0 {
+		return nil
+	}
+	group.Held = delivery.HeldBack{}
+	return []*delivery.GroupState{group}
 }
 
 // repeated tells of a repetition that was committed, and takes its first step.
@@ -235,6 +257,9 @@ func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task age
 	row, step := delivery.DecideReply(*dl, seen, d.cfg.Clock.Now())
 	switch step {
 	case delivery.ReplySend:
+		if !d.acquire(dl) { // its agent works on as much as it may; meanwhile the question is looked at as before
+			return d.pollPause(dl), nil
+		}
 		return d.sendReply(ctx, &row)
 	case delivery.ReplyWait:
 		return d.pollPause(&row), d.save(ctx, &row, Change{From: row.State})

@@ -57,6 +57,9 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 	case delivery.DoCancel:
 		return d.cancelCall(ctx, dl)
 	case delivery.DoWait:
+		if d.slots.calledUp(id) { // its agent is back
+			return d.call(ctx, dl)
+		}
 		d.rest(dl)
 		return step.At.Sub(now), nil
 	case delivery.DoPrepare:
@@ -96,9 +99,10 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 	if err := d.write(ctx, dl, precondition, then, log...); err != nil {
 		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
 	}
-	if occupiesAgent(dl) {
+	switch {
+	case occupiesAgent(dl):
 		d.slots.hold(dl.Agent, dl.ID) // also one that a person set to work again
-	} else {
+	case !awaitsSlot(dl):
 		d.queueAll(d.slots.release(dl.Agent, dl.ID))
 	}
 	d.notes.recorded(dl.ID, log)
@@ -155,10 +159,17 @@ func occupiesAgent(dl *delivery.Delivery) bool {
 	switch dl.State {
 	case delivery.Working:
 		return true
+	case delivery.InputRequired:
+		return dl.Reply != nil && dl.Reply.Sent != nil // the agent may be at work again
 	case delivery.Calling:
 		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld && (dl.Sent == nil || dl.Sent.Looks <= maxHeld)
 	}
 	return false
+}
+
+// awaitsSlot says whether a person's reply waits for its agent to have time: it keeps its place, or the slot that it was given.
+func awaitsSlot(dl *delivery.Delivery) bool {
+	return dl.State == delivery.InputRequired && dl.Reply != nil
 }
 
 // end brings the delivery to a final state other than success, for a reason in khook's own words, and in full.
