@@ -283,12 +283,12 @@ func TestAStalledTaskIsFollowedByASecondOneOnlyOnceItHasEnded(t *testing.T) {
 
 func TestATaskThatDoesNotStopIsGivenToAPerson(t *testing.T) {
 	cant := &agent.Error{Kind: delivery.Lost, Reason: "error -32603: NotImplementedError"}
-	for name, refuses := range map[string]error{"takes it and goes on": nil, "can't": cant, "is not there": nil} {
+	for name, says := range map[string]error{"takes it and goes on": nil, "can't": cant, "is not there": nil} {
 		for _, on := range []delivery.OnStall{delivery.OnStallCancel, delivery.OnStallRetry} {
 			t.Run(name+"/"+string(on), func(t *testing.T) {
 				m := &mute{}
 				stalls(t, m, on, func(s *stall) {
-					m.refuses, m.down = refuses, strings.Contains(name, "not there")
+					m.refuses, m.down = says, strings.Contains(name, "not there")
 					s.pass(16 * time.Minute)
 					s.is(delivery.Working, true, s.now(s.of).Stop, delivery.StallBegan)
 					s.pass(8 * time.Minute)
