@@ -90,6 +90,8 @@ func TestKubectlRefusesBadHooksAndSaysWhatToChange(t *testing.T) {
 		"short window":         {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, dedupWindow: 10ms}]", "dedupWindow must be from 1s to 24h"},
 		"long timeout":         {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, timeout: 25h}]", "timeout must be from 10s to 24h"},
 		"no duration":          {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, timeout: soon}]", "timeout"},
+		"short stall":          {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, stallAfter: 10s}]", "stallAfter must be from 1m to 24h"},
+		"unknown onStall":      {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, onStall: restart}]", `supported values: "wait", "cancel", "retry"`},
 		"grouping":             {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, groupBy: pod}]", `supported values: "workload", "resource", "node"`},
 		"budget":               {"[{eventType: oom-kill, agentId: kagent/medic, prompt: Look, maxCallsPerHour: 0}]", "should be greater than or equal to 1"},
 	} {
@@ -109,7 +111,7 @@ func TestKubectlRefusesBadHooksAndSaysWhatToChange(t *testing.T) {
 func TestEveryFieldIsKept(t *testing.T) {
 	const manifest = `{apiVersion: kagent.dev/v1alpha2, kind: Hook, metadata: {name: full, namespace: default}, spec: {suspend: true, onePerCause: false,
 		eventConfigurations: [{eventType: oom-kill, agentRef: {name: medic, namespace: ""}, prompt: Look, selector: {matchLabels: {app: cart}},
-		match: "event.restartCount > 2", dedupWindow: 5m, groupBy: node, maxCallsPerHour: 3, timeout: 2h}]}}`
+		match: "event.restartCount > 2", dedupWindow: 5m, groupBy: node, maxCallsPerHour: 3, timeout: 2h, stallAfter: 5m, onStall: retry}]}}`
 	if out, err := kubectl(t, manifest, "apply", "-f", "-"); err != nil {
 		t.Fatal(out)
 	}
@@ -118,7 +120,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 		t.Fatal(out)
 	}
 	for _, field := range []string{`"suspend":true`, `"onePerCause":false`, `"app":"cart"`, `"match":"event.restartCount`, `"dedupWindow":"5m"`,
-		`"groupBy":"node"`, `"maxCallsPerHour":3`, `"timeout":"2h"`, `"namespace":""`} {
+		`"groupBy":"node"`, `"maxCallsPerHour":3`, `"timeout":"2h"`, `"stallAfter":"5m"`, `"onStall":"retry"`, `"namespace":""`} {
 		if !strings.Contains(out, field) {
 			t.Errorf("%s is missing in %s", field, out)
 		}

@@ -57,6 +57,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.dedupWindow) || duration(self.dedupWindow) >= duration('1s') && duration(self.dedupWindow) <= duration('24h')",message="dedupWindow must be from 1s to 24h",fieldPath=".dedupWindow"
 // +kubebuilder:validation:XValidation:rule="!has(self.groupWait) || duration(self.groupWait) >= duration('0s') && duration(self.groupWait) <= duration('1h')",message="groupWait must be from 0s to 1h",fieldPath=".groupWait"
 // +kubebuilder:validation:XValidation:rule="!has(self.verifyWindow) || duration(self.verifyWindow) >= duration('1s') && duration(self.verifyWindow) <= duration('24h')",message="verifyWindow must be from 1s to 24h",fieldPath=".verifyWindow"
+// +kubebuilder:validation:XValidation:rule="!has(self.stallAfter) || duration(self.stallAfter) >= duration('1m') && duration(self.stallAfter) <= duration('24h')",message="stallAfter must be from 1m to 24h",fieldPath=".stallAfter"
 // +kubebuilder:validation:XValidation:rule="!has(self.timeout) || duration(self.timeout) >= duration('10s') && duration(self.timeout) <= duration('24h')",message="timeout must be from 10s to 24h",fieldPath=".timeout"
 type EventConfiguration struct {
 	// Name tells the configuration from the others of its Hook, so that an edit of it or of its place in
@@ -155,7 +156,32 @@ type EventConfiguration struct {
 	// 1h if unset.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
+
+	// StallAfter is how long nothing new may be seen of the agent's task (no state, no message, no
+	// artifact) before it is told as stalled, as when the agent has died. From 1m to 24h; 15m if unset.
+	// A stalled task is never ended before its timeout.
+	// +optional
+	StallAfter *metav1.Duration `json:"stallAfter,omitempty"`
+
+	// OnStall says what is done about a stalled task: wait leaves it to a person (the default), cancel
+	// asks the agent to stop, and retry does that and calls the agent again, once, when the task has ended.
+	// +optional
+	OnStall OnStall `json:"onStall,omitempty"`
 }
+
+// OnStall says what is done about a stalled task.
+// +kubebuilder:validation:Enum=wait;cancel;retry
+type OnStall string
+
+// What can be done about a stalled task.
+const (
+	// OnStallWait leaves it to a person.
+	OnStallWait OnStall = "wait"
+	// OnStallCancel asks the agent to stop.
+	OnStallCancel OnStall = "cancel"
+	// OnStallRetry asks the agent to stop, and calls it again once the task has ended.
+	OnStallRetry OnStall = "retry"
+)
 
 // ObjectReference names an agent.
 type ObjectReference struct {
@@ -200,8 +226,9 @@ type HookStatus struct {
 
 	// Conditions holds Ready, with the reason HookConfigured, InvalidConfiguration or
 	// KagentAPIError; OverBudget while calls are held back because a budget is used up; LoopGuard while calls
-	// pause because the same failure came back after each of the former ones; and MatchTooCostly
-	// while match expressions cost too much to be evaluated.
+	// pause because the same failure came back after each of the former ones; MatchTooCostly
+	// while match expressions cost too much to be evaluated; and Stalled while nothing new is seen of
+	// the task of an agent.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -250,6 +277,14 @@ const (
 	ConditionMatchTooCostly = "MatchTooCostly"
 	ReasonOverMatchBudget   = "OverMatchBudget"   // MatchTooCostly is True: the message names the configuration
 	ReasonWithinMatchBudget = "WithinMatchBudget" // MatchTooCostly is False
+)
+
+// The condition about tasks of which nothing new is seen, and its reasons.
+const (
+	ConditionStalled    = "Stalled"
+	ReasonTaskSilent    = "TaskSilent"      // Stalled is True: nothing new was seen of a task for stallAfter
+	ReasonCantBeStopped = "CannotBeStopped" // Stalled is True: a task did not end after its agent was asked to stop; a person is asked
+	ReasonNoTaskStalled = "NoTaskStalled"   // Stalled is False
 )
 
 // AnnotationResumedAt lets the loop guard forget the calls of a Hook from before a time, in RFC 3339:

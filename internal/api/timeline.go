@@ -153,6 +153,8 @@ func moment(e *delivery.Entry) string {
 	switch e.Kind {
 	case delivery.EntryCall:
 		return text
+	case delivery.EntryStall:
+		return cmp.Or(text, "the task: "+e.State)
 	case delivery.EntryPerson:
 		return strings.TrimSpace(e.Who + " " + cmp.Or(text, "acted on the delivery"))
 	case delivery.EntryState:
@@ -198,4 +200,5 @@ var madeFor = map[delivery.MadeFor]string{
 	delivery.ForRelease: "its agent is called now because what held the call back is over",
 	delivery.ForResume:  "its agent is called because a person let calls through again",
 	delivery.ForRetry:   "its agent is called because a person wanted the call once more",
+	delivery.ForStall:   "its agent is called again because the task of the call before stalled, and has ended since",
 }

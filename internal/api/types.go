@@ -64,7 +64,7 @@ type Event struct {
 // Decision is why a Hook did or did not call its agent for an event.
 type Decision struct {
 	EventID     int64                `json:"eventId,omitempty" doc:"Absent if it was not made for an event."`
-	MadeFor     delivery.MadeFor     `json:"madeFor" enum:"event,ongoing,released,resumed,retried" doc:"What it was made for: an event; a sign that the incident goes on; what held the call back is over; a person let calls through again; a person wanted the call once more. All but the first make a call."`
+	MadeFor     delivery.MadeFor     `json:"madeFor" enum:"event,ongoing,released,resumed,retried,stalled" doc:"What it was made for: an event; a sign that the incident goes on; what held the call back is over; a person let calls through again; a person wanted the call once more; the task of the call before stalled, and has ended since. All but the first make a call."`
 	Hook        Name                 `json:"hook"`
 	Config      string               `json:"config" doc:"The Hook's configuration: its name or, if it has none, its event type with eight hex digits that stand for its event type, agent, selector, match and groupBy."`
 	Disposition delivery.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
@@ -141,15 +141,19 @@ type Delivery struct {
 	RecoveredIn    delivery.Phase   `json:"recoveredIn,omitempty" enum:"before-call,during-task,after-task" doc:"Of the outcome recovered: whether that was before the message left, while the agent worked, or after it had ended."`
 	RelapseSeconds float64          `json:"relapseSeconds,omitempty" doc:"Of the outcome relapsed: how long it was well before it failed again."`
 
-	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was scheduled everything had recovered, if it did."`
-	VerifyWindowSeconds float64       `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
-	Skipped             delivery.Skip `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
-	RetryOf             string        `json:"retryOf,omitempty" doc:"The delivery that a person wanted again."`
-	RequestedBy         string        `json:"requestedBy,omitempty" doc:"Who wanted it again."`
-	CancelRequestedBy   string        `json:"cancelRequestedBy,omitempty" doc:"Who wants it to end; absent once it has, and once the agent was told."`
-	QuestionID          string        `json:"questionId,omitempty" doc:"ID of the agent's question, while it waits for a person."`
-	NeedsApproval       bool          `json:"needsApproval,omitempty" doc:"The question is to be approved or rejected."`
-	Replies             int           `json:"replies,omitempty" doc:"How many answers people gave."`
+	RecoverySeconds     float64          `json:"recoverySeconds,omitempty" doc:"How long after it was scheduled everything had recovered, if it did."`
+	VerifyWindowSeconds float64          `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
+	Skipped             delivery.Skip    `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
+	RetryOf             string           `json:"retryOf,omitempty" doc:"The delivery that is asked again: a person wanted it, or its task had stalled."`
+	RequestedBy         string           `json:"requestedBy,omitempty" doc:"Who wanted it again; khook where the Hook wants that of stalled tasks."`
+	CancelRequestedBy   string           `json:"cancelRequestedBy,omitempty" doc:"Who wants it to end; absent once it has, and once the agent was told."`
+	StalledSince        time.Time        `json:"stalledSince,omitzero" required:"false" doc:"Since when nothing new is seen of the agent's task, while it is stalled: for stallAfterSeconds or longer. Its state stays working."`
+	Stop                delivery.Stop    `json:"stop,omitempty" enum:"asking,asked,in-vain,left" doc:"What khook does by itself about a stalled task: it asks the agent to stop; it has asked, and waits for the task's end; that was in vain, and a person is asked; or nothing more, because a person canceled the delivery."`
+	StallAfterSeconds   float64          `json:"stallAfterSeconds,omitempty" doc:"How long nothing new may be seen of the task before it is stalled; 15 minutes if absent."`
+	OnStall             delivery.OnStall `json:"onStall,omitempty" enum:"wait,cancel,retry" doc:"What is done about a stalled task."`
+	QuestionID          string           `json:"questionId,omitempty" doc:"ID of the agent's question, while it waits for a person."`
+	NeedsApproval       bool             `json:"needsApproval,omitempty" doc:"The question is to be approved or rejected."`
+	Replies             int              `json:"replies,omitempty" doc:"How many answers people gave."`
 
 	TextsWithheld string `json:"textsWithheld,omitempty" doc:"The caller may not read what was asked and said: prompt, data, answer, question, the text of a reply and the log's texts are left out. It says which right to ask for."`
 
@@ -182,7 +186,7 @@ type HeldBack struct {
 // LogEntry is one thing that happened in a delivery.
 type LogEntry struct {
 	At        time.Time          `json:"at"`
-	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,outcome,more" doc:"more: further entries of the agent were not kept."`
+	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,stall,outcome,more" doc:"stall: nothing new was seen of the task for long, or something is again. more: further entries of the agent were not kept."`
 	State     string             `json:"state,omitempty" doc:"Of the agent's task, or a person's decision."`
 	By        string             `json:"by,omitempty" doc:"The person, or agent."`
 	Name      string             `json:"name,omitempty" doc:"Of an artifact."`

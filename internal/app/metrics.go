@@ -28,6 +28,8 @@ type metrics struct {
 	held          *prometheus.GaugeVec
 	oldest        prometheus.Gauge
 	unfinished    *prometheus.GaugeVec
+	stalled       prometheus.Gauge
+	stalls        *prometheus.CounterVec
 	storeSize     prometheus.Gauge
 	diskSize      *prometheus.GaugeVec
 	diskFree      *prometheus.GaugeVec
@@ -70,6 +72,8 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		oldest:     metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_delivery_oldest_pending_seconds", Help: "Age of the oldest delivery whose agent was not reached yet."})),
 		storeSize:  metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_store_size_bytes", Help: "Size of the history on disk."})),
 
+		stalled:    metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_deliveries_stalled", Help: "Deliveries whose agent's task is stalled now: nothing new was seen of it for stallAfter."})),
+		stalls:     counter("khook_delivery_stalls_total", "Changes of tasks that stall: nothing new was seen of one for stallAfter, it goes on, or it did not end after its agent was asked to stop.", "change"),
 		unfinished: gauge("khook_deliveries_unfinished", "Deliveries that have not ended.", "state"),
 
 		// Those without a label are absent until they are known.
@@ -110,6 +114,9 @@ func (m *metrics) begin() {
 	}
 	for _, state := range delivery.States() {
 		m.deliveries.WithLabelValues(string(state))
+	}
+	for _, change := range delivery.StallChanges() {
+		m.stalls.WithLabelValues(string(change))
 	}
 	for _, fault := range incident.Faults() {
 		m.putAside.WithLabelValues(string(fault))
@@ -160,6 +167,9 @@ func (m *metrics) delivered(c dispatch.Change) {
 	}
 	if c.Delivery.State != c.From {
 		m.deliveries.WithLabelValues(string(c.Delivery.State)).Inc()
+	}
+	if c.Stall != delivery.StallNone {
+		m.stalls.WithLabelValues(string(c.Stall)).Inc()
 	}
 	if c.Delivery.Outcome != "" {
 		m.outcomes.WithLabelValues(string(c.Delivery.Outcome)).Inc()

@@ -133,6 +133,9 @@ func (a *App) measureStore(ctx context.Context) {
 		m.diskSize.WithLabelValues().Set(float64(size))
 		m.diskFree.WithLabelValues().Set(float64(free))
 	}
+	if n, err := a.store.Stalled(ctx); err == nil {
+		m.stalled.Set(float64(n))
+	}
 	if counts, err := a.store.Unfinished(ctx); err == nil {
 		for _, state := range delivery.States() {
 			if !state.Ended() {

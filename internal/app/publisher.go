@@ -85,11 +85,11 @@ func (p *publisher) logDeadLetters(a ledger.Applied) {
 	}
 }
 
-// recordHolds records as Kubernetes Events that calls are held back, and that they no longer are.
+// recordHolds records as Kubernetes Events that calls are held back or tasks stalled.
 func recordHolds(events *status.EventRecorder) func(delivery.HookRef, string, metav1.Condition) {
 	reasons := map[string]string{
 		v1alpha2.ConditionOverBudget: status.ReasonOverBudget, v1alpha2.ConditionLoopGuard: status.ReasonLoopGuard,
-		v1alpha2.ConditionMatchTooCostly: status.ReasonEventProcessingError,
+		v1alpha2.ConditionMatchTooCostly: status.ReasonEventProcessingError, v1alpha2.ConditionStalled: status.ReasonStalled,
 	}
 	return func(ref delivery.HookRef, uid string, c metav1.Condition) {
 		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
@@ -146,7 +146,7 @@ func (p *publisher) onDelivery(c dispatch.Change) {
 	if c.Took > 0 || c.Err != nil {
 		p.status.AgentHealth(d.Agent, reachable(c.Err))
 	}
-	if d.State == c.From && c.Err == nil {
+	if d.State == c.From && c.Err == nil && c.Stall == delivery.StallNone {
 		return
 	}
 	p.status.Touch(d.Hook)

@@ -3,10 +3,25 @@ package app
 import (
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/dispatch"
 )
+
+func TestAStallIsCountedWithWhatBecameOfIt(t *testing.T) {
+	m := newMetrics(prometheus.NewRegistry(), "test")
+	for _, change := range []delivery.StallChange{delivery.StallBegan, delivery.StallNone, delivery.StallInVain} {
+		m.delivered(dispatch.Change{Delivery: &delivery.Delivery{State: delivery.Working}, From: delivery.Working, Stall: change})
+	}
+	for change, want := range map[delivery.StallChange]float64{delivery.StallBegan: 1, delivery.StallOver: 0, delivery.StallInVain: 1} {
+		if got := testutil.ToFloat64(m.stalls.WithLabelValues(string(change))); got != want {
+			t.Errorf("%s: %g, want %g", change, got, want)
+		}
+	}
+}
 
 func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
 	lost := &agent.Error{Kind: delivery.BadAnswer, Reason: "the answer is not JSON: CANARY"}

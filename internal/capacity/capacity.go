@@ -34,12 +34,13 @@ const (
 	// probes; and what compiling one Hook's expressions holds at a time.
 	Base = 26 << 20
 
-	Pod      = 350      // internal/kube: BenchmarkPodMemory
-	Incident = 3 << 10  // that is open, with its place in the ledger's indexes (internal/ledger)
-	Signal   = 2 << 10  // that waits to be recorded, and its share of a batch under way (internal/kube)
-	Inboxed  = 16 << 10 // change of a Pod as the watch brought it, not yet looked at
-	Hook     = 48 << 10 // with its compiled expressions and prompts
-	Worker   = 1 << 20  // of dispatch: a delivery with prompt, data, answer and what its agent said
+	Pod      = 350       // internal/kube: BenchmarkPodMemory
+	Incident = 3 << 10   // that is open, with its place in the ledger's indexes (internal/ledger)
+	Signal   = 2 << 10   // that waits to be recorded, and its share of a batch under way (internal/kube)
+	Inboxed  = 16 << 10  // change of a Pod as the watch brought it, not yet looked at
+	Hook     = 48 << 10  // with its compiled expressions and prompts
+	Worker   = 1 << 20   // of dispatch: a delivery with prompt, data, answer and what its agent said
+	Call     = 256 << 10 // of dispatch: a delivery with its request, which waits for an answer
 
 	// internal/server: TestWhatConnectionsCost, TestWhatStreamsCost. With TLS a connection costs
 	// TLSConnection more.
@@ -96,6 +97,7 @@ const (
 	Inbox       Name = "watch-inbox"
 	Hooks       Name = "hooks"
 	Workers     Name = "delivery-steps"
+	Calls       Name = "delivery-calls"
 	Connections Name = "connections"
 	Streams     Name = "streams"
 	CatchUps    Name = "stream-catch-ups"
@@ -225,6 +227,7 @@ func bounds(w Wanted) []Bound {
 		{Name: Inbox, What: "changes of Pods that were not looked at yet; then the watch waits", Cost: Inboxed, Want: 1024, Least: 64, share: 5},
 		{Name: Signals, What: "signals that wait to be recorded; then the watches wait", Cost: Signal, Want: 20_000, Least: 500, share: 9},
 		{Name: Workers, What: "steps of deliveries at the same time; then they wait", Cost: Worker, Want: 16, Least: 1, share: 5},
+		{Name: Calls, What: "steps of deliveries under way, most of which wait for an answer of their agent; then others wait", Cost: Call, Want: 128, Least: 1, share: 5},
 		{Name: Answers, What: "bytes of long answers of agents being received; then the others wait", Cost: AnswerByte, Want: 64 << 20, Least: 256 << 10, share: 7},
 		{Name: Decoding, What: "memory for reading answers of agents; then reading waits", Cost: 1, Want: 512 << 20, Least: 2 << 20, share: 14},
 		{Name: Followers, What: "streams of agents that are read; other tasks are polled", Cost: Follower, Want: 256, Least: 2, share: 5},

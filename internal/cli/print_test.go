@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -23,6 +24,21 @@ func lines(text string) []string {
 		all = append(all, strings.Join(strings.Fields(line), " "))
 	}
 	return all
+}
+
+func TestCLITellsThatATaskIsStalledAndWhatToDo(t *testing.T) {
+	since := time.Now().Add(-20 * time.Minute)
+	for stop, want := range map[delivery.Stop]string{
+		"": "cancel it, or wait for its end", delivery.StopAsking: "its agent is asked to stop", delivery.StopInVain: "it can't be stopped: look at its agent",
+	} {
+		d := &api.Delivery{State: delivery.Working, StalledSince: since, Stop: stop}
+		if got := stalled(newDisplay(Env{Out: &bytes.Buffer{}}, "table"), d); got != "nothing new of the task for 20m; "+want || stateOf(d) != "working (stalled)" {
+			t.Errorf("%s: %s", stateOf(d), got)
+		}
+	}
+	if d := (&api.Delivery{State: delivery.Working}); stalled(nil, d) != "" || stateOf(d) != "working" {
+		t.Errorf("%s", stateOf(d))
+	}
 }
 
 func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {

@@ -163,6 +163,7 @@ type deliveriesListCmd struct {
 	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
 	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Incident string `help:"Only those that were scheduled because of this incident." placeholder:"ID"`
+	Stalled  bool   `help:"Only those whose task is stalled: nothing new was seen of it for long."`
 	listFlags
 	apiFlags
 }
@@ -182,13 +183,16 @@ func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
 	for name, value := range map[string]string{"hook": c.Hook, "agent": c.Agent, "state": c.State, "eventType": c.Type, "incident": c.Incident} {
 		set(q, name, value)
 	}
+	if c.Stalled {
+		q.Set("stalled", "true")
+	}
 	deliveries, err := list[api.Delivery](ctx, client, "/deliveries", q, &c.listFlags)
 	if err != nil {
 		return err
 	}
 	return deliveries.print(env, p, "deliveries", []string{"AGE", "STATE", "OUTCOME", "NAMESPACE", "HOOK", "TYPE", "GROUP", "AGENT", "ID"},
 		[]string{"ATTEMPTS", "TASK", "ERROR"}, func(d api.Delivery) (cells, more []string) {
-			return []string{p.age(d.CreatedAt), string(d.State), string(d.Outcome), d.Hook.Namespace, d.Hook.Name, string(d.EventType), d.Group, d.Agent.Namespace + "/" + d.Agent.Name, d.ID},
+			return []string{p.age(d.CreatedAt), stateOf(&d), string(d.Outcome), d.Hook.Namespace, d.Hook.Name, string(d.EventType), d.Group, d.Agent.Namespace + "/" + d.Agent.Name, d.ID},
 				[]string{fmt.Sprint(d.Attempt), d.TaskID, d.Error}
 		})
 }
@@ -216,6 +220,7 @@ func printDelivery(p *display, d *api.DeliveryDetail) {
 	p.field("About", fmt.Sprintf("%s of %s", d.EventType, d.Group))
 	p.field("State", fmt.Sprintf("%s, attempt %d, scheduled %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
 	p.field("Task", strings.TrimSpace(d.TaskID+" "+d.TaskState))
+	p.field("Stalled", stalled(p, &d.Delivery))
 	p.field("Not called", string(d.Skipped))
 	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
 	p.field("To be canceled", by(d.CancelRequestedBy))
@@ -231,6 +236,29 @@ func printDelivery(p *display, d *api.DeliveryDetail) {
 		fmt.Fprintf(p.out, "It took %s from the call being due to recovery.\n", seconds(d.RecoverySeconds))
 	}
 	p.question(d)
+}
+
+// stateOf is a delivery's state for people, who are also told that its task is stalled.
+func stateOf(d *api.Delivery) string {
+	if d.StalledSince.IsZero() {
+		return string(d.State)
+	}
+	return string(d.State) + " (stalled)"
+}
+
+// stalled says for how long nothing new was seen of a delivery's task, and what is done about it; "" if it is not stalled.
+func stalled(p *display, d *api.Delivery) string {
+	if d.StalledSince.IsZero() {
+		return ""
+	}
+	next := "cancel it, or wait for its end"
+	switch d.Stop {
+	case delivery.StopAsking, delivery.StopAsked:
+		next = "its agent is asked to stop"
+	case delivery.StopInVain:
+		next = "it can't be stopped: look at its agent"
+	}
+	return fmt.Sprintf("nothing new of the task for %s; %s", p.age(d.StalledSince), next)
 }
 
 func by(person string) string {

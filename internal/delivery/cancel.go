@@ -21,8 +21,9 @@ func Canceling(row Delivery, now time.Time) Delivery {
 
 // CancelFailed decides after a request to stop that was not granted. What comes from the way to the agent does not count against it,
 // and goes on until the deadline; a refusal is final; and what an agent says that has no way to stop, an internal error or an unknown
-// method, is tried a few times. Then the person's wish is over: the agent can't be stopped, and its task is followed on.
-func CancelFailed(row Delivery, f Fault) (next Delivery, again bool) {
+// method, is tried a few times. Then the wish is over: the agent can't be stopped, and its task is followed on. Of a stalled one the end
+// is waited for all the same: some agents refuse and end.
+func CancelFailed(row Delivery, f Fault, now time.Time) (next Delivery, again bool) {
 	switch f {
 	case Refused:
 		row.CancelTries = maxCancels
@@ -33,6 +34,14 @@ func CancelFailed(row Delivery, f Fault) (next Delivery, again bool) {
 	if row.CancelTries < maxCancels {
 		return row, true
 	}
+	return AskedToStop(row, now), false
+}
+
+// AskedToStop is the row of a delivery whose agent was asked to stop, and need not be asked again.
+func AskedToStop(row Delivery, now time.Time) Delivery {
 	row.CancelRequestedBy, row.CancelTries, row.CancelAt = "", 0, time.Time{}
-	return row, false
+	if row.Stop == StopAsking {
+		row.Stop, row.StopAt = StopAsked, now
+	}
+	return row
 }

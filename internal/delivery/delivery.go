@@ -142,6 +142,8 @@ type Delivery struct {
 
 	EvenIfRecovered bool          // also call when the incidents ended before the call
 	VerifyWindow    time.Duration // how long the incidents are watched after the agent's end; the default if zero
+	StallAfter      time.Duration // how long nothing new may be seen of the task before it is stalled; DefaultStallAfter if zero
+	OnStall         OnStall       // what is done about it then
 	HeldBack        *HeldBack     // what was not delivered before, because a budget was used up or the loop guard objected
 	RetryOf         string        // the delivery that a person wanted again
 	RequestedBy     string        // the person who wanted it
@@ -159,6 +161,12 @@ type Delivery struct {
 	TaskID    string
 	TaskState string // as the agent last told it
 	Answer    string
+
+	HeardAt      time.Time // when something new was last seen of the task
+	HeardSum     int64     // digest of what was seen of it; 0 if an earlier khook did not keep it
+	StalledSince time.Time // HeardAt while it is stalled: nothing new was seen of the task since, for StallAfter or longer
+	Stop         Stop      // how far khook has come with stopping it, if it is to
+	StopAt       time.Time // when its agent was asked to stop; before that, when khook began to
 
 	// Why it failed or waits, in a sentence. Failure is in khook's own words, for everybody who may know of
 	// the delivery; Error may quote what kagent or the agent said, for those who may read its texts.
@@ -264,6 +272,7 @@ const (
 	ForRelease MadeFor = "released" // what held the call back is over: a budget, or the loop guard's pause
 	ForResume  MadeFor = "resumed"  // a person let calls through again
 	ForRetry   MadeFor = "retried"  // a person wanted the call once more
+	ForStall   MadeFor = "stalled"  // the task of the call before stalled, and has ended since
 )
 
 // Decision is the disposition of one event for one hook configuration; or of a call that no event asked for, whose

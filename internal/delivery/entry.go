@@ -14,6 +14,7 @@ const (
 	EntryQuestion EntryKind = "question" // the agent asked something
 	EntryReply    EntryKind = "reply"    // a person answered
 	EntryPerson   EntryKind = "person"   // a person did something else
+	EntryStall    EntryKind = "stall"    // nothing new was seen of the task for long, or something is again
 	EntryOutcome  EntryKind = "outcome"  // what became of the incidents
 	EntryMore     EntryKind = "more"     // further entries were not kept
 )

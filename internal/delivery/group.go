@@ -76,7 +76,7 @@ type GroupState struct {
 // Absorb adds what is remembered of the same group under another key of its configuration: nothing that was held back is
 // forgotten, and the stricter hold stays.
 func (g *GroupState) Absorb(other *GroupState) {
-	g.Held.absorb(&other.Held)
+	g.Held.Absorb(&other.Held)
 	if other.Hold != "" && (g.Hold == "" || other.NeedsPerson && !g.NeedsPerson || other.NeedsPerson == g.NeedsPerson && other.HoldEnds.After(g.HoldEnds)) {
 		g.Hold, g.Why, g.HoldEnds, g.NeedsPerson = other.Hold, other.Why, other.HoldEnds, other.NeedsPerson
 	}
@@ -88,7 +88,8 @@ func (g *GroupState) Absorb(other *GroupState) {
 	}
 }
 
-func (h *HeldBack) absorb(other *HeldBack) {
+// Absorb adds what was held back elsewhere.
+func (h *HeldBack) Absorb(other *HeldBack) {
 	h.OverBudget += other.OverBudget
 	h.LoopGuard += other.LoopGuard
 	if !other.Since.IsZero() {

@@ -103,7 +103,7 @@ func (d *Delivery) due(l Limits, now time.Time) Step {
 		return Step{Do: DoVerify}
 	case !now.Before(d.Deadline()):
 		return Step{Do: DoExpire}
-	case d.TaskID != "" && d.CancelRequestedBy != "" && !now.Before(d.cancelDue(l)):
+	case d.TaskID != "" && d.AsksToStop() && !now.Before(d.cancelDue(l)):
 		return Step{Do: DoCancel}
 	case d.TaskID != "":
 		return Step{Do: DoFollow}

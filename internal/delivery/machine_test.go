@@ -164,7 +164,7 @@ func TestACancelIsTriedAFewTimes(t *testing.T) {
 	for _, f := range Faults() {
 		row, tries := Delivery{TaskID: "t", CancelRequestedBy: "ann"}, 0
 		for again := true; again && tries < 20; tries++ {
-			row, again = CancelFailed(Canceling(row, sentAt), f)
+			row, again = CancelFailed(Canceling(row, sentAt), f, sentAt)
 		}
 		want := 20
 		switch f {

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -58,7 +59,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Deliv
 		case dl.CancelRequestedBy != "":
 			return delivery.Entry{}, refusal("%s has canceled it already", dl.CancelRequestedBy)
 		}
-		dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = by, 0, time.Time{}
+		*dl = delivery.CanceledBy(*dl, by)
 		return delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
 	})
 }
@@ -79,7 +80,7 @@ func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.De
 		if err != nil {
 			return nil, err
 		}
-		err = d.write(ctx, dl, nil, entry)
+		err = d.write(ctx, dl, nil, nil, entry)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
@@ -101,31 +102,66 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delive
 		if err != nil {
 			return err
 		}
-		now := d.cfg.Clock.Now()
-		again = repetition(old, by, now)
-		if err := d.mayRetry(ctx, tx, old, again); err != nil {
-			return err
-		}
-		told := []delivery.Entry{
-			{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
-			{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
-		}
-		decided := []delivery.Decision{{
-			MadeFor: delivery.ForRetry, EventType: again.EventType, IncidentID: again.IncidentID, Hook: again.Hook, HookUID: again.HookUID, Config: again.Config,
-			Disposition: delivery.Delivered, DeliveryID: again.ID, At: now,
-		}}
-		if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Decisions: decided, Entries: told}); err != nil {
-			return err
-		}
-		return tx.CopyCovers(ctx, old.ID, again.ID)
+		again = repetition(old, by, d.cfg.Clock.Now())
+		return d.repeat(ctx, tx, old, again, delivery.ForRetry)
 	})
 	if err != nil {
 		return nil, err
 	}
+	d.repeated(again)
+	return again, nil
+}
+
+// repeat records a repetition, with what both logs say of it.
+func (d *Dispatcher) repeat(ctx context.Context, tx *store.Tx, old, again *delivery.Delivery, madeFor delivery.MadeFor) error {
+	if err := d.mayRetry(ctx, tx, old, again); err != nil {
+		return err
+	}
+	group, err := tx.GroupState(ctx, old.Key())
+	if err != nil {
+		return err
+	}
+	groups := takeHeld(group, old, again)
+	by, now := again.RequestedBy, again.CreatedAt
+	told := []delivery.Entry{
+		{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
+		{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
+	}
+	if madeFor == delivery.ForStall {
+		told[0].Text, told[1].Text = "calls again, as delivery "+again.ID+": the task had stalled (onStall: retry)", "calls again after delivery "+old.ID+", whose task had stalled (onStall: retry)"
+	}
+	decided := []delivery.Decision{{
+		MadeFor: madeFor, EventType: again.EventType, IncidentID: again.IncidentID, Hook: again.Hook, HookUID: again.HookUID, Config: again.Config,
+		Disposition: delivery.Delivered, DeliveryID: again.ID, At: now,
+	}}
+	if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{again}, Decisions: decided, Groups: groups, Entries: told}); err != nil {
+		return err
+	}
+	return tx.CopyCovers(ctx, old.ID, again.ID)
+}
+
+// takeHeld lets a repetition tell what was held back: before the call that it repeats, and since. What holds further calls back stays.
+func takeHeld(group *delivery.GroupState, old, again *delivery.Delivery) []*delivery.GroupState {
+	var held delivery.HeldBack
+	if old.HeldBack != nil {
+		held.Absorb(old.HeldBack)
+	}
+	held.Absorb(&group.Held)
+	if held.Events() > 0 {
+		again.HeldBack = &held
+	}
+	if group.Held.Events() == 0 {
+		return nil
+	}
+	group.Held = delivery.HeldBack{}
+	return []*delivery.GroupState{group}
+}
+
+// repeated tells of a repetition that was committed, and takes its first step.
+func (d *Dispatcher) repeated(again *delivery.Delivery) {
 	told := *again
 	d.cfg.Observe(Change{Delivery: &told})
 	d.queue.Add(again.ID)
-	return again, nil
 }
 
 // repetition is the delivery that asks the same as old again.
@@ -133,7 +169,7 @@ func repetition(old *delivery.Delivery, by string, now time.Time) *delivery.Deli
 	return &delivery.Delivery{
 		ID: incident.DeriveID("retry", old.ID), Cluster: old.Cluster, State: delivery.Pending,
 		Hook: old.Hook, HookUID: old.HookUID, Config: old.Config, EventType: old.EventType, Group: old.Group, Workload: old.Workload, Agent: old.Agent,
-		IncidentID: old.IncidentID, Prompt: old.Prompt, Timeout: old.Timeout, VerifyWindow: old.VerifyWindow,
+		IncidentID: old.IncidentID, Prompt: old.Prompt, Timeout: old.Timeout, VerifyWindow: old.VerifyWindow, StallAfter: old.StallAfter, OnStall: old.OnStall,
 		EvenIfRecovered: true, RetryOf: old.ID, RequestedBy: by, CreatedAt: now, NextAt: now,
 	}
 }
@@ -164,7 +200,7 @@ func (d *Dispatcher) mayRetry(ctx context.Context, tx *store.Tx, old, again *del
 	return nil
 }
 
-// cancelCall asks the agent to stop, because a person wants it so. One that does not, or can't, is asked a few times; meanwhile and
+// cancelCall asks the agent to stop, because a person wants it so, or the Hook does of a stalled task. One that does not, or can't, is asked a few times; meanwhile and
 // afterwards its task is followed. That it is asked is recorded before: a khook that is killed each time must not ask for ever.
 func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
 	if dl.CancelTries > 0 { // the first request may have had its effect
@@ -186,21 +222,21 @@ func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (tim
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
 	}
-	next, again := delivery.CancelFailed(row, agent.Fault(err))
+	next, again := delivery.CancelFailed(row, agent.Fault(err), d.cfg.Clock.Now())
 	if again {
 		return d.pollFailed(ctx, &next, err)
 	}
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: row.CancelRequestedBy, Text: "the agent can't be stopped: " + agent.Explain(err)}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: cmp.Or(row.CancelRequestedBy, itself), Text: "the agent can't be stopped: " + agent.Explain(err)}
 	if err := d.save(ctx, &next, Change{From: next.State}, entry); err != nil {
 		return 0, err
 	}
 	return d.follow(ctx, &next)
 }
 
-// canceled records what became of the task that a person wanted to end. The agent is told once.
+// canceled records what became of the task that was to end. The agent is told once.
 func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: dl.CancelRequestedBy, Text: what}
-	dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = "", 0, time.Time{}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: cmp.Or(dl.CancelRequestedBy, itself), Text: what}
+	*dl = delivery.AskedToStop(*dl, d.cfg.Clock.Now())
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err
 	}
@@ -221,6 +257,9 @@ func (d *Dispatcher) answer(ctx context.Context, dl *delivery.Delivery, task age
 	row, step := delivery.DecideReply(*dl, seen, d.cfg.Clock.Now())
 	switch step {
 	case delivery.ReplySend:
+		if !d.acquire(dl) { // its agent works on as much as it may; meanwhile the question is looked at as before
+			return d.pollPause(dl), nil
+		}
 		return d.sendReply(ctx, &row)
 	case delivery.ReplyWait:
 		return d.pollPause(&row), d.save(ctx, &row, Change{From: row.State})

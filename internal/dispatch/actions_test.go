@@ -9,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/a2aproject/a2a-go/v2/a2a"
+
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
 // refuses checks that what a person wants is refused, for a reason.
@@ -401,4 +404,31 @@ type slowAgent struct {
 func (s *slowAgent) Send(ctx context.Context, r agent.Request) (agent.Task, error) {
 	s.before()
 	return s.Agent.Send(ctx, r)
+}
+
+// TestARetryTellsWhatWasHeldBack before the call that it repeats, and since.
+func TestARetryTellsWhatWasHeldBack(t *testing.T) {
+	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{End: a2a.TaskStateFailed, Answer: "I could not"})})
+	since := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	d := r.untilState(r.due(func(d *delivery.Delivery) {
+		d.HeldBack = &delivery.HeldBack{OverBudget: 2, Since: since, Until: since, Resources: []string{"cart-1"}}
+	}), delivery.Failed)
+	held := delivery.HeldBack{LoopGuard: 3, Since: since.Add(time.Minute), Until: since.Add(2 * time.Minute), Resources: []string{"cart-2"}}
+	r.write(func(*store.Tx) *store.Changes {
+		return &store.Changes{Groups: []*delivery.GroupState{{GroupKey: d.Key(), HookUID: d.HookUID, Held: held, Hold: delivery.LoopGuard, NeedsPerson: true, Why: "again and again", HoldEnds: time.Now().Add(time.Hour)}}}
+	})
+	again, err := r.d.Retry(t.Context(), d.ID, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again = r.untilState(again, delivery.Failed)
+	for _, part := range []string{`"overBudget":2`, `"loopGuard":3`, `"cart-1"`, `"cart-2"`} {
+		if !strings.Contains(again.Data, part) {
+			t.Errorf("the agent is not told of %s: %s", part, again.Data)
+		}
+	}
+	groups, err := r.store.HeldGroups(t.Context(), d.Hook, time.Now(), 10)
+	if err != nil || len(groups) != 1 || groups[0].Held.Events() != 0 || !groups[0].NeedsPerson {
+		t.Errorf("what was told is told again, or a retry lets calls through: %+v %v", groups, err)
+	}
 }

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -41,14 +42,12 @@ func TestAnAgentThatAsksWaitsForAPerson(t *testing.T) {
 			other := r.untilState(r.due(), delivery.InputRequired) // it takes up no place
 			r.answer(d, "yes")
 			r.untilState(d, delivery.Working)
-			for deadline := time.Now().Add(time.Minute); r.d.slots.acquire(d.Agent, "a third"); {
-				r.d.slots.release(d.Agent, "a third") // the row says so a moment before
+			for deadline := time.Now().Add(time.Minute); r.hasRoom(d.Agent); {
 				if time.Now().After(deadline) {
 					t.Fatal("an agent that a person set to work again counts as free")
 				}
 				runtime.Gosched()
 			}
-			r.d.slots.release(d.Agent, "a third")
 			close(free)
 			if d = r.untilState(d, delivery.Succeeded); d.Answer != "deleted" || d.Error != "" {
 				t.Errorf("answer %q, error %q", d.Answer, d.Error)
@@ -67,6 +66,47 @@ func TestAQuestionThatNobodyAnswersExpires(t *testing.T) {
 	}
 	if len(r.kagent.Requests(kagenttest.Cancel)) == 0 {
 		t.Error("the agent waits on")
+	}
+	r.nothingLeft()
+}
+
+// hasRoom says whether the agent could take another delivery.
+func (r *rig) hasRoom(a delivery.AgentRef) bool {
+	ok, _ := r.d.slots.acquire(a, place{id: "a third"})
+	r.d.slots.release(a, "a third")
+	return ok
+}
+
+// TestARepliesTurnComesWhenItsAgentHasTime: an answer sets its agent to work as a call does, so it counts for what the agent does at once.
+func TestARepliesTurnComesWhenItsAgentHasTime(t *testing.T) {
+	free := make(chan struct{})
+	r := newRig(t, kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
+		if m.Reply || m.Text != "ask" {
+			return kagenttest.Act{Until: free, Answer: "done"}
+		}
+		return kagenttest.Act{Ask: "may I delete the Pod?"}
+	}}, func(c *Config) { c.Concurrency = 1 })
+	asks := r.untilState(r.due(func(d *delivery.Delivery) { d.Prompt = "ask" }), delivery.InputRequired)
+	busy := r.untilState(r.due(), delivery.Working)
+	if _, err := r.d.Reply(t.Context(), asks.ID, "ann", delivery.Reply{Text: "yes", QuestionID: asks.QuestionID}); err != nil {
+		t.Fatal(err)
+	}
+	later := r.due()
+	r.eventually("both wait", func() bool { return r.d.Waiting() == 2 }, func() string { return fmt.Sprint(r.d.Waiting()) })
+	looks := len(r.kagent.Requests(kagenttest.Get))
+	r.eventually("the question is looked at as before", func() bool { return len(r.kagent.Requests(kagenttest.Get)) > looks+5 }, func() string { return "not yet" })
+	r.halt()
+	r.start()
+	r.eventually("both wait after a restart", func() bool { return r.d.Waiting() == 2 }, func() string { return fmt.Sprint(r.d.Waiting()) })
+	if n := len(r.kagent.Messages()); n != 2 {
+		t.Errorf("the agent got %d messages while it could work on no more", n)
+	}
+	close(free)
+	for _, d := range []*delivery.Delivery{busy, asks, later} {
+		r.untilState(d, delivery.Succeeded)
+	}
+	if got := r.kagent.Messages(); len(got) != 4 || !got[2].Reply {
+		t.Errorf("the answer came after what was asked later: %d messages", len(got))
 	}
 	r.nothingLeft()
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,4 +70,24 @@ func TestAStreamAheadOfItsTaskDoesNotMakeThousandsOfLooks(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 	})
+}
+
+// TestWhatIsNotedOfADeliveryIsBounded: what an agent said is in the history, and not in memory until it is there.
+func TestWhatIsNotedOfADeliveryIsBounded(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	told := agent.Task{ID: "task", ContextID: "session", Dialect: agent.Kagent10, State: agent.Completed, Answer: long, Entries: []agent.Entry{{ID: "1", Text: long}}}
+	if kept := (memo{sent: &told}).slim().sent; kept.Answer != "" || len(kept.Entries) != 0 || kept.ID != "task" || kept.ContextID != "session" || kept.State.Ended() {
+		t.Errorf("%d bytes of the answer, %d entries, task %q, %s", len(kept.Answer), len(kept.Entries), kept.ID, kept.State)
+	}
+	direct := agent.Task{State: agent.Completed, Answer: "all there is"}
+	if kept := (memo{sent: &direct}).slim().sent; kept.Answer != "all there is" {
+		t.Error("an answer without a task can't be read again")
+	}
+	n := newNotes()
+	for i := range 10 * maxNoted {
+		n.recorded("d", []delivery.Entry{{Source: fmt.Sprint("message ", i), Text: "x"}})
+	}
+	if len(n.said["d"]) > maxNoted {
+		t.Errorf("%d entries are noted", len(n.said["d"]))
+	}
 }

@@ -25,7 +25,7 @@ func TestKagentThatIsDownIsNotStormed(t *testing.T) {
 	}
 	r.eventually("the circuit breaker is open", r.d.BreakerOpen, func() string { return fmt.Sprint(attempts(ds)) })
 	r.halt()
-	if n := attempts(ds); n > 5+r.cfg.Workers {
+	if n := attempts(ds); n > 5+stepsPerAgent {
 		t.Errorf("%d calls before they stopped", n)
 	}
 	r.kagent.Heal()

@@ -73,8 +73,16 @@ func giveBack(one breaker) {
 	}
 }
 
-// record tells whose breaker what became of a call, by the table of faults; "" is a call that was answered.
-func (b *breakers) record(a delivery.AgentRef, f delivery.Fault) {
+// waits is how long the calls of an agent wait for a breaker; open says that they do not.
+func (b *breakers) waits(a delivery.AgentRef) (after time.Duration, open bool) {
+	own := b.of(a)
+	return max(own.RemainingDelay(), b.all.RemainingDelay()), own.IsClosed() && b.all.IsClosed()
+}
+
+// record tells whose breaker what became of a call, by the table of faults; "" is a call that was answered. It says whether kagent is back.
+func (b *breakers) record(a delivery.AgentRef, f delivery.Fault) (back bool) {
+	was := b.all.IsClosed()
+	defer func() { back = !was && b.all.IsClosed() }()
 	whose := delivery.NoBreaker
 	if f != "" {
 		whose = f.Rule().Breaker
@@ -91,6 +99,7 @@ func (b *breakers) record(a delivery.AgentRef, f delivery.Fault) {
 		b.all.RecordSuccess()
 		own.RecordSuccess()
 	}
+	return back
 }
 
 // open says whether any calls wait for a breaker.

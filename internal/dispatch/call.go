@@ -24,15 +24,14 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 	if closed != (delivery.Closed{}) && dl.Sent == nil {
 		return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Closed: closed})
 	}
-	if closed == (delivery.Closed{}) && !d.slots.acquire(dl.Agent, dl.ID) {
-		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // release wakes it
+	if closed == (delivery.Closed{}) && !d.acquire(dl) {
+		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // it is woken when it is its turn
 	}
 	if n := d.notes.get(dl.ID); n.sent != nil { // the answer is here and could not be recorded
 		return d.accepted(ctx, dl, n)
 	}
 	if after, ok := d.breakers.acquire(dl.Agent); !ok {
-		d.rest(dl)
-		return wait.Jitter(max(after, d.cfg.RetryMin), 0.5), nil
+		return d.denied(dl, closed, after), nil
 	}
 	peer, err := d.agent.Peer(ctx, dl.Agent)
 	if err != nil {
@@ -43,6 +42,27 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 		return 0, err
 	}
 	return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Peer: peer, Closed: closed})
+}
+
+// acquire takes a slot of the delivery's agent, or its place in line.
+func (d *Dispatcher) acquire(dl *delivery.Delivery) bool {
+	ok, next := d.slots.acquire(dl.Agent, placeOf(dl))
+	d.queueAll(next)
+	return ok
+}
+
+// denied is about a delivery whose call a circuit breaker holds back. The line of its agent is shut, so that the others do not come one by
+// one to learn the same. What occupies its agent, or may only be looked for, keeps what it has, and comes back by itself.
+func (d *Dispatcher) denied(dl *delivery.Delivery, closed delivery.Closed, after time.Duration) time.Duration {
+	pause := wait.Jitter(max(after, d.cfg.RetryMin), 0.5)
+	if occupiesAgent(dl) || closed != (delivery.Closed{}) {
+		return pause
+	}
+	if after == 0 { // another call tries just now
+		pause = wait.Jitter(d.cfg.BreakerDelay, 0.5)
+	}
+	d.shut(dl.Agent, placeOf(dl), pause)
+	return dl.Deadline().Sub(d.cfg.Clock.Now())
 }
 
 // decided lets the machine decide about an observation, and does what it says.
@@ -76,7 +96,14 @@ func (d *Dispatcher) limits() delivery.Limits {
 // rest gives the slot of a delivery back that waits, and does not occupy its agent.
 func (d *Dispatcher) rest(dl *delivery.Delivery) {
 	if !occupiesAgent(dl) {
-		d.queueAll(d.slots.release(dl.Agent, dl.ID))
+		d.queueAll(d.slots.pause(dl.Agent, dl.ID))
+	}
+}
+
+// restsFor lets a delivery that failed because of its agent rest until that is back. One that kagent named a time to keeps that.
+func (d *Dispatcher) restsFor(dl *delivery.Delivery, f delivery.Fault, err error) {
+	if f.Rule().Breaker != delivery.NoBreaker && agent.RetryAfter(err) == 0 && !dl.State.Ended() {
+		d.queueAll(d.slots.rest(dl.Agent, placeOf(dl)))
 	}
 }
 
@@ -89,7 +116,7 @@ func (d *Dispatcher) noPeer(ctx context.Context, dl *delivery.Delivery, closed d
 	if dl.Sent != nil {
 		return d.lookFailed(ctx, dl, closed, err)
 	}
-	d.breakers.record(dl.Agent, agent.Fault(err))
+	d.called(dl.Agent, agent.Fault(err), err)
 	return d.callFailed(ctx, dl, err, 0)
 }
 
@@ -145,10 +172,10 @@ func (d *Dispatcher) look(ctx context.Context, dl *delivery.Delivery, o delivery
 	if err != nil {
 		return d.lookFailed(ctx, dl, o.Closed, err)
 	}
-	d.breakers.record(dl.Agent, "")
+	d.called(dl.Agent, "", nil)
 	if fate == delivery.Arrived {
 		n := memo{sent: &task}
-		d.notes.put(dl.ID, n)
+		d.notes.put(dl.ID, n.slim())
 		return d.accepted(ctx, dl, n)
 	}
 	o.Of, o.Fate, o.Pause = delivery.Looked, fate, d.retryPause(dl.Sent.Looks+1)
@@ -158,7 +185,7 @@ func (d *Dispatcher) look(ctx context.Context, dl *delivery.Delivery, o delivery
 // lookFailed goes on asking. The delivery says why.
 func (d *Dispatcher) lookFailed(ctx context.Context, dl *delivery.Delivery, closed delivery.Closed, err error) (time.Duration, error) {
 	fault := agent.Fault(err)
-	d.breakers.record(dl.Agent, fault)
+	d.called(dl.Agent, fault, err)
 	pause := d.callPause(dl.Sent.Looks+1, err)
 	return d.decided(context.WithoutCancel(ctx), dl, delivery.Observation{
 		Of: delivery.LookFailed, Closed: closed, Fault: fault, Pause: pause, Worn: d.worn(dl.ID, pause),
@@ -207,12 +234,12 @@ func (d *Dispatcher) send(ctx context.Context, dl *delivery.Delivery) (time.Dura
 		return 0, sending.Err()
 	}
 	if err != nil {
-		d.breakers.record(dl.Agent, agent.Fault(err))
+		d.called(dl.Agent, agent.Fault(err), err)
 		return d.callFailed(context.WithoutCancel(ctx), dl, err, took)
 	}
-	d.breakers.record(dl.Agent, "")
+	d.called(dl.Agent, "", nil)
 	n := memo{sent: &task, took: took}
-	d.notes.put(dl.ID, n)
+	d.notes.put(dl.ID, n.slim())
 	return d.accepted(ctx, dl, n)
 }
 
@@ -304,6 +331,7 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n memo
 	dl.Dialect, dl.ContextID, dl.TaskID, dl.Failure, dl.Error = task.Dialect, task.ContextID, task.ID, "", ""
 	dl.NextAt = time.Time{}
 	applyTask(dl, *task)
+	_, _ = d.glanced(dl, saidBy(*task))
 	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
@@ -319,7 +347,7 @@ func (d *Dispatcher) nextStep(ctx context.Context, dl *delivery.Delivery) (time.
 	switch {
 	case dl.State.Ended():
 		return d.verify(ctx, dl)
-	case dl.CancelRequestedBy != "" && dl.CancelTries == 0:
+	case dl.AsksToStop() && dl.CancelTries == 0:
 		return time.Millisecond, nil
 	case dl.State == delivery.Working && d.cfg.Follow:
 		d.stream(ctx, *dl)
@@ -348,6 +376,7 @@ func (d *Dispatcher) callFailed(ctx context.Context, dl *delivery.Delivery, err 
 		return 0, nil
 	}
 	after := step.At.Sub(now)
+	d.restsFor(&row, fault, err)
 	d.cfg.Log.Info("agent call failed, will retry", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent,
 		"attempt", row.Attempt, "in", after.Round(time.Millisecond), "error", agent.Brief(err))
 	return max(after, time.Millisecond), nil
@@ -391,11 +420,14 @@ func (d *Dispatcher) worn(id string, pause time.Duration) bool {
 	return n.bad >= maxBadAnswers && n.spent >= d.cfg.Patience
 }
 
+// maxRetryAfter is the longest pause that kagent may ask for.
+const maxRetryAfter = time.Hour
+
 // callPause is how long to wait before the next attempt: what kagent asks for, if that is longer.
 func (d *Dispatcher) callPause(attempt int, err error) time.Duration {
 	pause := d.retryPause(attempt)
 	if after := agent.RetryAfter(err); after > pause {
-		return wait.Jitter(min(after, time.Hour), 0.1)
+		return wait.Jitter(min(after, maxRetryAfter), 0.1)
 	}
 	return pause
 }

@@ -45,7 +45,8 @@ type Agent interface {
 // Config holds the dispatcher's settings; zero values take the defaults.
 type Config struct {
 	Concurrency  int           // tasks of one agent at the same time; 5
-	Workers      int           // steps at the same time; 16
+	Workers      int           // steps that do their own work at the same time; 16
+	Calls        int           // steps under way, with those that wait for an answer of their agent; 128
 	Followers    int64         // streams of agents that are read at the same time; further tasks are polled; 256
 	PollMin      time.Duration // first pause between two looks at a task; 1 s
 	PollMax      time.Duration // longest such pause; 30 s
@@ -80,8 +81,9 @@ type Config struct {
 type Change struct {
 	Delivery *delivery.Delivery
 	From     delivery.State
-	Err      error         // of a call that failed; nil otherwise
-	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
+	Stall    delivery.StallChange // of its task being stalled
+	Err      error                // of a call that failed; nil otherwise
+	Took     time.Duration        // of the call, from sending to the first reply; zero for other changes
 }
 
 func (c *Config) setDefaults() {
@@ -107,6 +109,9 @@ func (c *Config) setDefaults() {
 	if c.Workers == 0 {
 		c.Workers = 16
 	}
+	if c.Calls == 0 {
+		c.Calls = 128
+	}
 	if c.Followers == 0 {
 		c.Followers = 256
 	}
@@ -128,6 +133,8 @@ type Dispatcher struct {
 	lanes    *lanes
 	breakers *breakers
 	notes    *notes
+	workers  room
+	underWay room
 
 	vanishAfter time.Duration // for how long a task that kagent does not know is looked for
 
@@ -140,10 +147,11 @@ type Dispatcher struct {
 // New returns a dispatcher of the deliveries in st.
 func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	cfg.setDefaults()
+	workers := make(room, cfg.Workers)
 	return &Dispatcher{
-		cfg: cfg, store: st, agent: a,
+		cfg: cfg, store: st, agent: outside{agent: a, room: workers}, workers: workers, underWay: make(room, cfg.Calls),
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
-		slots: newAgentLimiter(cfg.Concurrency), lanes: newLanes(cfg.Workers), notes: newNotes(), vanishAfter: time.Minute,
+		slots: newAgentLimiter(cfg.Concurrency), lanes: newLanes(min(stepsPerAgent, cfg.Calls/4)), notes: newNotes(), vanishAfter: time.Minute,
 		breakers: newBreakers(cfg.BreakerDelay),
 	}
 }
@@ -164,6 +172,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return fmt.Errorf("read the unfinished deliveries: %w", err)
 	}
 	for _, dl := range unfinished {
+		if dl.State == delivery.InputRequired && dl.Replies > 0 { // what was read has no texts; a reply may be with its agent
+			if full, err := d.store.Delivery(ctx, dl.ID); err == nil {
+				dl = full
+			}
+		}
 		if occupiesAgent(dl) {
 			d.slots.hold(dl.Agent, dl.ID)
 		}
@@ -172,13 +185,11 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		}
 		d.queue.Add(dl.ID)
 	}
-	var workers sync.WaitGroup
-	for range d.cfg.Workers {
-		workers.Go(func() { d.work(ctx) })
-	}
+	worked := make(chan struct{})
+	go func() { defer close(worked); d.work(ctx) }()
 	<-ctx.Done()
 	d.queue.ShutDown()
-	workers.Wait()
+	<-worked
 	d.followers.Wait()
 	return nil
 }

@@ -69,14 +69,15 @@ func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task a
 	was := *dl
 	dl.Failure, dl.Error = "", ""
 	applyTask(dl, task)
-	log = append(log, d.said(dl, task)...)
+	stall, told := d.glanced(dl, saidBy(task))
+	log = append(append(log, d.said(dl, task)...), told...)
 	if was.TaskState != dl.TaskState {
 		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, Who: "agent"})
 	}
-	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) {
+	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) && sameStall(&was, dl) {
 		return nil
 	}
-	if err := d.save(ctx, dl, Change{From: was.State}, log...); err != nil {
+	if err := d.save(ctx, dl, Change{From: was.State, Stall: stall}, log...); err != nil {
 		return err
 	}
 	if was.State != dl.State {
@@ -98,9 +99,13 @@ func (d *Dispatcher) pollFailed(ctx context.Context, dl *delivery.Delivery, err 
 		return d.end(ctx, dl, delivery.Failed, "khook could not learn what became of the task",
 			fmt.Sprintf("khook could not learn what became of the task %s: %s", dl.TaskID, agent.Explain(err)))
 	}
-	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), delivery.MaxError); why != dl.Error {
+	was, stall, told := *dl, delivery.StallNone, []delivery.Entry(nil)
+	if agent.Fault(err) == delivery.AgentDown { // kagent is there, and its agent is not: the task can't go on
+		stall, told = d.glanced(dl, 0)
+	}
+	if why := incident.Clean("cannot look at the task: "+agent.Explain(err), delivery.MaxError); why != dl.Error || !sameStall(&was, dl) {
 		dl.Failure, dl.Error = "cannot look at the task: "+agent.Brief(err), why
-		if err := d.save(ctx, dl, Change{From: dl.State}); err != nil {
+		if err := d.save(ctx, dl, Change{From: dl.State, Stall: stall}, told...); err != nil {
 			return 0, err
 		}
 		d.cfg.Log.Info("cannot look at the agent's task, will go on trying", "delivery", dl.ID, "agent", dl.Agent, "task", dl.TaskID, "error", agent.Brief(err))
@@ -131,6 +136,9 @@ func (d *Dispatcher) troubledFor(id string, f delivery.Fault) time.Duration {
 func (d *Dispatcher) pollPause(dl *delivery.Delivery) time.Duration {
 	now := d.cfg.Clock.Now()
 	pause := min(max(now.Sub(dl.CalledAt)/4, d.cfg.PollMin), d.cfg.PollMax)
+	if at := dl.StallsAt(); at.After(now) {
+		pause = min(pause, at.Sub(now))
+	}
 	if left := dl.Deadline().Sub(now); left > 0 {
 		return min(pause, left)
 	}

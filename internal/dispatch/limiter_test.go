@@ -15,24 +15,28 @@ import (
 func TestFirstComeFirstServed(t *testing.T) {
 	s := newAgentLimiter(1)
 	a := delivery.AgentRef{Name: "a"}
-	if !s.acquire(a, "1") || s.acquire(a, "2") || s.acquire(a, "3") {
+	acquire := func(id string) bool {
+		ok, _ := s.acquire(a, place{id: id})
+		return ok
+	}
+	if !acquire("1") || acquire("2") || acquire("3") {
 		t.Fatal("the limit is not kept")
 	}
 	if got := fmt.Sprint(s.release(a, "1")); got != "[2]" {
 		t.Errorf("%s is let in", got)
 	}
-	if s.acquire(a, "4") {
+	if acquire("4") {
 		t.Error("a later one takes the place of one that waits")
 	}
-	if !s.acquire(a, "2") || s.waiting() != 2 {
+	if !acquire("2") || s.waiting() != 2 {
 		t.Errorf("%d wait", s.waiting())
 	}
 	s.release(a, "4")
 	if got := fmt.Sprint(s.forget("2")); got != "[3]" || s.waiting() != 0 {
 		t.Errorf("%s is let in, %d wait", got, s.waiting())
 	}
-	if s.release(a, "3"); len(s.held)+len(s.wait) != 0 {
-		t.Errorf("held %v, waiting %v", s.held, s.wait)
+	if s.release(a, "3"); s.size() != 0 {
+		t.Errorf("%d are left", s.size())
 	}
 }
 
@@ -41,7 +45,7 @@ func TestThoseUnderWayAtTheStartCountToTheLimit(t *testing.T) {
 	a := delivery.AgentRef{Name: "a"}
 	s.hold(a, "1")
 	s.hold(a, "2")
-	s.acquire(a, "3")
+	s.acquire(a, place{id: "3"})
 	if got := s.release(a, "1"); got != nil {
 		t.Errorf("%s is let in beside another", got)
 	}

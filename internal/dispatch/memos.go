@@ -25,15 +25,24 @@ type memo struct {
 	since    time.Time      // since when
 }
 
+// slim is what is noted of a task beside its row: where it is, and not what it said, which the next look tells again. An answer without
+// a task is all there is.
+func (m memo) slim() memo {
+	if m.sent != nil && m.sent.ID != "" {
+		m.sent = &agent.Task{ID: m.sent.ID, ContextID: m.sent.ContextID, Dialect: m.sent.Dialect, State: agent.Working}
+	}
+	return m
+}
+
 // notes are those of the deliveries under way. The steps of one delivery never overlap, so a note
 // is read and written back without a lock over both.
 type notes struct {
 	mu   sync.Mutex
 	byID map[string]memo
-	said map[string]map[string]uint64 // of each delivery's log: the source of an entry, and a digest of its text
+	said map[string]map[uint64]uint64 // of each delivery's log, digests: the source of an entry, and its text
 }
 
-func newNotes() *notes { return &notes{byID: map[string]memo{}, said: map[string]map[string]uint64{}} }
+func newNotes() *notes { return &notes{byID: map[string]memo{}, said: map[string]map[uint64]uint64{}} }
 
 func (n *notes) get(id string) memo {
 	n.mu.Lock()
@@ -83,10 +92,10 @@ func (n *notes) recorded(id string, log []delivery.Entry) {
 			continue
 		}
 		if n.said[id] == nil {
-			n.said[id] = map[string]uint64{}
+			n.said[id] = map[uint64]uint64{}
 		}
-		if _, known := n.said[id][e.Source]; known || len(n.said[id]) < maxNoted {
-			n.said[id][e.Source] = digest(e.Text)
+		if _, known := n.said[id][digest(e.Source)]; known || len(n.said[id]) < maxNoted {
+			n.said[id][digest(e.Source)] = digest(e.Text)
 		}
 	}
 }
@@ -95,7 +104,7 @@ func (n *notes) recorded(id string, log []delivery.Entry) {
 func (n *notes) isRecorded(id string, e *delivery.Entry) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	was, ok := n.said[id][e.Source]
+	was, ok := n.said[id][digest(e.Source)]
 	if !ok {
 		return e.Source != "" && len(n.said[id]) >= maxNoted
 	}

@@ -28,8 +28,9 @@ type liar struct {
 	asked    map[string]int       // requests, by what they are about
 	message  map[string]string    // of each session, since both are derived from the delivery's ID
 	requests int
-	stopped  map[string]bool // messages that a person or a gate has stopped, and that was committed
-	wrong    []string        // what must not be
+	before   map[string]string // the message that each message is the repetition of, after a stall
+	stopped  map[string]bool   // messages that a person or a gate has stopped, and that was committed
+	wrong    []string          // what must not be
 }
 
 type liarTask struct {
@@ -39,6 +40,8 @@ type liarTask struct {
 	heard       map[string]bool
 	ends        time.Time
 	lost        bool
+
+	canceledAt time.Time // when it ends by a request to stop; zero for never
 }
 
 var liarPeers = []delivery.Peer{
@@ -47,7 +50,7 @@ var liarPeers = []delivery.Peer{
 }
 
 func newLiar(from uint64) *liar {
-	l := &liar{seed: from, has: map[string]string{}, tasks: map[string]*liarTask{}, runs: map[string]int{}, asked: map[string]int{}, message: map[string]string{}, stopped: map[string]bool{}}
+	l := &liar{seed: from, has: map[string]string{}, tasks: map[string]*liarTask{}, runs: map[string]int{}, asked: map[string]int{}, message: map[string]string{}, before: map[string]string{}, stopped: map[string]bool{}}
 	l.peer = liarPeers[l.draw("peer", len(liarPeers))]
 	return l
 }
@@ -104,6 +107,11 @@ func (l *liar) arrive(store, messageID string, once bool) *liarTask {
 	key := store + " " + messageID
 	if id, ok := l.has[key]; ok && once {
 		return l.tasks[id]
+	}
+	for _, former := range l.tasks {
+		if former.message == l.before[messageID] && !former.state.Ended() {
+			l.wrong = append(l.wrong, "two agents at once: "+messageID+" begins while the task of the call before is under way")
+		}
 	}
 	l.runs[messageID]++
 	t := &liarTask{id: fmt.Sprintf("task-%s-%d", messageID[:8], l.runs[messageID]), message: messageID, state: agent.Working, heard: map[string]bool{}, ends: time.Now().Add(time.Minute)}
@@ -223,6 +231,9 @@ func (l *liar) Look(ctx context.Context, _ delivery.AgentRef, may agent.Permit, 
 func (l *liar) tell(t *liarTask) agent.Task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !t.state.Ended() && !t.canceledAt.IsZero() && !time.Now().Before(t.canceledAt) {
+		t.state = agent.Canceled
+	}
 	if t.state == agent.Working && !time.Now().Before(t.ends) {
 		t.state = agent.Completed
 	}
@@ -262,7 +273,7 @@ func (l *liar) Follow(context.Context, delivery.AgentRef, string, func(agent.Tas
 	return agent.Task{}, agent.ErrNoStream
 }
 
-// Cancel implements Agent: it can't.
+// Cancel implements Agent: it can't, or it takes the request, and its task ends or does not, at once or later.
 func (l *liar) Cancel(ctx context.Context, _ delivery.AgentRef, id string, may agent.Permit) (agent.Task, error) {
 	if may.Precheck != nil {
 		if err := may.Precheck(ctx); err != nil {
@@ -270,9 +281,18 @@ func (l *liar) Cancel(ctx context.Context, _ delivery.AgentRef, id string, may a
 		}
 	}
 	l.mu.Lock()
-	l.asked["canceled "+id]++
+	t, how := l.tasks[id], l.draw("cancel "+id[:13], 4)
+	ends := map[int]time.Duration{1: 0, 2: 5 * time.Minute}
+	if after, ok := ends[how]; ok && t != nil && after == 0 && !t.state.Ended() {
+		t.state = agent.Canceled
+	} else if ok && t != nil {
+		t.canceledAt = time.Now().Add(after)
+	}
 	l.mu.Unlock()
-	return agent.Task{}, &agent.Error{Kind: delivery.Lost, Reason: "error -32603: NotImplementedError"}
+	if how == 0 || t == nil || t.lost {
+		return agent.Task{}, &agent.Error{Kind: delivery.Lost, Reason: "error -32603: NotImplementedError"}
+	}
+	return l.tell(t), nil
 }
 
 // Reply implements Agent. A kagent before 1.0 takes a reply for whatever it asks by then: so it may be for another question than a person read.

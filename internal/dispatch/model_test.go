@@ -47,6 +47,7 @@ const (
 type sequence struct {
 	*rig
 	liar      *liar
+	agent     Agent
 	path      string
 	suspended bool
 	ds        []*delivery.Delivery
@@ -54,7 +55,9 @@ type sequence struct {
 }
 
 func newSequence(t *testing.T, from uint64) *sequence {
-	s := &sequence{liar: newLiar(from), path: filepath.Join(t.TempDir(), "khook.db"), replies: map[string]bool{}}
+	s := &sequence{path: filepath.Join(t.TempDir(), "khook.db"), replies: map[string]bool{}}
+	s.liar = newLiar(from)
+	s.agent = s.liar
 	s.rig = &rig{T: t, cfg: Config{Grace: -1, VerifyWindow: time.Minute, Refusal: func(*delivery.Delivery) (delivery.Skip, string) {
 		if s.suspended {
 			return delivery.SkipSuspended, "the Hook was suspended before its agent was called"
@@ -73,7 +76,7 @@ func (s *sequence) begin() {
 	}
 	s.store = st
 	ctx, cancel := context.WithCancel(context.Background())
-	s.d, s.stop, s.ended = New(s.cfg, st, s.liar), cancel, make(chan struct{})
+	s.d, s.stop, s.ended = New(s.cfg, st, s.agent), cancel, make(chan struct{})
 	go func(d *Dispatcher, ended chan struct{}) {
 		defer close(ended)
 		_ = d.Run(ctx)
@@ -131,10 +134,14 @@ func (s *sequence) do(d deed) {
 }
 
 func (s *sequence) makeDue() {
-	d := s.due()
+	d := s.due(func(d *delivery.Delivery) {
+		d.StallAfter, d.OnStall = 10*time.Minute, delivery.OnStalls()[len(s.ds)%len(delivery.OnStalls())]
+	})
+	again := &delivery.Delivery{ID: incident.DeriveID("retry", d.ID)}
 	s.liar.mu.Lock()
 	s.liar.message[d.SessionID()] = d.MessageID()
-	s.liar.stopped[d.MessageID()] = s.suspended
+	s.liar.message[again.SessionID()], s.liar.before[again.MessageID()] = again.MessageID(), d.MessageID()
+	s.liar.stopped[d.MessageID()], s.liar.stopped[again.MessageID()] = s.suspended, s.suspended
 	s.liar.mu.Unlock()
 	s.ds = append(s.ds, d)
 }
@@ -146,6 +153,10 @@ func (s *sequence) suspend(on bool) {
 	s.liar.mu.Lock()
 	defer s.liar.mu.Unlock()
 	for _, d := range s.ds {
+		again := &delivery.Delivery{ID: incident.DeriveID("retry", d.ID)}
+		if now, err := s.store.Delivery(context.Background(), again.ID); err != nil || now.TaskID == "" && !now.State.Ended() {
+			s.liar.stopped[again.MessageID()] = on
+		}
 		if now := s.now(d); now.TaskID == "" && now.CancelRequestedBy == "" && !now.State.Ended() {
 			s.liar.stopped[d.MessageID()] = on
 		}
@@ -201,6 +212,9 @@ func (s *sequence) settle() {
 	}
 	for _, d := range s.ds {
 		s.honest(s.now(d), s.liar.runs[d.MessageID()])
+		if again, err := s.store.Delivery(context.Background(), incident.DeriveID("retry", d.ID)); err == nil {
+			s.honest(again, s.liar.runs[again.MessageID()])
+		}
 	}
 	if limit := 3000 * max(len(s.ds), 1); s.liar.requests > limit {
 		s.Errorf("%d requests for %d deliveries", s.liar.requests, len(s.ds))

@@ -203,3 +203,26 @@ func TestTheCallsOfOneAgentKeepTheirOrderAfterAnOutage(t *testing.T) {
 		}
 	})
 }
+
+// TestThoseThatFailedTogetherDoNotComeBackTogether: jitter spreads them, whoever they are for.
+func TestThoseThatFailedTogetherDoNotComeBackTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, kagenttest.Options{Script: acts(kagenttest.Act{Answer: "done"})})
+		o.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: outageDeliveries, Status: 500})
+		o.begin(0)
+		failed := time.Now()
+		time.Sleep(30 * time.Second)
+		at := map[time.Duration]int{}
+		for _, r := range o.kagent.Requests(kagenttest.Send) {
+			if after := r.At.Sub(failed); after > 500*time.Millisecond {
+				at[after.Truncate(20*time.Millisecond)]++
+			}
+		}
+		for after, n := range at {
+			if n > outageDeliveries/3 {
+				t.Errorf("%d of %d come back %s later, at the same moment", n, outageDeliveries, after)
+			}
+		}
+		o.arrives()
+	})
+}

@@ -57,6 +57,9 @@ func (d *Dispatcher) Reconcile(ctx context.Context, id string) (next time.Durati
 	case delivery.DoCancel:
 		return d.cancelCall(ctx, dl)
 	case delivery.DoWait:
+		if d.slots.calledUp(id) { // its agent is back
+			return d.call(ctx, dl)
+		}
 		d.rest(dl)
 		return step.At.Sub(now), nil
 	case delivery.DoPrepare:
@@ -77,19 +80,30 @@ func (d *Dispatcher) save(ctx context.Context, dl *delivery.Delivery, c Change, 
 // saveIf is save unless precondition, which is asked in the same transaction and may be nil, returns an error.
 func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change, precondition func(*store.Tx) error, log ...delivery.Entry) error {
 	dl.Failure, dl.Error = incident.Clean(dl.Failure, delivery.MaxError), incident.Clean(dl.Error, delivery.MaxError)
+	tryAgain := false
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
 		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = d.cfg.Clock.Now(), time.Time{}, nil, "", 0, time.Time{}
 		dl.VerifyUntil = d.verifyUntil(dl)
+		tryAgain = dl.TriesAgain(dl.EndedAt)
+		dl.StalledSince, dl.Stop, dl.StopAt = time.Time{}, "", time.Time{}
 	}
 	if dl.State != delivery.InputRequired {
 		dl.Question, dl.QuestionID, dl.NeedsApproval = "", "", false
 	}
-	if err := d.write(ctx, dl, precondition, log...); err != nil {
+	var again *delivery.Delivery
+	then := func(tx *store.Tx) (err error) {
+		if tryAgain {
+			again, err = d.tryAgain(ctx, tx, dl)
+		}
+		return err
+	}
+	if err := d.write(ctx, dl, precondition, then, log...); err != nil {
 		return fmt.Errorf("record delivery %s: %w", dl.ID, err)
 	}
-	if occupiesAgent(dl) {
+	switch {
+	case occupiesAgent(dl):
 		d.slots.hold(dl.Agent, dl.ID) // also one that a person set to work again
-	} else {
+	case !awaitsSlot(dl):
 		d.queueAll(d.slots.release(dl.Agent, dl.ID))
 	}
 	d.notes.recorded(dl.ID, log)
@@ -102,11 +116,15 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 	told := *dl // dl may change in the same step
 	c.Delivery = &told
 	d.cfg.Observe(c)
+	if again != nil {
+		d.repeated(again)
+	}
 	return nil
 }
 
-// write commits the delivery, if its row is still the one that was read, with what its log gets.
-func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, precondition func(*store.Tx) error, log ...delivery.Entry) error {
+// write commits the delivery, if its row is still the one that was read, with what its log gets. Before it precondition is asked in the
+// same transaction, and then comes after it; both may be nil.
+func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, precondition, then func(*store.Tx) error, log ...delivery.Entry) error {
 	for i := range log {
 		log[i].DeliveryID = dl.ID
 		if log[i].At.IsZero() {
@@ -119,7 +137,10 @@ func (d *Dispatcher) write(ctx context.Context, dl *delivery.Delivery, precondit
 				return err
 			}
 		}
-		return tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{dl}, Entries: log})
+		if err := tx.Save(ctx, &store.Changes{Deliveries: []*delivery.Delivery{dl}, Entries: log}); err != nil || then == nil {
+			return err
+		}
+		return then(tx)
 	})
 }
 
@@ -139,10 +160,17 @@ func occupiesAgent(dl *delivery.Delivery) bool {
 	switch dl.State {
 	case delivery.Working:
 		return true
+	case delivery.InputRequired:
+		return dl.Reply != nil && dl.Reply.Sent != nil // the agent may be at work again
 	case delivery.Calling:
 		return dl.NextAt.IsZero() || dl.Attempt <= maxHeld && (dl.Sent == nil || dl.Sent.Looks <= maxHeld)
 	}
 	return false
+}
+
+// awaitsSlot says whether a person's reply waits for its agent to have time: it keeps its place, or the slot that it was given.
+func awaitsSlot(dl *delivery.Delivery) bool {
+	return dl.State == delivery.InputRequired && dl.Reply != nil
 }
 
 // end brings the delivery to a final state other than success, for a reason in khook's own words, and in full.

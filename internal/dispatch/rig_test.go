@@ -207,11 +207,9 @@ func (r *rig) nothingLeft() {
 	r.Helper()
 	left := func() (n int) {
 		r.d.following.Range(func(any, any) bool { n++; return true })
-		r.d.slots.mu.Lock()
-		defer r.d.slots.mu.Unlock()
 		r.d.lanes.mu.Lock()
 		defer r.d.lanes.mu.Unlock()
-		return n + len(r.d.lanes.of) + r.d.notes.len() + len(r.d.slots.held) + len(r.d.slots.wait) + int(r.d.streams.Load())
+		return n + len(r.d.lanes.of) + r.d.notes.len() + r.d.slots.size() + int(r.d.streams.Load())
 	}
 	r.eventually("nothing is left in memory", func() bool { return left() == 0 }, func() string { return fmt.Sprint(left()) })
 }

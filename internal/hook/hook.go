@@ -77,10 +77,12 @@ type Config struct {
 	GroupBy     v1alpha2.GroupBy
 	GroupWait   time.Duration
 	Verify      time.Duration // 0: the controller's default
-	MaxPerHour  int           // 0: no limit
-	HookPerHour int           // of the whole Hook; 0: no limit
-	ResumedAt   time.Time     // calls from before do not count for the loop guard
-	EvenIfEnded bool          // also call when everything has ended before the call
+	StallAfter  time.Duration
+	OnStall     delivery.OnStall
+	MaxPerHour  int       // 0: no limit
+	HookPerHour int       // of the whole Hook; 0: no limit
+	ResumedAt   time.Time // calls from before do not count for the loop guard
+	EvenIfEnded bool      // also call when everything has ended before the call
 	Suspended   bool
 	OnePerCause bool
 	Invalid     string // why it can't be used; "" if it can
@@ -230,11 +232,25 @@ func compileConfig(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *fiel
 	if c.Verify, err = durationOf(ec.VerifyWindow, 0, time.Second, maxDuration, path.Child("verifyWindow")); err != nil {
 		add(err)
 	}
+	add(c.compileStall(ec, path)...)
 	if c.MaxPerHour, err = callsOf(ec.MaxCallsPerHour, path.Child("maxCallsPerHour")); err != nil {
 		add(err)
 	}
 	c.HookPerHour, _ = callsOf(h.Spec.MaxCallsPerHour, nil) // told once, see Compile
 	return c, errs
+}
+
+// compileStall reads what is said about stalled tasks.
+func (c *Config) compileStall(ec *v1alpha2.EventConfiguration, path *field.Path) (errs field.ErrorList) {
+	var err *field.Error
+	if c.StallAfter, err = durationOf(ec.StallAfter, delivery.DefaultStallAfter, time.Minute, maxDuration, path.Child("stallAfter")); err != nil {
+		errs = append(errs, err)
+	}
+	c.OnStall = delivery.OnStall(cmp.Or(ec.OnStall, v1alpha2.OnStallWait))
+	if !slices.Contains(delivery.OnStalls(), c.OnStall) {
+		errs = append(errs, field.NotSupported(path.Child("onStall"), c.OnStall, delivery.OnStalls()))
+	}
+	return errs
 }
 
 // callsOf reads a number of calls in an hour; 0 if there is no limit.

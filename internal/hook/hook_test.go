@@ -46,6 +46,8 @@ func TestCompileNamesTheFieldAndTheChange(t *testing.T) {
 		"match type":  {func(e *v1alpha2.EventConfiguration) { e.Match = "event.restartCount" }, "must be true or false, is int"},
 		"window":      {func(e *v1alpha2.EventConfiguration) { e.DedupWindow = &metav1.Duration{Duration: time.Millisecond} }, "dedupWindow: Invalid value: \"1ms\": must be from 1s to 24h"},
 		"timeout":     {func(e *v1alpha2.EventConfiguration) { e.Timeout = &metav1.Duration{Duration: 25 * time.Hour} }, "must be from 10s to 24h"},
+		"stall":       {func(e *v1alpha2.EventConfiguration) { e.StallAfter = &metav1.Duration{Duration: time.Second} }, "stallAfter: Invalid value: \"1s\": must be from 1m0s to 24h"},
+		"on stall":    {func(e *v1alpha2.EventConfiguration) { e.OnStall = "restart" }, `onStall: Unsupported value: "restart": supported values: "wait", "cancel", "retry"`},
 		"group":       {func(e *v1alpha2.EventConfiguration) { e.GroupBy = "pod" }, "groupBy: Unsupported value"},
 		"calls":       {func(e *v1alpha2.EventConfiguration) { n := int32(0); e.MaxCallsPerHour = &n }, "must be at least 1"},
 		"selector": {func(e *v1alpha2.EventConfiguration) {

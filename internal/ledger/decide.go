@@ -182,7 +182,7 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) verdict {
 		Cluster: b.cfg.Cluster, State: delivery.Pending,
 		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: g.Group, Agent: c.Agent,
 		IncidentID: f.Incident.ID, Workload: f.Incident.Workload.String(), CatchUp: f.Signal.CatchUp,
-		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, EvenIfRecovered: c.EvenIfEnded, HeldBack: g.release(),
+		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, StallAfter: c.StallAfter, OnStall: c.OnStall, EvenIfRecovered: c.EvenIfEnded, HeldBack: g.release(),
 		CreatedAt: b.now, NextAt: b.now.Add(c.GroupWait),
 	}
 	g.past = append([]*delivery.Delivery{d}, g.past...)

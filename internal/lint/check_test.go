@@ -214,6 +214,10 @@ func TestValidateWarnsOfWhatIsRarelyMeant(t *testing.T) {
 		"resumed at no time":    {strings.Replace(hookText("a", kill+"}"), ", namespace: shop", ", namespace: shop, annotations: {kagent.dev/resumed-at: now}", 1), []string{`1:3 shop/a metadata.annotations: kagent.dev/resumed-at is "now", which is no time and counts for nothing: write it as RFC 3339 has it`}},
 		"no namespace":          {strings.Replace(hookText("a", kill+"}"), ", namespace: shop", "", 1), []string{"1:3 default/a metadata.namespace: is missing: namespace default is assumed"}},
 		"what the cluster sets": {strings.Replace(hookText("a", kill+"}"), "shop", "shop, uid: x, resourceVersion: '3'", 1) + "status: {active: 1}\n", []string{"1:3 shop/a metadata.resourceVersion: is set by the cluster", "1:3 shop/a metadata.uid: is set by the cluster", "1:7 shop/a status: is set by the cluster"}},
+		"a stall that never is": {hookText("a", "{eventType: oom-kill, agentId: medic, prompt: Look, timeout: 10m, stallAfter: 10m}"), []string{
+			"spec.eventConfigurations[0].stallAfter: a task counts as stalled after 10m0s and is over after its timeout of 10m0s: it is never stalled"}},
+		"a retry that never is": {hookText("a", "{eventType: oom-kill, agentId: medic, prompt: Look, timeout: 10m, onStall: retry}"), []string{"spec.eventConfigurations[0].onStall: a task counts as stalled after 15m0s"}},
+		"a short timeout":       {hookText("a", "{eventType: oom-kill, agentId: medic, prompt: Look, timeout: 10m}"), nil},
 		"a very long prompt":    {hookText("a", "{eventType: oom-kill, agentId: medic, prompt: "+strings.Repeat("ü", 4001)+"}"), []string{"spec.eventConfigurations[0].prompt: the prompt has 4001 characters"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 )
@@ -34,7 +35,29 @@ func (v *validator) warn(c *candidate, object map[string]any, foreign []string) 
 			v.findings.addWarning(c.finding(c.path(i)+".prompt", fmt.Sprintf(
 				"the prompt has %d characters, which every call pays for: let it be short, and put the rest into the agent's own instructions", n)))
 		}
+		v.warnOfStall(c, i)
 	}
+}
+
+// warnOfStall tells of what is said about stalled tasks in vain: none is before the timeout.
+func (v *validator) warnOfStall(c *candidate, i int) {
+	ec := &c.hook.Spec.EventConfigurations[i]
+	after, timeout := delivery.DefaultStallAfter, hook.DefaultTimeout
+	if ec.StallAfter != nil {
+		after = ec.StallAfter.Duration
+	}
+	if ec.Timeout != nil {
+		timeout = ec.Timeout.Duration
+	}
+	if (ec.StallAfter == nil && ec.OnStall == "") || after < timeout || !c.valid(i) {
+		return
+	}
+	field := ".stallAfter"
+	if ec.StallAfter == nil {
+		field = ".onStall"
+	}
+	v.findings.addWarning(c.finding(c.path(i)+field, fmt.Sprintf(
+		"a task counts as stalled after %s and is over after its timeout of %s: it is never stalled, let stallAfter be shorter", after, timeout)))
 }
 
 // serverSet lists the fields of an object that the cluster sets, not its author.

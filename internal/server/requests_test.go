@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -135,6 +136,21 @@ func TestTheNamespaceThatThePathCannotNameIsFoundWithAParameter(t *testing.T) {
 	}
 	if got := itemsIn(t, askServer(f.Server, http.MethodGet, api.Base+"/events/types", "")); got != 0 {
 		t.Errorf("namespace types: %d items", got)
+	}
+}
+
+func TestStalledDeliveriesAreWorkingAndFoundByTheirFilter(t *testing.T) {
+	f := newFixture(t)
+	since := time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	f.make(t, func(d *delivery.Delivery) {
+		d.ID, d.Version, d.State, d.EndedAt, d.StalledSince, d.Stop = "silent", 0, delivery.Working, time.Time{}, since, delivery.StopInVain
+	})
+	var page api.Page[api.Delivery]
+	if err := json.Unmarshal(askServer(f.Server, http.MethodGet, api.Base+"/deliveries?stalled=true&namespace=shop", "").Body.Bytes(), &page); err != nil {
+		t.Fatal(err)
+	}
+	if len(page.Items) != 1 || page.Items[0].ID != "silent" || page.Items[0].State != delivery.Working || !page.Items[0].StalledSince.Equal(since) || page.Items[0].Stop != delivery.StopInVain {
+		t.Errorf("%+v", page.Items)
 	}
 }
 

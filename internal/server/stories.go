@@ -28,6 +28,7 @@ type deliveriesInput struct {
 	Hook  string `query:"hook" maxLength:"253" doc:"Name of the Hook." example:"memory"`
 	State string `query:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" example:"succeeded"`
 	TypeFilter
+	Stalled  bool   `query:"stalled" doc:"Only those whose task is stalled: nothing new was seen of it for long."`
 	Agent    string `query:"agent" maxLength:"317" doc:"The agent, as namespace/name." example:"kagent/medic"`
 	Incident string `query:"incident" maxLength:"64" doc:"ID of the incident that it was scheduled for."`
 	Window
@@ -72,7 +73,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.P
 			agent, err := agentOf(in.Agent)
 			return store.DeliveryQuery{
 				Namespace: in.Namespace, Hook: in.Hook, State: delivery.State(in.State), Type: incident.EventType(in.EventType), Agent: agent,
-				Incident: in.Incident, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
+				Incident: in.Incident, Stalled: in.Stalled, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 			}, err
 		},
 		rows: s.cfg.Reader.ListDeliveries, position: store.DeliveryQuery.Position,

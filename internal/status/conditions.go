@@ -15,6 +15,7 @@ import (
 const (
 	lookAtHolds = time.Minute // how often it is looked whether calls are still held back
 	maxHolds    = 1000        // groups that are looked at
+	maxStalled  = 1000        // deliveries that are
 )
 
 // holds computes the conditions OverBudget and LoopGuard.
@@ -62,6 +63,32 @@ func loopGuard(held []*delivery.GroupState) metav1.Condition {
 		}
 	}
 	c.Message = describe(held, shown, what)
+	return c
+}
+
+// stalledTasks says that nothing new is seen of tasks, by the example of one: of one that can't be stopped, if there is one.
+func stalledTasks(stalled []*delivery.Delivery) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha2.ConditionStalled, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonNoTaskStalled, Message: "No agent's task is stalled"}
+	if len(stalled) == 0 {
+		return c
+	}
+	c.Status, c.Reason = metav1.ConditionTrue, v1alpha2.ReasonTaskSilent
+	shown, what := stalled[0], "Its agent is asked to stop."
+	if shown.Stop != delivery.StopAsking && shown.Stop != delivery.StopAsked {
+		what = "Look at the agent; khook deliveries cancel asks it to stop."
+	}
+	for _, d := range stalled {
+		if d.Stop == delivery.StopInVain {
+			c.Reason, shown, what = v1alpha2.ReasonCantBeStopped, d, "It was asked to stop, and did not: look at the agent."
+			break
+		}
+	}
+	text := fmt.Sprintf("%s (%s): nothing new is seen of the task of agent %s since %s, see khook deliveries show %s. %s",
+		shown.Group, shown.Config, shown.Agent, shown.StalledSince.UTC().Format(time.RFC3339), shown.ID, what)
+	if len(stalled) > 1 {
+		text += " More tasks are stalled as well."
+	}
+	c.Message = incident.Clean(text, maxCondition)
 	return c
 }
 

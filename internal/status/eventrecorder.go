@@ -29,13 +29,14 @@ const (
 	ReasonEventProcessingError = "EventProcessingError"
 	ReasonOverBudget           = "OverBudget" // calls are held back because a budget is used up
 	ReasonLoopGuard            = "LoopGuard"  // calls pause because a failure comes back after each of them
+	ReasonStalled              = "Stalled"    // nothing new is seen of an agent's task
 )
 
 // Reasons are those of all Kubernetes Events that khook writes.
 func Reasons() []string {
 	return []string{
 		ReasonEventFiring, ReasonAgentCallSuccess, ReasonAgentCallFailure, ReasonEventResolved, ReasonEventProcessingError,
-		ReasonOverBudget, ReasonLoopGuard,
+		ReasonOverBudget, ReasonLoopGuard, ReasonStalled,
 	}
 }
 

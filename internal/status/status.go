@@ -42,6 +42,8 @@ type History interface {
 	HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error)
 	// HeldGroups returns the groups of the hook whose calls are held back until after a time.
 	HeldGroups(ctx context.Context, hook delivery.HookRef, after time.Time, limit int) ([]*delivery.GroupState, error)
+	// StalledDeliveries returns the hook's deliveries whose task is stalled, the one that is stalled for longest first.
+	StalledDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error)
 }
 
 // Config holds the settings of a Writer.
@@ -224,7 +226,11 @@ func (w *Writer) status(ctx context.Context, ref delivery.HookRef, h *v1alpha2.H
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, c := range append(holds, w.matchTooCostly(ref), w.ready(ref, h)) {
+	stalled, err := w.cfg.History.StalledDeliveries(ctx, ref, maxStalled)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the stalled deliveries of hook %s: %w", ref, err)
+	}
+	for _, c := range append(holds, stalledTasks(stalled), w.matchTooCostly(ref), w.ready(ref, h)) {
 		if c.Status == metav1.ConditionFalse && c.Type != v1alpha2.ConditionReady && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			continue // what never was need not be denied
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -190,4 +191,34 @@ func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
 	}
 	d.State, d.EndedAt = delivery.Succeeded, long
 	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
+}
+
+// TestAStartReadsNoTextsOfWhatIsUnfinished: prompts, data and answers are most of a delivery, and a start needs none of them.
+func TestAStartReadsNoTextsOfWhatIsUnfinished(t *testing.T) {
+	const unfinished = 300
+	st := openStore(t, newPath(t))
+	must(t, st.Write(t.Context(), func(tx *Tx) error {
+		for n := range unfinished {
+			inc, made := recordFor(tx, fmt.Sprint("k", n), long, 1)
+			d := due(inc, delivery.Working)
+			d.Prompt, d.Data, d.Answer = strings.Repeat("p", delivery.MaxPrompt), strings.Repeat("d", delivery.MaxData), strings.Repeat("a", delivery.MaxAnswer)
+			d.Reply, d.Error = &delivery.Reply{N: 1, Text: strings.Repeat("r", delivery.MaxReply)}, strings.Repeat("e", delivery.MaxError)
+			made.Deliveries = []*delivery.Delivery{d}
+			if err := tx.Save(t.Context(), made); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	if _, err := st.UnfinishedDeliveries(t.Context(), long, 1); err != nil { // its statement is prepared
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	found, err := st.UnfinishedDeliveries(t.Context(), long, 10*unfinished)
+	runtime.ReadMemStats(&after)
+	must(t, err)
+	if each := (after.TotalAlloc - before.TotalAlloc) / unfinished; len(found) != unfinished || each > 16<<10 {
+		t.Errorf("%d deliveries, %d bytes each", len(found), each)
+	}
 }

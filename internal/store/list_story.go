@@ -62,6 +62,7 @@ type DeliveryQuery struct {
 	Type      incident.EventType
 	Agent     delivery.AgentRef
 	Incident  string              // that made it due
+	Stalled   bool                // only those whose task is stalled now
 	From, To  sql.Null[time.Time] // when it was made due: from From on, before To
 
 	Descending bool
@@ -85,7 +86,10 @@ func (q DeliveryQuery) listing(e engine.Engine) *listing {
 		order: []string{"created_at", "id"}, descending: q.Descending,
 	}
 	l.equal("incident_id", q.Incident, true)
-	one := q.Incident != ""
+	one := q.Incident != "" || q.Stalled
+	if q.Stalled {
+		l.where("stalled_since > 0")
+	}
 	l.equal("hook_ns", q.Namespace, !one)
 	l.equal("hook", q.Hook, !one && q.Namespace != "")
 	l.equal("state", string(q.State), !one && q.Namespace == "")

@@ -60,6 +60,8 @@ func everything(t *testing.T, st *Store) {
 	note(st.DeliveryIDsOfIncidents(ctx, ids))
 	note(st.UnfinishedDeliveries(ctx, long, 10))
 	note(st.Unfinished(ctx))
+	note(st.Stalled(ctx))
+	note(st.StalledDeliveries(ctx, shopHook, 10))
 	note(st.OldestPending(ctx))
 	note(st.HookIncidents(ctx, shopHook, long, 10))
 	open, fired, err := st.HookSummary(ctx, shopHook)
@@ -133,8 +135,8 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 			if strings.HasPrefix(step, "SCAN ") && (!strings.Contains(step, " INDEX ") || !strings.Contains(query, "LIMIT ?")) {
 				t.Errorf("%s\n  %s", query, step)
 			}
-			// All of a cluster is nearly all, but for what is open.
-			if strings.HasSuffix(step, "(cluster=?)") && !strings.Contains(step, "_open") && !strings.Contains(step, "_unfinished") {
+			// All of a cluster is nearly all, but for what is open, and for what is stalled.
+			if strings.HasSuffix(step, "(cluster=?)") && !strings.Contains(step, "_open") && !strings.Contains(step, "_unfinished") && !strings.Contains(step, "_stalled") {
 				t.Errorf("%s\n  %s", query, step)
 			}
 		}
@@ -174,6 +176,7 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 		"SELECT count(*) FROM incidents i":           "incidents_open",
 		"SELECT event_key FROM events":               "events_key",
 		"AS going UNION ALL":                         "COVERING INDEX incidents_open",
+		"AND stalled_since > 0 AND hook_ns":          "deliveries_stalled_hook",
 	} {
 		found := false
 		for _, query := range statements(st) {

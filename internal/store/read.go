@@ -57,6 +57,12 @@ func (s *Store) HeldGroups(ctx context.Context, hook delivery.HookRef, after tim
 		s.cfg.Cluster, micros(after), hook.Namespace, hook.Name, limit)
 }
 
+// StalledDeliveries returns the deliveries of a hook whose task is stalled now, the one that is stalled for longest first, without their texts.
+func (s *Store) StalledDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error) {
+	return readAll(ctx, s.core, "stalled deliveries of hook "+hook.String(), scanDelivery, "SELECT "+deliveryLine+" FROM deliveries "+
+		"WHERE cluster = ? AND stalled_since > 0 AND hook_ns = ? AND hook = ? ORDER BY stalled_since LIMIT ?", s.cfg.Cluster, hook.Namespace, hook.Name, limit)
+}
+
 // HeldGroupsFrom returns the groups whose calls are held back until after a time, in the order of their keys, from the one
 // after a key on; an empty key is before all.
 func (s *Store) HeldGroupsFrom(ctx context.Context, from delivery.GroupKey, after time.Time, limit int) ([]*delivery.GroupState, error) {

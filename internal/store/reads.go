@@ -69,6 +69,12 @@ func (r reads) Unfinished(ctx context.Context) (map[delivery.State]int, error) {
 	return found, err
 }
 
+// Stalled counts the deliveries whose task is stalled now.
+func (r reads) Stalled(ctx context.Context) (int, error) {
+	n, err := readOne(ctx, r.handle, "the number of stalled deliveries", scanNumber, "SELECT count(*) FROM deliveries WHERE stalled_since > 0 AND cluster = ?", r.cluster)
+	return int(n), err
+}
+
 // HookSummary returns how many of the hook's incidents are open, and when it last made a delivery
 // due (zero if never).
 func (r reads) HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error) {

@@ -37,7 +37,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 	}
 	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
 		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
-			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back", "workload"))
+			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back", "workload", "stall_after", "on_stall"))
 }
 
 // formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the

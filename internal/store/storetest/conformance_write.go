@@ -21,6 +21,8 @@ func (s *suite) roundTrip() {
 		d := c.Deliveries[0]
 		d.EvenIfRecovered, d.VerifyWindow, d.RetryOf, d.RequestedBy, d.CancelRequestedBy = true, time.Minute, "another", "ann", "ben"
 		d.State, d.Question, d.QuestionID, d.NeedsApproval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
+		d.StallAfter, d.OnStall, d.HeardAt, d.HeardSum, d.StalledSince = time.Hour, delivery.OnStallRetry, start, 7, start.Add(time.Minute)
+		d.Stop, d.StopAt = delivery.StopAsked, start.Add(time.Hour)
 		d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: start, Until: start.Add(time.Hour), Resources: []string{"a", "b"}}
 		d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: start, QuestionID: "q", SentAt: start}
 		c.Entries = []delivery.Entry{{DeliveryID: d.ID, N: 1, At: start, Kind: delivery.EntryCall, Who: "agent", Text: "hello"}}
@@ -47,6 +49,8 @@ func (s *suite) roundTrip() {
 		"its group":           {c.Groups, func() (any, error) { return s.st.HeldGroups(ctx, someHook, start, 10) }},
 		"due deliveries":      {[]*delivery.Delivery{withoutTexts(d)}, func() (any, error) { return s.st.UnfinishedDeliveries(ctx, start, 10) }},
 		"IDs of deliveries":   {[]string{d.ID}, func() (any, error) { return s.st.DeliveryIDsOfIncidents(ctx, []string{inc.ID}) }},
+		"stalled deliveries":  {[]*delivery.Delivery{withoutTexts(d)}, func() (any, error) { return s.st.StalledDeliveries(ctx, someHook, 10) }},
+		"how many stalled":    {1, func() (any, error) { return s.st.Stalled(ctx) }},
 		"how many, by state":  {map[delivery.State]int{d.State: 1}, func() (any, error) { return s.st.Unfinished(ctx) }},
 	} {
 		got, err := read.got()
