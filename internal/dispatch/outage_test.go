@@ -226,3 +226,25 @@ func TestThoseThatFailedTogetherDoNotComeBackTogether(t *testing.T) {
 		o.arrives()
 	})
 }
+
+// TestWhatAnAgentNamesATimeForHoldsForItsOtherCallsToo: also for those that become due meanwhile. Other agents are called.
+func TestWhatAnAgentNamesATimeForHoldsForItsOtherCallsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, kagenttest.Options{Script: acts(kagenttest.Act{Answer: "done"})})
+		o.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: 1, Status: 429, Header: map[string]string{"Retry-After": "1200"}})
+		o.ds = append(o.ds, o.due())
+		time.Sleep(time.Minute)
+		for range 5 {
+			o.ds = append(o.ds, o.due())
+		}
+		other := o.due(func(d *delivery.Delivery) { d.Agent.Name = "another" })
+		time.Sleep(18 * time.Minute)
+		if now := o.now(other); now.State != delivery.Succeeded {
+			t.Errorf("the call of another agent is %s", now.State)
+		}
+		if n := len(o.kagent.Requests(kagenttest.Send)); n != 2 {
+			t.Errorf("%d messages before the time was over", n-1)
+		}
+		o.arrives()
+	})
+}
