@@ -210,11 +210,11 @@ func TestThoseThatFailedTogetherDoNotComeBackTogether(t *testing.T) {
 		o := newOutage(t, kagenttest.Options{Script: acts(kagenttest.Act{Answer: "done"})})
 		o.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: outageDeliveries, Status: 500})
 		o.begin(0)
-		failed := time.Now()
+		begun := time.Now()
 		time.Sleep(30 * time.Second)
 		at := map[time.Duration]int{}
 		for _, r := range o.kagent.Requests(kagenttest.Send) {
-			if after := r.At.Sub(failed); after > 500*time.Millisecond {
+			if after := r.At.Sub(begun); after > 500*time.Millisecond {
 				at[after.Truncate(20*time.Millisecond)]++
 			}
 		}
