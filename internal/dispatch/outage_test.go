@@ -210,11 +210,11 @@ func TestThoseThatFailedTogetherDoNotComeBackTogether(t *testing.T) {
 		o := newOutage(t, kagenttest.Options{Script: acts(kagenttest.Act{Answer: "done"})})
 		o.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: outageDeliveries, Status: 500})
 		o.begin(0)
-		failed := time.Now()
+		begun := time.Now()
 		time.Sleep(30 * time.Second)
 		at := map[time.Duration]int{}
 		for _, r := range o.kagent.Requests(kagenttest.Send) {
-			if after := r.At.Sub(failed); after > 500*time.Millisecond {
+			if after := r.At.Sub(begun); after > 500*time.Millisecond {
 				at[after.Truncate(20*time.Millisecond)]++
 			}
 		}
@@ -222,6 +222,28 @@ func TestThoseThatFailedTogetherDoNotComeBackTogether(t *testing.T) {
 			if n > outageDeliveries/3 {
 				t.Errorf("%d of %d come back %s later, at the same moment", n, outageDeliveries, after)
 			}
+		}
+		o.arrives()
+	})
+}
+
+// TestWhatAnAgentNamesATimeForHoldsForItsOtherCallsToo: also for those that become due meanwhile. Other agents are called.
+func TestWhatAnAgentNamesATimeForHoldsForItsOtherCallsToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOutage(t, kagenttest.Options{Script: acts(kagenttest.Act{Answer: "done"})})
+		o.kagent.Inject(kagenttest.Fault{On: kagenttest.Send, Times: 1, Status: 429, Header: map[string]string{"Retry-After": "1200"}})
+		o.ds = append(o.ds, o.due())
+		time.Sleep(time.Minute)
+		for range 5 {
+			o.ds = append(o.ds, o.due())
+		}
+		other := o.due(func(d *delivery.Delivery) { d.Agent.Name = "another" })
+		time.Sleep(18 * time.Minute)
+		if now := o.now(other); now.State != delivery.Succeeded {
+			t.Errorf("the call of another agent is %s", now.State)
+		}
+		if n := len(o.kagent.Requests(kagenttest.Send)); n != 2 {
+			t.Errorf("%d messages before the time was over", n-1)
 		}
 		o.arrives()
 	})

@@ -292,8 +292,8 @@ func TestAllIncidentsOfADeliveryCount(t *testing.T) {
 // always ran, and what an observer with a notebook would say.
 func TestKillsDoNotChangeAnOutcome(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		turns := rapid.SliceOfNDistinct(rapid.IntRange(1, 20), 1, 6, rapid.ID).Draw(rt, "minutes at which it recovers or fails again")
-		slices.Sort(turns)
+		flips := rapid.SliceOfNDistinct(rapid.IntRange(1, 20), 1, 6, rapid.ID).Draw(rt, "minutes at which it recovers or fails again")
+		slices.Sort(flips)
 		downs := rapid.SliceOfNDistinct(rapid.IntRange(0, 24), 0, 4, rapid.ID).Draw(rt, "minutes at which khook restarts")
 		var got string
 		ok := t.Run("", func(t *testing.T) {
@@ -305,7 +305,7 @@ func TestKillsDoNotChangeAnOutcome(t *testing.T) {
 						a.at(float64(minute) + 0.4).start()
 					}
 					switch a.at(float64(minute) + 0.5); {
-					case !slices.Contains(turns, minute):
+					case !slices.Contains(flips, minute):
 						continue
 					case open:
 						a.ends("cart-1", incident.Recovered)
@@ -321,16 +321,16 @@ func TestKillsDoNotChangeAnOutcome(t *testing.T) {
 				a.kill()
 			})
 		})
-		if want := noted(turns); !ok || got != want {
-			rt.Fatalf("it turned at %v, khook restarted at %v: %s, want %s", turns, downs, got, want)
+		if want := noted(flips); !ok || got != want {
+			rt.Fatalf("it turned at %v, khook restarted at %v: %s, want %s", flips, downs, got, want)
 		}
 	})
 }
 
 // noted is what somebody notes who sees all: the agent ends after 5 minutes, the window after 15.
-func noted(turns []int) string {
+func noted(flips []int) string {
 	open, well := true, false
-	for _, minute := range turns {
+	for _, minute := range flips {
 		if open = !open; minute >= 15 {
 			open = !open
 			break
