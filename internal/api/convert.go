@@ -65,6 +65,7 @@ func DeliveryOf(d *delivery.Delivery) Delivery {
 		CreatedAt: d.CreatedAt, NextAt: d.NextAt, CalledAt: d.CalledAt, EndedAt: d.EndedAt, TaskID: d.TaskID, TaskState: d.TaskState,
 		ContextID: d.ContextID, Dialect: d.Dialect, Error: d.Error, Outcome: d.Outcome, OutcomeAt: d.OutcomeAt, Prompt: d.Prompt, Answer: d.Answer,
 		VerifyWindowSeconds: d.VerifyWindow.Seconds(), Skipped: d.Skipped, RetryOf: d.RetryOf, RequestedBy: d.RequestedBy, CancelRequestedBy: d.CancelRequestedBy,
+		VerifyUntil: d.VerifyUntil, RecoveredAt: d.RecoveredAt, RecoveredIn: d.RecoveredIn(), RelapseSeconds: d.RelapsedAfter().Seconds(),
 		StalledSince: d.StalledSince, Stop: d.Stop, StallAfterSeconds: d.StallAfter.Seconds(), OnStall: d.OnStall,
 		QuestionID: d.QuestionID, NeedsApproval: d.NeedsApproval, Replies: d.Replies, Question: d.Question, HeldBack: (*HeldBack)(d.HeldBack),
 	}

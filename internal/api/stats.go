@@ -74,10 +74,28 @@ type Durations struct {
 
 // HookOutcomes counts what became of the incidents after the agent finished.
 type HookOutcomes struct {
-	Recovered     int64    `json:"recovered"`
-	Persisting    int64    `json:"persisting"`
-	Unknown       int64    `json:"unknown" doc:"They ended, but nothing healthy was seen."`
-	Effectiveness *float64 `json:"effectiveness,omitempty" doc:"Percentage of recovered among the known outcomes (recovered and persisting), to one decimal; absent if none is known."`
+	Recovered           int64    `json:"recovered"`
+	RecoveredBeforeCall int64    `json:"recoveredBeforeCall" doc:"Of recovered: those that were before the message left; it was not the agent's work."`
+	RecoveredDuringTask int64    `json:"recoveredDuringTask" doc:"Of recovered: while the agent worked."`
+	RecoveredAfterTask  int64    `json:"recoveredAfterTask" doc:"Of recovered: after the agent had ended."`
+	Relapsed            int64    `json:"relapsed" doc:"They recovered, and it failed again within the window."`
+	Persisting          int64    `json:"persisting"`
+	Unknown             int64    `json:"unknown" doc:"They ended, but nothing healthy was seen."`
+	Open                int64    `json:"open" doc:"Calls that were scheduled in the range and whose outcome is still to come; of its newest 10,000."`
+	Effectiveness       *float64 `json:"effectiveness,omitempty" doc:"Percentage of recovered among the known outcomes (recovered, relapsed and persisting), to one decimal; absent if none is known. How much of it is the agent's work is said by the phases, and by baseRate."`
+
+	BaseRate *BaseRate `json:"baseRate,omitempty" doc:"How failures end that the Hook is about and that nobody was called for; absent if the Hook was deleted, and if there is no room to find it out."`
+}
+
+// BaseRate counts how failures ended for which no Hook made a call: neither for them nor for their cause, nor for their workload within the window.
+// What fails again of a workload within the window is one failure with the first.
+type BaseRate struct {
+	Failures   int64    `json:"failures" doc:"Of the range, watched for as long as those with a call are after it; of each configuration's newest 1,000."`
+	Recovered  int64    `json:"recovered"`
+	Relapsed   int64    `json:"relapsed"`
+	Persisting int64    `json:"persisting"`
+	Unknown    int64    `json:"unknown" doc:"Also those whose Pod was deleted: nobody looked whether the workload was healthy."`
+	Rate       *float64 `json:"rate,omitempty" doc:"Percentage of recovered among the known ones (recovered, relapsed and persisting), to one decimal; absent if fewer than ten are known."`
 }
 
 // Trends counts events over time.

@@ -121,8 +121,11 @@ func milestones(d *delivery.Delivery) []TimelineEntry {
 	case d.State.Ended():
 		add(d.EndedAt, "%s", quoting(fmt.Sprintf("the delivery ended as %s", d.State), d.Error))
 	}
+	if d.Outcome == delivery.OutcomeRelapsed {
+		add(d.RecoveredAt, "recovered for %s", d.RelapsedAfter().Round(time.Second))
+	}
 	add(d.OutcomeAt, "outcome: %s", map[delivery.Outcome]string{
-		delivery.OutcomeRecovered: "recovered", delivery.OutcomePersisting: "the problem persists",
+		delivery.OutcomeRecovered: "recovered", delivery.OutcomeRelapsed: "relapsed: it failed again", delivery.OutcomePersisting: "the problem persists",
 		delivery.OutcomeUnknown: "unknown: the incidents ended, but nothing healthy was seen",
 	}[d.Outcome])
 	return line

@@ -57,3 +57,17 @@ func TestAStorySaysWhyACallWasMadeWithoutAnEvent(t *testing.T) {
 		}
 	}
 }
+
+func TestAStorySaysThatACallHelpedOnlyForAWhile(t *testing.T) {
+	d := &delivery.Delivery{Outcome: delivery.OutcomeRelapsed, RecoveredAt: noon.Add(6 * time.Minute), OutcomeAt: noon.Add(9 * time.Minute)}
+	var got []string
+	for _, e := range milestones(d) {
+		got = append(got, fmt.Sprintf("%d %s", int(e.At.Sub(noon).Minutes()), e.Text))
+	}
+	if want := "[6 recovered for 3m0s 9 outcome: relapsed: it failed again]"; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	if shaped := DeliveryOf(d); shaped.RelapseSeconds != 180 || shaped.RecoverySeconds != 0 || shaped.RecoveredIn != "" {
+		t.Errorf("%+v", shaped)
+	}
+}

@@ -134,8 +134,12 @@ type Delivery struct {
 	ContextID      string           `json:"contextId,omitempty" doc:"The agent's session."`
 	Dialect        string           `json:"dialect,omitempty" doc:"Which version of kagent took it."`
 	Error          string           `json:"error,omitempty" doc:"Why it failed or waits, in a sentence: in lists, and where texts are withheld, without what the agent said."`
-	Outcome        delivery.Outcome `json:"outcome,omitempty" enum:"recovered,persisting,unknown" doc:"What became of the incidents after the agent finished."`
-	OutcomeAt      time.Time        `json:"outcomeAt,omitzero" required:"false"`
+	Outcome        delivery.Outcome `json:"outcome,omitempty" enum:"recovered,relapsed,persisting,unknown" doc:"What became of the incidents after the agent finished, decided at verifyUntil. relapsed: they recovered, and it failed again before."`
+	OutcomeAt      time.Time        `json:"outcomeAt,omitzero" required:"false" doc:"When all had recovered or, if they did not, when it failed again or when that was found."`
+	VerifyUntil    time.Time        `json:"verifyUntil,omitzero" required:"false" doc:"End of the window after which the outcome is decided; absent if none is to come."`
+	RecoveredAt    time.Time        `json:"recoveredAt,omitzero" required:"false" doc:"When they had recovered, also if it failed again later."`
+	RecoveredIn    delivery.Phase   `json:"recoveredIn,omitempty" enum:"before-call,during-task,after-task" doc:"Of the outcome recovered: whether that was before the message left, while the agent worked, or after it had ended."`
+	RelapseSeconds float64          `json:"relapseSeconds,omitempty" doc:"Of the outcome relapsed: how long it was well before it failed again."`
 
 	RecoverySeconds     float64          `json:"recoverySeconds,omitempty" doc:"How long after it was scheduled everything had recovered, if it did."`
 	VerifyWindowSeconds float64          `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`

@@ -164,7 +164,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	leader.dispatcher = dispatch.New(dispatch.Config{
 		Concurrency: a.options.AgentConcurrency, VerifyWindow: a.options.VerifyWindow, CallLimit: a.options.KagentTimeout, Follow: true,
 		Workers: int(a.plan.N(capacity.Workers)), Calls: int(a.plan.N(capacity.Calls)), Followers: a.plan.N(capacity.Followers),
-		Log: a.log.WithName("dispatch"), Shared: leader.ledger.Shared, Refusal: a.refusal, Workload: workloadHealth(cluster), Observe: a.publisher.onDelivery,
+		Log: a.log.WithName("dispatch"), Shared: leader.ledger.Shared, Refusal: a.refusal, Workload: workloadHealth(cluster), WatchedSince: leader.sources.WatchedSince, Observe: a.publisher.onDelivery,
 	}, a.store, a.agents)
 	a.leader.Store(leader)
 	defer a.leader.Store(nil)

@@ -124,7 +124,7 @@ func (m *metrics) begin() {
 	for _, reason := range status.Reasons() {
 		m.droppedEvents.WithLabelValues(reason)
 	}
-	for _, o := range []delivery.Outcome{delivery.OutcomeRecovered, delivery.OutcomePersisting, delivery.OutcomeUnknown} {
+	for _, o := range delivery.Outcomes() {
 		m.outcomes.WithLabelValues(string(o))
 	}
 }

@@ -177,7 +177,8 @@ func printHookMetrics(p *display, m *api.HookMetrics) error {
 	}
 	p.field("Calls", fmt.Sprintf("%d scheduled, %d ended%s%s", m.Deliveries.Created, m.Deliveries.Ended, withoutCall(m.Deliveries.Skipped), share(m.Deliveries.SuccessRate, succeeded)))
 	p.field("Call time", percentile(m.Calls))
-	p.field("Recovery", percentile(m.Recovery)+share(m.Outcomes.Effectiveness, " of the calls were followed by it"))
+	p.field("Recovery", percentile(m.Recovery))
+	printOutcomes(p, &m.Outcomes)
 	fmt.Fprintln(p.out)
 	var rows [][]string
 	for _, d := range delivery.Dispositions() {
@@ -186,6 +187,45 @@ func printHookMetrics(p *display, m *api.HookMetrics) error {
 		}
 	}
 	return p.table([]string{"DISPOSITION", "EVENTS"}, rows)
+}
+
+// fewOutcomes is how many known outcomes are too few to say how often something recovers.
+const fewOutcomes = 10
+
+// printOutcomes says what came of the calls, and when it recovered: what did so before the agent was called was not its work.
+func printOutcomes(p *display, o *api.HookOutcomes) {
+	known := o.Recovered + o.Relapsed + o.Persisting
+	text := fmt.Sprintf("%d of %d with a known outcome", o.Recovered, known)
+	if known >= fewOutcomes && o.Effectiveness != nil {
+		text += fmt.Sprintf(" (%.1f%%)", *o.Effectiveness)
+	}
+	p.field("Recovered", text+andCount(o.Relapsed, "failed again within the window")+andCount(o.Unknown, "unknown")+andCount(o.Open, "open"))
+	if o.Recovered > 0 {
+		p.field("When", fmt.Sprintf("%d before the agent was called, %d while it worked, %d after it had ended", o.RecoveredBeforeCall, o.RecoveredDuringTask, o.RecoveredAfterTask))
+	}
+	printBaseRate(p, o.BaseRate)
+}
+
+// printBaseRate says how often it recovers when nobody is called, which is what the calls are to be held against.
+func printBaseRate(p *display, b *api.BaseRate) {
+	if b == nil {
+		return
+	}
+	text := fmt.Sprintf("%d of %d with a known outcome", b.Recovered, b.Recovered+b.Relapsed+b.Persisting)
+	if b.Rate != nil {
+		text += fmt.Sprintf(" (%.1f%%)", *b.Rate)
+	} else {
+		text += ": too few to say"
+	}
+	p.field("Without a call", text+andCount(b.Relapsed, "failed again within the window")+andCount(b.Unknown, "unknown"))
+}
+
+// andCount is the rest of a list of counts: what there is none of is left out.
+func andCount(n int64, what string) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d %s", n, what)
 }
 
 func share(percent *float64, of string) string {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -119,9 +120,29 @@ func (p *display) conversation(d api.Delivery) {
 	p.block(fmt.Sprintf("Prompt to %s/%s (delivery %s, %s):", d.Agent.Namespace, d.Agent.Name, d.ID, d.State), d.Prompt)
 	p.block("Answer:", d.Answer)
 	p.block("Error:", d.Error)
-	if d.Outcome != "" {
+	p.outcome(d)
+}
+
+// outcome says what came of a call, or when that will be known.
+func (p *display) outcome(d api.Delivery) {
+	switch {
+	case d.Outcome == delivery.OutcomeRelapsed:
+		fmt.Fprintf(p.out, "\nOutcome: relapsed, it failed again %s after it had recovered\n", seconds(d.RelapseSeconds))
+	case d.RecoveredIn != "":
+		fmt.Fprintf(p.out, "\nOutcome: %s %s\n", incident.Clean(string(d.Outcome), maxCell), cmp.Or(phases[d.RecoveredIn], incident.Clean(string(d.RecoveredIn), maxCell)))
+	case d.Outcome != "":
 		fmt.Fprintf(p.out, "\nOutcome: %s\n", incident.Clean(string(d.Outcome), maxCell))
+	case d.VerifyUntil.IsZero():
+	case time.Since(d.VerifyUntil) > delivery.MaxDown:
+		fmt.Fprintln(p.out, "\nOutcome: not known, khook was down at the end of the window and long after")
+	default:
+		fmt.Fprintf(p.out, "\nOutcome: known after %s\n", d.VerifyUntil.Local().Format(time.DateTime))
 	}
+}
+
+// phases says when something recovered, in words.
+var phases = map[delivery.Phase]string{
+	delivery.BeforeCall: "before the agent was called", delivery.DuringTask: "while the agent worked", delivery.AfterTask: "after the agent had ended",
 }
 
 // deliveriesCmd is khook deliveries: without a subcommand it lists them.

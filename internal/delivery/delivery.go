@@ -67,9 +67,33 @@ type Outcome string
 // The outcomes of deliveries.
 const (
 	OutcomeRecovered  Outcome = "recovered"  // all its incidents ended as recovered
+	OutcomeRelapsed   Outcome = "relapsed"   // they recovered, and it failed again within the verify window
 	OutcomePersisting Outcome = "persisting" // one was still open after the verify window
 	OutcomeUnknown    Outcome = "unknown"    // they ended, but nothing healthy was seen; or their nodes are not heard of
 )
+
+// Outcomes lists all outcomes.
+func Outcomes() []Outcome {
+	return []Outcome{OutcomeRecovered, OutcomeRelapsed, OutcomePersisting, OutcomeUnknown}
+}
+
+// MaxDown is how long after the end of its window an outcome is still decided, if khook was down: later nobody can say what was at
+// the end.
+const MaxDown = 24 * time.Hour
+
+// Phase is how far a delivery had come when its incidents recovered: what they recovered by can't be the agent's work before
+// it was called.
+type Phase string
+
+// The phases, in their order.
+const (
+	BeforeCall Phase = "before-call" // the message had not left
+	DuringTask Phase = "during-task" // the agent worked
+	AfterTask  Phase = "after-task"  // the agent had ended
+)
+
+// Phases lists all phases.
+func Phases() []Phase { return []Phase{BeforeCall, DuringTask, AfterTask} }
 
 // Bounds of the texts that a delivery keeps; longer ones are cut, with a mark.
 const (
@@ -158,8 +182,14 @@ type Delivery struct {
 	CancelTries       int       // how often the agent was asked to stop, and did not
 	CancelAt          time.Time // when it was last asked
 
-	Outcome   Outcome
-	OutcomeAt time.Time
+	// VerifyUntil is the end of the window after which the outcome is decided, from the agent's end on; zero if none
+	// is to come.
+	VerifyUntil time.Time
+	// RecoveredAt is when its incidents had recovered, the last of them; if it failed again, the last time before. It is
+	// known before the outcome where it was seen that the workload of deleted resources was healthy.
+	RecoveredAt time.Time
+	Outcome     Outcome
+	OutcomeAt   time.Time // when it became so: when they had recovered, or when it failed again
 
 	// Version is the number of the change that the row is of, 0 for a delivery that is not
 	// recorded. A row that was changed since can't be overwritten.
@@ -169,6 +199,28 @@ type Delivery struct {
 // MayHaveArrived says whether the agent may have got the message, as far as is known.
 func (d *Delivery) MayHaveArrived() bool {
 	return d.State != Pending || d.Sent != nil || d.TaskID != ""
+}
+
+// RecoveredIn says when the incidents of a delivery recovered; empty unless that is its outcome. Of a message that was sent again it is the
+// last time that counts: an agent is rather denied a recovery than given one.
+func (d *Delivery) RecoveredIn() Phase {
+	switch {
+	case d.Outcome != OutcomeRecovered:
+		return ""
+	case d.CalledAt.IsZero() || !d.RecoveredAt.After(d.CalledAt):
+		return BeforeCall
+	case !d.RecoveredAt.After(d.EndedAt):
+		return DuringTask
+	}
+	return AfterTask
+}
+
+// RelapsedAfter is how long it was well before it failed again; 0 unless that is its outcome.
+func (d *Delivery) RelapsedAfter() time.Duration {
+	if d.Outcome != OutcomeRelapsed {
+		return 0
+	}
+	return d.OutcomeAt.Sub(d.RecoveredAt)
 }
 
 // MessageID is the A2A message ID of the delivery: the same at each attempt.

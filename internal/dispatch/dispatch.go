@@ -70,6 +70,8 @@ type Config struct {
 	// Workload tells how many Pods a workload has now, and how many of them are healthy; known is
 	// false where that can't be said. May be nil.
 	Workload func(ctx context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool)
+	// WatchedSince tells since when the cluster is watched without a break; false if it is not. May be nil.
+	WatchedSince func() (time.Time, bool)
 	// Observe is called after each committed change of a delivery, with its former state. It
 	// must not block.
 	Observe func(Change)
@@ -154,9 +156,6 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	}
 }
 
-// maxDown is how long khook may be down without losing the outcomes of deliveries that ended before.
-const maxDown = 24 * time.Hour
-
 // maxUnfinished bounds how many deliveries are resumed at a start.
 const maxUnfinished = 100_000
 
@@ -165,7 +164,7 @@ const maxUnfinished = 100_000
 // may still be answered for Config.Grace; what else is under way is left to the next run.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	defer d.queue.ShutDown()
-	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-d.cfg.VerifyWindow-maxDown), maxUnfinished)
+	unfinished, err := d.store.UnfinishedDeliveries(ctx, d.cfg.Clock.Now().Add(-delivery.MaxDown), maxUnfinished)
 	if ctx.Err() != nil {
 		return nil // told to end before it began
 	}

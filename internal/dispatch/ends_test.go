@@ -105,39 +105,3 @@ func TestWhateverEndsTheAgentTheOutcomeIsWatched(t *testing.T) {
 		}
 	}
 }
-
-func TestAnOutcomeIsJudgedByWhatWasSeenInTime(t *testing.T) {
-	end := time.Now()
-	until := end.Add(10 * time.Minute)
-	resolved := func(r incident.Resolution, after time.Duration) *incident.Incident {
-		return &incident.Incident{Resolution: r, ResolvedAt: end.Add(after)}
-	}
-	open, unheard := &incident.Incident{}, &incident.Incident{UnheardSince: end}
-	early, late := resolved(incident.Recovered, time.Minute), resolved(incident.Recovered, time.Hour)
-	for name, tc := range map[string]struct {
-		incidents []*incident.Incident
-		now       time.Time
-		workloads health
-		want      delivery.Outcome
-	}{
-		"one is still open":        {[]*incident.Incident{early, open}, until.Add(-1), allHealthy, ""},
-		"open at the window's end": {[]*incident.Incident{early, open}, until, allHealthy, delivery.OutcomePersisting},
-		"its node is lost":         {[]*incident.Incident{early, unheard}, until.Add(-1), allHealthy, ""},
-		"its node is still lost":   {[]*incident.Incident{early, unheard}, until, allHealthy, delivery.OutcomeUnknown},
-		"lost, and one goes on":    {[]*incident.Incident{open, unheard}, until, allHealthy, delivery.OutcomePersisting},
-		"all recovered":            {[]*incident.Incident{early, early}, end.Add(2 * time.Minute), unhealthy, delivery.OutcomeRecovered},
-		"recovered unwatched":      {[]*incident.Incident{early}, until.Add(time.Hour), unknown, delivery.OutcomeRecovered},
-		"recovered too late":       {[]*incident.Incident{early, late}, until.Add(time.Hour), unknown, delivery.OutcomePersisting},
-		"gone, workload healthy":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), allHealthy, delivery.OutcomeRecovered},
-		"gone, workload not yet":   {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until.Add(-1), unhealthy, ""},
-		"gone, workload ill":       {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unhealthy, delivery.OutcomePersisting},
-		"gone, no workload":        {[]*incident.Incident{early, resolved(incident.WasGone, time.Minute)}, until, unknown, delivery.OutcomeUnknown},
-		"gone, one open":           {[]*incident.Incident{open, resolved(incident.WasGone, time.Minute)}, until, allHealthy, delivery.OutcomePersisting},
-		"one went quiet":           {[]*incident.Incident{resolved(incident.Quiet, time.Minute)}, until, allHealthy, delivery.OutcomeUnknown},
-		"all were pruned":          {nil, until, allHealthy, delivery.OutcomeUnknown},
-	} {
-		if got, _ := outcomeOf(tc.incidents, until, tc.now, func() health { return tc.workloads }); got != tc.want {
-			t.Errorf("%s: %q, want %q", name, got, tc.want)
-		}
-	}
-}

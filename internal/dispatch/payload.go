@@ -12,7 +12,7 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// maxIncidents bounds the incidents that one delivery tells its agent about, and watches.
+// maxIncidents bounds the incidents that one delivery tells its agent about.
 const maxIncidents = 500
 
 // maxTold bounds the incidents that are written out in the data part.

@@ -83,6 +83,7 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 	tryAgain := false
 	if dl.State.Ended() && dl.EndedAt.IsZero() {
 		dl.EndedAt, dl.NextAt, dl.Reply, dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = d.cfg.Clock.Now(), time.Time{}, nil, "", 0, time.Time{}
+		dl.VerifyUntil = d.verifyUntil(dl)
 		tryAgain = dl.TriesAgain(dl.EndedAt)
 		dl.StalledSince, dl.Stop, dl.StopAt = time.Time{}, "", time.Time{}
 	}

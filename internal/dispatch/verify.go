@@ -11,111 +11,161 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-// lookAgain is how often the Pods of a workload are looked at whose failing ones were deleted.
-const lookAgain = 5 * time.Second
+const (
+	// lookAgain is how often the Pods of a workload are looked at whose failing ones were deleted.
+	lookAgain = 5 * time.Second
+	// looksAtMost bounds how often that is within a window.
+	looksAtMost = 120
+)
 
-// verify watches the incidents after the agent's end. A delivery that never reached its agent has no
-// outcome: what happened to its incidents says nothing about the agent.
+// verify decides the outcome at the end of the window, and not before: what has recovered may fail again. A delivery that never reached
+// its agent has no outcome: what happened to its incidents says nothing about the agent.
 func (d *Dispatcher) verify(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
-	if dl.Outcome != "" || dl.Skipped != "" || dl.TaskID == "" && dl.State != delivery.Succeeded {
+	if dl.Outcome != "" || dl.VerifyUntil.IsZero() {
 		return 0, nil
 	}
-	incidents, err := d.store.DeliveryIncidents(ctx, dl.ID, maxIncidents)
+	now := d.cfg.Clock.Now()
+	if now.Before(dl.VerifyUntil) {
+		return d.watch(ctx, dl, now)
+	}
+	if pause := d.unwatched(dl, now); pause > 0 {
+		return pause, nil
+	}
+	all, err := d.aftermath(ctx, dl)
 	if err != nil {
-		return 0, fmt.Errorf("read the incidents of delivery %s: %w", dl.ID, err)
+		return 0, err
+	}
+	end := delivery.Judge(all, dl.VerifyUntil, dl.RecoveredAt, func() delivery.Health { return d.health(ctx, all) })
+	dl.Outcome, dl.OutcomeAt, dl.RecoveredAt = end.Outcome, end.At, end.RecoveredAt
+	if dl.OutcomeAt.IsZero() {
+		dl.OutcomeAt = now
+	}
+	if err := d.save(ctx, dl, Change{From: dl.State}, delivery.Entry{Kind: delivery.EntryOutcome, State: string(dl.Outcome)}); err != nil {
+		return 0, err
+	}
+	d.cfg.Log.Info("outcome known", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "outcome", dl.Outcome)
+	return 0, nil
+}
+
+// verifyUntil is when the outcome of a delivery that has ended just now is to be decided; zero if there is none to come.
+func (d *Dispatcher) verifyUntil(dl *delivery.Delivery) time.Time {
+	if dl.Skipped != "" || dl.TaskID == "" && dl.State != delivery.Succeeded {
+		return time.Time{}
 	}
 	window := dl.VerifyWindow
 	if window == 0 {
 		window = d.cfg.VerifyWindow
 	}
-	now, until := d.cfg.Clock.Now(), dl.EndedAt.Add(window)
-	outcome, at := outcomeOf(incidents, until, now, func() health { return d.health(ctx, incidents) })
-	if outcome == "" {
-		return max(at.Sub(now), time.Millisecond), nil
-	}
-	dl.Outcome, dl.OutcomeAt = outcome, at
-	if err := d.save(ctx, dl, Change{From: dl.State}, delivery.Entry{Kind: delivery.EntryOutcome, State: string(outcome)}); err != nil {
-		return 0, err
-	}
-	d.cfg.Log.Info("outcome known", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "outcome", outcome)
-	return 0, nil
+	return dl.EndedAt.Add(window)
 }
 
-// health is how the workloads do whose failing resources were deleted.
-type health int
+// watch notes before the end of the window that the workloads of deleted resources are healthy: no incident tells that, and at
+// the end nobody would know since when. All the rest is in the history.
+func (d *Dispatcher) watch(ctx context.Context, dl *delivery.Delivery, now time.Time) (time.Duration, error) {
+	rest := dl.VerifyUntil.Sub(now)
+	if !dl.RecoveredAt.IsZero() {
+		return rest, nil
+	}
+	all, err := d.store.Aftermath(ctx, dl.ID, dl.VerifyUntil)
+	if err != nil {
+		return 0, fmt.Errorf("read what became of delivery %s: %w", dl.ID, err)
+	}
+	gone := false
+	for _, a := range all {
+		if a.Open || a.Quiet {
+			return rest, nil // the end of an incident wakes the delivery
+		}
+		gone = gone || a.Gone
+	}
+	if !gone {
+		return rest, nil
+	}
+	if d.health(ctx, all) != delivery.AllHealthy {
+		return min(rest, max(wait.Jitter(lookAgain, 0.2), dl.VerifyUntil.Sub(dl.EndedAt)/looksAtMost)), nil
+	}
+	dl.RecoveredAt = now
+	return rest, d.save(ctx, dl, Change{From: dl.State})
+}
 
-const (
-	unknown    health = iota // they have no Pods, or nobody can say
-	unhealthy                // one of their Pods is not healthy
-	allHealthy               // all their Pods are
-)
+// unwatched is how long the outcome must wait although the window is over: while nobody watches, as after a restart, the history does not
+// say yet what happened before the end. What the first lists tell needs a moment to get there.
+func (d *Dispatcher) unwatched(dl *delivery.Delivery, now time.Time) time.Duration {
+	if d.cfg.WatchedSince == nil {
+		return 0
+	}
+	since, watched := d.cfg.WatchedSince()
+	if !watched {
+		return wait.Jitter(lookAgain, 0.2)
+	}
+	return since.Add(min(2*lookAgain, dl.VerifyUntil.Sub(dl.EndedAt))).Sub(now)
+}
 
-// outcomeOf judges the incidents of a delivery at now: "" while that is too early, with the time at
-// which to judge again. What ended later than the window, while nobody watched, was open at its end. Of what is open only because
-// nothing is heard of its node nobody knows. A resource that was deleted is no proof of recovery: its workload must be healthy.
-func outcomeOf(incidents []*incident.Incident, until, now time.Time, workloads func() health) (delivery.Outcome, time.Time) {
-	last, open, seen := time.Time{}, false, false
-	ended := map[incident.Resolution]bool{}
-	for _, inc := range incidents {
-		open = open || inc.Open()
-		seen = seen || inc.Open() && inc.UnheardSince.IsZero()
-		ended[inc.Resolution] = true
-		if inc.ResolvedAt.After(last) {
-			last = inc.ResolvedAt
+// aftermath is what became, within the window, of all that a delivery is about, and of what failed anew of it: also of failures that no
+// call was made for, as when another window was over or the Hook was suspended meanwhile.
+func (d *Dispatcher) aftermath(ctx context.Context, dl *delivery.Delivery) ([]delivery.Aftermath, error) {
+	all, err := d.store.Aftermath(ctx, dl.ID, dl.VerifyUntil)
+	for i := range all {
+		if err == nil {
+			err = d.failedAnew(ctx, dl, &all[i])
 		}
 	}
-	switch {
-	case open && now.Before(until):
-		return "", until
-	case seen, last.After(until):
-		return delivery.OutcomePersisting, now
-	case open, ended[incident.Quiet], len(incidents) == 0:
-		return delivery.OutcomeUnknown, now
-	case !ended[incident.WasGone]:
-		return delivery.OutcomeRecovered, last
+	if err != nil {
+		return nil, fmt.Errorf("read what became of delivery %s: %w", dl.ID, err)
 	}
-	switch is := workloads(); {
-	case is == allHealthy:
-		return delivery.OutcomeRecovered, now
-	case now.Before(until):
-		return "", earlier(until, now.Add(wait.Jitter(lookAgain, 0.2)))
-	case is == unhealthy:
-		return delivery.OutcomePersisting, now
-	}
-	return delivery.OutcomeUnknown, now
+	return all, nil
 }
 
-// earlier is the first of two times.
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
+// failedAnew adds to what became of a failure what began of it within the window, and when it failed again after it had recovered.
+func (d *Dispatcher) failedAnew(ctx context.Context, dl *delivery.Delivery, a *delivery.Aftermath) error {
+	anew, err := d.store.FailedAnew(ctx, a.Failure, dl.EndedAt, dl.VerifyUntil)
+	if err != nil || anew == nil {
+		return err
 	}
-	return b
+	a.Add(*anew)
+	if a.FirstRecovery.IsZero() && a.Gone {
+		a.FirstRecovery = dl.RecoveredAt // seen by its workload
+	}
+	if a.FirstRecovery.IsZero() {
+		return nil // it failed on, as another Pod
+	}
+	after := a.FirstRecovery
+	if dl.EndedAt.After(after) {
+		after = dl.EndedAt
+	}
+	if a.Relapse, err = d.store.FirstFailure(ctx, a.Failure, after, dl.VerifyUntil); err != nil || a.Relapse.IsZero() {
+		return err
+	}
+	a.LastRecovery = a.FirstRecovery
+	last, err := d.store.LastRecovery(ctx, dl.ID, a.Failure, a.Relapse)
+	if last.After(a.LastRecovery) {
+		a.LastRecovery = last
+	}
+	return err
 }
 
-// health looks at the workloads of the incidents whose resources were deleted.
-func (d *Dispatcher) health(ctx context.Context, incidents []*incident.Incident) health {
+// health looks at the workloads whose failing resources were deleted.
+func (d *Dispatcher) health(ctx context.Context, all []delivery.Aftermath) delivery.Health {
 	if d.cfg.Workload == nil {
-		return unknown
+		return delivery.HealthUnknown
 	}
 	type workload struct {
 		namespace string
 		incident.Workload
 	}
 	seen := map[workload]bool{}
-	worst := allHealthy
-	for _, inc := range incidents {
-		w := workload{inc.Resource.Namespace, inc.Workload}
-		if inc.Resolution != incident.WasGone || seen[w] {
+	worst := delivery.AllHealthy
+	for _, a := range all {
+		w := workload{a.Namespace, a.Workload}
+		if !a.Gone || seen[w] {
 			continue
 		}
 		seen[w] = true
 		pods, well, known := d.cfg.Workload(ctx, w.namespace, w.Workload)
 		switch {
 		case !known || pods == 0:
-			worst = min(worst, unknown)
-		case well < pods && worst == allHealthy:
-			worst = unhealthy
+			worst = min(worst, delivery.HealthUnknown)
+		case well < pods && worst == delivery.AllHealthy:
+			worst = delivery.Unhealthy
 		}
 	}
 	return worst

@@ -99,6 +99,16 @@ func (s *Set) In(namespace string) []*Config {
 	return s.byNamespace[namespace]
 }
 
+// Of returns the configurations of a hook, in the order of its list. They are not to be changed.
+func (s *Set) Of(ref delivery.HookRef) []*Config {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if e := s.hooks[ref]; e != nil {
+		return e.configs
+	}
+	return nil
+}
+
 // Has says whether the set holds the hook.
 func (s *Set) Has(ref delivery.HookRef) bool {
 	s.mu.RLock()

@@ -19,7 +19,9 @@ import (
 	"github.com/kagent-dev/khook/internal/boundedlog"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/conns"
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/feed"
+	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -43,7 +45,10 @@ type Config struct {
 	// Validate checks manifests of Hooks.
 	Validate func(ctx context.Context, manifests []byte) lint.Report
 	Explain  Explain // what would be decided about an incident
-	Registry interface {
+	// Configurations are those of a Hook as this replica knows it; may be nil.
+	Configurations func(delivery.HookRef) []*hook.Config
+	VerifyWindow   time.Duration // of configurations that say nothing else
+	Registry       interface {
 		prometheus.Registerer
 		prometheus.Gatherer
 	}

@@ -183,7 +183,10 @@ func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookM
 		return m, s.storeError(ctx, err)
 	}
 	countMetrics(&m, counts)
-	measure(&m, times)
+	measure(&m, times, now)
+	if m.Outcomes.BaseRate, err = s.baseRate(ctx, in.ref(), from, now); err != nil {
+		return m, s.storeError(ctx, err)
+	}
 	return m, nil
 }
 
@@ -204,17 +207,24 @@ func countMetrics(m *api.HookMetrics, counts map[string]int64) {
 	m.Deliveries.Skipped = counts[store.SkippedCount]
 	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[delivery.Succeeded], m.Deliveries.Ended-m.Deliveries.Skipped)
 	m.Outcomes.Recovered = counts["outcome:"+string(delivery.OutcomeRecovered)]
+	m.Outcomes.RecoveredBeforeCall = counts[store.RecoveredCount(delivery.BeforeCall)]
+	m.Outcomes.RecoveredDuringTask = counts[store.RecoveredCount(delivery.DuringTask)]
+	m.Outcomes.RecoveredAfterTask = counts[store.RecoveredCount(delivery.AfterTask)]
+	m.Outcomes.Relapsed = counts["outcome:"+string(delivery.OutcomeRelapsed)]
 	m.Outcomes.Persisting = counts["outcome:"+string(delivery.OutcomePersisting)]
 	m.Outcomes.Unknown = counts["outcome:"+string(delivery.OutcomeUnknown)]
-	m.Outcomes.Effectiveness = percentOf(m.Outcomes.Recovered, m.Outcomes.Recovered+m.Outcomes.Persisting)
+	m.Outcomes.Effectiveness = percentOf(m.Outcomes.Recovered, m.Outcomes.Recovered+m.Outcomes.Relapsed+m.Outcomes.Persisting)
 }
 
 // measure adds what is under way, and the percentiles.
-func measure(m *api.HookMetrics, times []store.DeliveryTimes) {
+func measure(m *api.HookMetrics, times []store.DeliveryTimes, now time.Time) {
 	var calls, recoveries []float64
 	for _, d := range times {
 		if !d.State.Ended() {
 			m.Deliveries.ByState[d.State]++
+		}
+		if !d.State.Ended() || d.Outcome == "" && d.VerifyUntil.After(now.Add(-delivery.MaxDown)) {
+			m.Outcomes.Open++
 		}
 		if !d.CalledAt.IsZero() && !d.EndedAt.IsZero() {
 			calls = append(calls, d.EndedAt.Sub(d.CalledAt).Seconds())

@@ -155,7 +155,8 @@ func (l *life) answer(_ *Tx, c *Changes) {
 	case !found || d.Outcome != "":
 		return
 	case d.State.Ended():
-		d.Outcome, d.OutcomeAt = delivery.OutcomeRecovered, l.now
+		d.Outcome, d.OutcomeAt, d.RecoveredAt = rapid.SampledFrom(delivery.Outcomes()).Draw(l.T, "outcome"), l.now, l.now
+		d.CalledAt = l.now.Add(rapid.SampledFrom([]time.Duration{-time.Second, time.Second}).Draw(l.T, "called"))
 	case d.State == delivery.Pending && rapid.Bool().Draw(l.T, "skipped"):
 		d.State, d.Skipped, d.EndedAt = delivery.Canceled, delivery.SkipRecovered, l.now
 	default:
@@ -196,7 +197,10 @@ const (
 			FROM deliveries WHERE ended_at <> 0 GROUP BY 1, 2, 3, 4, 5, 6 UNION ALL
 		SELECT ended_at / 60000000, cluster, hook_ns, hook, config, 'skipped', count(*) FROM deliveries WHERE skipped <> '' GROUP BY 1, 2, 3, 4, 5 UNION ALL
 		SELECT outcome_at / 60000000, cluster, hook_ns, hook, config, 'outcome:' || outcome, count(*)
-			FROM deliveries WHERE outcome <> '' GROUP BY 1, 2, 3, 4, 5, 6`
+			FROM deliveries WHERE outcome <> '' GROUP BY 1, 2, 3, 4, 5, 6 UNION ALL
+		SELECT outcome_at / 60000000, cluster, hook_ns, hook, config, 'recovered:' ||
+			CASE WHEN outcome_at <= called_at THEN 'before-call' WHEN outcome_at <= ended_at THEN 'during-task' ELSE 'after-task' END, count(*)
+			FROM deliveries WHERE outcome = 'recovered' GROUP BY 1, 2, 3, 4, 5, 6`
 )
 
 func TestCountersAndChangeLogSayWhatTheHistorySays(t *testing.T) {

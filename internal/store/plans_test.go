@@ -44,6 +44,11 @@ func everything(t *testing.T, st *Store) {
 	note(st.Delivery(ctx, id))
 	note(st.DeliveryIncidents(ctx, id, 10))
 	note(st.DeliveryEvents(ctx, id))
+	note(st.Aftermath(ctx, id, long))
+	failure := delivery.Failure{Type: inc.Type, Namespace: "shop", Workload: inc.Workload}
+	note(st.FailedAnew(ctx, failure, long, long))
+	note(st.FirstFailure(ctx, failure, long, long))
+	note(st.LastRecovery(ctx, id, failure, long))
 	note(st.DeliveryEntries(ctx, id))
 	note(st.OpenIncidentsOf(ctx, id))
 	note(st.HeldGroups(ctx, shopHook, long, 10))
@@ -164,12 +169,14 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 	st := openStore(t, newPath(t))
 	everything(t, st)
 	for part, index := range map[string]string{
-		"UPDATE events SET status = 'resolved'":          "events_firing",
-		"outcome = '' AND skipped = '' AND ended_at > ?": "deliveries_unverified",
-		"SELECT count(*) FROM incidents i":               "incidents_open",
-		"SELECT event_key FROM events":                   "events_key",
-		"AS going UNION ALL":                             "COVERING INDEX incidents_open",
-		"AND stalled_since > 0 AND hook_ns":              "deliveries_stalled_hook",
+		"UPDATE events SET status = 'resolved'":      "events_firing",
+		"outcome = '' AND verify_until > 0":          "deliveries_unverified",
+		"SELECT min(first_seen) FROM incidents":      "incidents_workload",
+		"END), 0) FROM incidents WHERE workload = ?": "incidents_workload",
+		"SELECT count(*) FROM incidents i":           "incidents_open",
+		"SELECT event_key FROM events":               "events_key",
+		"AS going UNION ALL":                         "COVERING INDEX incidents_open",
+		"AND stalled_since > 0 AND hook_ns":          "deliveries_stalled_hook",
 	} {
 		found := false
 		for _, query := range statements(st) {

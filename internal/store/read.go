@@ -102,14 +102,14 @@ func (s *Store) DeliveryIDsOfIncidents(ctx context.Context, ids []string) ([]str
 	return slices.Compact(found), err
 }
 
-// UnfinishedDeliveries returns the deliveries that have not ended, and those whose agents ended after a
-// time and whose outcome is not known, the oldest first. They come without their texts: there can be a hundred thousand, and a row
+// UnfinishedDeliveries returns the deliveries that have not ended, and those whose outcome is not known and is to be decided
+// after a time, the oldest first. They come without their texts: there can be a hundred thousand, and a row
 // that can't be read must not keep the others from being gone on with.
-func (s *Store) UnfinishedDeliveries(ctx context.Context, endedAfter time.Time, limit int) ([]*delivery.Delivery, error) {
+func (s *Store) UnfinishedDeliveries(ctx context.Context, verifyAfter time.Time, limit int) ([]*delivery.Delivery, error) {
 	return readAll(ctx, s.core, "unfinished deliveries", scanDelivery,
 		"SELECT "+deliveryLine+" FROM (SELECT "+deliveryFacts+" FROM deliveries WHERE ended_at = 0 AND cluster = ? UNION ALL "+
-			"SELECT "+deliveryFacts+" FROM deliveries WHERE outcome = '' AND skipped = '' AND ended_at > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
-		s.cfg.Cluster, max(1, micros(endedAfter)), s.cfg.Cluster, limit)
+			"SELECT "+deliveryFacts+" FROM deliveries WHERE outcome = '' AND verify_until > 0 AND verify_until > ? AND cluster = ?) AS d ORDER BY created_at LIMIT ?",
+		s.cfg.Cluster, micros(verifyAfter), s.cfg.Cluster, limit)
 }
 
 // HookIncidents returns the incidents that concern a hook: the open ones, and those that ended

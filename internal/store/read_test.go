@@ -122,7 +122,7 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 		ID: "d", Cluster: "prod", State: delivery.Working, Hook: shopHook, HookUID: "hu", Config: "oom-kill#2", EventType: incident.OOMKill, Group: "Deployment/cart", Workload: "Deployment/cart",
 		Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}, IncidentID: "i", CatchUp: true, Prompt: "p", Data: "{}", Timeout: 90 * time.Second,
 		Attempt: 2, CreatedAt: at, NextAt: at.Add(1e9), CalledAt: at.Add(2e9), EndedAt: at.Add(3e9), Dialect: "1.0", ContextID: "c", TaskID: "t",
-		TaskState: "working", Answer: "a", Error: "e", Outcome: delivery.OutcomeUnknown, OutcomeAt: at.Add(4e9),
+		TaskState: "working", Answer: "a", Error: "e", VerifyUntil: at.Add(5e9), RecoveredAt: at.Add(6e9), Outcome: delivery.OutcomeUnknown, OutcomeAt: at.Add(4e9),
 	}
 	decision := delivery.Decision{MadeFor: delivery.ForEvent, EventType: incident.OOMKill, IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: "d", At: at}
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
@@ -147,8 +147,14 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 func TestOnlyWhatIsNotFinishedIsGoneOnWith(t *testing.T) {
 	st := openStore(t, newPath(t))
 	record(t, st, "pending", long, 1, false, delivery.Pending)
-	record(t, st, "ended", long.Add(time.Hour), 1, false, delivery.Succeeded)
-	record(t, st, "ended-long-ago", long.Add(-time.Hour), 1, false, delivery.Failed)
+	record(t, st, "no-outcome-to-come", long.Add(time.Hour), 1, false, delivery.Failed)
+	for name, from := range map[string]time.Time{"ended": long.Add(time.Hour), "window-over-long-ago": long.Add(-time.Hour)} {
+		record(t, st, name, from, 1, false, delivery.Succeeded)
+		d, err := st.Delivery(t.Context(), "delivery of "+name)
+		must(t, err)
+		d.VerifyUntil = d.EndedAt.Add(10 * time.Minute)
+		must(t, st.Write(t.Context(), func(tx *Tx) error { return tx.Save(t.Context(), &Changes{Deliveries: []*delivery.Delivery{d}}) }))
+	}
 	got, err := st.UnfinishedDeliveries(t.Context(), long, 10)
 	must(t, err)
 	var ids []string

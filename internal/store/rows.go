@@ -24,7 +24,7 @@ const (
 	deliveryLine  = deliveryFacts + ", '' AS error, '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
 	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
 		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, failure, outcome, outcome_at, " +
-		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id, workload, " + sentColumns + ", cancel_tries, cancel_at, " + stallColumns
+		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id, workload, " + sentColumns + ", cancel_tries, cancel_at, verify_until, recovered_at, " + stallColumns
 	stallColumns    = "stall_after, on_stall, heard_at, heard_sum, stalled_since, stop, stop_at"
 	sentColumns     = "sent_at, sent_dialect, sent_user, sent_url, sent_flags, sent_missed, sent_looks"
 	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at, made_for"
@@ -152,7 +152,7 @@ func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, delivery.MaxError), string(d.Outcome), micros(d.OutcomeAt),
 		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.NeedsApproval), int64(d.Replies), d.QuestionID, d.Workload,
 	}
-	row = append(append(row, sentRow(d.Sent)...), int64(d.CancelTries), micros(d.CancelAt))
+	row = append(append(row, sentRow(d.Sent)...), int64(d.CancelTries), micros(d.CancelAt), micros(d.VerifyUntil), micros(d.RecoveredAt))
 	row = append(row, d.StallAfter.Microseconds(), string(d.OnStall), micros(d.HeardAt), d.HeardSum, micros(d.StalledSince), string(d.Stop), micros(d.StopAt))
 	return append(row,
 		incident.Truncate(d.Error, delivery.MaxError), held, reply, incident.Truncate(d.Question, delivery.MaxQuestion),
@@ -177,7 +177,7 @@ func sentRow(s *delivery.Sent) []any {
 func scanDelivery(row scanner) (*delivery.Delivery, error) {
 	d := &delivery.Delivery{}
 	var catchUp, timeout, created, next, called, ended, outcome, even, window, approval int64
-	var sentAt, flags, canceled int64
+	var sentAt, flags, canceled, until, recovered int64
 	var stallAfter, heard, sum, stalled, stop int64
 	var sent delivery.Sent
 	var held, reply string
@@ -185,7 +185,7 @@ func scanDelivery(row scanner) (*delivery.Delivery, error) {
 		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
 		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Failure, &d.Outcome, &outcome,
 		&d.Skipped, &d.RetryOf, &d.RequestedBy, &d.CancelRequestedBy, &even, &window, &approval, &d.Replies, &d.QuestionID, &d.Workload,
-		&sentAt, &sent.Dialect, &sent.User, &sent.URL, &flags, &sent.Missed, &sent.Looks, &d.CancelTries, &canceled,
+		&sentAt, &sent.Dialect, &sent.User, &sent.URL, &flags, &sent.Missed, &sent.Looks, &d.CancelTries, &canceled, &until, &recovered,
 		&stallAfter, &d.OnStall, &heard, &sum, &stalled, &d.Stop, &stop,
 		&d.Error, &held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
 	if err != nil {
@@ -195,6 +195,7 @@ func scanDelivery(row scanner) (*delivery.Delivery, error) {
 	d.Timeout, d.VerifyWindow = time.Duration(timeout)*time.Microsecond, time.Duration(window)*time.Microsecond
 	d.CreatedAt, d.NextAt, d.CalledAt = fromMicros(created), fromMicros(next), fromMicros(called)
 	d.EndedAt, d.OutcomeAt, d.CancelAt = fromMicros(ended), fromMicros(outcome), fromMicros(canceled)
+	d.VerifyUntil, d.RecoveredAt = fromMicros(until), fromMicros(recovered)
 	d.StallAfter, d.HeardAt, d.HeardSum, d.StalledSince, d.StopAt = time.Duration(stallAfter)*time.Microsecond, fromMicros(heard), sum, fromMicros(stalled), fromMicros(stop)
 	if sentAt != 0 {
 		sent.At, sent.Named, sent.Again = fromMicros(sentAt), flags&sentNamed != 0, flags&sentAgain != 0

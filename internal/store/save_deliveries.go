@@ -72,8 +72,14 @@ func (s *saving) countDelivery(d *delivery.Delivery, was formerDelivery) {
 	}
 	if d.Outcome != "" && was.outcome != string(d.Outcome) {
 		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
+		if in := d.RecoveredIn(); in != "" {
+			s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, RecoveredCount(in)}]++
+		}
 	}
 }
+
+// RecoveredCount is the counter of the deliveries whose incidents recovered in a phase, see Reader.HookCounts.
+func RecoveredCount(in delivery.Phase) string { return "recovered:" + string(in) }
 
 // SkippedCount is the counter of the deliveries that ended without a call, see Reader.HookCounts.
 const SkippedCount = "skipped"

@@ -134,17 +134,20 @@ type DeliveryTimes struct {
 	EndedAt   time.Time // zero while it is under way
 	Outcome   delivery.Outcome
 	OutcomeAt time.Time
+
+	VerifyUntil time.Time // zero if there is no outcome to come, or it has not ended
 }
 
 // HookDeliveryTimes returns the times of a hook's deliveries that were made due from from on and
 // before to, the newest first, at most limit. It reads no texts.
 func (r *Reader) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, from, to time.Time, limit int) ([]DeliveryTimes, error) {
 	return readAll(ctx, r.handle, "times of hook "+hook.String(), func(row scanner) (d DeliveryTimes, err error) {
-		var created, called, ended, outcome int64
-		err = row.Scan(&d.State, &created, &called, &ended, &d.Outcome, &outcome)
+		var created, called, ended, outcome, until int64
+		err = row.Scan(&d.State, &created, &called, &ended, &d.Outcome, &outcome, &until)
+		d.VerifyUntil = fromMicros(until)
 		d.CreatedAt, d.CalledAt, d.EndedAt, d.OutcomeAt = fromMicros(created), fromMicros(called), fromMicros(ended), fromMicros(outcome)
 		return d, err
-	}, "SELECT state, created_at, called_at, ended_at, outcome, outcome_at FROM deliveries "+
+	}, "SELECT state, created_at, called_at, ended_at, outcome, outcome_at, verify_until FROM deliveries "+
 		"WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ? ORDER BY created_at DESC LIMIT ?",
 		hook.Namespace, hook.Name, micros(from), micros(to), limit)
 }

@@ -35,7 +35,8 @@ var sums = map[string]string{
 	"00007_observed.sql":       "158f954f643a24fe5daaff841d9f901191b2d5bb7c98ed20192b99117b87c80a",
 	"00008_reopened.sql":       "79863ab197a5cbb206c230cc6f800d67ec46084d5ac70c385513a67dceb42d5c",
 	"00009_sent.sql":           "aec76b535c31fae19719bdb02a37c5cab0e2343b59d5d6fce8a616184085c536",
-	"00012_stalled.sql":        "dc4cd1057d280ff4a9ba2c93bd4981eba0dedc8244cc068332a785638751703e",
+	"00010_outcomes.sql":       "7fca1a39aedc00bc1c319fcaedf35ba1c3d2a08a6e3f10b8b3905bac4a44669d",
+	"00011_stalled.sql":        "dc4cd1057d280ff4a9ba2c93bd4981eba0dedc8244cc068332a785638751703e",
 }
 
 // schemas are the numbers of the released migrations, in order.
@@ -223,6 +224,10 @@ func fillAllStates(t *testing.T, st *Store) {
 				d.Sent = &delivery.Sent{Dialect: "kagent-1.0", User: "khook", URL: "http://kagent", At: long, Again: true, Missed: 1, Looks: 2}
 				d.CancelTries, d.CancelAt = 1, long
 			}
+			if state == delivery.Succeeded {
+				d.VerifyUntil, d.RecoveredAt = d.EndedAt.Add(10*time.Minute), d.EndedAt.Add(time.Minute)
+				d.Outcome, d.OutcomeAt = delivery.OutcomeRelapsed, d.EndedAt.Add(2*time.Minute)
+			}
 			if state == delivery.Working {
 				d.StallAfter, d.OnStall, d.HeardAt, d.HeardSum, d.StalledSince = time.Hour, delivery.OnStallCancel, long, 7, long
 				d.Stop, d.StopAt, d.TaskID = delivery.StopAsked, long.Add(time.Hour), "task"
@@ -236,4 +241,44 @@ func fillAllStates(t *testing.T, st *Store) {
 		}
 		return nil
 	}))
+}
+
+// TestOutcomesFromBeforeTheyHadAWindowsEndStay: those that are known, with when it recovered; and those to come are still decided.
+func TestOutcomesFromBeforeTheyHadAWindowsEndStay(t *testing.T) {
+	file := newPath(t)
+	earlierHistory(t, file, 9)
+	db := migrated(t, file, 9)
+	called, end := micros(long.Add(time.Minute)), micros(long.Add(time.Hour))
+	for n, set := range []string{
+		"outcome = 'recovered', outcome_at = called_at - 1", "outcome = 'recovered', outcome_at = ended_at - 1", "outcome = 'recovered', outcome_at = ended_at + 1",
+		"outcome = 'persisting', outcome_at = ended_at + 1", "verify_window = 86400000000", "task_id = '', state = 'failed'", "skipped = 'canceled'",
+	} {
+		_, err := db.ExecContext(t.Context(), "UPDATE deliveries SET state = 'succeeded', task_id = 't', called_at = ?, ended_at = ?, outcome = '' WHERE id = ?", called, end, fmt.Sprint("delivery of k", n))
+		must(t, err)
+		_, err = db.ExecContext(t.Context(), "UPDATE deliveries SET "+set+" WHERE id = ?", fmt.Sprint("delivery of k", n))
+		must(t, err)
+	}
+	must(t, db.Close())
+	st := openStore(t, file)
+	var got []string
+	for n := range 7 {
+		d, err := st.Delivery(t.Context(), fmt.Sprint("delivery of k", n))
+		must(t, err)
+		left := time.Duration(0)
+		if !d.VerifyUntil.IsZero() {
+			left = d.VerifyUntil.Sub(d.EndedAt)
+		}
+		got = append(got, fmt.Sprintf("%s %s %s", d.Outcome, d.RecoveredIn(), left))
+	}
+	want := []string{"recovered before-call 0s", "recovered during-task 0s", "recovered after-task 0s", "persisting  0s", "  24h0m0s", "  0s", "  0s"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	counts, err := st.Reader().HookCounts(t.Context(), shopHook, long.Add(-time.Hour), long.Add(5*time.Hour))
+	must(t, err)
+	for _, in := range delivery.Phases() {
+		if n := counts[RecoveredCount(in)]; n != 1 {
+			t.Errorf("%d recovered %s", n, in)
+		}
+	}
 }

@@ -23,7 +23,7 @@ import (
 // settings are the flags of a khook with a history of its own that calls a test's kagent. A message whose answer is lost is looked for
 // after 1.5 times the time limit of a request.
 func settings(kagent *kagenttest.Server, dir string) []string {
-	return []string{"--kagent-url", kagent.URL, "--kagent-timeout", "4s", "--database", filepath.Join(dir, "khook.db"), "--stabilization", "2s"}
+	return []string{"--kagent-url", kagent.URL, "--kagent-timeout", "4s", "--database", filepath.Join(dir, "khook.db"), "--stabilization", "2s", "--verify-window", "15s"}
 }
 
 func hookNow(t testing.TB, h *v1alpha2.Hook) *v1alpha2.Hook {

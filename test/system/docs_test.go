@@ -157,6 +157,10 @@ func storyOfTheDocs(t *testing.T) apiTold {
 		return kagenttest.Act{Answer: "The memory limit of 24Mi is below what the cache needs: raise it to 64Mi."}
 	}})
 	memory := applyHook(t, ns, "memory", incident.OOMKill, incident.PodRestart)
+	memory.Spec.EventConfigurations[1].VerifyWindow = &metav1.Duration{Duration: time.Hour} // the outcome of web is open
+	if err := testCluster.client.Update(t.Context(), memory); err != nil {
+		t.Fatal(err)
+	}
 	khook := controller(t, append(settings(kagent, t.TempDir()), "--api-pprof")...).ready()
 	cart := newPod(t, ns, "cart", "cart-7d4b9c-x2x9k")
 	becomes(t, cart, 1, "OOMKilled")

@@ -49,7 +49,7 @@ type supervisor struct {
 
 func keep(s *scenario, fault, point string) *supervisor {
 	k := &supervisor{t: s.t, scene: s, fault: fault, point: point, args: append(settings(s.kagent, s.dir),
-		"--namespaces", s.ns, "--stabilization", "1s", "--verify-window", "2m", "--agent-check-every", "1h", "--api-bind-address", "0", "--log-level", "info")}
+		"--namespaces", s.ns, "--stabilization", "1s", "--verify-window", "30s", "--agent-check-every", "1h", "--api-bind-address", "0", "--log-level", "info")}
 	stop := ""
 	if fault != "" {
 		stop = signalOf[fault] + " " + point

@@ -101,6 +101,7 @@ func (s *suite) resolved() {
 	if len(events) != 1 || events[0].Status != incident.Resolved {
 		s.Errorf("%d events: %+v", len(events), events)
 	}
+	s.whatBecame(inc, c.Deliveries[0].ID)
 	last, err := s.st.LastChange(ctx)
 	s.must(err)
 	changes, err := s.st.EventChanges(ctx, store.ChangeFilter{Namespace: someHook.Namespace}, 0, last, 10)
@@ -115,6 +116,30 @@ func (s *suite) resolved() {
 	}
 	if first, err := s.st.FirstChange(ctx); err != nil || first != c.Events[0].ID {
 		s.Errorf("the change log begins with %d, not with %d: %v", first, c.Events[0].ID, err)
+	}
+}
+
+// whatBecame sums up what became of an incident that recovered after a minute.
+func (s *suite) whatBecame(inc *incident.Incident, deliveryID string) {
+	ctx, end := s.Context(), start.Add(time.Minute)
+	f := delivery.Failure{Type: inc.Type, Namespace: inc.Resource.Namespace, Workload: inc.Workload, Container: inc.Container}
+	want := delivery.Aftermath{Failure: f, LastEnd: end, FirstRecovery: end}
+	all, err := s.st.Aftermath(ctx, deliveryID, end)
+	s.must(err)
+	s.same("what became of a delivery's incidents", []delivery.Aftermath{want}, all)
+	anew, err := s.st.FailedAnew(ctx, f, start.Add(-time.Second), end)
+	s.must(err)
+	s.same("what became of a failure", &want, anew)
+	first, err := s.st.FirstFailure(ctx, f, start.Add(-time.Second), end)
+	s.must(err)
+	s.same("when it first failed", start, first)
+	last, err := s.st.LastRecovery(ctx, deliveryID, f, end)
+	s.must(err)
+	s.same("when it last recovered", end, last)
+	uncalled, err := s.st.Reader().Uncalled(ctx, store.UncalledQuery{Namespace: f.Namespace, Type: f.Type, From: start, To: end, Window: time.Minute, Limit: 10})
+	s.must(err)
+	if len(uncalled) > 0 {
+		s.Errorf("%d failures that nobody was called for, of one that somebody was", len(uncalled))
 	}
 }
 
