@@ -21,13 +21,13 @@ type agentLimiter struct {
 	limit int
 
 	mu sync.Mutex
-	of map[delivery.AgentRef]*turns
+	of map[delivery.AgentRef]*agentTurns
 	in map[string]delivery.AgentRef // whose turns each delivery is in
 	up map[string]bool              // deliveries that were given a slot although their own pause is not over
 }
 
-// turns are those of one agent.
-type turns struct {
+// agentTurns are those of one agent.
+type agentTurns struct {
 	held    map[string]bool
 	line    []place
 	resting map[string]place
@@ -43,7 +43,7 @@ type place struct {
 	id     string
 	due    time.Time
 	called bool // its own pause does not count
-	tries  int  // see turns.tried: one whose calls fail must not keep the others from trying
+	tries  int  // see agentTurns.tried: one whose calls fail must not keep the others from trying
 }
 
 func (p place) compare(other place) int {
@@ -53,13 +53,13 @@ func (p place) compare(other place) int {
 func placeOf(dl *delivery.Delivery) place { return place{id: dl.ID, due: dl.CreatedAt} }
 
 func newAgentLimiter(limit int) *agentLimiter {
-	return &agentLimiter{limit: limit, of: map[delivery.AgentRef]*turns{}, in: map[string]delivery.AgentRef{}, up: map[string]bool{}}
+	return &agentLimiter{limit: limit, of: map[delivery.AgentRef]*agentTurns{}, in: map[string]delivery.AgentRef{}, up: map[string]bool{}}
 }
 
 // turnsOf are the turns of an agent, begun if there are none. The caller holds the lock.
-func (s *agentLimiter) turnsOf(a delivery.AgentRef) *turns {
+func (s *agentLimiter) turnsOf(a delivery.AgentRef) *agentTurns {
 	if s.of[a] == nil {
-		s.of[a] = &turns{held: map[string]bool{}, resting: map[string]place{}, tried: map[string]int{}}
+		s.of[a] = &agentTurns{held: map[string]bool{}, resting: map[string]place{}, tried: map[string]int{}}
 	}
 	return s.of[a]
 }
@@ -72,7 +72,7 @@ func (s *agentLimiter) tidy(a delivery.AgentRef) {
 }
 
 // leave takes the delivery out of the slots, the line and the rest. The caller holds the lock.
-func (s *agentLimiter) leave(t *turns, id string) {
+func (s *agentLimiter) leave(t *agentTurns, id string) {
 	delete(t.held, id)
 	delete(t.resting, id)
 	delete(s.in, id)
@@ -86,7 +86,7 @@ func (s *agentLimiter) leave(t *turns, id string) {
 }
 
 // enter puts a delivery into the line. The caller holds the lock.
-func (s *agentLimiter) enter(a delivery.AgentRef, t *turns, p place) {
+func (s *agentLimiter) enter(a delivery.AgentRef, t *agentTurns, p place) {
 	delete(t.resting, p.id)
 	if slices.ContainsFunc(t.line, func(other place) bool { return other.id == p.id }) {
 		return
@@ -98,13 +98,13 @@ func (s *agentLimiter) enter(a delivery.AgentRef, t *turns, p place) {
 }
 
 // take gives the delivery a slot. The caller holds the lock.
-func (s *agentLimiter) take(a delivery.AgentRef, t *turns, id string) {
+func (s *agentLimiter) take(a delivery.AgentRef, t *agentTurns, id string) {
 	t.held[id] = true
 	s.in[id] = a
 }
 
 // handOut gives the free slots to the first in line, and returns who has one now. The caller holds the lock.
-func (s *agentLimiter) handOut(a delivery.AgentRef, t *turns) (next []string) {
+func (s *agentLimiter) handOut(a delivery.AgentRef, t *agentTurns) (next []string) {
 	for !t.shut && len(t.line) > 0 && len(t.held) < s.limit && (!t.trying || t.try == "") {
 		first := t.line[0]
 		t.line = slices.Delete(t.line, 0, 1)
@@ -247,7 +247,7 @@ func (s *agentLimiter) open(a delivery.AgentRef) []string {
 }
 
 // callUp puts those that rest into the line. The caller holds the lock.
-func (s *agentLimiter) callUp(a delivery.AgentRef, t *turns) {
+func (s *agentLimiter) callUp(a delivery.AgentRef, t *agentTurns) {
 	for _, p := range t.resting {
 		s.enter(a, t, p)
 	}

@@ -141,3 +141,26 @@ func TestADeliveryThatIsPrunedGivesItsPlaceBack(t *testing.T) {
 	r.d.Wake("pruned")
 	r.untilState(d, delivery.Succeeded)
 }
+
+// TestOneThatFailsKeepsNobodyFromTrying: while calls of an agent fail they try in turn, and keep their order for when it is back.
+func TestOneThatFailsKeepsNobodyFromTrying(t *testing.T) {
+	s, a, now := newAgentLimiter(1), delivery.AgentRef{Name: "a"}, time.Now()
+	first, second := place{id: "1", due: now}, place{id: "2", due: now.Add(time.Second)}
+	s.acquire(a, first)
+	s.acquire(a, second)
+	s.close(a, place{}, now)
+	s.release(a, "1") // its call failed
+	s.rest(a, first)
+	s.acquire(a, first) // its own pause is over
+	if next, _ := s.tryOne(a, now); fmt.Sprint(next) != "[2]" {
+		t.Fatalf("%s tries", next)
+	}
+	s.close(a, second, now) // it may not call yet
+	if next, _ := s.tryOne(a, now); fmt.Sprint(next) != "[2]" {
+		t.Fatalf("%s tries, and has not yet", next)
+	}
+	s.open(a)
+	if next := s.release(a, "2"); fmt.Sprint(next) != "[1]" {
+		t.Errorf("%s is let in when the agent is back", next)
+	}
+}
