@@ -70,6 +70,9 @@ func DeliveryOf(d *delivery.Delivery) Delivery {
 	if d.Outcome == delivery.OutcomeRecovered {
 		shaped.RecoverySeconds = max(0, d.OutcomeAt.Sub(d.CreatedAt).Seconds())
 	}
+	if d.Usage.Reported() {
+		shaped.Tokens = &Tokens{Total: d.Usage.Total, Prompt: d.Usage.Prompt, Completion: d.Usage.Completion}
+	}
 	if r := d.Reply; r != nil {
 		shaped.Reply = &Reply{r.Text, r.Decision, r.By, r.At}
 	}

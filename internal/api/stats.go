@@ -48,6 +48,7 @@ type HookMetrics struct {
 	Calls      Durations      `json:"callSeconds" doc:"From the call to the end of the agent's task, in seconds."`
 	Recovery   Durations      `json:"recoverySeconds" doc:"From the moment at which a delivery was scheduled to the recovery, in seconds."`
 	Outcomes   HookOutcomes   `json:"outcomes"`
+	Tokens     HookTokens     `json:"tokens"`
 }
 
 // HookEvents counts what a Hook's configurations decided about events.
@@ -78,6 +79,13 @@ type HookOutcomes struct {
 	Persisting    int64    `json:"persisting"`
 	Unknown       int64    `json:"unknown" doc:"They ended, but nothing healthy was seen."`
 	Effectiveness *float64 `json:"effectiveness,omitempty" doc:"Percentage of recovered among the known outcomes (recovered and persisting), to one decimal; absent if none is known."`
+}
+
+// HookTokens sums up the tokens of the calls that were made in the range.
+type HookTokens struct {
+	Tokens
+	Reported int64            `json:"reported" doc:"Deliveries whose agent reported how many tokens it used; others count 0."`
+	ByAgent  map[string]int64 `json:"byAgent" nullable:"false" doc:"Total by agent, as namespace/name; agents that reported none are absent."`
 }
 
 // Trends counts events over time.

@@ -138,6 +138,7 @@ type Delivery struct {
 	OutcomeAt      time.Time        `json:"outcomeAt,omitzero" required:"false"`
 
 	RecoverySeconds     float64       `json:"recoverySeconds,omitempty" doc:"How long after it was scheduled everything had recovered, if it did."`
+	Tokens              *Tokens       `json:"tokens,omitempty" doc:"Tokens of the language model that the task took so far; absent while the agent has not reported any."`
 	VerifyWindowSeconds float64       `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
 	Skipped             delivery.Skip `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
 	RetryOf             string        `json:"retryOf,omitempty" doc:"The delivery that a person wanted again."`
@@ -156,6 +157,13 @@ type Delivery struct {
 	Prompt string `json:"prompt,omitempty" doc:"What the agent was asked; not in lists."`
 	Answer string `json:"answer,omitempty" doc:"What the agent answered; not in lists."`
 	Data   any    `json:"data,omitempty" doc:"The structured part that went with the prompt; not in lists."`
+}
+
+// Tokens counts tokens of a language model, as an agent reported them.
+type Tokens struct {
+	Total      int64 `json:"total"`
+	Prompt     int64 `json:"prompt" doc:"What the model read."`
+	Completion int64 `json:"completion" doc:"What the model wrote, with what it thought."`
 }
 
 // Reply is a person's answer to an agent's question.

@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -178,6 +180,10 @@ func printHookMetrics(p *display, m *api.HookMetrics) error {
 	p.field("Calls", fmt.Sprintf("%d scheduled, %d ended%s%s", m.Deliveries.Created, m.Deliveries.Ended, withoutCall(m.Deliveries.Skipped), share(m.Deliveries.SuccessRate, succeeded)))
 	p.field("Call time", percentile(m.Calls))
 	p.field("Recovery", percentile(m.Recovery)+share(m.Outcomes.Effectiveness, " of the calls were followed by it"))
+	p.field("Tokens", hookTokens(&m.Tokens))
+	for _, agent := range slices.Sorted(maps.Keys(m.Tokens.ByAgent)) {
+		p.field("  of "+incident.Clean(agent, maxCell), fmt.Sprint(m.Tokens.ByAgent[agent]))
+	}
 	fmt.Fprintln(p.out)
 	var rows [][]string
 	for _, d := range delivery.Dispositions() {

@@ -135,6 +135,7 @@ type Delivery struct {
 	TaskID    string
 	TaskState string // as the agent last told it
 	Answer    string
+	Usage     Usage // tokens of the task so far
 
 	// Why it failed or waits, in a sentence. Failure is in khook's own words, for everybody who may know of
 	// the delivery; Error may quote what kagent or the agent said, for those who may read its texts.

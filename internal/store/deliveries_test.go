@@ -90,6 +90,7 @@ func TestAllOfADeliveryIsKept(t *testing.T) {
 	d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
 	d.State, d.Question, d.QuestionID, d.NeedsApproval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
 	d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
+	d.Usage = delivery.Usage{Total: 30, Prompt: 20, Completion: 10}
 	d.Failure, d.Error = "the agent waits for a person", "the agent waits for a person: may I?"
 	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
 	got, err := st.Delivery(t.Context(), "d")

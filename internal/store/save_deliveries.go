@@ -30,6 +30,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 		s.written[d.ID] = version
 		s.change(version, kindDelivery, d.ID, string(d.State))
 		s.countDelivery(d, was)
+		s.countUsage(d, was.usage)
 		s.covers[DeliveryIncident{d.ID, d.IncidentID}] = true
 		if err := s.retractDecision(ctx, d, was); err != nil {
 			return err
@@ -42,14 +43,17 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 
 // formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the
 // delivery's Version.
-type formerDelivery struct{ state, outcome, skipped string }
+type formerDelivery struct {
+	state, outcome, skipped string
+	usage                   delivery.Usage
+}
 
 func (s *saving) formerDelivery(ctx context.Context, d *delivery.Delivery) (was formerDelivery, err error) {
 	var version int64 // 0 if it is new
 	_, err = rowsOf(ctx, s.tx, func(row scanner) (bool, error) {
-		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped)
+		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped, &was.usage.Total, &was.usage.Prompt, &was.usage.Completion)
 	},
-		"SELECT seq, state, outcome, skipped FROM deliveries WHERE id = ?", d.ID)
+		"SELECT seq, state, outcome, skipped, "+usageColumns+" FROM deliveries WHERE id = ?", d.ID)
 	if err != nil {
 		return was, fmt.Errorf("read delivery %s: %w", d.ID, err)
 	}
