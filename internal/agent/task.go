@@ -152,13 +152,16 @@ func answerOf(t *a2a.Task) string {
 		return incident.Truncate(all.String(), delivery.MaxAnswer)
 	}
 	if m := t.Status.Message; m != nil && m.Role != a2a.MessageRoleUser {
-		if s := textOf(m.Parts); s != "" {
+		if s := textOf(withoutTools(m.Parts)); s != "" {
 			return s
 		}
 	}
 	for _, m := range slices.Backward(t.History) {
-		if m != nil && m.Role == a2a.MessageRoleAgent {
-			return textOf(m.Parts)
+		if m == nil || m.Role != a2a.MessageRoleAgent {
+			continue
+		}
+		if s := textOf(withoutTools(m.Parts)); s != "" {
+			return s
 		}
 	}
 	return ""

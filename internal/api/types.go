@@ -186,10 +186,10 @@ type HeldBack struct {
 // LogEntry is one thing that happened in a delivery.
 type LogEntry struct {
 	At        time.Time          `json:"at"`
-	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,outcome,more" doc:"more: further entries of the agent were not kept."`
+	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,tool-call,tool-answer,question,reply,person,outcome,more" doc:"more: further entries of the agent were not kept."`
 	State     string             `json:"state,omitempty" doc:"Of the agent's task, or a person's decision."`
 	By        string             `json:"by,omitempty" doc:"The person, or agent."`
-	Name      string             `json:"name,omitempty" doc:"Of an artifact."`
+	Name      string             `json:"name,omitempty" doc:"Of an artifact, or of a tool that the agent calls; untrusted."`
 	Text      string             `json:"text,omitempty" doc:"Untrusted where it is the agent's; at most 16 KiB."`
 	Truncated bool               `json:"truncated,omitempty" doc:"The text was longer."`
 }

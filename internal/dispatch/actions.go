@@ -44,7 +44,7 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply)
 		}
 		dl.Replies++
 		dl.Reply = &delivery.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}
-		return delivery.Entry{Kind: delivery.EntryReply, Who: by, State: string(r.Decision), Text: r.Text}, nil
+		return delivery.Entry{Kind: delivery.EntryReply, By: by, State: string(r.Decision), Text: r.Text}, nil
 	})
 }
 
@@ -59,7 +59,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Deliv
 			return delivery.Entry{}, refusal("%s has canceled it already", dl.CancelRequestedBy)
 		}
 		dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = by, 0, time.Time{}
-		return delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
+		return delivery.Entry{Kind: delivery.EntryPerson, By: by, Text: "canceled the delivery"}, nil
 	})
 }
 
@@ -107,8 +107,8 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delive
 			return err
 		}
 		told := []delivery.Entry{
-			{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
-			{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
+			{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, By: by, Text: "wanted it again, as delivery " + again.ID},
+			{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, By: by, Text: "wanted delivery " + old.ID + " again"},
 		}
 		decided := []delivery.Decision{{
 			MadeFor: delivery.ForRetry, EventType: again.EventType, IncidentID: again.IncidentID, Hook: again.Hook, HookUID: again.HookUID, Config: again.Config,
@@ -190,7 +190,7 @@ func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (tim
 	if again {
 		return d.pollFailed(ctx, &next, err)
 	}
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: row.CancelRequestedBy, Text: "the agent can't be stopped: " + agent.Explain(err)}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: row.CancelRequestedBy, Text: "the agent can't be stopped: " + agent.Explain(err)}
 	if err := d.save(ctx, &next, Change{From: next.State}, entry); err != nil {
 		return 0, err
 	}
@@ -199,7 +199,7 @@ func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (tim
 
 // canceled records what became of the task that a person wanted to end. The agent is told once.
 func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: dl.CancelRequestedBy, Text: what}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: dl.CancelRequestedBy, Text: what}
 	dl.CancelRequestedBy, dl.CancelTries, dl.CancelAt = "", 0, time.Time{}
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err
@@ -257,7 +257,7 @@ func (d *Dispatcher) sendReply(ctx context.Context, dl *delivery.Delivery) (time
 	case agent.Final(err) && !r.Sent.Again:
 		by := dl.Reply.By
 		dl.Reply = nil
-		refused := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
+		refused := delivery.Entry{Kind: delivery.EntryPerson, By: by, Text: "the agent refused the reply: " + agent.Explain(err)}
 		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, refused)
 	}
 	row := delivery.ReplyFailed(*dl, agent.Fault(err), agent.NoEffect(err))
@@ -269,7 +269,7 @@ func (d *Dispatcher) sendReply(ctx context.Context, dl *delivery.Delivery) (time
 
 // answered records that a reply is no longer on its way.
 func (d *Dispatcher) answered(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: dl.Reply.By, Text: what}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: dl.Reply.By, Text: what}
 	dl.Reply = nil
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err

@@ -72,7 +72,7 @@ func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task a
 	applyTask(dl, task)
 	log = append(log, d.said(dl, task)...)
 	if was.TaskState != dl.TaskState {
-		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, Who: "agent"})
+		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, By: "agent"})
 	}
 	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.Usage == dl.Usage && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) {
 		return nil

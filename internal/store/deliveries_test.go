@@ -105,12 +105,12 @@ func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
 	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
 	var said []delivery.Entry
 	for n := range 3 * delivery.MaxEntries {
-		said = append(said, delivery.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: delivery.EntryMessage, Who: "agent", Text: "said"})
+		said = append(said, delivery.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: delivery.EntryMessage, By: "agent", Text: "said"})
 	}
 	must(t, saveChanges(t, st, &Changes{Entries: said}))
 	must(t, saveChanges(t, st, &Changes{Entries: []delivery.Entry{
-		{DeliveryID: "d", Source: "message 7", At: long, Kind: delivery.EntryMessage, Who: "agent", Text: strings.Repeat("x", delivery.MaxEntryText+1)},
-		{DeliveryID: "d", At: long, Kind: delivery.EntryPerson, Who: "ann", Text: "canceled the delivery"},
+		{DeliveryID: "d", Source: "message 7", At: long, Kind: delivery.EntryMessage, By: "agent", Text: strings.Repeat("x", delivery.MaxEntryText+1)},
+		{DeliveryID: "d", At: long, Kind: delivery.EntryPerson, By: "ann", Text: "canceled the delivery"},
 		{DeliveryID: "d", At: long, Kind: delivery.EntryOutcome, State: "recovered"},
 	}}))
 	log, err := st.DeliveryEntries(t.Context(), "d")

@@ -169,7 +169,7 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 		}
 		text := incident.Truncate(e.Text, delivery.MaxEntryText)
 		row := []any{
-			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, delivery.MaxPerson), e.Name, text, boolInt(e.Cut || text != e.Text),
+			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.By, delivery.MaxPerson), e.Name, text, boolInt(e.Cut || text != e.Text),
 		}
 		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
 			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
@@ -181,7 +181,11 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 
 // ofAgent says whether entries of the kind are an agent's, who may make any number of them.
 func ofAgent(k delivery.EntryKind) bool {
-	return k == delivery.EntryMessage || k == delivery.EntryArtifact || k == delivery.EntryState || k == delivery.EntryQuestion
+	switch k {
+	case delivery.EntryMessage, delivery.EntryArtifact, delivery.EntryToolCall, delivery.EntryToolAnswer, delivery.EntryState, delivery.EntryQuestion:
+		return true
+	}
+	return false
 }
 
 // entryNumber is the number of the entry with the same source, or the next free one.
@@ -238,7 +242,7 @@ func scanGroup(row scanner) (*delivery.GroupState, error) {
 func scanEntry(row scanner) (delivery.Entry, error) {
 	var e delivery.Entry
 	var at, cut int64
-	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.Who, &e.Name, &e.Text, &cut)
+	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.By, &e.Name, &e.Text, &cut)
 	e.At, e.Cut = fromMicros(at), cut != 0
 	return e, err
 }

@@ -226,7 +226,7 @@ func fillAllStates(t *testing.T, st *Store) {
 			}
 			d.HeldBack = &delivery.HeldBack{OverBudget: 2, Since: long, Until: long, Resources: []string{"cart"}}
 			c.Deliveries = []*delivery.Delivery{d}
-			c.Entries = []delivery.Entry{{DeliveryID: d.ID, Kind: delivery.EntryCall, At: long, Who: "agent", Text: "hello"}}
+			c.Entries = []delivery.Entry{{DeliveryID: d.ID, Kind: delivery.EntryCall, At: long, By: "agent", Text: "hello"}}
 			if err := tx.Save(t.Context(), c); err != nil {
 				return err
 			}
