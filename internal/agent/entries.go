@@ -13,8 +13,10 @@ type EntryKind string
 
 // The kinds of entries.
 const (
-	EntryMessage  EntryKind = "message"
-	EntryArtifact EntryKind = "artifact"
+	EntryMessage    EntryKind = "message"
+	EntryArtifact   EntryKind = "artifact"
+	EntryToolCall   EntryKind = "tool-call"
+	EntryToolAnswer EntryKind = "tool-answer"
 )
 
 // Bounds of what is kept of a task.
@@ -25,16 +27,16 @@ const (
 	maxHeard     = 1000     // IDs of the user's messages, the newest
 )
 
-// Entry is one thing that was said in a task: a message or an artifact. Untrusted.
+// Entry is one thing that was said in a task: a message, an artifact, or the use of a tool. Untrusted.
 type Entry struct {
 	Kind EntryKind
-	// ID is the message's or artifact's as kagent gives it, and a digest of the text where it
+	// ID is the message's, artifact's or call's as kagent gives it, and a digest of the text where it
 	// gives none or an unusable one: then the same text said twice is one entry. An artifact
 	// that grows keeps its ID.
 	ID   string
 	Role string // "agent" or "user"; "" for an artifact
-	Name string // of an artifact; cleaned, at most 200 bytes
-	Text string // rendered as Answer is, at most MaxEntry bytes; never empty
+	Name string // of an artifact or a tool; cleaned, at most 200 bytes
+	Text string // rendered as Answer is, at most MaxEntry bytes; empty only of a tool that is called without arguments
 	Cut  bool   // Text was cut
 }
 
@@ -53,13 +55,19 @@ func entriesOf(t *a2a.Task) (kept []Entry, more bool) {
 			kept = append(kept, e)
 		}
 	}
+	says := func(m *a2a.Message) {
+		add(messageEntry(m))
+		for _, e := range toolEntries(m) {
+			add(e, true)
+		}
+	}
 	for _, m := range t.History {
 		if m != nil && m.Role == a2a.MessageRoleAgent {
-			add(messageEntry(m))
+			says(m)
 		}
 	}
 	if m := t.Status.Message; m != nil && m.Role != a2a.MessageRoleUser {
-		add(messageEntry(m))
+		says(m)
 	}
 	for _, a := range t.Artifacts {
 		if a != nil {
@@ -74,7 +82,11 @@ func entriesOf(t *a2a.Task) (kept []Entry, more bool) {
 
 // messageEntry is what an agent's message says; false if it says nothing, or was only thought.
 func messageEntry(m *a2a.Message) (Entry, bool) {
-	e, ok := entry(EntryMessage, m.ID, question(m))
+	text := question(m)
+	if len(askedBy(m).lines) == 0 {
+		text = textOf(withoutTools(m.Parts))
+	}
+	e, ok := entry(EntryMessage, m.ID, text)
 	e.Role = "agent"
 	return e, ok
 }

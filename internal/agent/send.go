@@ -133,7 +133,7 @@ func (c *Client) transport(p peer) (a2aclient.Transport, a2aclient.ServiceParams
 	if p.dialect.v1 {
 		params := a2aclient.ServiceParams{a2a.SvcParamVersion: {string(a2a.Version)}}
 		if p.dialect.hitl {
-			params[a2a.SvcParamExtensions] = []string{hitlExtension}
+			params[a2a.SvcParamExtensions] = []string{hitlExtension, usageExtension}
 		}
 		return a2aclient.NewJSONRPCTransport(c.endpoint(p), c.http), params
 	}

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"slices"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
@@ -87,11 +86,6 @@ func (t Task) Heard(messageID string) bool {
 	return messageID != "" && slices.Contains(t.heard, messageID)
 }
 
-// Usage counts tokens of the language model; zero where the agent does not tell.
-type Usage struct {
-	Total, Prompt, Completion int64
-}
-
 // maxID bounds the IDs that a server may give; they must be kept as they are.
 const maxID = 256
 
@@ -104,7 +98,7 @@ func convert(t *a2a.Task, dialect string, history int) (Task, error) {
 	if t.ContextID != "" && !validID(t.ContextID) {
 		return Task{}, &garbledError{reason: "the answer names no usable context ID"}
 	}
-	task := Task{ID: string(t.ID), ContextID: t.ContextID, Dialect: dialect, State: stateOf(t.Status.State), Usage: usage(t.Metadata)}
+	task := Task{ID: string(t.ID), ContextID: t.ContextID, Dialect: dialect, State: stateOf(t.Status.State), Usage: taskUsage(t)}
 	task.Answer = answerOf(t)
 	task.Entries, task.MoreEntries = entriesOf(t)
 	task.MoreEntries = task.MoreEntries || len(t.History) >= history
@@ -158,54 +152,19 @@ func answerOf(t *a2a.Task) string {
 		return incident.Truncate(all.String(), delivery.MaxAnswer)
 	}
 	if m := t.Status.Message; m != nil && m.Role != a2a.MessageRoleUser {
-		if s := textOf(m.Parts); s != "" {
+		if s := textOf(withoutTools(m.Parts)); s != "" {
 			return s
 		}
 	}
 	for _, m := range slices.Backward(t.History) {
-		if m != nil && m.Role == a2a.MessageRoleAgent {
-			return textOf(m.Parts)
+		if m == nil || m.Role != a2a.MessageRoleAgent {
+			continue
+		}
+		if s := textOf(withoutTools(m.Parts)); s != "" {
+			return s
 		}
 	}
 	return ""
-}
-
-// usageKeys are where kagent's versions put the token counts in a task's metadata. Each has its own
-// words for them.
-var usageKeys = []string{"kagent_usage_metadata", "https://kagent.dev/extensions/usage/v1"}
-
-func usage(metadata map[string]any) Usage {
-	for _, key := range usageKeys {
-		raw, err := json.Marshal(metadata[key])
-		if err != nil {
-			continue
-		}
-		var counts struct {
-			Total      float64 `json:"totalTokenCount"`
-			Prompt     float64 `json:"promptTokenCount"`
-			Candidates float64 `json:"candidatesTokenCount"`
-
-			TotalTokens float64 `json:"totalTokens"`
-			Input       float64 `json:"inputTokens"`
-			Output      float64 `json:"outputTokens"`
-			Reasoning   float64 `json:"reasoningTokens"` // not part of Output
-		}
-		if json.Unmarshal(raw, &counts) != nil {
-			continue
-		}
-		if u := (Usage{tokens(counts.Total + counts.TotalTokens), tokens(counts.Prompt + counts.Input), tokens(counts.Candidates + counts.Output + counts.Reasoning)}); u != (Usage{}) {
-			return u
-		}
-	}
-	return Usage{}
-}
-
-// tokens bounds a count that an agent tells.
-func tokens(n float64) int64 {
-	if n >= 0 && n < 1<<50 {
-		return int64(n)
-	}
-	return 0
 }
 
 // untrusted marks the data part of a message.

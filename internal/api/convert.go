@@ -72,6 +72,9 @@ func DeliveryOf(d *delivery.Delivery) Delivery {
 	if d.Outcome == delivery.OutcomeRecovered {
 		shaped.RecoverySeconds = max(0, d.OutcomeAt.Sub(d.CreatedAt).Seconds())
 	}
+	if d.Usage.Reported() {
+		shaped.Tokens = &Tokens{Total: d.Usage.Total, Prompt: d.Usage.Prompt, Completion: d.Usage.Completion}
+	}
 	if r := d.Reply; r != nil {
 		shaped.Reply = &Reply{r.Text, r.Decision, r.By, r.At}
 	}
@@ -88,7 +91,7 @@ func DeliveryOf(d *delivery.Delivery) Delivery {
 func LogOf(entries []delivery.Entry) []LogEntry {
 	shaped := make([]LogEntry, 0, len(entries))
 	for _, e := range entries {
-		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.Who, Name: e.Name, Text: e.Text, Truncated: e.Cut})
+		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.By, Name: e.Name, Text: e.Text, Truncated: e.Cut})
 	}
 	return shaped
 }

@@ -38,6 +38,7 @@ type HookStatistics struct {
 	Succeeded       int64     `json:"succeeded"`
 	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired."`
 	Recovered       int64     `json:"recovered" doc:"Deliveries after which the cluster recovered."`
+	Tokens          int64     `json:"tokens" doc:"Tokens of the language model in the calls that were made, as far as the agents reported them."`
 }
 
 // HookSpec is the spec of a Hook, as the CRD describes it.

@@ -48,6 +48,7 @@ type HookMetrics struct {
 	Calls      Durations      `json:"callSeconds" doc:"From the call to the end of the agent's task, in seconds."`
 	Recovery   Durations      `json:"recoverySeconds" doc:"From the moment at which a delivery was scheduled to the recovery, in seconds."`
 	Outcomes   HookOutcomes   `json:"outcomes"`
+	Tokens     HookTokens     `json:"tokens"`
 }
 
 // HookEvents counts what a Hook's configurations decided about events.
@@ -96,6 +97,13 @@ type BaseRate struct {
 	Persisting int64    `json:"persisting"`
 	Unknown    int64    `json:"unknown" doc:"Also those whose Pod was deleted: nobody looked whether the workload was healthy."`
 	Rate       *float64 `json:"rate,omitempty" doc:"Percentage of recovered among the known ones (recovered, relapsed and persisting), to one decimal; absent if fewer than ten are known."`
+}
+
+// HookTokens sums up the tokens of the calls that were made in the range.
+type HookTokens struct {
+	Tokens
+	Reported int64            `json:"reported" doc:"Deliveries whose agent reported how many tokens it used; others count 0."`
+	ByAgent  map[string]int64 `json:"byAgent" nullable:"false" doc:"Total by agent, as namespace/name; agents that reported none are absent."`
 }
 
 // Trends counts events over time.

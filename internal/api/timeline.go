@@ -156,17 +156,21 @@ func moment(e *delivery.Entry) string {
 	case delivery.EntryStall:
 		return cmp.Or(text, "the task: "+e.State)
 	case delivery.EntryPerson:
-		return strings.TrimSpace(e.Who + " " + cmp.Or(text, "acted on the delivery"))
+		return strings.TrimSpace(e.By + " " + cmp.Or(text, "acted on the delivery"))
 	case delivery.EntryState:
 		return "the agent's task is " + e.State
 	case delivery.EntryMessage:
 		return "the agent says" + something(text)
 	case delivery.EntryArtifact:
 		return quoting("the agent made "+cmp.Or(incident.Clean(e.Name, maxMoment), "an artifact"), text)
+	case delivery.EntryToolCall:
+		return strings.TrimSpace("the agent calls " + cmp.Or(incident.Clean(e.Name, maxMoment), "a tool") + " " + text)
+	case delivery.EntryToolAnswer:
+		return quoting(cmp.Or(incident.Clean(e.Name, maxMoment), "a tool")+" answers", text)
 	case delivery.EntryQuestion:
 		return "the agent asks" + something(text)
 	case delivery.EntryReply:
-		return quoting(e.Who+" replies", strings.TrimSpace(e.State+" "+text))
+		return quoting(e.By+" replies", strings.TrimSpace(e.State+" "+text))
 	case delivery.EntryMore:
 		return "the agent said more than was kept"
 	}

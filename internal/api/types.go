@@ -142,6 +142,7 @@ type Delivery struct {
 	RelapseSeconds float64          `json:"relapseSeconds,omitempty" doc:"Of the outcome relapsed: how long it was well before it failed again."`
 
 	RecoverySeconds     float64          `json:"recoverySeconds,omitempty" doc:"How long after it was scheduled everything had recovered, if it did."`
+	Tokens              *Tokens          `json:"tokens,omitempty" doc:"Tokens of the language model that the task took so far; absent while the agent has not reported any."`
 	VerifyWindowSeconds float64          `json:"verifyWindowSeconds,omitempty" doc:"How long the incidents are watched after the agent's end, where the Hook says so."`
 	Skipped             delivery.Skip    `json:"skipped,omitempty" enum:"recovered-before,hook-suspended,hook-deleted,agent-forbidden,canceled" doc:"Why the agent was not called after all."`
 	RetryOf             string           `json:"retryOf,omitempty" doc:"The delivery that is asked again: a person wanted it, or its task had stalled."`
@@ -166,6 +167,13 @@ type Delivery struct {
 	Data   any    `json:"data,omitempty" doc:"The structured part that went with the prompt; not in lists."`
 }
 
+// Tokens counts tokens of a language model, as an agent reported them.
+type Tokens struct {
+	Total      int64 `json:"total"`
+	Prompt     int64 `json:"prompt" doc:"What the model read."`
+	Completion int64 `json:"completion" doc:"What the model wrote, with what it thought."`
+}
+
 // Reply is a person's answer to an agent's question.
 type Reply struct {
 	Text     string           `json:"text,omitempty"`
@@ -186,10 +194,10 @@ type HeldBack struct {
 // LogEntry is one thing that happened in a delivery.
 type LogEntry struct {
 	At        time.Time          `json:"at"`
-	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,question,reply,person,stall,outcome,more" doc:"stall: nothing new was seen of the task for long, or something is again. more: further entries of the agent were not kept."`
+	Kind      delivery.EntryKind `json:"kind" enum:"call,state,message,artifact,tool-call,tool-answer,question,reply,person,stall,outcome,more" doc:"stall: nothing new was seen of the task for long, or something is again. more: further entries of the agent were not kept."`
 	State     string             `json:"state,omitempty" doc:"Of the agent's task, or a person's decision."`
 	By        string             `json:"by,omitempty" doc:"The person, or agent."`
-	Name      string             `json:"name,omitempty" doc:"Of an artifact."`
+	Name      string             `json:"name,omitempty" doc:"Of an artifact, or of a tool that the agent calls; untrusted."`
 	Text      string             `json:"text,omitempty" doc:"Untrusted where it is the agent's; at most 16 KiB."`
 	Truncated bool               `json:"truncated,omitempty" doc:"The text was longer."`
 }

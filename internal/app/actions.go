@@ -58,7 +58,7 @@ func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery,
 	if err != nil {
 		return nil, err
 	}
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "let calls about " + d.Group + " through again"}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: by, Text: "let calls about " + d.Group + " through again"}
 	if err := w.ledger.Resume(ctx, d.ID, by, entry); err != nil {
 		return nil, err
 	}

@@ -56,10 +56,10 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	return hooks.print(env, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
+	return hooks.print(env, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "TOKENS 24H", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
 		[]string{"TYPES", "AGENTS", "MESSAGE"}, func(h api.Hook) (cells, more []string) {
 			s := h.Statistics
-			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},
+			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), fmt.Sprint(s.Tokens), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},
 				[]string{strings.Join(h.Events, ","), strings.Join(h.Agents, ","), h.Message}
 		})
 }
@@ -83,7 +83,7 @@ func showHook(ctx context.Context, c *client.Client, p *display, path string) er
 	p.field("Ready", strings.TrimSpace(fmt.Sprintf("%s %s: %s", readiness(h), h.Reason, h.Message)))
 	p.field("Agents", strings.Join(h.Agents, ", "))
 	s := h.Statistics
-	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed, %d recovered", s.Events, s.Deliveries, s.Succeeded, s.Failed, s.Recovered))
+	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed, %d recovered; %d tokens reported", s.Events, s.Deliveries, s.Succeeded, s.Failed, s.Recovered, s.Tokens))
 	p.field("Last fired", p.age(s.LastFired))
 	fmt.Fprintf(p.out, "\n")
 	rows := [][]string{}

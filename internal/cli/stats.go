@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -179,6 +181,10 @@ func printHookMetrics(p *display, m *api.HookMetrics) error {
 	p.field("Call time", percentile(m.Calls))
 	p.field("Recovery", percentile(m.Recovery))
 	printOutcomes(p, &m.Outcomes)
+	p.field("Tokens", hookTokens(&m.Tokens))
+	for _, agent := range slices.Sorted(maps.Keys(m.Tokens.ByAgent)) {
+		p.field("  of "+incident.Clean(agent, maxCell), fmt.Sprint(m.Tokens.ByAgent[agent]))
+	}
 	fmt.Fprintln(p.out)
 	var rows [][]string
 	for _, d := range delivery.Dispositions() {

@@ -221,6 +221,7 @@ func printDelivery(p *display, d *api.DeliveryDetail) {
 	p.field("State", fmt.Sprintf("%s, attempt %d, scheduled %s ago", d.State, d.Attempt, p.age(d.CreatedAt)))
 	p.field("Task", strings.TrimSpace(d.TaskID+" "+d.TaskState))
 	p.field("Stalled", stalled(p, &d.Delivery))
+	p.field("Tokens", tokensOf(d.Tokens, d.CalledAt))
 	p.field("Not called", string(d.Skipped))
 	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
 	p.field("To be canceled", by(d.CancelRequestedBy))

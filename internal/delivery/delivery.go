@@ -161,6 +161,7 @@ type Delivery struct {
 	TaskID    string
 	TaskState string // as the agent last told it
 	Answer    string
+	Usage     Usage // tokens of the task so far
 
 	HeardAt      time.Time // when something new was last seen of the task
 	HeardSum     int64     // digest of what was seen of it; 0 if an earlier khook did not keep it

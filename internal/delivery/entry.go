@@ -7,16 +7,18 @@ type EntryKind string
 
 // The kinds of entries.
 const (
-	EntryCall     EntryKind = "call"     // the message was begun to be sent
-	EntryState    EntryKind = "state"    // the task came to a state
-	EntryMessage  EntryKind = "message"  // the agent said something
-	EntryArtifact EntryKind = "artifact" // the agent made something
-	EntryQuestion EntryKind = "question" // the agent asked something
-	EntryReply    EntryKind = "reply"    // a person answered
-	EntryPerson   EntryKind = "person"   // a person did something else
-	EntryStall    EntryKind = "stall"    // nothing new was seen of the task for long, or something is again
-	EntryOutcome  EntryKind = "outcome"  // what became of the incidents
-	EntryMore     EntryKind = "more"     // further entries were not kept
+	EntryCall       EntryKind = "call"        // the message was begun to be sent
+	EntryState      EntryKind = "state"       // the task came to a state
+	EntryMessage    EntryKind = "message"     // the agent said something
+	EntryArtifact   EntryKind = "artifact"    // the agent made something
+	EntryToolCall   EntryKind = "tool-call"   // the agent calls a tool, which Name says, with the arguments in Text
+	EntryToolAnswer EntryKind = "tool-answer" // the tool answered Text
+	EntryQuestion   EntryKind = "question"    // the agent asked something
+	EntryReply      EntryKind = "reply"       // a person answered
+	EntryPerson     EntryKind = "person"      // a person did something else
+	EntryStall      EntryKind = "stall"       // nothing new was seen of the task for long, or something is again
+	EntryOutcome    EntryKind = "outcome"     // what became of the incidents
+	EntryMore       EntryKind = "more"        // further entries were not kept
 )
 
 // Bounds of a delivery's log.
@@ -33,8 +35,8 @@ type Entry struct {
 	At         time.Time
 	Kind       EntryKind
 	State      string // of the task or the delivery, where it is about one
-	Who        string // the person, or "agent"
-	Name       string // of an artifact
+	By         string // the person, or "agent"
+	Name       string // of an artifact or a tool
 	Text       string // untrusted where it is the agent's
 	Cut        bool   // Text was longer
 }

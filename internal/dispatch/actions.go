@@ -45,7 +45,7 @@ func (d *Dispatcher) Reply(ctx context.Context, id, by string, r delivery.Reply)
 		}
 		dl.Replies++
 		dl.Reply = &delivery.Reply{N: dl.Replies, Text: r.Text, Decision: r.Decision, By: by, At: d.cfg.Clock.Now(), QuestionID: dl.QuestionID}
-		return delivery.Entry{Kind: delivery.EntryReply, Who: by, State: string(r.Decision), Text: r.Text}, nil
+		return delivery.Entry{Kind: delivery.EntryReply, By: by, State: string(r.Decision), Text: r.Text}, nil
 	})
 }
 
@@ -60,7 +60,7 @@ func (d *Dispatcher) Cancel(ctx context.Context, id, by string) (*delivery.Deliv
 			return delivery.Entry{}, refusal("%s has canceled it already", dl.CancelRequestedBy)
 		}
 		*dl = delivery.CanceledBy(*dl, by)
-		return delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "canceled the delivery"}, nil
+		return delivery.Entry{Kind: delivery.EntryPerson, By: by, Text: "canceled the delivery"}, nil
 	})
 }
 
@@ -124,8 +124,8 @@ func (d *Dispatcher) repeat(ctx context.Context, tx *store.Tx, old, again *deliv
 	groups := takeHeld(group, old, again)
 	by, now := again.RequestedBy, again.CreatedAt
 	told := []delivery.Entry{
-		{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted it again, as delivery " + again.ID},
-		{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, Who: by, Text: "wanted delivery " + old.ID + " again"},
+		{DeliveryID: old.ID, At: now, Kind: delivery.EntryPerson, By: by, Text: "wanted it again, as delivery " + again.ID},
+		{DeliveryID: again.ID, At: now, Kind: delivery.EntryPerson, By: by, Text: "wanted delivery " + old.ID + " again"},
 	}
 	if madeFor == delivery.ForStall {
 		told[0].Text, told[1].Text = "calls again, as delivery "+again.ID+": the task had stalled (onStall: retry)", "calls again after delivery "+old.ID+", whose task had stalled (onStall: retry)"
@@ -226,7 +226,7 @@ func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (tim
 	if again {
 		return d.pollFailed(ctx, &next, err)
 	}
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: cmp.Or(row.CancelRequestedBy, itself), Text: "the agent can't be stopped: " + agent.Explain(err)}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: cmp.Or(row.CancelRequestedBy, itself), Text: "the agent can't be stopped: " + agent.Explain(err)}
 	if err := d.save(ctx, &next, Change{From: next.State}, entry); err != nil {
 		return 0, err
 	}
@@ -235,7 +235,7 @@ func (d *Dispatcher) cancelCall(ctx context.Context, dl *delivery.Delivery) (tim
 
 // canceled records what became of the task that was to end. The agent is told once.
 func (d *Dispatcher) canceled(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: cmp.Or(dl.CancelRequestedBy, itself), Text: what}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: cmp.Or(dl.CancelRequestedBy, itself), Text: what}
 	*dl = delivery.AskedToStop(*dl, d.cfg.Clock.Now())
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err
@@ -296,7 +296,7 @@ func (d *Dispatcher) sendReply(ctx context.Context, dl *delivery.Delivery) (time
 	case agent.Final(err) && !r.Sent.Again:
 		by := dl.Reply.By
 		dl.Reply = nil
-		refused := delivery.Entry{Kind: delivery.EntryPerson, Who: by, Text: "the agent refused the reply: " + agent.Explain(err)}
+		refused := delivery.Entry{Kind: delivery.EntryPerson, By: by, Text: "the agent refused the reply: " + agent.Explain(err)}
 		return d.pollPause(dl), d.save(ctx, dl, Change{From: dl.State}, refused)
 	}
 	row := delivery.ReplyFailed(*dl, agent.Fault(err), agent.NoEffect(err))
@@ -308,7 +308,7 @@ func (d *Dispatcher) sendReply(ctx context.Context, dl *delivery.Delivery) (time
 
 // answered records that a reply is no longer on its way.
 func (d *Dispatcher) answered(ctx context.Context, dl *delivery.Delivery, task agent.Task, what string) (time.Duration, error) {
-	entry := delivery.Entry{Kind: delivery.EntryPerson, Who: dl.Reply.By, Text: what}
+	entry := delivery.Entry{Kind: delivery.EntryPerson, By: dl.Reply.By, Text: what}
 	dl.Reply = nil
 	if err := d.progress(context.WithoutCancel(ctx), dl, task, entry); err != nil {
 		return 0, err

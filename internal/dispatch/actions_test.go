@@ -36,7 +36,7 @@ func (r *rig) log(d *delivery.Delivery) []string {
 	}
 	var log []string
 	for _, e := range entries {
-		log = append(log, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s: %s", e.Kind, e.State, e.Who, e.Text)), " "))
+		log = append(log, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s: %s", e.Kind, e.State, e.By, e.Text)), " "))
 	}
 	return log
 }

@@ -13,11 +13,11 @@ func (d *Dispatcher) said(dl *delivery.Delivery, t agent.Task) []delivery.Entry 
 	var log []delivery.Entry
 	for _, e := range t.Entries {
 		log = append(log, delivery.Entry{
-			Source: string(e.Kind) + " " + e.ID, Kind: delivery.EntryKind(e.Kind), Who: "agent", Name: e.Name, Text: e.Text, Cut: e.Cut,
+			Source: string(e.Kind) + " " + e.ID, Kind: delivery.EntryKind(e.Kind), By: "agent", Name: e.Name, Text: e.Text, Cut: e.Cut,
 		})
 	}
 	if t.State.Interrupted() {
-		log = append(log, delivery.Entry{Source: "question " + t.QuestionID, Kind: delivery.EntryQuestion, Who: "agent", State: string(t.State), Text: t.Question})
+		log = append(log, delivery.Entry{Source: "question " + t.QuestionID, Kind: delivery.EntryQuestion, By: "agent", State: string(t.State), Text: t.Question})
 	}
 	return slices.DeleteFunc(log, func(e delivery.Entry) bool { return d.notes.isRecorded(dl.ID, &e) })
 }

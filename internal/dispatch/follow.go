@@ -14,6 +14,7 @@ import (
 // applyTask takes over what the task says.
 func applyTask(dl *delivery.Delivery, t agent.Task) {
 	dl.TaskState = string(t.State)
+	dl.Usage = dl.Usage.After(t.Usage)
 	// A question is no answer, and the end's answer replaces what was said on the way.
 	if t.Answer != "" && t.Answer != t.Question || t.State == agent.Completed {
 		dl.Answer = incident.Truncate(t.Answer, delivery.MaxAnswer)
@@ -72,9 +73,9 @@ func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task a
 	stall, told := d.glanced(dl, saidBy(task))
 	log = append(append(log, d.said(dl, task)...), told...)
 	if was.TaskState != dl.TaskState {
-		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, Who: "agent"})
+		log = append(log, delivery.Entry{Kind: delivery.EntryState, State: dl.TaskState, By: "agent"})
 	}
-	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) && sameStall(&was, dl) {
+	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.Usage == dl.Usage && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) && sameStall(&was, dl) {
 		return nil
 	}
 	if err := d.save(ctx, dl, Change{From: was.State, Stall: stall}, log...); err != nil {

@@ -37,7 +37,7 @@ func (d *Dispatcher) glanced(dl *delivery.Delivery, said int64) (delivery.StallC
 	}
 	d.cfg.Log.Info("agent's task: "+string(change), "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "task", dl.TaskID,
 		"stalledSince", dl.StalledSince, "onStall", dl.OnStall)
-	return change, []delivery.Entry{{Kind: delivery.EntryStall, State: string(change), Who: itself, Text: text}}
+	return change, []delivery.Entry{{Kind: delivery.EntryStall, State: string(change), By: itself, Text: text}}
 }
 
 // sameStall says whether two versions of a delivery say the same about its task being stalled.
@@ -70,7 +70,7 @@ func (d *Dispatcher) tryAgain(ctx context.Context, tx *store.Tx, old *delivery.D
 	err := d.repeat(ctx, tx, old, again, delivery.ForStall)
 	if refused := (*delivery.RefusedError)(nil); errors.As(err, &refused) {
 		note := delivery.Entry{
-			DeliveryID: old.ID, At: again.CreatedAt, Kind: delivery.EntryStall, Who: itself, Text: incident.Truncate("it is not called again: "+refused.Reason, delivery.MaxError),
+			DeliveryID: old.ID, At: again.CreatedAt, Kind: delivery.EntryStall, By: itself, Text: incident.Truncate("it is not called again: "+refused.Reason, delivery.MaxError),
 		}
 		return nil, tx.Save(ctx, &store.Changes{Entries: []delivery.Entry{note}})
 	}

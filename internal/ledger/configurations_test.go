@@ -211,7 +211,7 @@ func TestTheLimitsOfAConfigurationFollowItsEdits(t *testing.T) {
 		}
 		b.apply(seen(restart, "cart-1", 100))
 		b.edit(on(restart, withName("again"))) // khook takes notice of it when the person comes
-		if err := b.ledger.Resume(t.Context(), first[0].ID, "ann", delivery.Entry{Kind: delivery.EntryPerson, Who: "ann"}); err != nil || b.deliveries() != 7 {
+		if err := b.ledger.Resume(t.Context(), first[0].ID, "ann", delivery.Entry{Kind: delivery.EntryPerson, By: "ann"}); err != nil || b.deliveries() != 7 {
 			t.Errorf("a person lets calls through: %d calls, %v", b.deliveries(), err)
 		}
 	})

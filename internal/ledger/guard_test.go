@@ -62,7 +62,7 @@ func TestAFailureThatComesBackAfterEachFixNeedsAPersonAtItsSixthRepetition(t *te
 		t.Fatalf("held back: %+v", held)
 	}
 	b.apply(seen(incident.PodRestart, "cart-1", 100)) // fails when the person comes
-	if err := b.ledger.Resume(t.Context(), b.newest().ID, "ann", delivery.Entry{Kind: delivery.EntryPerson, Who: "ann", Text: "let calls through"}); err != nil {
+	if err := b.ledger.Resume(t.Context(), b.newest().ID, "ann", delivery.Entry{Kind: delivery.EntryPerson, By: "ann", Text: "let calls through"}); err != nil {
 		t.Fatal(err)
 	}
 	d := b.newest()

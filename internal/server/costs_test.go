@@ -250,7 +250,7 @@ func (f *fixture) talk(t testing.TB) {
 	})
 	var c store.Changes
 	for i := range delivery.MaxEntries {
-		c.Entries = append(c.Entries, delivery.Entry{DeliveryID: f.delivery, At: time.Now(), Kind: delivery.EntryMessage, Source: fmt.Sprint("large ", i), Who: "agent", Text: long(delivery.MaxEntryText)})
+		c.Entries = append(c.Entries, delivery.Entry{DeliveryID: f.delivery, At: time.Now(), Kind: delivery.EntryMessage, Source: fmt.Sprint("large ", i), By: "agent", Text: long(delivery.MaxEntryText)})
 	}
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &c) }); err != nil {
 		t.Fatal(err)

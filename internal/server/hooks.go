@@ -244,6 +244,7 @@ func countStatistics(st *api.HookStatistics, counts map[string]int64) {
 	st.Succeeded = m.Deliveries.ByState[delivery.Succeeded]
 	st.Failed = m.Deliveries.Ended - st.Succeeded
 	st.Recovered = m.Outcomes.Recovered
+	st.Tokens = m.Tokens.Total
 }
 
 func appendNew(all []string, one string) []string {

@@ -166,7 +166,7 @@ func (a acting) Resume(ctx context.Context, id, by string) (*delivery.Delivery, 
 	if err != nil {
 		return nil, err
 	}
-	return d, a.book.Resume(ctx, id, by, delivery.Entry{Kind: delivery.EntryPerson, Who: by})
+	return d, a.book.Resume(ctx, id, by, delivery.Entry{Kind: delivery.EntryPerson, By: by})
 }
 
 func dispatcherThatEnded(t testing.TB, st *store.Store) *dispatch.Dispatcher {

@@ -101,8 +101,8 @@ func (f *fixture) speak(t *testing.T, state delivery.State) {
 		}
 	})
 	var log []delivery.Entry
-	for _, kind := range []delivery.EntryKind{delivery.EntryCall, delivery.EntryState, delivery.EntryMessage, delivery.EntryArtifact, delivery.EntryQuestion, delivery.EntryReply, delivery.EntryPerson} {
-		log = append(log, delivery.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, Who: "ann", Name: canaryWord, Text: canaryWord})
+	for _, kind := range []delivery.EntryKind{delivery.EntryCall, delivery.EntryState, delivery.EntryMessage, delivery.EntryArtifact, delivery.EntryToolCall, delivery.EntryToolAnswer, delivery.EntryQuestion, delivery.EntryReply, delivery.EntryPerson} {
+		log = append(log, delivery.Entry{DeliveryID: f.delivery, Source: string(kind), At: time.Now(), Kind: kind, By: "ann", Name: canaryWord, Text: canaryWord})
 	}
 	if err := f.store.Write(t.Context(), func(tx *store.Tx) error { return tx.Save(t.Context(), &store.Changes{Entries: log}) }); err != nil {
 		t.Fatal(err)

@@ -204,6 +204,10 @@ func countMetrics(m *api.HookMetrics, counts map[string]int64) {
 		m.Deliveries.ByState[state] = n
 		m.Deliveries.Ended += n
 	}
+	m.Tokens = api.HookTokens{
+		Tokens:   api.Tokens{Total: counts[store.TokensCount], Prompt: counts[store.PromptTokensCount], Completion: counts[store.CompletionTokensCount]},
+		Reported: counts[store.TokensToldCount], ByAgent: store.TokensByAgent(counts),
+	}
 	m.Deliveries.Skipped = counts[store.SkippedCount]
 	m.Deliveries.SuccessRate = percentOf(m.Deliveries.ByState[delivery.Succeeded], m.Deliveries.Ended-m.Deliveries.Skipped)
 	m.Outcomes.Recovered = counts["outcome:"+string(delivery.OutcomeRecovered)]

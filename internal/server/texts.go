@@ -38,7 +38,7 @@ func ownID(id string) string {
 func withoutWords(log []delivery.Entry) []delivery.Entry {
 	seen := make([]delivery.Entry, 0, len(log))
 	for _, e := range log {
-		seen = append(seen, delivery.Entry{DeliveryID: e.DeliveryID, N: e.N, At: e.At, Kind: e.Kind, State: e.State, Who: e.Who})
+		seen = append(seen, delivery.Entry{DeliveryID: e.DeliveryID, N: e.N, At: e.At, Kind: e.Kind, State: e.State, By: e.By})
 	}
 	return seen
 }

@@ -91,6 +91,7 @@ func TestAllOfADeliveryIsKept(t *testing.T) {
 	d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: long, Until: long.Add(time.Hour), Resources: []string{"a", "b"}}
 	d.State, d.Question, d.QuestionID, d.NeedsApproval, d.Replies = delivery.InputRequired, "may I?", "q", true, 1
 	d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: long, QuestionID: "q", SentAt: long}
+	d.Usage = delivery.Usage{Total: 30, Prompt: 20, Completion: 10}
 	d.Failure, d.Error = "the agent waits for a person", "the agent waits for a person: may I?"
 	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
 	got, err := st.Delivery(t.Context(), "d")
@@ -105,12 +106,12 @@ func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
 	must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{newDelivery("d")}}))
 	var said []delivery.Entry
 	for n := range 3 * delivery.MaxEntries {
-		said = append(said, delivery.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: delivery.EntryMessage, Who: "agent", Text: "said"})
+		said = append(said, delivery.Entry{DeliveryID: "d", Source: fmt.Sprint("message ", n), At: long, Kind: delivery.EntryMessage, By: "agent", Text: "said"})
 	}
 	must(t, saveChanges(t, st, &Changes{Entries: said}))
 	must(t, saveChanges(t, st, &Changes{Entries: []delivery.Entry{
-		{DeliveryID: "d", Source: "message 7", At: long, Kind: delivery.EntryMessage, Who: "agent", Text: strings.Repeat("x", delivery.MaxEntryText+1)},
-		{DeliveryID: "d", At: long, Kind: delivery.EntryPerson, Who: "ann", Text: "canceled the delivery"},
+		{DeliveryID: "d", Source: "message 7", At: long, Kind: delivery.EntryMessage, By: "agent", Text: strings.Repeat("x", delivery.MaxEntryText+1)},
+		{DeliveryID: "d", At: long, Kind: delivery.EntryPerson, By: "ann", Text: "canceled the delivery"},
 		{DeliveryID: "d", At: long, Kind: delivery.EntryOutcome, State: "recovered"},
 	}}))
 	log, err := st.DeliveryEntries(t.Context(), "d")

@@ -24,8 +24,9 @@ const (
 	deliveryLine  = deliveryFacts + ", '' AS error, '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
 	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
 		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, failure, outcome, outcome_at, " +
-		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id, workload, " + sentColumns + ", cancel_tries, cancel_at, verify_until, recovered_at, " + stallColumns
+		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id, workload, " + sentColumns + ", cancel_tries, cancel_at, verify_until, recovered_at, " + stallColumns + ", " + usageColumns
 	stallColumns    = "stall_after, on_stall, heard_at, heard_sum, stalled_since, stop, stop_at"
+	usageColumns    = "total_tokens, prompt_tokens, completion_tokens"
 	sentColumns     = "sent_at, sent_dialect, sent_user, sent_url, sent_flags, sent_missed, sent_looks"
 	decisionColumns = "event_id, event_at, type, leads, incident_id, hook_ns, hook, config, disposition, delivery_id, at, made_for"
 )
@@ -153,7 +154,7 @@ func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 		string(d.Skipped), d.RetryOf, d.RequestedBy, d.CancelRequestedBy, boolInt(d.EvenIfRecovered), d.VerifyWindow.Microseconds(), boolInt(d.NeedsApproval), int64(d.Replies), d.QuestionID, d.Workload,
 	}
 	row = append(append(row, sentRow(d.Sent)...), int64(d.CancelTries), micros(d.CancelAt), micros(d.VerifyUntil), micros(d.RecoveredAt))
-	row = append(row, d.StallAfter.Microseconds(), string(d.OnStall), micros(d.HeardAt), d.HeardSum, micros(d.StalledSince), string(d.Stop), micros(d.StopAt))
+	row = append(row, d.StallAfter.Microseconds(), string(d.OnStall), micros(d.HeardAt), d.HeardSum, micros(d.StalledSince), string(d.Stop), micros(d.StopAt), d.Usage.Total, d.Usage.Prompt, d.Usage.Completion)
 	return append(row,
 		incident.Truncate(d.Error, delivery.MaxError), held, reply, incident.Truncate(d.Question, delivery.MaxQuestion),
 		incident.Truncate(d.Prompt, delivery.MaxPrompt), d.Data, incident.Truncate(d.Answer, delivery.MaxAnswer),
@@ -186,7 +187,7 @@ func scanDelivery(row scanner) (*delivery.Delivery, error) {
 		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Failure, &d.Outcome, &outcome,
 		&d.Skipped, &d.RetryOf, &d.RequestedBy, &d.CancelRequestedBy, &even, &window, &approval, &d.Replies, &d.QuestionID, &d.Workload,
 		&sentAt, &sent.Dialect, &sent.User, &sent.URL, &flags, &sent.Missed, &sent.Looks, &d.CancelTries, &canceled, &until, &recovered,
-		&stallAfter, &d.OnStall, &heard, &sum, &stalled, &d.Stop, &stop,
+		&stallAfter, &d.OnStall, &heard, &sum, &stalled, &d.Stop, &stop, &d.Usage.Total, &d.Usage.Prompt, &d.Usage.Completion,
 		&d.Error, &held, &reply, &d.Question, &d.Prompt, &d.Data, &d.Answer)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 		s.written[d.ID] = version
 		s.change(version, kindDelivery, d.ID, string(d.State))
 		s.countDelivery(d, was)
+		s.countUsage(d, was.usage)
 		s.covers[DeliveryIncident{d.ID, d.IncidentID}] = true
 		if err := s.retractDecision(ctx, d, was); err != nil {
 			return err
@@ -42,14 +43,17 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 
 // formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the
 // delivery's Version.
-type formerDelivery struct{ state, outcome, skipped string }
+type formerDelivery struct {
+	state, outcome, skipped string
+	usage                   delivery.Usage
+}
 
 func (s *saving) formerDelivery(ctx context.Context, d *delivery.Delivery) (was formerDelivery, err error) {
 	var version int64 // 0 if it is new
 	_, err = rowsOf(ctx, s.tx, func(row scanner) (bool, error) {
-		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped)
+		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped, &was.usage.Total, &was.usage.Prompt, &was.usage.Completion)
 	},
-		"SELECT seq, state, outcome, skipped FROM deliveries WHERE id = ?", d.ID)
+		"SELECT seq, state, outcome, skipped, "+usageColumns+" FROM deliveries WHERE id = ?", d.ID)
 	if err != nil {
 		return was, fmt.Errorf("read delivery %s: %w", d.ID, err)
 	}
@@ -171,7 +175,7 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 		}
 		text := incident.Truncate(e.Text, delivery.MaxEntryText)
 		row := []any{
-			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.Who, delivery.MaxPerson), e.Name, text, boolInt(e.Cut || text != e.Text),
+			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.By, delivery.MaxPerson), e.Name, text, boolInt(e.Cut || text != e.Text),
 		}
 		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
 			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
@@ -183,7 +187,11 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 
 // ofAgent says whether entries of the kind are an agent's, who may make any number of them.
 func ofAgent(k delivery.EntryKind) bool {
-	return k == delivery.EntryMessage || k == delivery.EntryArtifact || k == delivery.EntryState || k == delivery.EntryQuestion
+	switch k {
+	case delivery.EntryMessage, delivery.EntryArtifact, delivery.EntryToolCall, delivery.EntryToolAnswer, delivery.EntryState, delivery.EntryQuestion:
+		return true
+	}
+	return false
 }
 
 // entryNumber is the number of the entry with the same source, or the next free one.
@@ -240,7 +248,7 @@ func scanGroup(row scanner) (*delivery.GroupState, error) {
 func scanEntry(row scanner) (delivery.Entry, error) {
 	var e delivery.Entry
 	var at, cut int64
-	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.Who, &e.Name, &e.Text, &cut)
+	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.By, &e.Name, &e.Text, &cut)
 	e.At, e.Cut = fromMicros(at), cut != 0
 	return e, err
 }

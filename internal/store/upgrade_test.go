@@ -37,6 +37,7 @@ var sums = map[string]string{
 	"00009_sent.sql":           "aec76b535c31fae19719bdb02a37c5cab0e2343b59d5d6fce8a616184085c536",
 	"00010_outcomes.sql":       "7fca1a39aedc00bc1c319fcaedf35ba1c3d2a08a6e3f10b8b3905bac4a44669d",
 	"00011_stalled.sql":        "dc4cd1057d280ff4a9ba2c93bd4981eba0dedc8244cc068332a785638751703e",
+	"00012_usage.sql":          "e8277391451d53e75229344fc95c9718d45e708c3d7b7b27cc21c3bb18811782",
 }
 
 // schemas are the numbers of the released migrations, in order.
@@ -220,6 +221,7 @@ func fillAllStates(t *testing.T, st *Store) {
 			d.HookUID, d.EventType, d.Group, d.Agent, d.Prompt, d.Data = "uid", inc.Type, "Pod/"+inc.Resource.Name, delivery.AgentRef{Namespace: "kagent", Name: "medic"}, "look", `{"a":1}`
 			d.RequestedBy, d.CancelRequestedBy, d.EvenIfRecovered, d.NeedsApproval, d.Failure, d.Error, d.Answer = "ann", "ben", true, n == 3, "failed", "it said no", "done"
 			d.Reply = &delivery.Reply{N: 1, Text: "yes", By: "ann", At: long}
+			d.Usage = delivery.Usage{Total: 30, Prompt: 20, Completion: 10}
 			if state == delivery.Calling {
 				d.Sent = &delivery.Sent{Dialect: "kagent-1.0", User: "khook", URL: "http://kagent", At: long, Again: true, Missed: 1, Looks: 2}
 				d.CancelTries, d.CancelAt = 1, long
@@ -234,7 +236,7 @@ func fillAllStates(t *testing.T, st *Store) {
 			}
 			d.HeldBack = &delivery.HeldBack{OverBudget: 2, Since: long, Until: long, Resources: []string{"cart"}}
 			c.Deliveries = []*delivery.Delivery{d}
-			c.Entries = []delivery.Entry{{DeliveryID: d.ID, Kind: delivery.EntryCall, At: long, Who: "agent", Text: "hello"}}
+			c.Entries = []delivery.Entry{{DeliveryID: d.ID, Kind: delivery.EntryCall, At: long, By: "agent", Text: "hello"}}
 			if err := tx.Save(t.Context(), c); err != nil {
 				return err
 			}

@@ -25,7 +25,7 @@ func (s *suite) roundTrip() {
 		d.Stop, d.StopAt = delivery.StopAsked, start.Add(time.Hour)
 		d.HeldBack = &delivery.HeldBack{OverBudget: 2, LoopGuard: 3, Since: start, Until: start.Add(time.Hour), Resources: []string{"a", "b"}}
 		d.Reply = &delivery.Reply{N: 1, Text: "yes", Decision: delivery.Approve, By: "ann", At: start, QuestionID: "q", SentAt: start}
-		c.Entries = []delivery.Entry{{DeliveryID: d.ID, N: 1, At: start, Kind: delivery.EntryCall, Who: "agent", Text: "hello"}}
+		c.Entries = []delivery.Entry{{DeliveryID: d.ID, N: 1, At: start, Kind: delivery.EntryCall, By: "agent", Text: "hello"}}
 		c.Groups = []*delivery.GroupState{{
 			GroupKey: d.Key(), HookUID: "u", Hold: delivery.OverBudget, Why: "because", HoldEnds: start.Add(time.Hour), NeedsPerson: true,
 			ResumedAt: start, ResumedBy: "ann", Held: delivery.HeldBack{OverBudget: 1, Since: start, Until: start, Resources: []string{"a"}},
