@@ -220,7 +220,7 @@ func TestUsageIsReadInTheWordsOfEachVersion(t *testing.T) {
 		"kagent_usage_metadata":                  {"totalTokenCount": 30, "promptTokenCount": 20, "candidatesTokenCount": 10},
 		"https://kagent.dev/extensions/usage/v1": {"totalTokens": 30, "inputTokens": 20, "outputTokens": 7, "reasoningTokens": 3, "cachedInputTokens": 5},
 	} {
-		if got, want := usage(map[string]any{key: counts}), (Usage{30, 20, 10}); got != want {
+		if got, want := usage(map[string]any{key: counts}), (Usage{Total: 30, Prompt: 20, Completion: 10}); got != want {
 			t.Errorf("%s: %+v, want %+v", key, got, want)
 		}
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
@@ -24,7 +25,7 @@ func taskUsage(t *a2a.Task) Usage {
 	whole := usage(t.Metadata)
 	var sum Usage
 	seen := map[string]bool{}
-	for _, m := range append(t.History[:len(t.History):len(t.History)], t.Status.Message) {
+	for _, m := range append(slices.Clip(t.History), t.Status.Message) {
 		if m == nil || m.Role == a2a.MessageRoleUser || m.ID != "" && seen[m.ID] {
 			continue
 		}

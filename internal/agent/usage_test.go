@@ -21,10 +21,10 @@ func TestUsageOfATaskIsThatOfAllItsCallsOfTheModel(t *testing.T) {
 		"up to 0.10: the messages' sum, the last call not twice": {a2a.Task{
 			History: []*a2a.Message{user, call("1", "kagent_usage_metadata", 1), call("2", "adk_usage_metadata", 2), last, nil},
 			Status:  a2a.TaskStatus{Message: last}, Metadata: last.Metadata,
-		}, Usage{21, 14, 7}},
-		"up to 0.10: only the task tells":                   {a2a.Task{Metadata: last.Metadata}, Usage{12, 8, 4}},
-		"1.x: for the whole life of the task, in the task":  {a2a.Task{Metadata: whole}, Usage{30, 20, 10}},
-		"1.x: in status messages, which replace each other": {a2a.Task{History: []*a2a.Message{{ID: "1", Metadata: whole}}, Status: a2a.TaskStatus{Message: &a2a.Message{ID: "2", Metadata: whole}}}, Usage{30, 20, 10}},
+		}, Usage{Total: 21, Prompt: 14, Completion: 7}},
+		"up to 0.10: only the task tells":                   {a2a.Task{Metadata: last.Metadata}, Usage{Total: 12, Prompt: 8, Completion: 4}},
+		"1.x: for the whole life of the task, in the task":  {a2a.Task{Metadata: whole}, Usage{Total: 30, Prompt: 20, Completion: 10}},
+		"1.x: in status messages, which replace each other": {a2a.Task{History: []*a2a.Message{{ID: "1", Metadata: whole}}, Status: a2a.TaskStatus{Message: &a2a.Message{ID: "2", Metadata: whole}}}, Usage{Total: 30, Prompt: 20, Completion: 10}},
 		"an agent that tells nothing":                       {a2a.Task{History: []*a2a.Message{{ID: "1"}}}, Usage{}},
 	} {
 		if got := taskUsage(&c.task); got != c.want {

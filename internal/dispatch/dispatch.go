@@ -78,6 +78,7 @@ type Config struct {
 type Change struct {
 	Delivery *delivery.Delivery
 	From     delivery.State
+	Asks     bool          // another question than before, in the same state
 	Err      error         // of a call that failed; nil otherwise
 	Took     time.Duration // of the call, from sending to the first reply; zero for other changes
 }
