@@ -146,7 +146,7 @@ func (p *publisher) onDelivery(c dispatch.Change) {
 	if c.Took > 0 || c.Err != nil {
 		p.status.AgentHealth(d.Agent, reachable(c.Err))
 	}
-	if d.State == c.From && c.Err == nil && c.Stall == delivery.StallNone {
+	if d.State == c.From && c.Err == nil && c.Stall == delivery.StallNone && !c.Asks {
 		return
 	}
 	p.status.Touch(d.Hook)
@@ -166,14 +166,25 @@ func eventFor(c dispatch.Change) (reason, what string) {
 		return status.ReasonEventProcessingError, fmt.Sprintf("agent %s was not called (%s)", d.Agent, d.Skipped)
 	case d.State == delivery.Succeeded:
 		return status.ReasonAgentCallSuccess, fmt.Sprintf("agent %s finished its task", d.Agent)
-	case d.State == delivery.InputRequired:
-		return status.ReasonEventProcessingError, fmt.Sprintf("agent %s waits for a person", d.Agent)
+	case d.State == delivery.InputRequired && (c.From != d.State || c.Asks):
+		return status.ReasonAgentAsks, fmt.Sprintf("agent %s waits for a person, who must %s: khook deliveries reply %s", d.Agent, wanted(d), d.ID)
 	case c.Err != nil:
 		return status.ReasonAgentCallFailure, fmt.Sprintf("agent %s, attempt %d: %s", d.Agent, d.Attempt, agent.Brief(c.Err))
 	case d.State.Ended():
 		return status.ReasonAgentCallFailure, fmt.Sprintf("agent %s ended as %s", d.Agent, d.State)
 	}
 	return "", ""
+}
+
+// wanted is what an agent that asks waits for. The question itself is the agent's text.
+func wanted(d *delivery.Delivery) string {
+	switch {
+	case d.NeedsApproval:
+		return "approve or reject what it wants to do"
+	case d.TaskState == string(agent.AuthRequired):
+		return "give it credentials"
+	}
+	return "answer its question"
 }
 
 // reachable keeps of an agent's error what the condition of the Hooks is about: without what kagent or the

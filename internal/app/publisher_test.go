@@ -29,10 +29,15 @@ func TestKubernetesEventsTellOfAgentsWithoutTheirWords(t *testing.T) {
 		t.Errorf("the condition Ready says %q", why)
 	}
 	for want, c := range map[string]dispatch.Change{
-		"AgentCallSuccess agent kagent/medic finished its task":                   {Delivery: &delivery.Delivery{State: delivery.Succeeded}},
-		"AgentCallFailure agent kagent/medic ended as failed":                     {Delivery: &delivery.Delivery{State: delivery.Failed}},
-		"AgentCallFailure agent kagent/medic, attempt 2: bad-answer":              {Delivery: &delivery.Delivery{State: delivery.Calling, Attempt: 2}, Err: lost},
-		"EventProcessingError agent kagent/medic waits for a person":              {Delivery: &delivery.Delivery{State: delivery.InputRequired}},
+		"AgentCallSuccess agent kagent/medic finished its task":      {Delivery: &delivery.Delivery{State: delivery.Succeeded}},
+		"AgentCallFailure agent kagent/medic ended as failed":        {Delivery: &delivery.Delivery{State: delivery.Failed}},
+		"AgentCallFailure agent kagent/medic, attempt 2: bad-answer": {Delivery: &delivery.Delivery{State: delivery.Calling, Attempt: 2}, Err: lost},
+		"AgentAsks agent kagent/medic waits for a person, who must answer its question: khook deliveries reply d1": {
+			Delivery: &delivery.Delivery{ID: "d1", State: delivery.InputRequired}},
+		"AgentAsks agent kagent/medic waits for a person, who must approve or reject what it wants to do: khook deliveries reply d1": {
+			Delivery: &delivery.Delivery{ID: "d1", State: delivery.InputRequired, NeedsApproval: true}},
+		"AgentAsks agent kagent/medic waits for a person, who must give it credentials: khook deliveries reply d1": {
+			Delivery: &delivery.Delivery{ID: "d1", State: delivery.InputRequired, TaskState: "auth-required"}},
 		"EventProcessingError agent kagent/medic was not called (hook-suspended)": {Delivery: &delivery.Delivery{State: delivery.Canceled, Skipped: delivery.SkipSuspended}},
 		"EventResolved agent kagent/medic was not called, all had ended before":   {Delivery: &delivery.Delivery{State: delivery.Canceled, Skipped: delivery.SkipRecovered}},
 		" ": {Delivery: &delivery.Delivery{State: delivery.Working}, From: delivery.Calling},

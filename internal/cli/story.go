@@ -119,7 +119,9 @@ func (p *display) conversation(d api.Delivery) {
 	}
 	p.block(fmt.Sprintf("Prompt to %s/%s (delivery %s, %s):", d.Agent.Namespace, d.Agent.Name, d.ID, d.State), d.Prompt)
 	p.block("Answer:", d.Answer)
-	p.block("Error:", d.Error)
+	if d.State != delivery.InputRequired { // a question is no error
+		p.block("Error:", d.Error)
+	}
 	p.outcome(d)
 }
 
@@ -274,12 +276,26 @@ func shellWord(text string) string {
 	return "'" + strings.ReplaceAll(incident.Clean(text, maxCell), "'", `'\''`) + "'"
 }
 
+// askedAt is when the agent put its newest question.
+func askedAt(log []api.LogEntry) (at time.Time) {
+	for _, e := range log {
+		if e.Kind == delivery.EntryQuestion {
+			at = e.At
+		}
+	}
+	return at
+}
+
 // question prints what the agent waits for, and how to answer.
 func (p *display) question(d *api.DeliveryDetail) {
 	if d.State != delivery.InputRequired {
 		return
 	}
-	p.block("The agent asks:", d.Question)
+	heading := "The agent asks:"
+	if at := askedAt(d.Log); !at.IsZero() {
+		heading = fmt.Sprintf("The agent asks, and has waited for %s:", p.age(at))
+	}
+	p.block(heading, d.Question)
 	switch {
 	case d.TextsWithheld != "":
 		fmt.Fprintln(p.out, "\nThe agent waits for a person who may read what it asks.")

@@ -82,6 +82,7 @@ type Change struct {
 	Delivery *delivery.Delivery
 	From     delivery.State
 	Stall    delivery.StallChange // of its task being stalled
+	Asks     bool                 // another question than before, in the same state
 	Err      error                // of a call that failed; nil otherwise
 	Took     time.Duration        // of the call, from sending to the first reply; zero for other changes
 }

@@ -78,7 +78,7 @@ func (d *Dispatcher) progress(ctx context.Context, dl *delivery.Delivery, task a
 	if len(log) == 0 && was.State == dl.State && was.Answer == dl.Answer && was.Usage == dl.Usage && was.QuestionID == dl.QuestionID && was.Error == incident.Clean(dl.Error, delivery.MaxError) && sameStall(&was, dl) {
 		return nil
 	}
-	if err := d.save(ctx, dl, Change{From: was.State, Stall: stall}, log...); err != nil {
+	if err := d.save(ctx, dl, Change{From: was.State, Stall: stall, Asks: was.QuestionID != dl.QuestionID}, log...); err != nil {
 		return err
 	}
 	if was.State != dl.State {

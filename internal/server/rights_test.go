@@ -214,7 +214,7 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 		if err := json.Unmarshal(f.as("viewer", http.MethodGet, dl, "").Body.Bytes(), &seen); err != nil {
 			t.Fatal(err)
 		}
-		if len(seen.Log) != 7 || seen.Log[2].Kind != delivery.EntryMessage || seen.Log[2].By != "ann" || len(seen.Timeline) == 0 || len(seen.Incidents) == 0 || seen.State != state {
+		if len(seen.Log) != 9 || seen.Log[2].Kind != delivery.EntryMessage || seen.Log[2].By != "ann" || len(seen.Timeline) == 0 || len(seen.Incidents) == 0 || seen.State != state {
 			t.Errorf("a viewer does not see what happened: %+v", seen)
 		}
 	}

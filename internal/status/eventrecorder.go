@@ -27,6 +27,7 @@ const (
 	ReasonAgentCallFailure     = "AgentCallFailure"
 	ReasonEventResolved        = "EventResolved"
 	ReasonEventProcessingError = "EventProcessingError"
+	ReasonAgentAsks            = "AgentAsks"  // an agent waits for a person, once for each question
 	ReasonOverBudget           = "OverBudget" // calls are held back because a budget is used up
 	ReasonLoopGuard            = "LoopGuard"  // calls pause because a failure comes back after each of them
 	ReasonStalled              = "Stalled"    // nothing new is seen of an agent's task
@@ -36,7 +37,7 @@ const (
 func Reasons() []string {
 	return []string{
 		ReasonEventFiring, ReasonAgentCallSuccess, ReasonAgentCallFailure, ReasonEventResolved, ReasonEventProcessingError,
-		ReasonOverBudget, ReasonLoopGuard, ReasonStalled,
+		ReasonAgentAsks, ReasonOverBudget, ReasonLoopGuard, ReasonStalled,
 	}
 }
 
@@ -148,6 +149,7 @@ var actions = map[string]string{
 	ReasonAgentCallFailure:     "CallAgent",
 	ReasonEventResolved:        "ResolveEvent",
 	ReasonEventProcessingError: "ProcessEvent",
+	ReasonAgentAsks:            "AskPerson",
 	ReasonOverBudget:           "HoldCallsBack",
 	ReasonLoopGuard:            "HoldCallsBack",
 }
