@@ -1,14 +1,14 @@
 package delivery
 
 import (
-	"flag"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/kagent-dev/khook/internal/proptest"
 )
 
 // kagentModel is a kagent that refuses and lies: it takes messages late, loses answers and tasks, is upgraded and rolled back, and is
@@ -213,28 +213,10 @@ func (k *kagentModel) honest(t *rapid.T, row Delivery) {
 	}
 }
 
-// checks raises how many sequences rapid draws.
-func checks(t *testing.T, n int) {
-	t.Helper()
-	if testing.Short() {
-		return
-	}
-	f := flag.Lookup("rapid.checks")
-	was := f.Value.String()
-	if was != f.DefValue {
-		return // somebody asked for as many
-	}
-	if err := flag.Set(f.Name, fmt.Sprint(n)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = flag.Set(f.Name, was) })
-}
-
 // TestAnySequenceEndsInAtMostOneRun draws what a kagent, people and kills do to one delivery: at most one run of its message, none that
 // leaves through a closed gate, an end by the deadline, and nothing said that is not so. A failure tells how to repeat it.
 func TestAnySequenceEndsInAtMostOneRun(t *testing.T) {
-	checks(t, 10_000)
-	rapid.Check(t, func(t *rapid.T) {
+	proptest.Check(t, 10_000, func(t *rapid.T) {
 		start := time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 		k := &kagentModel{now: start, has: map[string]time.Time{}, peer: modelPeers[rapid.IntRange(0, len(modelPeers)-1).Draw(t, "kagent")]}
 		k.direct = rapid.Bool().Draw(t, "answers with a message") && k.peer.Dialect != "pre"

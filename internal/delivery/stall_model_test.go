@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/kagent-dev/khook/internal/proptest"
 )
 
 // silence is a task that says something now and then, and what is known of it beside its row.
@@ -96,8 +98,7 @@ func (s *silence) look(t *rapid.T, row Delivery, said int64) Delivery {
 
 // TestAnySilenceIsToldAndEndsNoDelivery draws what a task says, what becomes of the requests to stop its agent, and what people do.
 func TestAnySilenceIsToldAndEndsNoDelivery(t *testing.T) {
-	checks(t, 5000)
-	rapid.Check(t, func(t *rapid.T) {
+	proptest.Check(t, 5000, func(t *rapid.T) {
 		start := time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
 		s := &silence{now: start, said: 1, news: start}
 		row := Delivery{

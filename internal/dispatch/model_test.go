@@ -3,7 +3,6 @@ package dispatch
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -241,21 +241,10 @@ func (s *sequence) honest(d *delivery.Delivery, runs int) {
 // kills do to it: no message runs twice or leaves after it was stopped, one approval answers one question, each delivery ends, and what is told is
 // true. A failure tells how to repeat it.
 func TestAnySequenceOfTheDispatcherKeepsThePromises(t *testing.T) {
-	n := 300
-	if testing.Short() {
-		n = 20
-	}
-	f := flag.Lookup("rapid.checks")
-	if was := f.Value.String(); was == f.DefValue {
-		if err := flag.Set(f.Name, fmt.Sprint(n)); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = flag.Set(f.Name, was) }()
-	}
 	one := rapid.Custom(func(t *rapid.T) deed {
 		return deed{rapid.IntRange(0, deeds-1).Draw(t, "kind"), rapid.IntRange(0, 20).Draw(t, "whom"), rapid.SampledFrom([]int{0, 0, 1, 5, 20, 44, 60, 300, 3600}).Draw(t, "after")}
 	})
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 300, func(rt *rapid.T) {
 		from := rapid.Uint64().Draw(rt, "seed")
 		plan := rapid.SliceOfN(one, 1, 30).Draw(rt, "deeds")
 		ok := t.Run("", func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -291,7 +292,7 @@ func TestAllIncidentsOfADeliveryCount(t *testing.T) {
 // TestKillsDoNotChangeAnOutcome: whatever happens to the Pods, and however often khook is down meanwhile, the outcome is that of a khook that
 // always ran, and what an observer with a notebook would say.
 func TestKillsDoNotChangeAnOutcome(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		flips := rapid.SliceOfNDistinct(rapid.IntRange(1, 20), 1, 6, rapid.ID).Draw(rt, "minutes at which it recovers or fails again")
 		slices.Sort(flips)
 		downs := rapid.SliceOfNDistinct(rapid.IntRange(0, 24), 0, 4, rapid.ID).Draw(rt, "minutes at which khook restarts")

@@ -1,0 +1,28 @@
+// Package proptest runs the costly properties and models of khook's tests: as many inputs as each wants, and a tenth of them where the race
+// detector makes each ten times as slow. "make test" runs them both ways.
+package proptest
+
+import (
+	"flag"
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// Check is rapid.Check with n inputs, unless -rapid.checks says how many. The test must not run in parallel to others that use it: the flag
+// is the process's.
+func Check(t *testing.T, n int, property func(*rapid.T)) {
+	t.Helper()
+	f := flag.Lookup("rapid.checks")
+	if was := f.Value.String(); was == f.DefValue {
+		if raced || testing.Short() {
+			n = max(n/10, 1)
+		}
+		if err := flag.Set(f.Name, fmt.Sprint(n)); err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = flag.Set(f.Name, was) }()
+	}
+	rapid.Check(t, property)
+}
