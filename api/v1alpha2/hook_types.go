@@ -29,6 +29,14 @@ type HookSpec struct {
 	// +kubebuilder:validation:Maximum=10000
 	MaxCallsPerHour *int32 `json:"maxCallsPerHour,omitempty"`
 
+	// MaxTokensPerDay is how many tokens of the language model the agents' tasks of this Hook may have
+	// taken within 24 hours; further calls are held back as with maxCallsPerHour. What a task takes is known
+	// once its agent tells, so a call that is under way goes on. Agents that report no tokens count as none.
+	// No limit if unset.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	MaxTokensPerDay *int64 `json:"maxTokensPerDay,omitempty"`
+
 	// OnePerCause makes the Hook call for the cause only, when one event causes another (an
 	// OOM kill causes a restart) and the Hook names both. The agent gets the effects as data.
 	// Set it to false to be called for each.
@@ -263,6 +271,7 @@ const (
 
 	// ConditionOverBudget is True while calls are held back because a budget is used up.
 	ConditionOverBudget   = "OverBudget"
+	ReasonMaxTokensPerDay = "MaxTokensPerDay" //nolint:gosec // OverBudget is True: the Hook's tokens of 24 hours are used up
 	ReasonMaxCallsPerHour = "MaxCallsPerHour" // OverBudget is True: the message names the limit
 	ReasonWithinBudget    = "WithinBudget"    // OverBudget is False
 

@@ -160,6 +160,11 @@ func (in *HookSpec) DeepCopyInto(out *HookSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.MaxTokensPerDay != nil {
+		in, out := &in.MaxTokensPerDay, &out.MaxTokensPerDay
+		*out = new(int64)
+		**out = **in
+	}
 	if in.OnePerCause != nil {
 		in, out := &in.OnePerCause, &out.OnePerCause
 		*out = new(bool)

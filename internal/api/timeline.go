@@ -190,7 +190,7 @@ func meaning(d delivery.Decision) string {
 		delivery.Duplicate:       "its agent was called for this incident within the window",
 		delivery.Grouped:         "its agent was called for another incident of the group within the window",
 		delivery.Explained:       "its agent is called for the cause",
-		delivery.OverBudget:      "a limit of calls in an hour is used up; the agent is told with the next call",
+		delivery.OverBudget:      "a limit of calls or tokens is used up; the agent is told with the next call",
 		delivery.LoopGuard:       "its agent was called again and again; the agent is told with the next call",
 		delivery.RecoveredBefore: "everything had ended before its agent could be called",
 		delivery.Suspended:       "the Hook is suspended",

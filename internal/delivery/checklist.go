@@ -127,7 +127,7 @@ func (d *Decision) ended() string {
 	case Explained:
 		return "the Hook called for its cause, or for an effect of it" + by
 	case OverBudget:
-		return "a limit of calls in an hour was used up: the agent is told with the next call"
+		return "a limit of calls or tokens was used up: the agent is told with the next call"
 	case LoopGuard:
 		return "its agent had been called again and again: it is told with the next call"
 	case RecoveredBefore:

@@ -251,7 +251,7 @@ const (
 	Duplicate       Disposition = "duplicate"        // it repeated an incident that was delivered, within the window
 	Grouped         Disposition = "grouped"          // another incident of its group was delivered, within the window
 	Explained       Disposition = "explained"        // the hook calls for the cause
-	OverBudget      Disposition = "over-budget"      // a limit of calls in an hour is used up
+	OverBudget      Disposition = "over-budget"      // a limit of calls or tokens is used up
 	LoopGuard       Disposition = "loop-guard"       // the group was delivered again and again
 	RecoveredBefore Disposition = "recovered-before" // it ended before its agent could be called
 	Suspended       Disposition = "suspended"        // spec.suspend

@@ -60,6 +60,9 @@ func (d *Delivery) Key() GroupKey { return GroupKey{d.Hook, d.Config, d.Group} }
 // HeldFor is for how long after its end a hold is looked at again: what is held back for longer is left to new events.
 const HeldFor = 24 * time.Hour
 
+// TokensBudget is what is said to be used up where a Hook's tokens are.
+const TokensBudget = "spec.maxTokensPerDay of the Hook" //nolint:gosec // no credential
+
 // GroupState is what is remembered of a group beside its deliveries.
 type GroupState struct {
 	GroupKey

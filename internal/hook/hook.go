@@ -81,6 +81,7 @@ type Config struct {
 	OnStall     delivery.OnStall
 	MaxPerHour  int       // 0: no limit
 	HookPerHour int       // of the whole Hook; 0: no limit
+	HookTokens  int       // of the language model within 24 hours, of the whole Hook; 0: no limit
 	ResumedAt   time.Time // calls from before do not count for the loop guard
 	EvenIfEnded bool      // also call when everything has ended before the call
 	Suspended   bool
@@ -143,6 +144,9 @@ func Compile(h *v1alpha2.Hook, policy Policy) ([]*Config, field.ErrorList) {
 		errs = append(errs, field.TooMany(path, n, MaxConfigs))
 	}
 	if _, err := callsOf(h.Spec.MaxCallsPerHour, field.NewPath("spec", "maxCallsPerHour")); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := tokensOf(h); err != nil {
 		errs = append(errs, err)
 	}
 	names := map[string]bool{}
@@ -237,6 +241,7 @@ func compileConfig(h *v1alpha2.Hook, ec *v1alpha2.EventConfiguration, path *fiel
 		add(err)
 	}
 	c.HookPerHour, _ = callsOf(h.Spec.MaxCallsPerHour, nil) // told once, see Compile
+	c.HookTokens, _ = tokensOf(h)
 	return c, errs
 }
 
@@ -262,6 +267,17 @@ func callsOf(n *int32, path *field.Path) (int, *field.Error) {
 		return 0, field.Invalid(path, *n, "must be at least 1; use spec.suspend to stop all calls")
 	}
 	return int(*n), nil
+}
+
+func tokensOf(h *v1alpha2.Hook) (int, *field.Error) {
+	switch n := h.Spec.MaxTokensPerDay; {
+	case n == nil:
+		return 0, nil
+	case *n < 1:
+		return 0, field.Invalid(field.NewPath("spec", "maxTokensPerDay"), *n, "must be at least 1; use spec.suspend to stop all calls")
+	default:
+		return int(*n), nil
+	}
 }
 
 // ResumedAt is when a person last let calls through, as the Hook's annotation says; zero if it says

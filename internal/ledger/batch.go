@@ -17,6 +17,7 @@ type precedents interface {
 	WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]store.GroupCall, error)
 	CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error)
 	OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error)
+	TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (store.Spent, error)
 	Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]store.Cover, error)
 }
 
@@ -57,6 +58,7 @@ type batch struct {
 	guarded map[delivery.GroupKey][]store.GroupCall // calls about workloads within a day, by workload as the group
 	calls   map[budgetScope]int                     // deliveries within the last hour
 	oldest  map[budgetScope]time.Time               // of those that a budget counts, if it was asked for
+	tokens  map[delivery.HookRef]store.Spent        // within the last 24 hours
 	noCalls bool                                    // no delivery can be recorded: what would be one is invalid
 	// reopened are the incidents that had ended as quiet, and were seen to go on.
 	reopened []*incident.Incident
@@ -77,6 +79,7 @@ func newBatch(l *Ledger, tx *store.Tx, m *matcher) *batch {
 		calls:   map[budgetScope]int{},
 		settled: map[delivery.HookRef]settledHook{},
 		oldest:  map[budgetScope]time.Time{},
+		tokens:  map[delivery.HookRef]store.Spent{},
 
 		inGroup: map[groupName]map[incident.ProblemKey]bool{},
 	}

@@ -9,8 +9,11 @@ import (
 	"github.com/kagent-dev/khook/internal/hook"
 )
 
-// budgetHour is the time in which calls are counted against a budget.
-const budgetHour = time.Hour
+// The times in which calls and tokens are counted against a budget.
+const (
+	budgetHour = time.Hour
+	budgetDay  = 24 * time.Hour
+)
 
 // budgetScope is what a budget is of: a configuration, a Hook without one, or everything.
 type budgetScope struct {
@@ -18,28 +21,31 @@ type budgetScope struct {
 	config string
 }
 
-// budget is a bound on the calls of a scope within an hour, with what was loaded of it. It is a value: whether it is
-// used up follows from it and the time alone.
+// budget is a bound on the calls of a scope within an hour, or on their tokens within a day, with what was loaded of it. It is a
+// value: whether it is used up follows from it and the time alone.
 type budget struct {
-	name string
-	most int
-	// called is how many calls were made within the hour, those of this batch included; counted up to most.
-	called int
-	// oldest is when the oldest of the calls that count was created, if called reaches most; zero if all of them are
+	name   string
+	of     string // calls or tokens
+	within time.Duration
+	most   int
+	// used is how many calls were made within that time, those of this batch included, counted up to most; or how many tokens they took.
+	// The tokens of calls under way are not known, and not in it.
+	used int
+	// oldest is when the oldest of the calls that count was created, if used reaches most; zero if all of them are
 	// of this batch, and not in the history yet.
 	oldest time.Time
 }
 
 // exceeded says whether the budget is used up at a time, and until when.
 func (b budget) exceeded(now time.Time) (groupHold, bool) {
-	if b.called < b.most {
+	if b.used < b.most {
 		return groupHold{}, false
 	}
 	oldest := b.oldest
 	if oldest.IsZero() {
 		oldest = now
 	}
-	return groupHold{why: fmt.Sprintf("%s, %d, is used up", b.name, b.most), until: oldest.Add(budgetHour)}, true
+	return groupHold{why: fmt.Sprintf("%s, %d, is used up", b.name, b.most), until: oldest.Add(b.within)}, true
 }
 
 // firstExceeded is the hold of the first budget that is used up.
@@ -72,17 +78,36 @@ func (b *batch) loadBudgets(ctx context.Context, c *hook.Config) ([]budget, erro
 			return nil, err
 		}
 		one.name = bound.name
-		if loaded = append(loaded, one); one.called >= one.most {
-			break
+		if loaded = append(loaded, one); one.used >= one.most {
+			return loaded, nil
 		}
 	}
+	if c.HookTokens == 0 {
+		return loaded, nil
+	}
+	tokens, err := b.loadTokens(ctx, c)
+	return append(loaded, tokens), err
+}
+
+// loadTokens loads the budget of tokens of a Hook. The history is asked once for each batch: what it decides about takes no tokens yet.
+func (b *batch) loadTokens(ctx context.Context, c *hook.Config) (budget, error) {
+	loaded := budget{name: delivery.TokensBudget, of: "tokens", within: budgetDay, most: c.HookTokens}
+	spent, known := b.tokens[c.Hook]
+	if !known {
+		var err error
+		if spent, err = b.history.TokensSpent(ctx, c.Hook, b.now.Add(-budgetDay), c.HookTokens); err != nil {
+			return loaded, err
+		}
+		b.tokens[c.Hook] = spent
+	}
+	loaded.used, loaded.oldest = int(spent.Tokens), spent.Reached
 	return loaded, nil
 }
 
 // loadBudget loads one budget. The history is asked once for each batch; calls of the batch itself are added by called.
 func (b *batch) loadBudget(ctx context.Context, of budgetScope, most int) (budget, error) {
 	since := b.now.Add(-budgetHour)
-	loaded := budget{most: most}
+	loaded := budget{of: "calls", within: budgetHour, most: most}
 	n, known := b.calls[of]
 	if !known {
 		var err error
@@ -91,7 +116,7 @@ func (b *batch) loadBudget(ctx context.Context, of budgetScope, most int) (budge
 		}
 		b.calls[of] = n
 	}
-	if loaded.called = n; n < most {
+	if loaded.used = n; n < most {
 		return loaded, nil
 	}
 	at, known := b.oldest[of]

@@ -204,13 +204,17 @@ func (b *batch) tellGuard(c *hook.Config, _ incident.Facts, r ruling, ok bool) s
 func tellBudget(_ *hook.Config, _ incident.Facts, r ruling, ok bool) string {
 	var used []string
 	for _, one := range r.budgets {
-		used = append(used, fmt.Sprintf("%d of %d calls used in the last hour (%s)", one.called, one.most, one.name))
+		last := "hour"
+		if one.within == budgetDay {
+			last = "24 hours"
+		}
+		used = append(used, fmt.Sprintf("%d of %d %s used in the last %s (%s)", one.used, one.most, one.of, last, one.name))
 	}
 	switch {
 	case !ok:
 		return fmt.Sprintf("%s, until %s: %s", r.held.why, instant(r.held.until), strings.Join(used, ", "))
 	case len(used) == 0:
-		return "there is no limit of calls"
+		return "there is no limit of calls or tokens"
 	}
 	return strings.Join(used, ", ")
 }

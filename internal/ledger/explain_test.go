@@ -231,6 +231,14 @@ func TestExplainSaysOfWhatAndUntilWhen(t *testing.T) {
 				b.apply(seen(incident.PodRestart, "cart-1", 1))
 			},
 			"budget: spec.maxCallsPerHour of the Hook, 1, is used up, until 2026-01-15T11:00:00Z: 1 of 1 calls used in the last hour (spec.maxCallsPerHour of the Hook)"},
+		"tokens": {func(h *v1alpha2.Hook) { tokens := int64(500); h.Spec.MaxTokensPerDay = &tokens },
+			func(b *bench) {
+				b.apply(seen(incident.PodRestart, "pay-1", 1))
+				b.took("Deployment/pay", 700)
+				b.end(delivery.OutcomePersisting)
+				b.apply(seen(incident.PodRestart, "cart-1", 1))
+			},
+			"budget: spec.maxTokensPerDay of the Hook, 500, is used up, until 2026-01-16T10:00:00Z: 700 of 500 tokens used in the last 24 hours (spec.maxTokensPerDay of the Hook)"},
 		"call": {func(*v1alpha2.Hook) {}, func(b *bench) {
 			b.apply(seen(incident.PodRestart, "cart-1", 1))
 			b.end(delivery.OutcomePersisting)

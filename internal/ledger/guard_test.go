@@ -146,6 +146,53 @@ func TestEachBudgetHoldsBackAndTellsOfItWithTheNextCall(t *testing.T) {
 	}
 }
 
+// TestTokensHoldFurtherCallsBackUntilTheDayIsOver: those that tasks took count once their agents told, by when the calls were made due.
+func TestTokensHoldFurtherCallsBackUntilTheDayIsOver(t *testing.T) {
+	most := int64(1000)
+	h := newHook("h", on(incident.PodRestart))
+	h.Spec.MaxTokensPerDay = &most
+	b := newBench(t, h)
+	b.apply(seen(incident.PodRestart, "cart-1", 1))
+	b.after(time.Hour).apply(seen(incident.PodRestart, "pay-1", 1)) // what the first took is not known
+	b.took("Deployment/cart", 400)
+	b.after(time.Hour).apply(seen(incident.PodRestart, "mail-1", 1))
+	b.took("Deployment/pay", 700)
+	b.after(time.Hour).apply(seen(incident.PodRestart, "shop-1", 1))
+	if got := b.dispositions(); got[len(got)-1] != "shop-1 pod-restart over-budget" || b.deliveries() != 3 {
+		t.Fatalf("%d deliveries: %v", b.deliveries(), got)
+	}
+	held := b.held()
+	if len(held) != 1 || held[0].Why != "spec.maxTokensPerDay of the Hook, 1000, is used up" || !held[0].HoldEnds.Equal(start.Add(24*time.Hour)) {
+		t.Fatalf("held back: %+v", held)
+	}
+	b.after(20 * time.Hour)
+	b.reconsider(3)
+	b.after(61 * time.Minute) // a day after the first call 700 are left
+	b.reconsider(4)
+	if d := b.newest(); d.Group != "Deployment/shop" || d.HeldBack.Events() != 1 {
+		t.Errorf("the next call is about %s, and tells of %+v", d.Group, d.HeldBack)
+	}
+}
+
+// took records what the task of a group's call took, as its agent tells it.
+func (b *bench) took(about string, tokens int64) {
+	b.Helper()
+	all, err := b.store.AllDeliveries(b.Context(), 1000)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, d := range all {
+		if d.Group == about {
+			d.Usage.Total = tokens
+		}
+	}
+	if err := b.store.Write(b.Context(), func(tx *store.Tx) error {
+		return tx.Save(b.Context(), &store.Changes{Deliveries: all})
+	}); err != nil {
+		b.Fatal(err)
+	}
+}
+
 // reconsider looks again at what is held back, and checks how many deliveries there are then.
 func (b *bench) reconsider(want int) {
 	b.Helper()

@@ -58,19 +58,19 @@ func TestTheLoopGuardHoldsNothingForEverButWhatAPersonMustDecide(t *testing.T) {
 func TestABudgetIsUsedUpFromItsLastCallOnForAnHour(t *testing.T) {
 	now := time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
 	rapid.Check(t, func(t *rapid.T) {
-		b := budget{name: "a budget", most: rapid.IntRange(1, 20).Draw(t, "most"), called: rapid.IntRange(0, 30).Draw(t, "called")}
+		b := budget{name: "a budget", most: rapid.IntRange(1, 20).Draw(t, "most"), within: budgetHour, used: rapid.IntRange(0, 30).Draw(t, "called")}
 		if rapid.Bool().Draw(t, "in the history") {
 			b.oldest = now.Add(-time.Duration(rapid.IntRange(0, 3599).Draw(t, "seconds ago")) * time.Second)
 		}
 		held, over := b.exceeded(now)
-		if over != (b.called >= b.most) {
-			t.Fatalf("%d of %d calls, and used up: %v", b.called, b.most, over)
+		if over != (b.used >= b.most) {
+			t.Fatalf("%d of %d calls, and used up: %v", b.used, b.most, over)
 		}
 		if over && (!held.until.After(now) || held.until.After(now.Add(budgetHour)) || held.person) {
 			t.Fatalf("%+v at %s", held, now)
 		}
 	})
-	full, free := budget{name: "full", most: 1, called: 1}, budget{name: "free", most: 2, called: 1}
+	full, free := budget{name: "full", most: 1, within: budgetHour, used: 1}, budget{name: "free", most: 2, within: budgetHour, used: 1}
 	if held, over := firstExceeded([]budget{free, full, full}, now); !over || held.why != "full, 1, is used up" {
 		t.Errorf("%v %+v", over, held)
 	}

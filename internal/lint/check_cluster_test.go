@@ -81,6 +81,8 @@ func clusterManifests() map[string]string {
 		"as many as allowed":    head + "metadata: {name: cart}\nspec:\n  eventConfigurations:\n" + strings.Repeat("  - {"+goodConfig+"}\n", 50),
 		"suspend yes":           head + "metadata: {name: cart}\nspec: {suspend: yes, eventConfigurations: [{" + goodConfig + "}]}\n",
 		"suspend in quotes":     head + "metadata: {name: cart}\nspec: {suspend: 'true', eventConfigurations: [{" + goodConfig + "}]}\n",
+		"no tokens":             head + "metadata: {name: cart}\nspec: {maxTokensPerDay: 0, eventConfigurations: [{" + goodConfig + "}]}\n",
+		"tokens":                head + "metadata: {name: cart}\nspec: {maxTokensPerDay: 9007199254740993, eventConfigurations: [{" + goodConfig + "}]}\n",
 		"suspend null":          head + "metadata: {name: cart}\nspec: {suspend: null, eventConfigurations: [{" + goodConfig + "}]}\n",
 		"onePerCause null":      head + "metadata: {name: cart}\nspec: {onePerCause: null, eventConfigurations: [{" + goodConfig + "}]}\n",
 		"unknown in spec":       head + "metadata: {name: cart}\nspec: {suspended: true, eventConfigurations: [{" + goodConfig + "}]}\n",

@@ -3,6 +3,7 @@ package status
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +45,9 @@ func overBudget(held []*delivery.GroupState) metav1.Condition {
 		return c
 	}
 	c.Status, c.Reason = metav1.ConditionTrue, v1alpha2.ReasonMaxCallsPerHour
+	if strings.HasPrefix(held[0].Why, delivery.TokensBudget) {
+		c.Reason = v1alpha2.ReasonMaxTokensPerDay
+	}
 	c.Message = describe(held, held[0], "The agent is told of them with the next call.")
 	return c
 }

@@ -103,6 +103,7 @@ func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) e
 	state.Hold, state.HoldEnds = delivery.OverBudget, long.Add(time.Hour)
 	_, inAll := tx.CountDeliveries(ctx, delivery.HookRef{}, "", long, 10)
 	_, ofHook := tx.OldestDelivery(ctx, shopHook, "", long, 10)
+	_, spent := tx.TokensSpent(ctx, shopHook, long, 10)
 	_, known := tx.Delivery(ctx, d.ID)
 	_, open := tx.OpenIncidents(ctx, d.ID)
 	_, calls := tx.WorkloadCalls(ctx, shopHook, "pod-restart", "Deployment/cart", long, 10)
@@ -113,7 +114,7 @@ func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) e
 	_, covers := tx.Covers(ctx, shopHook, incident.PodRestart, d.IncidentID, long)
 	_, configured := tx.Configurations(ctx, shopHook)
 	renamed := tx.RenameConfigurations(ctx, shopHook, []delivery.Renaming{{From: "another", To: "pod-restart"}})
-	return errors.Join(err, calls, newest, inAll, ofHook, known, open, covers, configured, renamed, tx.SaveConfigurations(ctx, shopHook, configs), tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{
+	return errors.Join(err, calls, newest, inAll, ofHook, spent, known, open, covers, configured, renamed, tx.SaveConfigurations(ctx, shopHook, configs), tx.CopyCovers(ctx, d.ID, "another"), tx.Save(ctx, &Changes{
 		Deliveries: []*delivery.Delivery{&skipped}, Groups: []*delivery.GroupState{state},
 		Entries: []delivery.Entry{{DeliveryID: d.ID, Source: "artifact 1", Kind: delivery.EntryArtifact, At: long, Text: "a"}},
 	}))
@@ -128,7 +129,7 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 	}
 	for _, query := range queries {
 		for _, step := range planOf(t, st, query) {
-			if slices.Contains([]string{"SCAN going", "SCAN ended", "SCAN counted"}, step) {
+			if slices.Contains([]string{"SCAN going", "SCAN ended", "SCAN counted"}, step) || strings.HasPrefix(step, "SCAN (subquery-") {
 				continue // what parts of the query found
 			}
 			// In the order of an index, as far as the limit, is as far as is asked for.
@@ -176,6 +177,7 @@ func TestStatementsThatCouldGoTwoWaysGoTheShortOne(t *testing.T) {
 		"SELECT count(*) FROM incidents i":           "incidents_open",
 		"SELECT event_key FROM events":               "events_key",
 		"AS going UNION ALL":                         "COVERING INDEX incidents_open",
+		"AND total_tokens > 0)":                      "COVERING INDEX deliveries_tokens",
 		"AND stalled_since > 0 AND hook_ns":          "deliveries_stalled_hook",
 	} {
 		found := false

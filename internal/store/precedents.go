@@ -83,6 +83,30 @@ func oldestDelivery(cluster string, hook delivery.HookRef, configs []string, sin
 		append(args, most)}
 }
 
+// Spent is what the calls of a hook took within some time.
+type Spent struct {
+	Tokens int64
+	// Reached is when the call was made due with which the newest calls took as many as were asked for: once it is out of that time they
+	// took less. Zero if they did not.
+	Reached time.Time
+}
+
+func tokensSpent(cluster string, hook delivery.HookRef, since time.Time, most int) precedent[Spent] {
+	return precedent[Spent]{"the tokens of hook " + hook.String(), scanSpent,
+		"SELECT coalesce(sum(took), 0), coalesce(max(CASE WHEN so_far >= ? THEN at END), 0) FROM " +
+			"(SELECT created_at AS at, total_tokens AS took, sum(total_tokens) OVER (ORDER BY created_at DESC) AS so_far FROM deliveries " +
+			"WHERE cluster = ? AND hook_ns = ? AND hook = ? AND created_at >= ? AND total_tokens > 0) AS counted",
+		[]any{most, cluster, hook.Namespace, hook.Name, micros(since)}}
+}
+
+func scanSpent(row scanner) (Spent, error) {
+	var s Spent
+	var at int64
+	err := row.Scan(&s.Tokens, &at)
+	s.Reached = fromMicros(at)
+	return s, err
+}
+
 // madeDue selects the deliveries that were made due since and not skipped.
 func madeDue(cluster string, hook delivery.HookRef, configs []string, since time.Time) (where string, args []any) {
 	where, args = "cluster = ? AND skipped = '' AND created_at >= ?", []any{cluster, micros(since)}
@@ -202,6 +226,15 @@ func (p Precedents) OldestDelivery(ctx context.Context, hook delivery.HookRef, c
 	found, err := oldestDelivery(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader)
 	if err != nil || len(found) == 0 {
 		return time.Time{}, err
+	}
+	return found[0], nil
+}
+
+// TokensSpent is Tx.TokensSpent.
+func (p Precedents) TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (Spent, error) {
+	found, err := tokensSpent(p.cluster, hook, since, most).forPeople(ctx, p.Reader)
+	if err != nil || len(found) == 0 {
+		return Spent{}, err
 	}
 	return found[0], nil
 }

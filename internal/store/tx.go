@@ -272,6 +272,15 @@ func (tx *Tx) OldestDelivery(ctx context.Context, hook delivery.HookRef, config 
 	return found[0], nil
 }
 
+// TokensSpent returns how many tokens the calls of a hook took that were made due since, as far as their agents told.
+func (tx *Tx) TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (Spent, error) {
+	found, err := tokensSpent(tx.store.cfg.Cluster, hook, since, most).inTx(ctx, tx)
+	if err != nil || len(found) == 0 {
+		return Spent{}, err
+	}
+	return found[0], nil
+}
+
 // OpenIncidents returns how many of the incidents that a delivery covers are open.
 func (tx *Tx) OpenIncidents(ctx context.Context, delivery string) (int64, error) {
 	n, err := tx.number(ctx, openIncidents(tx.store.engine), delivery)

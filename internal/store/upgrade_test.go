@@ -37,7 +37,7 @@ var sums = map[string]string{
 	"00009_sent.sql":           "aec76b535c31fae19719bdb02a37c5cab0e2343b59d5d6fce8a616184085c536",
 	"00010_outcomes.sql":       "7fca1a39aedc00bc1c319fcaedf35ba1c3d2a08a6e3f10b8b3905bac4a44669d",
 	"00011_stalled.sql":        "dc4cd1057d280ff4a9ba2c93bd4981eba0dedc8244cc068332a785638751703e",
-	"00012_usage.sql":          "e8277391451d53e75229344fc95c9718d45e708c3d7b7b27cc21c3bb18811782",
+	"00012_usage.sql":          "93c44f9c8b1c1232c3b69c5cb11453ae58c1f563b442e91ddf36c2de923ab2ea",
 }
 
 // schemas are the numbers of the released migrations, in order.
