@@ -229,19 +229,19 @@ func TestAMessageLeavesInItsDialectOrNotAtAll(t *testing.T) {
 func TestAMessageLeavesAsItsUserOrNotAtAll(t *testing.T) {
 	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
 		path := filepath.Join(t.TempDir(), "token")
-		as := func(token string) {
+		become := func(token string) {
 			t.Helper()
 			if err := os.WriteFile(path, []byte(token), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
-		as("first")
+		become("first")
 		c := dial(t, s, func(cfg *agent.Config) { cfg.TokenFile = path })
 		known, err := c.Peer(within(t), helper)
 		if err != nil {
 			t.Fatal(err)
 		}
-		as("second")
+		become("second")
 		r := newRequest("shop")
 		r.Dialect, r.User = known.Dialect, known.User
 		if _, err := c.Send(within(t), r); err == nil || !agent.NoEffect(err) || agent.Final(err) || s.Executions(r.MessageID) != 0 {
@@ -252,7 +252,7 @@ func TestAMessageLeavesAsItsUserOrNotAtAll(t *testing.T) {
 				t.Errorf("looked for by another user: %v", err)
 			}
 		}
-		as("first")
+		become("first")
 		if _, err := c.Send(within(t), r); err != nil || s.Executions(r.MessageID) != 1 {
 			t.Errorf("as its own user: %v, %d executions", err, s.Executions(r.MessageID))
 		}
