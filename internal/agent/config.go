@@ -22,7 +22,7 @@ type Config struct {
 	TokenFile   string            // bearer token, read for each call, so that a rotated one counts at once
 	Timeout     time.Duration     // of one HTTP request, not of a task; default 30 s
 	Dialect     string            // one of Dialects; found out per agent if empty
-	MaxResponse int64             // bytes of one HTTP answer; default 8 MiB
+	MaxResponse int64             // bytes of one HTTP answer, which is shortened to that; default 2 MiB
 	MaxNews     int64             // bytes of one event of a stream, see Follow; default 64 KiB
 
 	ReceiveBytes int64 // bytes of all long answers that are received at the same time; default 4 times MaxResponse

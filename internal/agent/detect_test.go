@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -252,5 +254,41 @@ func TestHealthAsksEachVersionWhatItHas(t *testing.T) {
 		if err := c.Health(within(t)); err == nil || !strings.Contains(err.Error(), "refuses connections") {
 			t.Error(err)
 		}
+	})
+}
+
+// refusing is a gateway that lets one of kagent's two paths not through.
+type refusing struct {
+	path   string
+	status int
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g refusing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.HasPrefix(r.URL.Path, g.path) {
+		return &http.Response{StatusCode: g.status, Header: http.Header{"Location": {"https://login.example"}}, Body: io.NopCloser(strings.NewReader("no")), Request: r}, nil
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestAGatewayThatRefusesTheOnePathHidesNoKagentOnTheOther(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		other, own := "/agents/", "/api/a2a/"
+		if s.Dialect() == agent.Kagent10 {
+			other, own = own, other
+		}
+		for _, status := range []int{401, 403, 502, 302} {
+			through := func(path string) *agent.Client {
+				return dial(t, s, func(cfg *agent.Config) { cfg.Transport = refusing{path, status} })
+			}
+			if p, err := through(other).Peer(within(t), helper); err != nil || p.Dialect != s.Dialect() {
+				t.Errorf("%d for %s: %s, %v", status, other, p.Dialect, err)
+			}
+			// The other path knows no agent, and that says nothing: what counts is why kagent's own path says no.
+			if err := through(own).Exists(within(t), helper); errors.Is(err, agent.ErrNoAgent) || !strings.Contains(err.Error(), fmt.Sprint(status)) {
+				t.Errorf("%d for %s: %v", status, own, err)
+			}
+		}
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is one
 	})
 }

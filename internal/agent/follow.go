@@ -9,6 +9,7 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // Task looks at a task.
@@ -31,7 +32,7 @@ const (
 func (c *Client) task(ctx context.Context, p peer, taskID string) (Task, error) {
 	task, err := c.taskWith(ctx, p, taskID, maxHistory)
 	var garbled *garbledError
-	if errors.As(err, &garbled) && garbled.large {
+	if errors.As(err, &garbled) && garbled.large || holdOf(ctx).dropped().history { // what was left out is the newest
 		return c.taskWith(ctx, p, taskID, shortHistory)
 	}
 	var rpc *rpcError
@@ -60,7 +61,13 @@ func (c *Client) taskWith(ctx context.Context, p peer, taskID string, history in
 	if string(got.ID) != taskID {
 		return Task{}, &garbledError{reason: "the answer is about another task"}
 	}
-	return convert(got, p.dialect.name, history)
+	task, err := convert(got, p.dialect.name, history)
+	lacks := holdOf(ctx).dropped()
+	task.MoreEntries = task.MoreEntries || lacks.elements
+	if lacks.answer && task.Answer != "" {
+		task.Answer = incident.Truncate(task.Answer+"\n"+incident.Ellipsis, delivery.MaxAnswer)
+	}
+	return task, err
 }
 
 // Cancel asks the agent to stop. A task that has ended meanwhile is returned as it ended.

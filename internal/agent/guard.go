@@ -42,6 +42,9 @@ func (g *boundedBody) Read(p []byte) (int, error) {
 	if g.event > g.wire.cfg.MaxNews {
 		return 0, &garbledError{reason: fmt.Sprintf("an event of the stream is larger than the %d bytes that are allowed", g.wire.cfg.MaxNews)}
 	}
+	if g.json.deepest > maxDepth {
+		return 0, &garbledError{reason: fmt.Sprintf("an event of the stream is nested deeper than the %d levels that are allowed", maxDepth)}
+	}
 	if g.whole > 0 {
 		if err := g.room(); err != nil {
 			return 0, err

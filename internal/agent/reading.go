@@ -36,11 +36,18 @@ const maxAnswersWaiting = 64
 // shortAnswer is how much of each answer is received without asking whether there is room, in bytes.
 const shortAnswer = 16 << 10
 
-// receive reads all of an answer of at most limit bytes; one byte more tells that it is longer.
-func (r *reading) receive(ctx context.Context, body io.Reader, limit int64) ([]byte, error) {
+// receive reads all of an answer of at most limit bytes; one byte more tells that it is longer. One that may be shortened is so if it
+// does not fit.
+func (r *reading) receive(ctx context.Context, body io.Reader, limit int64, shorten bool) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(body, min(shortAnswer, limit+1)))
-	if err != nil || int64(len(text)) < shortAnswer || limit < shortAnswer {
+	if err != nil {
 		return text, err
+	}
+	if int64(len(text)) < shortAnswer || limit < shortAnswer {
+		if shorten && !r.fits(text, limit) {
+			return r.shortened(ctx, text, body, limit)
+		}
+		return text, nil
 	}
 	pass, err := r.receiving.Enter(ctx, agentOf(ctx), limit)
 	if err != nil {
@@ -48,12 +55,40 @@ func (r *reading) receive(ctx context.Context, body io.Reader, limit int64) ([]b
 	}
 	defer pass.Leave()
 	rest, err := io.ReadAll(io.LimitReader(body, limit+1-int64(len(text))))
-	return append(text, rest...), err
+	text = append(text, rest...)
+	if shorten && err == nil && !r.fits(text, limit) {
+		return r.shortened(ctx, text, body, limit)
+	}
+	return text, err
+}
+
+// fits says whether an answer may be read as it is.
+func (r *reading) fits(text []byte, limit int64) bool {
+	v, size := valuesOf(text), int64(len(text))
+	return size <= limit && v.n <= maxValues && v.deepest <= maxDepth && costOf(size, v.n) <= r.decoding.Size()
+}
+
+// shortened is an answer as far as it fits, of which begun has been received. All of it is received, within bounds: kagent tells the
+// state last.
+func (r *reading) shortened(ctx context.Context, begun []byte, body io.Reader, limit int64) ([]byte, error) {
+	s := newShortener(limit, r.decoding.Size())
+	_, _ = s.Write(begun)
+	most := maxShortened*limit - int64(len(begun))
+	n, err := io.Copy(s, io.LimitReader(body, most))
+	if err == nil && (n >= most || s.full()) {
+		err = tooLarge(limit)
+	}
+	holdOf(ctx).drop(s.dropped)
+	return s.out, err
+}
+
+func tooLarge(limit int64) *garbledError {
+	return &garbledError{reason: fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), large: true}
 }
 
 // read takes room for reading an answer, until the next answer in ctx comes or what was asked for is done.
 func (r *reading) read(ctx context.Context, text []byte) (*capacity.Pass, error) {
-	cost := costOf(int64(len(text)), countValues(text))
+	cost := costOf(int64(len(text)), valuesOf(text).n)
 	if cost > r.decoding.Size() {
 		return nil, &garbledError{reason: fmt.Sprintf("the answer has %d bytes in too many pieces: reading it would take %s of memory, and there is room for %s", len(text), capacity.Text(cost), capacity.Text(r.decoding.Size())), large: true}
 	}
@@ -83,6 +118,7 @@ func noRoom(err error) error {
 // bracket that is not in a text begins one. What is no JSON is counted somehow.
 type jsonValues struct {
 	n               int64
+	depth, deepest  int
 	quoted, escaped bool
 }
 
@@ -94,17 +130,23 @@ func (v *jsonValues) add(b byte) {
 		v.escaped, v.quoted = b == '\\', b != '"'
 	case b == '"':
 		v.quoted = true
-	case b == ',' || b == '{' || b == '[':
+	case b == ',':
 		v.n++
+	case b == '{' || b == '[':
+		v.n++
+		v.depth++
+		v.deepest = max(v.deepest, v.depth)
+	case b == '}' || b == ']':
+		v.depth--
 	}
 }
 
-func countValues(text []byte) int64 {
+func valuesOf(text []byte) jsonValues {
 	var v jsonValues
 	for _, b := range text {
 		v.add(b)
 	}
-	return v.n
+	return v
 }
 
 // hold is the room (backpressure, see capacity) that a call has taken for its newest answer.
@@ -112,6 +154,7 @@ type hold struct {
 	agent string
 	mu    sync.Mutex
 	pass  *capacity.Pass
+	lacks dropped // what its newest answer was shortened by
 }
 
 type holdKey struct{}
@@ -145,4 +188,23 @@ func (h *hold) keep(pass *capacity.Pass) {
 	defer h.mu.Unlock()
 	h.pass.Leave()
 	h.pass = pass
+}
+
+// drop notes what the newest answer lacks.
+func (h *hold) drop(d dropped) {
+	if h != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.lacks = d
+	}
+}
+
+// dropped is what the newest answer lacks.
+func (h *hold) dropped() dropped {
+	if h == nil {
+		return dropped{}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.lacks
 }

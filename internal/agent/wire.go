@@ -29,18 +29,31 @@ type wireClient struct {
 func newWire(cfg Config, base *url.URL) *wireClient {
 	next := cfg.Transport
 	if next == nil {
-		next = &http.Transport{
-			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSHandshakeTimeout:    10 * time.Second,
-			MaxResponseHeaderBytes: 64 << 10,
-			MaxIdleConns:           64,
-			MaxIdleConnsPerHost:    64,
-			IdleConnTimeout:        90 * time.Second,
-			ForceAttemptHTTP2:      true,
-		}
+		next = newTransport()
 	}
 	return &wireClient{cfg: cfg, base: base, next: next, read: newReading(cfg)}
+}
+
+// When a connection counts as dead that ends without a word, as when a node or a gateway is lost. Without it all requests to kagent
+// would go on to be put on an HTTP/2 connection that is there no more.
+const (
+	quietFor = 10 * time.Second // without a frame, before it is asked for a sign of life
+	pongIn   = 5 * time.Second  // or it is left
+)
+
+func newTransport() *http.Transport {
+	alive := net.KeepAliveConfig{Enable: true, Idle: quietFor, Interval: pongIn, Count: 2}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAliveConfig: alive}).DialContext,
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConns:           64,
+		MaxIdleConnsPerHost:    64,
+		IdleConnTimeout:        90 * time.Second,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: quietFor, PingTimeout: pongIn},
+	}
 }
 
 // sameHost follows redirects of reads on the same host only, so that no other host gets the token.
@@ -56,6 +69,7 @@ func sameHost(req *http.Request, via []*http.Request) error {
 // complete answer; one for a stream has it for the beginning, and then the stream's own.
 func (w *wireClient) RoundTrip(req *http.Request) (*http.Response, error) {
 	holdOf(req.Context()).keep(nil) // the answer before this one has been read
+	holdOf(req.Context()).drop(dropped{})
 	ctx, give := context.WithCancelCause(req.Context())
 	limit := time.AfterFunc(w.cfg.Timeout, func() { give(noAnswerError{w.cfg.Timeout}) })
 	resp, err := w.exchange(ctx, req)
@@ -164,9 +178,9 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 	if resp.StatusCode != http.StatusOK {
 		limit = min(limit, maxRefusal)
 	}
-	body, err := w.read.receive(ctx, resp.Body, limit)
+	body, err := w.read.receive(ctx, resp.Body, limit, resp.StatusCode == http.StatusOK)
 	if err != nil && resp.StatusCode == http.StatusOK {
-		return nil, w.broken(ctx, true, err)
+		return nil, w.unread(ctx, err)
 	}
 	if errors.Is(err, errNoRoom) {
 		return nil, w.broken(ctx, true, err)
@@ -186,7 +200,7 @@ func (w *wireClient) whole(ctx context.Context, req *http.Request, resp *http.Re
 		return nil, &statusError{code: resp.StatusCode, body: excerpt(body), json: isObject(body), failure: restFailure(body), retryAfter: after, location: string(w.redact(resp, []byte(resp.Header.Get("Location"))))}
 	}
 	if int64(len(body)) > limit {
-		return nil, &garbledError{reason: fmt.Sprintf("the answer is larger than the %d bytes that are allowed", limit), large: true}
+		return nil, tooLarge(limit)
 	}
 	if req.Method == http.MethodPost && !json.Valid(body) {
 		return nil, &garbledError{reason: "the answer is not JSON: " + excerpt(body)}

@@ -80,7 +80,7 @@ const (
 	DefaultStreams     = 10_000
 	DefaultConnections = 20_000
 	MaxManifests       = 256 << 10 // bytes of one text with Hooks
-	MaxAnswer          = 8 << 20   // bytes of one answer of an agent
+	MaxAnswer          = 2 << 20   // bytes of one answer of an agent
 	MaxNews            = 64 << 10  // bytes of one event of a stream of an agent
 	sqliteCache        = 16_000 << 10
 )

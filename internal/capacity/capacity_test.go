@@ -108,7 +108,7 @@ func TestInTheChartsMemoryKhookHasRoomForWhatItsDocumentsPromise(t *testing.T) {
 			t.Errorf("%s is %d, want at least %d", name, p.N(name), least)
 		}
 	}
-	if p.MaxManifests() < 128*kib || p.MaxAnswer() < 3*mib {
+	if p.MaxManifests() < 128*kib || p.MaxAnswer() < 2*mib {
 		t.Errorf("texts may have %s and answers of agents %s", Text(p.MaxManifests()), Text(p.MaxAnswer()))
 	}
 	if s := p.Shrunk(); len(s) != 0 {
