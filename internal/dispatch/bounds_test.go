@@ -14,7 +14,7 @@ import (
 )
 
 func TestWhatIsNotedOfAnAgentThatSaysTooMuchIsBounded(t *testing.T) {
-	n := newNotes()
+	n := newMemos()
 	said := func(i int) []delivery.Entry { return []delivery.Entry{{Source: fmt.Sprint("message ", i), Text: "x"}} }
 	for i := range 10 * maxNoted {
 		if e := said(i); !n.isRecorded("d", &e[0]) {
@@ -83,7 +83,7 @@ func TestWhatIsNotedOfADeliveryIsBounded(t *testing.T) {
 	if kept := (memo{sent: &direct}).slim().sent; kept.Answer != "all there is" {
 		t.Error("an answer without a task can't be read again")
 	}
-	n := newNotes()
+	n := newMemos()
 	for i := range 10 * maxNoted {
 		n.recorded("d", []delivery.Entry{{Source: fmt.Sprint("message ", i), Text: "x"}})
 	}

@@ -27,7 +27,7 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 	if closed == (delivery.Closed{}) && !d.acquire(dl) {
 		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // it is woken when it is its turn
 	}
-	if n := d.notes.get(dl.ID); n.sent != nil { // the answer is here and could not be recorded
+	if n := d.memos.get(dl.ID); n.sent != nil { // the answer is here and could not be recorded
 		return d.accepted(ctx, dl, n)
 	}
 	if after, ok := d.breakers.acquire(dl.Agent); !ok {
@@ -175,7 +175,7 @@ func (d *Dispatcher) look(ctx context.Context, dl *delivery.Delivery, o delivery
 	d.called(dl.Agent, "", nil)
 	if fate == delivery.Arrived {
 		n := memo{sent: &task}
-		d.notes.put(dl.ID, n.slim())
+		d.memos.put(dl.ID, n.slim())
 		return d.accepted(ctx, dl, n)
 	}
 	o.Of, o.Fate, o.Pause = delivery.Looked, fate, d.retryPause(dl.Sent.Looks+1)
@@ -239,7 +239,7 @@ func (d *Dispatcher) send(ctx context.Context, dl *delivery.Delivery) (time.Dura
 	}
 	d.called(dl.Agent, "", nil)
 	n := memo{sent: &task, took: took}
-	d.notes.put(dl.ID, n.slim())
+	d.memos.put(dl.ID, n.slim())
 	return d.accepted(ctx, dl, n)
 }
 
@@ -336,7 +336,7 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n memo
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
 	}
-	d.notes.put(dl.ID, memo{})
+	d.memos.put(dl.ID, memo{})
 	d.cfg.Log.Info("agent called", "delivery", dl.ID, "hook", dl.Hook, "agent", dl.Agent, "task", dl.TaskID,
 		"state", dl.State, "attempt", dl.Attempt)
 	return d.nextStep(ctx, dl)
@@ -402,21 +402,21 @@ func (d *Dispatcher) wornBy(id string, f delivery.Fault, pause time.Duration) bo
 	if f.Rule().Patience {
 		return d.worn(id, pause)
 	}
-	n := d.notes.get(id)
+	n := d.memos.get(id)
 	n.bad, n.spent, n.asked, n.pause = 0, 0, time.Time{}, 0
-	d.notes.put(id, n)
+	d.memos.put(id, n)
 	return false
 }
 
 // worn counts answers in a row that are worth only some patience, and says when it is enough. Only the time counts that was spent with
 // asking: what a delivery waited for its turn, or for a circuit breaker, says nothing of kagent.
 func (d *Dispatcher) worn(id string, pause time.Duration) bool {
-	n, now := d.notes.get(id), d.cfg.Clock.Now()
+	n, now := d.memos.get(id), d.cfg.Clock.Now()
 	if n.bad++; n.bad > 1 {
 		n.spent += min(now.Sub(n.asked), 2*n.pause+d.cfg.CallLimit)
 	}
 	n.asked, n.pause = now, pause
-	d.notes.put(id, n)
+	d.memos.put(id, n)
 	return n.bad >= maxBadAnswers && n.spent >= d.cfg.Patience
 }
 

@@ -133,7 +133,7 @@ type Dispatcher struct {
 	slots    *agentLimiter
 	lanes    *lanes
 	breakers *breakers
-	notes    *notes
+	memos    *memos
 	workers  room
 	underWay room
 
@@ -152,7 +152,7 @@ func New(cfg Config, st *store.Store, a Agent) *Dispatcher {
 	return &Dispatcher{
 		cfg: cfg, store: st, agent: outside{agent: a, room: workers}, workers: workers, underWay: make(room, cfg.Calls),
 		queue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[string]{Clock: cfg.Clock}),
-		slots: newAgentLimiter(cfg.Concurrency), lanes: newLanes(min(stepsPerAgent, cfg.Calls/4)), notes: newNotes(), vanishAfter: time.Minute,
+		slots: newAgentLimiter(cfg.Concurrency), lanes: newLanes(min(stepsPerAgent, cfg.Calls/4)), memos: newMemos(), vanishAfter: time.Minute,
 		breakers: newBreakers(cfg.BreakerDelay),
 	}
 }

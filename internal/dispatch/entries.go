@@ -19,5 +19,5 @@ func (d *Dispatcher) said(dl *delivery.Delivery, t agent.Task) []delivery.Entry 
 	if t.State.Interrupted() {
 		log = append(log, delivery.Entry{Source: "question " + t.QuestionID, Kind: delivery.EntryQuestion, By: "agent", State: string(t.State), Text: t.Question})
 	}
-	return slices.DeleteFunc(log, func(e delivery.Entry) bool { return d.notes.isRecorded(dl.ID, &e) })
+	return slices.DeleteFunc(log, func(e delivery.Entry) bool { return d.memos.isRecorded(dl.ID, &e) })
 }

@@ -55,7 +55,7 @@ func (d *Dispatcher) follow(ctx context.Context, dl *delivery.Delivery) (time.Du
 	if err != nil {
 		return d.pollFailed(ctx, dl, err)
 	}
-	d.notes.put(dl.ID, memo{})
+	d.memos.put(dl.ID, memo{})
 	if dl.Reply != nil {
 		return d.answer(ctx, dl, task)
 	}
@@ -124,10 +124,10 @@ func (d *Dispatcher) troubledFor(id string, f delivery.Fault) time.Duration {
 	if f != delivery.TaskGone && f != delivery.Unreadable {
 		return 0
 	}
-	now, n := d.cfg.Clock.Now(), d.notes.get(id)
+	now, n := d.cfg.Clock.Now(), d.memos.get(id)
 	if n.trouble != f {
 		n.trouble, n.since = f, now
-		d.notes.put(id, n)
+		d.memos.put(id, n)
 	}
 	return now.Sub(n.since)
 }

@@ -34,49 +34,49 @@ func (m memo) slim() memo {
 	return m
 }
 
-// notes are those of the deliveries under way. The steps of one delivery never overlap, so a note
+// memos are those of the deliveries under way. The steps of one delivery never overlap, so a memo
 // is read and written back without a lock over both.
-type notes struct {
+type memos struct {
 	mu   sync.Mutex
 	byID map[string]memo
 	said map[string]map[uint64]uint64 // of each delivery's log, digests: the source of an entry, and its text
 }
 
-func newNotes() *notes { return &notes{byID: map[string]memo{}, said: map[string]map[uint64]uint64{}} }
+func newMemos() *memos { return &memos{byID: map[string]memo{}, said: map[string]map[uint64]uint64{}} }
 
-func (n *notes) get(id string) memo {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.byID[id]
+func (all *memos) get(id string) memo {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return all.byID[id]
 }
 
-func (n *notes) put(id string, what memo) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (all *memos) put(id string, what memo) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
 	if what == (memo{}) {
-		delete(n.byID, id)
+		delete(all.byID, id)
 		return
 	}
-	n.byID[id] = what
+	all.byID[id] = what
 }
 
 // failed counts the steps in a row that failed; one that did not, or that lost against another change, begins anew.
-func (n *notes) failed(id string, err error) int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	m, known := n.byID[id]
+func (all *memos) failed(id string, err error) int {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	m, known := all.byID[id]
 	if err == nil || errors.Is(err, store.ErrConflict) {
 		if known && m.failures > 0 {
 			m.failures = 0
-			n.byID[id] = m
+			all.byID[id] = m
 			if m == (memo{}) {
-				delete(n.byID, id)
+				delete(all.byID, id)
 			}
 		}
 		return 0
 	}
 	m.failures++
-	n.byID[id] = m
+	all.byID[id] = m
 	return m.failures
 }
 
@@ -84,45 +84,45 @@ func (n *notes) failed(id string, err error) int {
 const maxNoted = 2 * delivery.MaxEntries
 
 // recorded notes which entries of a delivery's log are in the history.
-func (n *notes) recorded(id string, log []delivery.Entry) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func (all *memos) recorded(id string, log []delivery.Entry) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
 	for _, e := range log {
 		if e.Source == "" {
 			continue
 		}
-		if n.said[id] == nil {
-			n.said[id] = map[uint64]uint64{}
+		if all.said[id] == nil {
+			all.said[id] = map[uint64]uint64{}
 		}
-		if _, known := n.said[id][digest(e.Source)]; known || len(n.said[id]) < maxNoted {
-			n.said[id][digest(e.Source)] = digest(e.Text)
+		if _, known := all.said[id][digest(e.Source)]; known || len(all.said[id]) < maxNoted {
+			all.said[id][digest(e.Source)] = digest(e.Text)
 		}
 	}
 }
 
 // isRecorded says whether the entry is in the history, as far as is known.
-func (n *notes) isRecorded(id string, e *delivery.Entry) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	was, ok := n.said[id][digest(e.Source)]
+func (all *memos) isRecorded(id string, e *delivery.Entry) bool {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	was, ok := all.said[id][digest(e.Source)]
 	if !ok {
-		return e.Source != "" && len(n.said[id]) >= maxNoted
+		return e.Source != "" && len(all.said[id]) >= maxNoted
 	}
 	return was == digest(e.Text)
 }
 
 // forget drops all that is noted of a delivery.
-func (n *notes) forget(id string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.byID, id)
-	delete(n.said, id)
+func (all *memos) forget(id string) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	delete(all.byID, id)
+	delete(all.said, id)
 }
 
-func (n *notes) len() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.byID) + len(n.said)
+func (all *memos) len() int {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	return len(all.byID) + len(all.said)
 }
 
 var seed = maphash.MakeSeed()

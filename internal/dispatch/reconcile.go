@@ -19,13 +19,13 @@ func (d *Dispatcher) step(ctx context.Context, id string) {
 		return
 	}
 	next, err := d.Reconcile(ctx, id)
-	failures := d.notes.failed(id, err)
+	failures := d.memos.failed(id, err)
 	switch {
 	case ctx.Err() != nil:
 	case errors.Is(err, store.ErrConflict): // changed meanwhile, by a person or another leader: look again
 		d.queue.AddAfter(id, wait.Jitter(time.Millisecond, 1))
 	case errors.Is(err, store.ErrNotFound):
-		d.notes.forget(id)
+		d.memos.forget(id)
 		d.lanes.forget(id)
 		d.following.Delete(id)
 		d.woken.Delete(id)
@@ -106,9 +106,9 @@ func (d *Dispatcher) saveIf(ctx context.Context, dl *delivery.Delivery, c Change
 	case !awaitsSlot(dl):
 		d.queueAll(d.slots.release(dl.Agent, dl.ID))
 	}
-	d.notes.recorded(dl.ID, log)
+	d.memos.recorded(dl.ID, log)
 	if dl.State.Ended() {
-		d.notes.forget(dl.ID)
+		d.memos.forget(dl.ID)
 		d.lanes.forget(dl.ID)
 		d.following.Delete(dl.ID)
 		d.woken.Delete(dl.ID)

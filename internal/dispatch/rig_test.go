@@ -209,7 +209,7 @@ func (r *rig) nothingLeft() {
 		r.d.following.Range(func(any, any) bool { n++; return true })
 		r.d.lanes.mu.Lock()
 		defer r.d.lanes.mu.Unlock()
-		return n + len(r.d.lanes.of) + r.d.notes.len() + r.d.slots.size() + int(r.d.streams.Load())
+		return n + len(r.d.lanes.of) + r.d.memos.len() + r.d.slots.size() + int(r.d.streams.Load())
 	}
 	r.eventually("nothing is left in memory", func() bool { return left() == 0 }, func() string { return fmt.Sprint(left()) })
 }
