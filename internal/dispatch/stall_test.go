@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +27,20 @@ type mute struct {
 	after   time.Duration // how long that takes
 	down    bool          // kagent can't connect to the agent
 	most    int           // tasks at work at the same time
+}
+
+// becomes changes it while khook may ask it.
+func (m *mute) becomes(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+}
+
+// counts are how often it was asked to stop a task, and how many tasks were at work at the same time.
+func (m *mute) counts() (cancels, most int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cancels, m.most
 }
 
 // Peer implements Agent.
@@ -123,7 +138,15 @@ type stall struct {
 	mute *mute
 	of   *delivery.Delivery
 
+	mu      sync.Mutex
 	changes []delivery.StallChange
+}
+
+// told are the changes so far.
+func (s *stall) told() []delivery.StallChange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.changes)
 }
 
 // stalls runs a test of a delivery whose agent is mute.
@@ -131,10 +154,9 @@ func stalls(t *testing.T, m *mute, onStall delivery.OnStall, test func(*stall)) 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &stall{mute: m, sequence: &sequence{path: filepath.Join(t.TempDir(), "khook.db"), agent: m}}
-		var mu sync.Mutex
 		s.rig = &rig{T: t, cfg: Config{Grace: -1, VerifyWindow: time.Minute, Observe: func(c Change) {
-			mu.Lock()
-			defer mu.Unlock()
+			s.mu.Lock()
+			defer s.mu.Unlock()
 			if c.Stall != "" {
 				s.changes = append(s.changes, c.Stall)
 			}
@@ -162,8 +184,8 @@ func (s *stall) pass(d time.Duration) *delivery.Delivery {
 func (s *stall) is(state delivery.State, stalled bool, stop delivery.Stop, changes ...delivery.StallChange) {
 	s.Helper()
 	d := s.pass(0)
-	if d.State != state || !d.StalledSince.IsZero() != stalled || d.Stop != stop || fmt.Sprint(s.changes) != fmt.Sprint(changes) {
-		s.Errorf("%s, stalled since %s, stop %q, changes %v; want %s, stalled %t, stop %q, changes %v: %s", d.State, d.StalledSince, d.Stop, s.changes, state, stalled, stop, changes, d.Error)
+	if d.State != state || !d.StalledSince.IsZero() != stalled || d.Stop != stop || fmt.Sprint(s.told()) != fmt.Sprint(changes) {
+		s.Errorf("%s, stalled since %s, stop %q, changes %v; want %s, stalled %t, stop %q, changes %v: %s", d.State, d.StalledSince, d.Stop, s.told(), state, stalled, stop, changes, d.Error)
 	}
 }
 
@@ -185,8 +207,8 @@ func TestATaskThatSaysNothingMoreIsStalledAndEndsAtItsTimeoutOnly(t *testing.T) 
 		s.logs(s.of, "stall stalled khook: stalled: nothing new was seen of the task for 15m0s; a person decides what is done (onStall: wait)")
 		s.pass(160 * time.Minute)
 		s.is(delivery.Working, true, "", delivery.StallBegan)
-		if s.mute.cancels != 0 || s.messages() != 1 {
-			s.Errorf("%d requests to stop, %d messages", s.mute.cancels, s.messages())
+		if cancels, _ := s.mute.counts(); cancels != 0 || s.messages() != 1 {
+			s.Errorf("%d requests to stop, %d messages", cancels, s.messages())
 		}
 		s.pass(10 * time.Minute)
 		s.is(delivery.Expired, false, "", delivery.StallBegan)
@@ -245,8 +267,8 @@ func TestAStalledTaskIsStoppedWhereTheHookWantsIt(t *testing.T) {
 		s.pass(4 * time.Minute)
 		s.is(delivery.Canceled, false, "", delivery.StallBegan)
 		s.pass(time.Hour)
-		if s.mute.cancels != 1 || s.messages() != 1 {
-			s.Errorf("%d requests to stop, %d messages", s.mute.cancels, s.messages())
+		if cancels, _ := s.mute.counts(); cancels != 1 || s.messages() != 1 {
+			s.Errorf("%d requests to stop, %d messages", cancels, s.messages())
 		}
 	})
 }
@@ -264,8 +286,9 @@ func TestAStalledTaskIsFollowedByASecondOneOnlyOnceItHasEnded(t *testing.T) {
 			}
 			s.begin()
 			s.pass(time.Minute)
-			if s.messages() != 2 || s.mute.most != 1 {
-				s.Fatalf("%d messages, %d tasks at the same time", s.messages(), s.mute.most)
+			_, most := s.mute.counts()
+			if s.messages() != 2 || most != 1 {
+				s.Fatalf("%d messages, %d tasks at the same time", s.messages(), most)
 			}
 			again, err := s.store.Delivery(context.Background(), incident.DeriveID("retry", s.of.ID))
 			if err != nil || again.RetryOf != s.of.ID || again.State != delivery.Working || again.RequestedBy != "khook" {
@@ -274,8 +297,9 @@ func TestAStalledTaskIsFollowedByASecondOneOnlyOnceItHasEnded(t *testing.T) {
 			s.logs(s.of, "person khook: calls again, as delivery "+again.ID)
 			s.logs(again, "person khook: calls again after delivery "+s.of.ID+", whose task had stalled (onStall: retry)")
 			s.pass(time.Hour) // it stalls too: then a person decides
-			if now := s.now(again); now.State != delivery.Working || now.StalledSince.IsZero() || now.Stop != "" || s.messages() != 2 || s.mute.cancels != 1 {
-				s.Errorf("the second is %s, stalled since %s, stop %q; %d messages, %d requests to stop", now.State, now.StalledSince, now.Stop, s.messages(), s.mute.cancels)
+			cancels, _ := s.mute.counts()
+			if now := s.now(again); now.State != delivery.Working || now.StalledSince.IsZero() || now.Stop != "" || s.messages() != 2 || cancels != 1 {
+				s.Errorf("the second is %s, stalled since %s, stop %q; %d messages, %d requests to stop", now.State, now.StalledSince, now.Stop, s.messages(), cancels)
 			}
 		})
 	}
@@ -288,7 +312,7 @@ func TestATaskThatDoesNotStopIsGivenToAPerson(t *testing.T) {
 			t.Run(name+"/"+string(on), func(t *testing.T) {
 				m := &mute{}
 				stalls(t, m, on, func(s *stall) {
-					m.refuses, m.down = says, strings.Contains(name, "not there")
+					m.becomes(func() { m.refuses, m.down = says, strings.Contains(name, "not there") })
 					s.pass(16 * time.Minute)
 					s.is(delivery.Working, true, s.now(s.of).Stop, delivery.StallBegan)
 					s.pass(8 * time.Minute)
@@ -296,12 +320,12 @@ func TestATaskThatDoesNotStopIsGivenToAPerson(t *testing.T) {
 					s.pass(5 * time.Minute)
 					s.is(delivery.Working, true, delivery.StopInVain, delivery.StallBegan, delivery.StallInVain)
 					s.logs(s.of, "stall cannot-be-stopped khook: stalled, can't be stopped: the task did not end after its agent was asked to stop. A person is asked to look at the agent")
-					tries := m.cancels
+					tries, _ := m.counts()
 					s.pass(time.Hour)
-					if m.cancels != tries {
-						s.Errorf("it is asked to stop again, %d times", m.cancels-tries)
+					if cancels, _ := m.counts(); cancels != tries {
+						s.Errorf("it is asked to stop again, %d times", cancels-tries)
 					}
-					m.down = false
+					m.becomes(func() { m.down = false })
 					m.end(0, agent.Canceled)
 					s.pass(time.Minute)
 					s.is(delivery.Canceled, false, "", delivery.StallBegan, delivery.StallInVain)

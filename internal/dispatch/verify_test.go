@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,7 +50,7 @@ type aftermath struct {
 	begun     time.Time
 	call      *delivery.Delivery
 	incidents map[string]*incident.Incident // the newest of each Pod
-	healthy   bool                          // the workload is, as far as its Pods tell
+	healthy   atomic.Bool                   // the workload is, as far as its Pods tell
 	watched   time.Time                     // since when the cluster is; zero if it is not
 	lists     time.Duration                 // how long after a start it takes
 }
@@ -59,7 +60,7 @@ func newAftermath(t *testing.T, change ...func(*delivery.Delivery)) *aftermath {
 	a.rig = &rig{T: t, cfg: Config{
 		Grace: -1, VerifyWindow: 10 * time.Minute,
 		Workload: func(context.Context, string, incident.Workload) (int, int, bool) {
-			return 1, map[bool]int{true: 1}[a.healthy], true
+			return 1, map[bool]int{true: 1}[a.healthy.Load()], true
 		},
 		WatchedSince: func() (time.Time, bool) { return a.watched, !a.watched.IsZero() && !time.Now().Before(a.watched) },
 	}}
@@ -158,11 +159,11 @@ func TestAnOutcomeIsDecidedAtTheEndOfItsWindow(t *testing.T) {
 		"fails again after days":     {func(a *aftermath) { a.at(6).ends("cart-1", recovered); a.at(17).fails("cart-1") }, "recovered at 6, after-task"},
 		"again as another Pod":       {func(a *aftermath) { a.at(6).ends("cart-1", recovered); a.at(9).fails("cart-2") }, "relapsed at 9 after 3"},
 		"only another container":     {func(a *aftermath) { a.at(6).ends("cart-1", recovered); a.at(9).fails("cart-1", other) }, "recovered at 6, after-task"},
-		"deleted, and healthy":       {func(a *aftermath) { a.at(6).ends("cart-1", gone); a.at(8).healthy = true }, "recovered at 8, after-task"},
+		"deleted, and healthy":       {func(a *aftermath) { a.at(6).ends("cart-1", gone); a.at(8).healthy.Store(true) }, "recovered at 8, after-task"},
 		"deleted, and not healthy":   {func(a *aftermath) { a.at(6).ends("cart-1", gone) }, "persisting"},
-		"deleted, healthy for a bit": {func(a *aftermath) { a.healthy = true; a.at(6).ends("cart-1", gone); a.at(10).healthy = false }, "persisting"},
+		"deleted, healthy for a bit": {func(a *aftermath) { a.healthy.Store(true); a.at(6).ends("cart-1", gone); a.at(10).healthy.Store(false) }, "persisting"},
 		"deleted, and fails on":      {func(a *aftermath) { a.at(6).ends("cart-1", gone); a.at(7).fails("cart-2") }, "persisting"},
-		"deleted, well, fails again": {func(a *aftermath) { a.healthy = true; a.at(6).ends("cart-1", gone); a.at(9).fails("cart-2") }, "relapsed at 9 after 3"},
+		"deleted, well, fails again": {func(a *aftermath) { a.healthy.Store(true); a.at(6).ends("cart-1", gone); a.at(9).fails("cart-2") }, "relapsed at 9 after 3"},
 		"again and again": {func(a *aftermath) {
 			a.at(6).ends("cart-1", recovered)
 			a.at(9).fails("cart-1")
