@@ -77,9 +77,14 @@ func (c *Client) Cancel(ctx context.Context, ref delivery.AgentRef, taskID strin
 		transport, params := c.transport(p)
 		got, err := transport.CancelTask(withPermit(ctx, may), params, &a2a.CancelTaskRequest{ID: a2a.TaskID(taskID)})
 		var rpc *rpcError
-		if errors.As(err, &rpc) && rpc.code == codeNotCancelable {
-			if task, lookErr := c.task(ctx, p, taskID); lookErr == nil && task.State.Ended() {
+		// Up to 0.10 kagent can't read what its agent says of a task that has ended or is not known.
+		if errors.As(err, &rpc) && (rpc.code == codeNotCancelable || internal(rpc.message) == delivery.Unreadable) {
+			task, lookErr := c.task(ctx, p, taskID)
+			switch {
+			case lookErr == nil && task.State.Ended():
 				return task, nil
+			case isKind(lookErr, delivery.TaskGone):
+				err = lookErr
 			}
 		}
 		if err != nil {

@@ -53,7 +53,8 @@ func (w *witness) look(body []byte) {
 		w.passed["history"] = err.Error()
 		return
 	}
-	kind, announced := "", true
+	var kind string
+	var announced bool
 	switch call.Method {
 	case "SendMessage", "message/send":
 		if kind, announced = "call", row.State == delivery.Calling && row.Sent != nil; call.Params.Message.TaskID != "" {

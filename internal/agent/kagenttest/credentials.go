@@ -90,6 +90,9 @@ func (r *scriptRun) resume(msg *a2a.Message) bool {
 // wait for any.
 func (o *once) authorize(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, bool, error) {
 	task, err := o.GetTask(ctx, &a2a.GetTaskRequest{ID: req.Message.TaskID})
+	if err == nil {
+		err = o.unfit(task, req.Message)
+	}
 	if err != nil {
 		return nil, true, err
 	}

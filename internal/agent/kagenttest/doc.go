@@ -16,9 +16,18 @@
 //	a context that the client chooses                 taken                   taken       refused run; 1.0 read
 //	unknown agent                                     404 text                404 text    404     run
 //	unknown version                                   400 text (0.9.7)        400 text    400     run
+//	get, cancel of an unknown task                    -32603 garbled          -32001      -32001  run (0.9.12); 1.x by the SDK
+//	cancel of a task that has ended                   -32603 garbled          -32002      -32002  run (0.9.12); 1.x read: returns the task
+//	stream of a task that has ended                   -32603 garbled          refused     refused run (0.9.12); 1.x read: gives it once
 //	tasks after SetDialect                            stay                    stay        stay    kinder than it is: see Vanish
 //	an approval                                       data part               extension   extension run; 1.x read
+//	a reply that names other calls than those asked   taken                   -32600      -32600  read: "reply does not match ..."
+//	a task of another user                            unknown                 unknown     unknown stricter: 0.9.12 tells it (run), 1.x "unauthorized" (read)
+//	the list of a context's tasks                     not asked for           told        told    read; 0.9.12 says -32004 (run)
 //
-// Not yet as the real one: looks at unknown tasks say "task not found" and not -32603, approval IDs are not checked, and a task whose agent
-// died is made by Act.Never. Faults are injected by Inject for those.
+// Garbled is "failed to decode response: json: cannot unmarshal ..." or, of a stream, "failed to parse SSE data: ...": kagent can't read
+// what its agent's own error carries.
+//
+// Not as the real one, so that a test has to make it: a task whose agent died (Act.Never), an agent that can't be reached, a kagent 1.x
+// that takes no messages for a moment (both by Inject, also for one agent: Fault.Agent).
 package kagenttest

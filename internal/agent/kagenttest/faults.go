@@ -7,11 +7,14 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // Fault spoils the answer to one request.
 type Fault struct {
 	On       string            // the kind of request, such as Send; "" for any
+	Agent    string            // "namespace/name" of the one whose requests it spoils; "" for any, and those to none
 	Times    int               // how many requests it spoils; 0 for 1, negative for all
 	Accept   bool              // the request is served first, then its answer is lost
 	Drop     bool              // the connection is closed without an answer
@@ -46,12 +49,12 @@ func (s *Server) Heal() {
 	s.faults.pending = nil
 }
 
-func (f *faults) next(kind string) (Fault, bool) {
+func (f *faults) next(kind string, ref delivery.AgentRef) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.pending {
 		p := &f.pending[i]
-		if p.Times == 0 || p.On != "" && p.On != kind {
+		if p.Times == 0 || p.On != "" && p.On != kind || p.Agent != "" && p.Agent != ref.String() {
 			continue
 		}
 		if p.Times > 0 {
@@ -63,8 +66,8 @@ func (f *faults) next(kind string) (Fault, bool) {
 }
 
 // faulty serves the request, or spoils its answer.
-func (s *Server) faulty(w http.ResponseWriter, r *http.Request, kind string, serve func(http.ResponseWriter)) {
-	fault, ok := s.faults.next(kind)
+func (s *Server) faulty(w http.ResponseWriter, r *http.Request, kind string, ref delivery.AgentRef, serve func(http.ResponseWriter)) {
+	fault, ok := s.faults.next(kind, ref)
 	if !ok {
 		serve(w)
 		return

@@ -30,7 +30,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	kind, ref := s.route(r, body)
 	s.records.request(Request{Kind: kind, Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), At: time.Now(), Dialect: s.Dialect()})
-	s.faulty(w, r, kind, func(w http.ResponseWriter) { s.serve(w, r, kind, ref) })
+	s.faulty(w, r, kind, ref, func(w http.ResponseWriter) { s.serve(w, r, kind, ref) })
 }
 
 // The kinds of requests, by which faults and records are told apart.

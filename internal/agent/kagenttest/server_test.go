@@ -7,6 +7,8 @@ import (
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 	"go.uber.org/goleak"
+
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,5 +42,16 @@ func TestAServerCanComeBackAtItsAddress(t *testing.T) {
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAFaultOfOneAgentIsNotOfTheOthers(t *testing.T) {
+	f := &faults{pending: []Fault{{On: Send, Agent: "kagent/medic", Times: 1}}}
+	other, medic := delivery.AgentRef{Namespace: "kagent", Name: "cook"}, delivery.AgentRef{Namespace: "kagent", Name: "medic"}
+	if _, spoiled := f.next(Send, other); spoiled {
+		t.Error("it spoils a request to another agent")
+	}
+	if _, spoiled := f.next(Send, medic); !spoiled {
+		t.Error("it does not spoil a request to its agent")
 	}
 }
