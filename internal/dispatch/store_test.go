@@ -54,7 +54,7 @@ func TestAStoreThatFailsForAWhileLosesNoStep(t *testing.T) {
 				path := filepath.Join(t.TempDir(), "khook.db")
 				var failures atomic.Int32
 				r := newRigOn(t, path, kagenttest.Options{Dialect: dialect, Script: acts(tc.act)}, func(c *Config) {
-					c.Log = failing(&failures)
+					c.Log, c.CallLimit = failing(&failures), time.Minute // a slow machine is no reason to try again
 				})
 				allow := denied(t, path, tc.denied)
 				d := r.due()
