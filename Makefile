@@ -94,11 +94,14 @@ test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API ser
 
 # With the race detector test-go draws a tenth of their inputs: each takes ten times as long.
 MODELS := TestAnySequenceEndsInAtMostOneRun TestAnySilenceIsToldAndEndsNoDelivery TestAnySequenceOfTheDispatcherKeepsThePromises \
-	TestKillsDoNotChangeAnOutcome TestTheFirstNoOfExplainIsWhatIsDecided
+	TestKillsDoNotChangeAnOutcome TestTheFirstNoOfExplainIsWhatIsDecided TestNoRowOfEditsCallsForAnIncidentTwice \
+	TestDecisionsDoNotDependOnHowSignalsAreBatched TestWhereverRowsCannotBeSavedAllOthersAreRecordedOnceAndInOrder \
+	TestCountersAndChangeLogSayWhatTheHistorySays TestReplayIsTheControllerForAnyHook TestARestartOfKhookChangesNoCall
 
 .PHONY: test-models
 test-models: ## The models and costly properties in full, without the race detector
-	go test -count=1 -timeout 20m -run "^($$(tr ' ' '|' <<<"$(strip $(MODELS))"))$$" ./internal/delivery ./internal/dispatch ./internal/ledger
+	go test -count=1 -timeout 20m -run "^($$(tr ' ' '|' <<<"$(strip $(MODELS))"))$$" ./internal/delivery ./internal/dispatch ./internal/ledger \
+		./internal/replay ./internal/store
 
 .PHONY: test-alerts
 test-alerts: $(PROMTOOL) ## Check the chart's alerts, and what they fire for

@@ -33,11 +33,11 @@ type Entry struct {
 	// ID is the message's, artifact's or call's as kagent gives it, and a digest of the text where it
 	// gives none or an unusable one: then the same text said twice is one entry. An artifact
 	// that grows keeps its ID.
-	ID   string
-	Role string // "agent" or "user"; "" for an artifact
-	Name string // of an artifact or a tool; cleaned, at most 200 bytes
-	Text string // rendered as Answer is, at most MaxEntry bytes; empty only of a tool that is called without arguments
-	Cut  bool   // Text was cut
+	ID        string
+	Role      string // "agent" or "user"; "" for an artifact
+	Name      string // of an artifact or a tool; cleaned, at most 200 bytes
+	Text      string // rendered as Answer is, at most MaxEntry bytes; empty only of a tool that is called without arguments
+	Truncated bool   // Text was cut
 }
 
 // entriesOf are what the agent said and made in the task, the newest of it, and whether there was
@@ -98,7 +98,7 @@ func artifactEntry(a *a2a.Artifact) (Entry, bool) {
 }
 
 func entry(kind EntryKind, id, text string) (Entry, bool) {
-	e := Entry{Kind: kind, ID: entryID(kind, id, text), Text: incident.Truncate(text, MaxEntry), Cut: len(text) > MaxEntry}
+	e := Entry{Kind: kind, ID: entryID(kind, id, text), Text: incident.Truncate(text, MaxEntry), Truncated: len(text) > MaxEntry}
 	return e, text != ""
 }
 

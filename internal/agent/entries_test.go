@@ -29,11 +29,11 @@ func TestOnlyTheNewestEntriesAreKept(t *testing.T) {
 func TestALongEntryIsCutWithAMark(t *testing.T) {
 	exact, long := strings.Repeat("x", MaxEntry), strings.Repeat("ü", MaxEntry)
 	got, _ := entriesOf(&a2a.Task{History: []*a2a.Message{says("exact", exact), says("long", long)}})
-	if got[0].Cut || got[0].Text != exact {
+	if got[0].Truncated || got[0].Text != exact {
 		t.Errorf("a text of %d bytes was cut", MaxEntry)
 	}
-	if !got[1].Cut || len(got[1].Text) > MaxEntry || !strings.HasSuffix(got[1].Text, incident.Ellipsis) {
-		t.Errorf("cut %t, %d bytes", got[1].Cut, len(got[1].Text))
+	if !got[1].Truncated || len(got[1].Text) > MaxEntry || !strings.HasSuffix(got[1].Text, incident.Ellipsis) {
+		t.Errorf("truncated %t, %d bytes", got[1].Truncated, len(got[1].Text))
 	}
 }
 

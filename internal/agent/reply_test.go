@@ -289,7 +289,7 @@ func TestAHistoryThatIsTooLargeHidesNothingElse(t *testing.T) {
 				until(t, c, task.ID, agent.InputRequired)
 			}
 		}
-		if all := until(t, c, task.ID, agent.Completed); len(all.Entries) != 8 || !all.Entries[0].Cut || all.MoreEntries {
+		if all := until(t, c, task.ID, agent.Completed); len(all.Entries) != 8 || !all.Entries[0].Truncated || all.MoreEntries {
 			t.Errorf("%d entries, more %t", len(all.Entries), all.MoreEntries)
 		}
 		small := dial(t, s, func(cfg *agent.Config) { cfg.MaxResponse = 64 << 10 })

@@ -53,7 +53,7 @@ func (u toolUse) entry() Entry {
 	name := incident.Clean(u.name, maxEntryName)
 	return Entry{
 		Kind: kind, ID: entryID(kind, u.id, name+" "+text), Role: "agent", Name: name,
-		Text: incident.Truncate(text, maxToolText), Cut: len(text) > maxToolText,
+		Text: incident.Truncate(text, maxToolText), Truncated: len(text) > maxToolText,
 	}
 }
 

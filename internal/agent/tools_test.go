@@ -30,8 +30,8 @@ func TestTheUseOfAToolIsAnEntryOfItsOwnAndNoAnswer(t *testing.T) {
 		uses("m7", map[string]any{"id": "c3", "name": "long", "response": "ok"}),
 	}}
 	got, _ := entriesOf(task)
-	if long := got[4]; len(long.Text) > maxToolText || !long.Cut {
-		t.Errorf("arguments of %d bytes, cut %t", len(long.Text), long.Cut)
+	if long := got[4]; len(long.Text) > maxToolText || !long.Truncated {
+		t.Errorf("arguments of %d bytes, truncated %t", len(long.Text), long.Truncated)
 	}
 	got[4].Text = ""
 	want := []Entry{
@@ -39,7 +39,7 @@ func TestTheUseOfAToolIsAnEntryOfItsOwnAndNoAnswer(t *testing.T) {
 		{Kind: EntryToolAnswer, ID: "c1", Role: "agent", Name: "k8s_get_resources", Text: `{"result":"none"}`},
 		{Kind: EntryMessage, ID: "m3", Role: "agent", Text: "I scale it up."},
 		{Kind: EntryToolCall, ID: "c2", Role: "agent", Name: "scale up"},
-		{Kind: EntryToolCall, ID: "c3", Role: "agent", Name: "long", Cut: true},
+		{Kind: EntryToolCall, ID: "c3", Role: "agent", Name: "long", Truncated: true},
 		{Kind: EntryMessage, ID: "m6", Role: "agent", Text: `{"verdict":"it leaks"}`},
 		{Kind: EntryToolAnswer, ID: "c3", Role: "agent", Name: "long", Text: `"ok"`},
 	}

@@ -91,7 +91,7 @@ func DeliveryOf(d *delivery.Delivery) Delivery {
 func LogOf(entries []delivery.Entry) []LogEntry {
 	shaped := make([]LogEntry, 0, len(entries))
 	for _, e := range entries {
-		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.By, Name: e.Name, Text: e.Text, Truncated: e.Cut})
+		shaped = append(shaped, LogEntry{At: e.At, Kind: e.Kind, State: e.State, By: e.By, Name: e.Name, Text: e.Text, Truncated: e.Truncated})
 	}
 	return shaped
 }

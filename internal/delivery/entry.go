@@ -38,5 +38,5 @@ type Entry struct {
 	By         string // the person, or "agent"
 	Name       string // of an artifact or a tool
 	Text       string // untrusted where it is the agent's
-	Cut        bool   // Text was longer
+	Truncated  bool   // Text was longer
 }

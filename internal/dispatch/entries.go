@@ -13,7 +13,7 @@ func (d *Dispatcher) said(dl *delivery.Delivery, t agent.Task) []delivery.Entry 
 	var log []delivery.Entry
 	for _, e := range t.Entries {
 		log = append(log, delivery.Entry{
-			Source: string(e.Kind) + " " + e.ID, Kind: delivery.EntryKind(e.Kind), By: "agent", Name: e.Name, Text: e.Text, Cut: e.Cut,
+			Source: string(e.Kind) + " " + e.ID, Kind: delivery.EntryKind(e.Kind), By: "agent", Name: e.Name, Text: e.Text, Truncated: e.Truncated,
 		})
 	}
 	if t.State.Interrupted() {

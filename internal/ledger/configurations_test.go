@@ -13,6 +13,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -294,7 +295,7 @@ func TestNoRowOfEditsCallsForAnIncidentTwice(t *testing.T) {
 	})
 	// Each list has one configuration for a workload at most.
 	list := rapid.SliceOfNDistinct(one, 1, 3, func(e v1alpha2.EventConfiguration) string { return e.Match })
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		b := newBench(t)
 		n := 0
 		rt.Repeat(map[string]func(*rapid.T){

@@ -12,6 +12,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/proptest"
 )
 
 // costly is a match expression of some 50,000 units, which is false.
@@ -96,7 +97,7 @@ func TestDecisionsDoNotDependOnHowSignalsAreBatched(t *testing.T) {
 	}
 	together, apart := newBench(t, hooks...), newBench(t, hooks...)
 	n := 0
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		n++
 		pods := []string{fmt.Sprintf("w%d-1", n), fmt.Sprintf("w%d-2", n)}
 		var signals []incident.Signal

@@ -115,10 +115,10 @@ func TestTheFirstNoOfExplainIsWhatIsDecided(t *testing.T) {
 	all := []delivery.StepName{delivery.StepType, delivery.StepSelector, delivery.StepMatch, delivery.StepSuspended, delivery.StepCause, delivery.StepWindow, delivery.StepLoopGuard, delivery.StepBudget, delivery.StepCall}
 	stops := map[delivery.StepName]int{}
 	missed := func(name delivery.StepName) bool { return stops[name] == 0 }
-	for round := 0; round == 0 || round < 50 && !testing.Short() && slices.ContainsFunc(all, missed); round++ { // chance may leave out a step
+	for round := 0; round == 0 || round < 10 && proptest.Full() && slices.ContainsFunc(all, missed); round++ { // chance may leave out a step
 		proptest.Check(t, 100, func(rt *rapid.T) { explainAnything(rt, t, stops) })
 	}
-	if i := slices.IndexFunc(all, missed); i >= 0 && !testing.Short() {
+	if i := slices.IndexFunc(all, missed); i >= 0 && proptest.Full() {
 		t.Errorf("the test never came to the end at %s: %v", all[i], stops)
 	}
 }

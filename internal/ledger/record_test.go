@@ -17,6 +17,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -141,7 +142,7 @@ func TestWhereverRowsCannotBeSavedAllOthersAreRecordedOnceAndInOrder(t *testing.
 	p.refuse("events", "NEW.name LIKE 'poison%'")
 	p.refuse("incidents", "NEW.name LIKE 'odd%'")
 	run := 0
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		run++
 		namespace := fmt.Sprintf("run-%d", run)
 		var signals []incident.Signal

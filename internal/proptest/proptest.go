@@ -10,13 +10,16 @@ import (
 	"pgregory.net/rapid"
 )
 
+// Full says whether tests draw all that they want.
+func Full() bool { return !raced && !testing.Short() }
+
 // Check is rapid.Check with n inputs, unless -rapid.checks says how many. The test must not run in parallel to others that use it: the flag
 // is the process's.
 func Check(t *testing.T, n int, property func(*rapid.T)) {
 	t.Helper()
 	f := flag.Lookup("rapid.checks")
 	if was := f.Value.String(); was == f.DefValue {
-		if raced || testing.Short() {
+		if !Full() {
 			n = max(n/10, 1)
 		}
 		if err := flag.Set(f.Name, fmt.Sprint(n)); err != nil {

@@ -30,6 +30,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/recording"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -345,9 +346,8 @@ func someOptions(t *rapid.T) Options {
 // TestReplayIsTheControllerForAnyHook draws Hooks and options: what the controller would do is what replay says, whatever
 // waits, is grouped, held back, or recovers before its call.
 func TestReplayIsTheControllerForAnyHook(t *testing.T) {
-	t.Parallel()
 	all := recordings(t)
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		path := rapid.SampledFrom(all).Draw(rt, "recording")
 		hooks := rapid.SliceOfNDistinct(rapid.Custom(someHook), 1, 2, func(h *v1alpha2.Hook) string { return h.Name }).Draw(rt, "hooks")
 		if diff := isTheController(t, path, hooks, someOptions(rt)); diff != "" {
@@ -360,10 +360,9 @@ func TestReplayIsTheControllerForAnyHook(t *testing.T) {
 // says who is called for what. What is only a sign that a failure goes on is told again some time after a start: a call for
 // that may come by that much earlier or later.
 func TestARestartOfKhookChangesNoCall(t *testing.T) {
-	t.Parallel()
 	const signs = 4 * time.Minute
 	all := recordings(t)
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		path := rapid.SampledFrom(all).Draw(rt, "recording")
 		records := len(readRecording(t, path).Records)
 		restart := rapid.IntRange(0, records-1).Draw(rt, "restart after record")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/proptest"
 )
 
 // life makes random changes, such as the ledger and dispatch make, and knows what they come to.
@@ -204,7 +205,7 @@ const (
 )
 
 func TestCountersAndChangeLogSayWhatTheHistorySays(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
+	proptest.Check(t, 100, func(rt *rapid.T) {
 		st, err := Open(rt.Context(), Config{Path: ":memory:", Cluster: "prod"})
 		if err != nil {
 			rt.Fatal(err)

@@ -123,8 +123,8 @@ func TestTheLogOfADeliveryIsBoundedAndSaysSo(t *testing.T) {
 	if diff := cmp.Diff([]string{"more", "person", "outcome"}, kinds); diff != "" {
 		t.Error(diff)
 	}
-	if e := log[7]; !e.Cut || len(e.Text) > delivery.MaxEntryText || e.N != 8 {
-		t.Errorf("what grew is not replaced: %d bytes, cut %t, number %d", len(e.Text), e.Cut, e.N)
+	if e := log[7]; !e.Truncated || len(e.Text) > delivery.MaxEntryText || e.N != 8 {
+		t.Errorf("what grew is not replaced: %d bytes, truncated %t, number %d", len(e.Text), e.Truncated, e.N)
 	}
 }
 

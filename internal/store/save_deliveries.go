@@ -175,7 +175,7 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 		}
 		text := incident.Truncate(e.Text, delivery.MaxEntryText)
 		row := []any{
-			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.By, delivery.MaxPerson), e.Name, text, boolInt(e.Cut || text != e.Text),
+			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.By, delivery.MaxPerson), e.Name, text, boolInt(e.Truncated || text != e.Text),
 		}
 		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
 			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
@@ -249,6 +249,6 @@ func scanEntry(row scanner) (delivery.Entry, error) {
 	var e delivery.Entry
 	var at, cut int64
 	err := row.Scan(&e.DeliveryID, &e.N, &e.Source, &at, &e.Kind, &e.State, &e.By, &e.Name, &e.Text, &cut)
-	e.At, e.Cut = fromMicros(at), cut != 0
+	e.At, e.Truncated = fromMicros(at), cut != 0
 	return e, err
 }
