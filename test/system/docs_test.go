@@ -154,7 +154,10 @@ func storyOfTheDocs(t *testing.T) apiTold {
 		if strings.Contains(string(m.Data), `"retryOf"`) {
 			return kagenttest.Act{Ask: "May I raise the limit to 64Mi?"}
 		}
-		return kagenttest.Act{Answer: "The memory limit of 24Mi is below what the cache needs: raise it to 64Mi."}
+		return kagenttest.Act{
+			Answer: "The memory limit of 24Mi is below what the cache needs: raise it to 64Mi.",
+			Usage:  map[string]any{"totalTokenCount": 2105, "promptTokenCount": 1950, "candidatesTokenCount": 155},
+		}
 	}})
 	memory := applyHook(t, ns, "memory", incident.OOMKill, incident.PodRestart)
 	memory.Spec.EventConfigurations[1].VerifyWindow = &metav1.Duration{Duration: time.Hour} // the outcome of web is open
