@@ -83,6 +83,14 @@ func oldestDelivery(cluster string, hook delivery.HookRef, configs []string, sin
 		append(args, most)}
 }
 
+// onlyOne is the row of a precedent that is a single value; zero if there is none.
+func onlyOne[T any](found []T, err error) (one T, _ error) {
+	if err != nil || len(found) == 0 {
+		return one, err
+	}
+	return found[0], nil
+}
+
 // Spent is what the calls of a hook took within some time.
 type Spent struct {
 	Tokens int64
@@ -214,29 +222,18 @@ func (p Precedents) WorkloadCalls(ctx context.Context, hook delivery.HookRef, co
 
 // CountDeliveries is Tx.CountDeliveries.
 func (p Precedents) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
-	found, err := countDeliveries(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader)
-	if err != nil || len(found) == 0 {
-		return 0, err
-	}
-	return int(found[0]), nil
+	n, err := onlyOne(countDeliveries(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader))
+	return int(n), err
 }
 
 // OldestDelivery is Tx.OldestDelivery.
 func (p Precedents) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
-	found, err := oldestDelivery(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader)
-	if err != nil || len(found) == 0 {
-		return time.Time{}, err
-	}
-	return found[0], nil
+	return onlyOne(oldestDelivery(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader))
 }
 
 // TokensSpent is Tx.TokensSpent.
 func (p Precedents) TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (Spent, error) {
-	found, err := tokensSpent(p.cluster, hook, since, most).forPeople(ctx, p.Reader)
-	if err != nil || len(found) == 0 {
-		return Spent{}, err
-	}
-	return found[0], nil
+	return onlyOne(tokensSpent(p.cluster, hook, since, most).forPeople(ctx, p.Reader))
 }
 
 // Covers is Tx.Covers.

@@ -255,30 +255,19 @@ func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.
 // CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a
 // configuration, of a hook if that is empty, of all if the hook is empty too.
 func (tx *Tx) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
-	found, err := countDeliveries(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx)
-	if err != nil || len(found) == 0 {
-		return 0, err
-	}
-	return int(found[0]), nil
+	n, err := onlyOne(countDeliveries(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx))
+	return int(n), err
 }
 
 // OldestDelivery returns when the oldest of those was made due that CountDeliveries counts, zero if
 // there is none.
 func (tx *Tx) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
-	found, err := oldestDelivery(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx)
-	if err != nil || len(found) == 0 {
-		return time.Time{}, err
-	}
-	return found[0], nil
+	return onlyOne(oldestDelivery(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx))
 }
 
 // TokensSpent returns how many tokens the calls of a hook took that were made due since, as far as their agents told.
 func (tx *Tx) TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (Spent, error) {
-	found, err := tokensSpent(tx.store.cfg.Cluster, hook, since, most).inTx(ctx, tx)
-	if err != nil || len(found) == 0 {
-		return Spent{}, err
-	}
-	return found[0], nil
+	return onlyOne(tokensSpent(tx.store.cfg.Cluster, hook, since, most).inTx(ctx, tx))
 }
 
 // OpenIncidents returns how many of the incidents that a delivery covers are open.
