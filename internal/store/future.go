@@ -31,15 +31,18 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		{table: "incidents", times: []string{"last_seen", "observed_at", "unheard_since", "quiet_at", "reopened_at"}, where: "resolution = ''"},
 		{table: "incidents", times: []string{"resolved_at", "last_seen", "observed_at", "unheard_since", "quiet_at", "reopened_at"}, where: "resolution <> '' AND resolved_at > ?", args: []any{us}},
 		{table: "deliveries", times: []string{"created_at", "next_at"}, where: "created_at > ?", args: []any{us}},
-		{table: "deliveries", times: []string{"called_at", "sent_at", "cancel_at", "ended_at", "outcome_at", "heard_at", "stalled_since", "stop_at"}, where: "created_at > ?", args: []any{recent}},
+		{table: "deliveries", times: []string{"called_at", "sent_at", "cancel_at", "ended_at", "outcome_at", "heard_at", "stalled_since", "stop_at", "recovered_at"}, where: "created_at > ?", args: []any{recent}},
 		{table: "deliveries", times: []string{"next_at"}, most: day, where: "ended_at = 0"},
+		{table: "delivery_log", times: []string{"at"}, where: "delivery_id IN (SELECT id FROM deliveries WHERE created_at > ?)", args: []any{recent}},
 		{table: "delivery_groups", times: []string{"held_since", "held_until", "resumed_at"}},
 		{table: "delivery_groups", times: []string{"hold_ends"}, most: day},
 		{table: "dead_letters", times: []string{"first_at", "last_at"}},
 		{table: "hook_configs", times: []string{"edited_at", "saved_at"}},
 	}
 	err = s.Write(ctx, func(tx *Tx) error {
-		clamped = 0
+		if clamped, err = tx.moveWindows(ctx, us); err != nil {
+			return err
+		}
 		for _, step := range steps {
 			if step.most == 0 {
 				step.most = us
@@ -54,6 +57,17 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		return err
 	})
 	return clamped, err
+}
+
+// moveWindows lets the windows, after which outcomes are decided, begin now where their deliveries ended after now. It goes before
+// the ends themselves are set back.
+func (tx *Tx) moveWindows(ctx context.Context, us int64) (moved int64, err error) {
+	moved, err = tx.exec(ctx, "UPDATE deliveries SET verify_until = verify_until - (ended_at - ?) WHERE created_at > ? AND ended_at > ? AND verify_until > 0",
+		us, us-longestCall.Microseconds(), us)
+	if err != nil {
+		return 0, fmt.Errorf("set windows of the future back in deliveries: %w", err)
+	}
+	return moved, nil
 }
 
 // clamping sets times of a table that are after most to it, in the rows that where selects.

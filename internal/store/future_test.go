@@ -25,13 +25,18 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 			inc, c := recordFor(tx, key, clock.Now(), events)
 			inc.ObservedNow(clock.Now())
 			inc.Unheard(clock.Now())
+			inc.QuietAt, inc.ReopenedAt = clock.Now(), clock.Now()
 			if ends {
 				inc.Resolve(incident.Quiet, inc.LastSeen)
 			}
 			called := due(inc, delivery.Succeeded)
 			called.CalledAt, called.OutcomeAt = called.EndedAt, called.EndedAt
+			called.RecoveredAt, called.HeardAt, called.VerifyUntil = called.EndedAt, called.EndedAt, called.EndedAt.Add(time.Hour)
 			waits := due(inc, delivery.Pending)
 			waits.ID, waits.NextAt = "waits "+key, clock.Now().Add(72*time.Hour)
+			waits.Sent = delivery.SentTo(delivery.Peer{Dialect: "1.0"}, clock.Now())
+			waits.CancelAt, waits.StalledSince, waits.StopAt = clock.Now(), clock.Now(), clock.Now()
+			c.Entries = []delivery.Entry{{DeliveryID: waits.ID, At: clock.Now(), Kind: delivery.EntryState}}
 			c.Deliveries = []*delivery.Delivery{called, waits}
 			c.Groups = []*delivery.GroupState{{GroupKey: delivery.GroupKey{Hook: shopHook, Config: "c", Group: key}, Hold: delivery.OverBudget,
 				HoldEnds: clock.Now().Add(time.Hour), ResumedAt: clock.Now(), Held: delivery.HeldBack{Since: clock.Now(), Until: clock.Now()}}}
@@ -46,13 +51,20 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 	write("ahead", 3, false)
 	write("ended ahead", perLog, true)
 	now := long.Add(time.Hour)
+	for table, columns := range timesOf(t, st) {
+		for _, column := range columns {
+			if count(t, st, fmt.Sprintf("%s WHERE %s > %d", table, column, micros(now))) == 0 {
+				t.Errorf("no row of %s has %s ahead: this test says nothing about it", table, column)
+			}
+		}
+	}
 	clock.SetTime(now)
 	clamped, err := st.ClampFuture(t.Context(), now)
 	if must(t, err); clamped == 0 {
 		t.Fatal("nothing was found")
 	}
 	allowed := map[string]string{ // ahead on purpose
-		"delivery_groups.hold_ends": "a day", "deliveries.next_at": "a day",
+		"delivery_groups.hold_ends": "a day", "deliveries.next_at": "a day", "deliveries.verify_until": "a day",
 		"decisions.at": "a record, by which nothing is decided or listed",
 	}
 	looked := 0
