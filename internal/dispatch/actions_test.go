@@ -71,6 +71,7 @@ func TestAPersonsReplyReachesTheAgentOnce(t *testing.T) {
 	for _, dialect := range agent.Dialects() {
 		for name, faults := range faults {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: answers(kagenttest.Act{Ask: "may I delete the Pod?"})})
 				d := r.untilState(r.due(), delivery.InputRequired)
 				if d.Question != "may I delete the Pod?" || d.QuestionID == "" || d.NeedsApproval {

@@ -32,6 +32,7 @@ func TestEachEndOfATaskIsTheEndOfItsDelivery(t *testing.T) {
 			"canceled":  {kagenttest.Act{End: a2a.TaskStateCanceled}, delivery.Canceled, "", "the agent's task was canceled"},
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(tc.act)})
 				d := r.untilState(r.due(), tc.state)
 				if d.Answer != tc.answer || d.Error != tc.error {

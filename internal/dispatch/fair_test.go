@@ -116,13 +116,12 @@ func healthyTake(t *testing.T, bad map[string]string, agents, each int) (took ti
 
 // TestAgentsThatHangHoldUpNobodyElse compares with a run in which all are well.
 func TestAgentsThatHangHoldUpNobodyElse(t *testing.T) {
-	const agents, each = 30, 10
+	const agents, each = 18, 10
 	well := healthyTake(t, nil, agents, each)
 	for name, bad := range map[string]map[string]string{
 		"one hangs":            {"a3": "hangs"},
 		"one says 502":         {"a3": "502"},
-		"one of each":          {"a3": "hangs", "a4": "502"},
-		"a third of them hang": {"a0": "hangs", "a3": "hangs", "a6": "hangs", "a9": "hangs", "a12": "hangs", "a15": "hangs", "a18": "hangs", "a21": "hangs", "a24": "hangs", "a27": "hangs"},
+		"a third of them hang": {"a0": "hangs", "a3": "hangs", "a6": "hangs", "a9": "hangs", "a12": "hangs", "a15": "hangs"},
 		"two hang, two fail":   {"a3": "hangs", "a4": "502", "a5": "hangs", "a6": "502"},
 	} {
 		took := healthyTake(t, bad, agents, each)

@@ -28,6 +28,7 @@ func TestALostAnswerIsNoSecondCall(t *testing.T) {
 			"twice":       {On: kagenttest.Send, Accept: true, Drop: true, Times: 2},
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 10 * time.Millisecond, Answer: "done"})})
 				r.kagent.Inject(fault)
 				d := r.untilState(r.due(), delivery.Succeeded)
@@ -113,6 +114,7 @@ func TestServerErrorsThatHealAreSurvived(t *testing.T) {
 			"garbage in looks": {On: kagenttest.Get, Times: 4, Body: "{}"},
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
+				t.Parallel()
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 20 * time.Millisecond, Answer: "done"})})
 				r.kagent.Inject(fault)
 				d := r.untilState(r.due(), delivery.Succeeded)
