@@ -215,13 +215,14 @@ func (l *liar) Look(ctx context.Context, _ delivery.AgentRef, may agent.Permit, 
 	l.mu.Lock()
 	id, ok := l.has[l.store()+" "+l.message[contextID]]
 	t, refused := l.tasks[id], l.permits(may)
+	lost := ok && t.lost
 	l.mu.Unlock()
 	switch {
 	case refused != nil:
 		return "", agent.Task{}, refused
 	case !ok:
 		return delivery.Missing, agent.Task{}, nil
-	case t.lost:
+	case lost:
 		return delivery.Unclear, agent.Task{}, nil
 	}
 	return delivery.Arrived, l.tell(t), nil
@@ -288,8 +289,9 @@ func (l *liar) Cancel(ctx context.Context, _ delivery.AgentRef, id string, may a
 	} else if ok && t != nil {
 		t.canceledAt = time.Now().Add(after)
 	}
+	lost := t == nil || t.lost
 	l.mu.Unlock()
-	if how == 0 || t == nil || t.lost {
+	if how == 0 || lost {
 		return agent.Task{}, &agent.Error{Kind: delivery.Lost, Reason: "error -32603: NotImplementedError"}
 	}
 	return l.tell(t), nil
@@ -307,7 +309,10 @@ func (l *liar) Reply(ctx context.Context, _ delivery.AgentRef, task agent.Task, 
 	if err != nil {
 		return agent.Task{}, err
 	}
-	return l.tell(l.tasks[task.ID]), nil
+	l.mu.Lock()
+	t := l.tasks[task.ID]
+	l.mu.Unlock()
+	return l.tell(t), nil
 }
 
 // hear lets the task go on with a reply, to another question or to its end.
