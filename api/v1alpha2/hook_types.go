@@ -220,6 +220,11 @@ type HookStatus struct {
 	// +optional
 	Active int32 `json:"active"`
 
+	// Suspended says what keeps the Hook from calling agents: "spec.suspend", or "paused" if a person has paused
+	// its calls (khook pause); empty if nothing does.
+	// +optional
+	Suspended string `json:"suspended,omitempty"`
+
 	// LastFired is when the Hook last made a call due.
 	// +optional
 	LastFired *metav1.Time `json:"lastFired,omitempty"`
@@ -235,8 +240,8 @@ type HookStatus struct {
 	// Conditions holds Ready, with the reason HookConfigured, InvalidConfiguration or
 	// KagentAPIError; OverBudget while calls are held back because a budget is used up; LoopGuard while calls
 	// pause because the same failure came back after each of the former ones; MatchTooCostly
-	// while match expressions cost too much to be evaluated; and Stalled while nothing new is seen of
-	// the task of an agent.
+	// while match expressions cost too much to be evaluated; Stalled while nothing new is seen of
+	// the task of an agent; and Paused while a person has paused the calls.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -296,6 +301,19 @@ const (
 	ReasonNoTaskStalled = "NoTaskStalled"   // Stalled is False
 )
 
+// The condition about calls that a person has paused, and its reasons.
+const (
+	ConditionPaused      = "Paused"
+	ReasonPausedByPerson = "PausedByPerson" // Paused is True: who, since when, until when and why is in the message
+	ReasonResumed        = "Resumed"        // Paused is False
+)
+
+// What HookStatus.Suspended says.
+const (
+	SuspendedBySpec  = "spec.suspend"
+	SuspendedByPause = "paused" // a person has paused the calls; the condition Paused says who
+)
+
 // AnnotationResumedAt lets the loop guard forget the calls of a Hook from before a time, in RFC 3339:
 // a person has looked at the failure, and the agent may be called again. A time that has not come
 // yet does not count.
@@ -308,6 +326,7 @@ const AnnotationResumedAt = "kagent.dev/resumed-at"
 // +kubebuilder:resource:shortName=hk,categories=kagent
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
+// +kubebuilder:printcolumn:name="Suspended",type=string,JSONPath=`.status.suspended`
 // +kubebuilder:printcolumn:name="Active",type=integer,JSONPath=`.status.active`
 // +kubebuilder:printcolumn:name="Last Fired",type=date,JSONPath=`.status.lastFired`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

@@ -54,13 +54,22 @@ func ActOn(hook delivery.HookRef) Right { return onDeliveries("update", hook) }
 // Decide is the right to approve or reject what the agents of a Hook's deliveries ask for.
 func Decide(hook delivery.HookRef) Right { return onDeliveries("approve", hook) }
 
+// PauseCalls is the right to pause and resume the calls of a scope. It is granted by hooks/pause, which exists in Roles only.
+func PauseCalls(scope delivery.PauseScope) Right {
+	return Right{Verb: "update", Subresource: "pause", Namespace: scope.Namespace, Name: scope.Hook}
+}
+
 func onDeliveries(verb string, hook delivery.HookRef) Right {
 	return Right{Verb: verb, Subresource: "deliveries", Namespace: hook.Namespace, Name: hook.Name}
 }
 
 // Grant is the right as a Role grants it, for those who ask for it.
 func (r Right) Grant() string {
-	return fmt.Sprintf("the verb %s on %s (API group kagent.dev) in namespace %s", r.Verb, r.resource(), r.Namespace)
+	where := "in namespace " + r.Namespace
+	if r.Namespace == "" {
+		where = "in all namespaces (a ClusterRole)"
+	}
+	return fmt.Sprintf("the verb %s on %s (API group kagent.dev) %s", r.Verb, r.resource(), where)
 }
 
 func (r Right) resource() string {

@@ -19,7 +19,8 @@ type Hook struct {
 	Ready     string   `json:"ready" enum:"True,False,Unknown" doc:"Status of the condition Ready."`
 	Reason    string   `json:"reason,omitempty" doc:"Reason of the condition Ready: HookConfigured, InvalidConfiguration or KagentAPIError."`
 	Message   string   `json:"message,omitempty" doc:"Message of the condition Ready: what to change."`
-	Suspended bool     `json:"suspended"`
+	Suspended bool     `json:"suspended" doc:"By its spec."`
+	Paused    *Pause   `json:"paused,omitempty" doc:"The pause that stops its calls, if a person has made one."`
 	Events    []string `json:"eventTypes" nullable:"false" doc:"The event types that it names."`
 	Agents    []string `json:"agents" nullable:"false" doc:"The agents that it may call, as namespace/name."`
 

@@ -194,6 +194,7 @@ func meaning(d delivery.Decision) string {
 		delivery.LoopGuard:       "its agent was called again and again; the agent is told with the next call",
 		delivery.RecoveredBefore: "everything had ended before its agent could be called",
 		delivery.Suspended:       "the Hook is suspended",
+		delivery.Paused:          "calls are paused by a person; once they go on, its agent is called if it still fails",
 		delivery.Invalid:         "the configuration can't be used or its match expression not be evaluated; the conditions Ready and MatchTooCostly say why",
 	}[d.Disposition]
 }

@@ -67,7 +67,7 @@ type Decision struct {
 	MadeFor     delivery.MadeFor     `json:"madeFor" enum:"event,ongoing,released,resumed,retried,stalled" doc:"What it was made for: an event; a sign that the incident goes on; what held the call back is over; a person let calls through again; a person wanted the call once more; the task of the call before stalled, and has ended since. All but the first make a call."`
 	Hook        Name                 `json:"hook"`
 	Config      string               `json:"config" doc:"The Hook's configuration: its name or, if it has none, its event type with eight hex digits that stand for its event type, agent, selector, match and groupBy."`
-	Disposition delivery.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid"`
+	Disposition delivery.Disposition `json:"disposition" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,paused,invalid"`
 	DeliveryID  string               `json:"deliveryId,omitempty" doc:"The delivery that covers the event."`
 	At          time.Time            `json:"at"`
 }
@@ -160,7 +160,7 @@ type Delivery struct {
 
 	Question string    `json:"question,omitempty" doc:"What the agent asks, while it waits for a person; untrusted, and not in lists."`
 	Reply    *Reply    `json:"reply,omitempty" doc:"A person's answer that has not reached the agent yet; not in lists."`
-	HeldBack *HeldBack `json:"heldBack,omitempty" doc:"What the agent was not told of before, because the budget was used up or because of the loop guard; not in lists."`
+	HeldBack *HeldBack `json:"heldBack,omitempty" doc:"What the agent was not told of before, because the budget was used up, because of the loop guard or while calls were paused; not in lists."`
 
 	Prompt string `json:"prompt,omitempty" doc:"What the agent was asked; not in lists."`
 	Answer string `json:"answer,omitempty" doc:"What the agent answered; not in lists."`
@@ -186,6 +186,7 @@ type Reply struct {
 type HeldBack struct {
 	OverBudget int64     `json:"overBudget,omitempty" doc:"Events for which there was no budget."`
 	LoopGuard  int64     `json:"loopGuard,omitempty" doc:"Events that the loop guard held back."`
+	Paused     int64     `json:"paused,omitempty" doc:"Events while calls were paused."`
 	Since      time.Time `json:"since"`
 	Until      time.Time `json:"until"`
 	Resources  []string  `json:"resources,omitempty" doc:"Names, at most 20."`

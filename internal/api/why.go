@@ -21,7 +21,7 @@ type Why struct {
 type WhyAnswer struct {
 	Basis       string               `json:"basis" enum:"recorded,now" doc:"recorded: it is read from the decision about the event, whatever the Hook is like today. now: what would be decided if the failure were seen to go on now, by the Hook as it is."`
 	Config      string               `json:"config,omitempty" doc:"The Hook's configuration: its name, or what stands for it."`
-	Disposition delivery.Disposition `json:"disposition,omitempty" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,invalid" doc:"Absent if the configuration is not about the failure, or nothing would be decided about it any more."`
+	Disposition delivery.Disposition `json:"disposition,omitempty" enum:"delivered,duplicate,grouped,explained,over-budget,loop-guard,recovered-before,suspended,paused,invalid" doc:"Absent if the configuration is not about the failure, or nothing would be decided about it any more."`
 	DeliveryID  string               `json:"deliveryId,omitempty" doc:"The delivery that was made, or that stands for the failure."`
 	DecidedAt   time.Time            `json:"decidedAt,omitzero" required:"false" doc:"When it was decided, of what is recorded."`
 	Steps       []WhyStep            `json:"steps" nullable:"false" doc:"In the order in which they are taken, up to the first no, or to the call."`
@@ -29,7 +29,7 @@ type WhyAnswer struct {
 
 // WhyStep is a question on the way, and its answer.
 type WhyStep struct {
-	Step delivery.StepName `json:"step" enum:"seen,type,namespace,valid,selector,match,open,suspended,cause,window,loop-guard,budget,call" doc:"seen: khook recorded it. type, namespace, selector, match: the configuration is about it. valid: the configuration can be used. open: it has not ended. suspended: the Hook is not. cause: no cause or effect of it is called for instead. window: no recent call stands for it. loop-guard, budget: they let the call through. call: the agent is called."`
+	Step delivery.StepName `json:"step" enum:"seen,type,namespace,valid,selector,match,open,suspended,cause,window,paused,loop-guard,budget,call" doc:"seen: khook recorded it. type, namespace, selector, match: the configuration is about it. valid: the configuration can be used. open: it has not ended. suspended: the Hook is not. cause: no cause or effect of it is called for instead. window: no recent call stands for it. paused: calls are not. loop-guard, budget: they let the call through. call: the agent is called."`
 	OK   bool              `json:"ok" doc:"false for the step that kept the agent from being called; no other follows it."`
 	Text string            `json:"text" doc:"A sentence for people, with the values that the answer goes by; those of the cluster are untrusted."`
 }

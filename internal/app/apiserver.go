@@ -46,7 +46,7 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 	}
 	reader := app.store.Reader()
 	a.server, err = server.New(server.Config{
-		Reader: reader, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader},
+		Reader: reader, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader}, Pausing: app.pauses,
 		Validate: app.validate(access), Explain: app.explain(reader), Configurations: app.hooks.Of, VerifyWindow: o.VerifyWindow, Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
 		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.plan.Shrunk(), HTTP2Cleartext: o.APIHTTP2Cleartext,
 		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),

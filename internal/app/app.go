@@ -50,6 +50,7 @@ type App struct {
 	kagent    *kagentProbe
 	lookups   lookupLimits
 	status    *status.Writer
+	pauses    *pauses
 	feed      *feed.Feed
 
 	hooksListed toolscache.InformerSynced   // all Hooks are in the set
@@ -86,6 +87,7 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 		lookups: newLookupLimits(int(plan.N(capacity.Callers))),
 		kagent:  &kagentProbe{agents: agents, up: m.kagentUp},
 	}
+	a.pauses = &pauses{app: a, log: log.WithName("pauses")}
 	a.publisher = &publisher{
 		metrics: m, status: status, events: events, store: st, wake: a.wake, committed: live.Wake,
 		log: log.WithName("publisher"), resolved: make(chan []*incident.Incident, resolvedBacklog),
@@ -139,15 +141,11 @@ func (a *App) runLeader(ctx context.Context) error {
 	if a.takeOver(ctx); ctx.Err() != nil {
 		return nil // told to end before it began
 	}
-	leader := &leaderParts{}
-	var err error
-	leader.ledger, err = ledger.New(ctx, ledger.Config{
-		Cluster: a.options.Cluster, QuietAfter: a.options.QuietAfter, MaxCallsPerHour: a.options.MaxCallsPerHour, Observe: a.publisher.onRecorded, Log: a.log.WithName("ledger"),
-	}, a.store, a.hooks)
-	if err != nil {
-		return fmt.Errorf("read the history: %w", err)
+	if err := a.pauses.load(ctx); err != nil {
+		return err
 	}
-	lookedFor, err := leader.ledger.LookedFor(ctx)
+	leader := &leaderParts{}
+	lookedFor, err := a.openLedger(ctx, leader)
 	if err != nil {
 		return fmt.Errorf("read the history: %w", err)
 	}
@@ -164,7 +162,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	leader.dispatcher = dispatch.New(dispatch.Config{
 		Concurrency: a.options.AgentConcurrency, VerifyWindow: a.options.VerifyWindow, CallLimit: a.options.KagentTimeout, Follow: true,
 		Workers: int(a.plan.N(capacity.Workers)), Calls: int(a.plan.N(capacity.Calls)), Followers: a.plan.N(capacity.Followers),
-		Log: a.log.WithName("dispatch"), Shared: leader.ledger.Shared, Refusal: a.refusal, Workload: workloadHealth(cluster), WatchedSince: leader.sources.WatchedSince, Observe: a.publisher.onDelivery,
+		Log: a.log.WithName("dispatch"), Shared: leader.ledger.Shared, Refusal: a.refusal, Paused: a.paused, Workload: workloadHealth(cluster), WatchedSince: leader.sources.WatchedSince, Observe: a.publisher.onDelivery,
 	}, a.store, a.agents)
 	a.leader.Store(leader)
 	defer a.leader.Store(nil)
@@ -176,11 +174,23 @@ func (a *App) runLeader(ctx context.Context) error {
 	group.Go(func() error { return a.publisher.events.Run(ctx) })
 	group.Go(func() error { return a.endQuiet(ctx, leader) })
 	group.Go(func() error { return a.reconsider(ctx, leader) })
+	group.Go(func() error { return a.pauses.run(ctx, leader) })
 	group.Go(func() error { return a.replayDeadLetters(ctx, leader) })
 	group.Go(func() error { return a.prune(ctx) })
 	group.Go(func() error { return a.checkAgents(ctx) })
 	group.Go(func() error { return a.measure(ctx, leader.dispatcher) })
 	return group.Wait()
+}
+
+// openLedger reads the history that the ledger goes on from, and returns the incidents that sources are to look for.
+func (a *App) openLedger(ctx context.Context, leader *leaderParts) (lookedFor []*incident.Incident, err error) {
+	leader.ledger, err = ledger.New(ctx, ledger.Config{
+		Cluster: a.options.Cluster, QuietAfter: a.options.QuietAfter, MaxCallsPerHour: a.options.MaxCallsPerHour, Observe: a.publisher.onRecorded, Log: a.log.WithName("ledger"),
+	}, a.store, a.hooks)
+	if err != nil {
+		return nil, err
+	}
+	return leader.ledger.LookedFor(ctx)
 }
 
 // takeOver keeps the former leader from writing, before its history is read. It may have been halted
@@ -228,6 +238,11 @@ func (a *App) followHooks(ctx context.Context, mgr ctrl.Manager) error {
 // refusal tells why a delivery must not be sent any more.
 func (a *App) refusal(d *delivery.Delivery) (delivery.Skip, string) {
 	return a.hooks.Refusal(d.Hook, d.HookUID, d.Agent)
+}
+
+// paused tells whether the calls of a Hook are paused now.
+func (a *App) paused(hook delivery.HookRef) (delivery.Pause, bool) {
+	return a.hooks.Paused(hook, time.Now())
 }
 
 // workloadHealth asks the watched cluster how a workload does.

@@ -26,6 +26,7 @@ type metrics struct {
 	outcomes      *prometheus.CounterVec
 	queued        *prometheus.GaugeVec
 	held          *prometheus.GaugeVec
+	pauses        *prometheus.GaugeVec
 	oldest        prometheus.Gauge
 	unfinished    *prometheus.GaugeVec
 	stalled       prometheus.Gauge
@@ -68,7 +69,8 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		deliveries: counter("khook_deliveries_total", "Deliveries that reached a state.", "state"),
 		outcomes:   counter("khook_outcomes_total", "What became of the incidents after the agent finished.", "outcome"),
 		queued:     gauge("khook_deliveries_queued", "Deliveries that wait: due for their next step, or for their agent to have time.", "why"),
-		held:       gauge("khook_groups_held_back", "Groups of resources for which agents are not called now, though they fail: because the budget is used up, because of the loop guard, or until a person lets calls through.", "why"),
+		held:       gauge("khook_groups_held_back", "Groups of resources for which agents are not called now, though they fail: because the budget is used up, because of the loop guard, while calls are paused, or until a person lets calls through.", "why"),
+		pauses:     gauge("khook_pauses", "Pauses that stop calls now: of all Hooks, of the Hooks of a namespace, or of one Hook.", "scope"),
 		oldest:     metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_delivery_oldest_pending_seconds", Help: "Age of the oldest delivery whose agent was not reached yet."})),
 		storeSize:  metric.Register(r, prometheus.NewGauge(prometheus.GaugeOpts{Name: "khook_store_size_bytes", Help: "Size of the history on disk."})),
 

@@ -169,7 +169,7 @@ func (a *App) measureHolds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	counts := map[string]int{"over-budget": 0, "loop-guard": 0, "needs-person": 0}
+	counts := map[string]int{"over-budget": 0, "loop-guard": 0, "needs-person": 0, "paused": 0}
 	for _, g := range held {
 		why := string(g.Hold)
 		if g.NeedsPerson {

@@ -85,13 +85,18 @@ func (p *publisher) logDeadLetters(a ledger.Applied) {
 	}
 }
 
-// recordHolds records as Kubernetes Events that calls are held back or tasks stalled.
+// recordHolds records as Kubernetes Events that calls are held back, paused or resumed, or tasks stalled.
 func recordHolds(events *status.EventRecorder) func(delivery.HookRef, string, metav1.Condition) {
 	reasons := map[string]string{
 		v1alpha2.ConditionOverBudget: status.ReasonOverBudget, v1alpha2.ConditionLoopGuard: status.ReasonLoopGuard,
 		v1alpha2.ConditionMatchTooCostly: status.ReasonEventProcessingError, v1alpha2.ConditionStalled: status.ReasonStalled,
+		v1alpha2.ConditionPaused: status.ReasonPaused,
 	}
 	return func(ref delivery.HookRef, uid string, c metav1.Condition) {
+		if c.Type == v1alpha2.ConditionPaused && c.Status == metav1.ConditionFalse {
+			events.Record(ref, uid, status.ReasonResumed, c.Message)
+			return
+		}
 		if reason := reasons[c.Type]; reason != "" && c.Status == metav1.ConditionTrue {
 			events.Record(ref, uid, reason, c.Message)
 		}

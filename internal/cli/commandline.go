@@ -21,6 +21,8 @@ type cli struct {
 	Why         whyCmd         `cmd:"" help:"Tell why a Hook called its agent about a failure, or did not."`
 	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
+	Pause       pauseCmd       `cmd:"" help:"Stop the calls of Hooks, at once and across restarts."`
+	Resume      resumeCmd      `cmd:"" help:"Let the calls of Hooks go on that were paused."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
 	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`

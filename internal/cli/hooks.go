@@ -65,6 +65,9 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 }
 
 func readiness(h api.Hook) string {
+	if h.Paused != nil {
+		return "Paused"
+	}
 	if h.Suspended {
 		return "Suspended"
 	}
@@ -81,6 +84,9 @@ func showHook(ctx context.Context, c *client.Client, p *display, path string) er
 	}
 	p.field("Hook", h.Namespace+"/"+h.Name)
 	p.field("Ready", strings.TrimSpace(fmt.Sprintf("%s %s: %s", readiness(h), h.Reason, h.Message)))
+	if h.Paused != nil {
+		p.field("Paused", pausedSentence(h.Paused))
+	}
 	p.field("Agents", strings.Join(h.Agents, ", "))
 	s := h.Statistics
 	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed, %d recovered; %d tokens reported", s.Events, s.Deliveries, s.Succeeded, s.Failed, s.Recovered, s.Tokens))

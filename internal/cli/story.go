@@ -228,7 +228,7 @@ func printDelivery(p *display, d *api.DeliveryDetail) {
 	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
 	p.field("To be canceled", by(d.CancelRequestedBy))
 	if h := d.HeldBack; h != nil {
-		p.field("Held back", fmt.Sprintf("%d events because the budget was used up, %d by the loop guard, of %s", h.OverBudget, h.LoopGuard, strings.Join(h.Resources, ", ")))
+		p.field("Held back", fmt.Sprintf("%d events because the budget was used up, %d by the loop guard, %d while calls were paused, of %s", h.OverBudget, h.LoopGuard, h.Paused, strings.Join(h.Resources, ", ")))
 	}
 	for _, i := range d.Incidents {
 		p.field("Incident", fmt.Sprintf("%s %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.ID))

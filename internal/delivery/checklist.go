@@ -23,6 +23,7 @@ const (
 	StepSuspended StepName = "suspended"
 	StepCause     StepName = "cause" // no cause or effect of it is called for instead
 	StepWindow    StepName = "window"
+	StepPaused    StepName = "paused"
 	StepLoopGuard StepName = "loop-guard"
 	StepBudget    StepName = "budget"
 	StepCall      StepName = "call"
@@ -32,7 +33,7 @@ const (
 func Steps() []StepName {
 	return []StepName{
 		StepSeen, StepType, StepNamespace, StepValid, StepSelector, StepMatch, StepOpen,
-		StepSuspended, StepCause, StepWindow, StepLoopGuard, StepBudget, StepCall,
+		StepSuspended, StepCause, StepWindow, StepPaused, StepLoopGuard, StepBudget, StepCall,
 	}
 }
 
@@ -74,6 +75,8 @@ func StoppedAt(d Disposition) StepName {
 		return StepCause
 	case Duplicate, Grouped:
 		return StepWindow
+	case Paused:
+		return StepPaused
 	case LoopGuard:
 		return StepLoopGuard
 	case OverBudget:
@@ -84,13 +87,13 @@ func StoppedAt(d Disposition) StepName {
 }
 
 // recordedSteps are those that a recorded decision tells of.
-var recordedSteps = []StepName{StepType, StepValid, StepSelector, StepMatch, StepSuspended, StepCause, StepWindow, StepLoopGuard, StepBudget, StepCall}
+var recordedSteps = []StepName{StepType, StepValid, StepSelector, StepMatch, StepSuspended, StepCause, StepWindow, StepPaused, StepLoopGuard, StepBudget, StepCall}
 
 // okTexts is what a decision says of the steps before its disposition.
 var okTexts = map[StepName]string{ //nolint:gosec // sentences, and no credentials
 	StepValid: "the configuration could be used", StepSelector: "the Pod's labels fitted the selector", StepMatch: "the match expression was true, or there was none",
 	StepSuspended: "the Hook was not suspended", StepCause: "no cause or effect of it was called for instead",
-	StepWindow: "no call stood for it", StepLoopGuard: "the loop guard had no objection", StepBudget: "there was budget left",
+	StepWindow: "no call stood for it", StepPaused: "calls were not paused", StepLoopGuard: "the loop guard had no objection", StepBudget: "there was budget left",
 }
 
 // Checklist is what was decided, as the history has it: why is read off the disposition, whatever the Hook is like today.
@@ -134,6 +137,8 @@ func (d *Decision) ended() string {
 		return "everything had ended before its agent could be called" + by
 	case Suspended:
 		return "the Hook was suspended" + by
+	case Paused:
+		return "calls were paused by a person: once they go on, its agent is called if it still fails"
 	case Invalid:
 		return "the configuration could not be used, or its match expression cost too much: the Hook's conditions Ready and MatchTooCostly say why" + by
 	}

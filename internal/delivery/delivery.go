@@ -255,12 +255,13 @@ const (
 	LoopGuard       Disposition = "loop-guard"       // the group was delivered again and again
 	RecoveredBefore Disposition = "recovered-before" // it ended before its agent could be called
 	Suspended       Disposition = "suspended"        // spec.suspend
+	Paused          Disposition = "paused"           // a person stopped the calls for a while, see Pause
 	Invalid         Disposition = "invalid"          // the configuration can't be used; the Ready condition says why
 )
 
 // Dispositions lists all dispositions.
 func Dispositions() []Disposition {
-	return []Disposition{Delivered, Duplicate, Grouped, Explained, OverBudget, LoopGuard, RecoveredBefore, Suspended, Invalid}
+	return []Disposition{Delivered, Duplicate, Grouped, Explained, OverBudget, LoopGuard, RecoveredBefore, Suspended, Paused, Invalid}
 }
 
 // MadeFor is what a decision was made for.

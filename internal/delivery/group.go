@@ -14,19 +14,23 @@ const MaxHeldResources = 20
 type HeldBack struct {
 	OverBudget int64     `json:"overBudget,omitempty"` // events
 	LoopGuard  int64     `json:"loopGuard,omitempty"`  // events
+	Paused     int64     `json:"paused,omitempty"`     // events
 	Since      time.Time `json:"since"`
 	Until      time.Time `json:"until"`
 	Resources  []string  `json:"resources,omitempty"` // names, at most MaxHeldResources
 }
 
 // Events is how many events were held back.
-func (h *HeldBack) Events() int64 { return h.OverBudget + h.LoopGuard }
+func (h *HeldBack) Events() int64 { return h.OverBudget + h.LoopGuard + h.Paused }
 
 // Add counts an event that was held back.
 func (h *HeldBack) Add(d Disposition, e *incident.Event) {
-	if d == OverBudget {
+	switch d {
+	case OverBudget:
 		h.OverBudget++
-	} else {
+	case Paused:
+		h.Paused++
+	default:
 		h.LoopGuard++
 	}
 	h.include(e.At, e.At, e.Resource.Name)
@@ -68,7 +72,7 @@ type GroupState struct {
 	GroupKey
 	HookUID     string
 	Held        HeldBack    // since the group's last delivery
-	Hold        Disposition // OverBudget or LoopGuard while calls are held back; "" else
+	Hold        Disposition // OverBudget, LoopGuard or Paused while calls are held back; "" else
 	Why         string      // they are, in a sentence
 	HoldEnds    time.Time   // when calls may be made again, if nothing else happens
 	NeedsPerson bool        // only a person lets the next call through
@@ -95,6 +99,7 @@ func (g *GroupState) Absorb(other *GroupState) {
 func (h *HeldBack) Absorb(other *HeldBack) {
 	h.OverBudget += other.OverBudget
 	h.LoopGuard += other.LoopGuard
+	h.Paused += other.Paused
 	if !other.Since.IsZero() {
 		h.include(other.Since, other.Until, other.Resources...)
 	}

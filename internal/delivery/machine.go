@@ -40,6 +40,7 @@ type Observation struct {
 	Limits   Limits
 	Peer     Peer          // whom a message would reach now
 	Closed   Closed        // the gate, for a message that has not left
+	Held     string        // why no message may leave for now, which closes nothing: calls are paused; "" if one may
 	Fate     Fate          // of Looked
 	Fault    Fault         // of CallFailed and LookFailed
 	Harmless bool          // CallFailed had certainly no effect, whatever the fault may have elsewhere
@@ -79,7 +80,7 @@ const looksNeeded = 2
 // working. It changes nothing but the row that it returns, and the same row and observation give the same decision, so that a model can
 // try all orders of events.
 //
-// Invariants: the first message leaves only from a row without Sent and with all gates open; another one only to a peer that knows
+// Invariants: the first message leaves only from a row without Sent, with all gates open and while nothing is held; another one only to a peer that knows
 // the first by its ID, or after looks that did not find it; an answer takes Sent away only if it is about the first attempt.
 func Decide(row Delivery, o Observation, now time.Time) (Delivery, Step) {
 	switch o.Of {
@@ -122,6 +123,8 @@ func (d Delivery) ready(o Observation, now time.Time) (Delivery, Step) {
 	case s == nil && !open:
 		d.State, d.Skipped, d.Failure, d.Error = Canceled, o.Closed.Skip, o.Closed.Why, o.Closed.Why
 		return d, Step{Do: DoEnd}
+	case o.Held != "" && (s == nil || o.Peer.Once && s.By(o.Peer) && open):
+		return d.held(o, now)
 	case s == nil:
 		return d.leaving(SentTo(o.Peer, now), now), Step{Do: DoSend}
 	case o.Peer.Once && s.By(o.Peer) && open:
@@ -139,6 +142,17 @@ func (d Delivery) leaving(s *Sent, now time.Time) Delivery {
 	d.Sent, d.State, d.Dialect, d.CalledAt, d.NextAt = s, Calling, s.Dialect, now, time.Time{}
 	d.Attempt++
 	return d
+}
+
+// heldAgain is when what is held is looked at again, where nobody says before that it may leave.
+const heldAgain = 5 * time.Minute
+
+// held lets it wait for as long as calls are paused, or its time is up. NextAt is not moved: whoever ends the pause wakes it, and it is due
+// then.
+func (d Delivery) held(o Observation, now time.Time) (Delivery, Step) {
+	d.Failure, d.Error = o.Held, o.Held
+	_, step := d.waiting(now.Add(heldAgain))
+	return d, step
 }
 
 // waiting lets it wait, never past its deadline: what kagent asks for must not keep a delivery from its end.

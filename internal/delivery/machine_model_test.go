@@ -21,6 +21,7 @@ type kagentModel struct {
 	has    map[string]time.Time // what arrived in which store, and when
 	runs   int                  // of the message
 	closed Closed               // the gate
+	held   string               // calls are paused
 	late   []lateMessage        // under way
 }
 
@@ -134,6 +135,8 @@ func (k *kagentModel) disturb(t *rapid.T, row *Delivery) {
 		k.closed = Closed{Skip: rapid.SampledFrom([]Skip{SkipSuspended, SkipDeleted, SkipForbidden, SkipRecovered}).Draw(t, "gate"), Why: "closed"}
 	case 5:
 		k.closed = Closed{}
+	case 6:
+		k.held = rapid.SampledFrom([]string{"", "calls are paused"}).Draw(t, "held")
 	}
 	if row.CancelRequestedBy != "" {
 		k.closed = Closed{Skip: SkipCanceled, Why: "canceled by ann"}
@@ -156,12 +159,15 @@ func (k *kagentModel) step(t *rapid.T, row Delivery) Delivery {
 		return row
 	}
 	pause := time.Duration(rapid.IntRange(1, 300).Draw(t, "pause")) * time.Second
-	o := Observation{Of: Ready, Limits: modelLimits, Peer: k.peer, Closed: k.closed, Pause: pause, Worn: rapid.IntRange(0, 20).Draw(t, "worn") == 0}
+	o := Observation{Of: Ready, Limits: modelLimits, Peer: k.peer, Closed: k.closed, Held: k.held, Pause: pause, Worn: rapid.IntRange(0, 20).Draw(t, "worn") == 0}
 	after, todo := Decide(row, o, k.now)
 	switch todo.Do {
 	case DoSend:
 		if k.closed != (Closed{}) {
 			t.Fatalf("a message leaves although the gate is closed: %s", k.closed.Skip)
+		}
+		if k.held != "" {
+			t.Fatal("a message leaves although calls are paused")
 		}
 		return k.sent(t, after, o)
 	case DoLook:
@@ -173,6 +179,10 @@ func (k *kagentModel) step(t *rapid.T, row Delivery) Delivery {
 		after, todo = Decide(row, o, k.now)
 		if todo.Do == DoFollow {
 			after.TaskID = "task"
+		}
+	case DoWait:
+		if k.held != "" {
+			k.pass(max(todo.At.Sub(k.now), 0))
 		}
 	}
 	return after

@@ -24,6 +24,10 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 	if closed != (delivery.Closed{}) && dl.Sent == nil {
 		return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Closed: closed})
 	}
+	held := d.paused(dl)
+	if held != "" && dl.Sent == nil {
+		return d.holds(ctx, dl, held)
+	}
 	if closed == (delivery.Closed{}) && !d.acquire(dl) {
 		return dl.Deadline().Sub(d.cfg.Clock.Now()), nil // it is woken when it is its turn
 	}
@@ -41,7 +45,7 @@ func (d *Dispatcher) call(ctx context.Context, dl *delivery.Delivery) (time.Dura
 		d.breakers.release(dl.Agent)
 		return 0, err
 	}
-	return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Peer: peer, Closed: closed})
+	return d.decided(ctx, dl, delivery.Observation{Of: delivery.Ready, Peer: peer, Closed: closed, Held: d.paused(dl)})
 }
 
 // acquire takes a slot of the delivery's agent, or its place in line.
@@ -81,6 +85,9 @@ func (d *Dispatcher) decided(ctx context.Context, dl *delivery.Delivery, o deliv
 	}
 	if step.Do == delivery.DoEnd {
 		return d.ended(ctx, dl, &row, o)
+	}
+	if o.Held != "" && row == *dl { // it waits as before
+		return max(step.At.Sub(now), time.Millisecond), nil
 	}
 	if err := d.save(ctx, &row, Change{From: dl.State}); err != nil {
 		return 0, err
@@ -317,10 +324,16 @@ func (p *precheck) ask(ctx context.Context) error {
 	case p.d.cfg.Clock.Now().After(p.by):
 		return errHeldUp
 	}
-	if p.row.TaskID == "" && p.d.cfg.Refusal != nil {
+	if p.row.TaskID != "" { // it is about a task that is there
+		return nil
+	}
+	if p.d.cfg.Refusal != nil {
 		if skip, why := p.d.cfg.Refusal(&p.row); skip != "" {
 			return fmt.Errorf("delivery %s: %s: %w", p.row.ID, why, store.ErrConflict)
 		}
+	}
+	if why := p.d.paused(&p.row); why != "" {
+		return fmt.Errorf("delivery %s: %s: %w", p.row.ID, why, store.ErrConflict)
 	}
 	return nil
 }

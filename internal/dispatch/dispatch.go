@@ -67,6 +67,9 @@ type Config struct {
 	// Refusal tells why a delivery whose message was never sent must not be sent any more, and in a
 	// sentence for people; "" if it may. May be nil.
 	Refusal func(*delivery.Delivery) (delivery.Skip, string)
+	// Paused tells whether the calls of a Hook are paused. Nothing that is under way is stopped by it, and replies of people go
+	// through. May be nil.
+	Paused func(delivery.HookRef) (delivery.Pause, bool)
 	// Workload tells how many Pods a workload has now, and how many of them are healthy; known is
 	// false where that can't be said. May be nil.
 	Workload func(ctx context.Context, namespace string, w incident.Workload) (pods, healthy int, known bool)
@@ -141,6 +144,7 @@ type Dispatcher struct {
 
 	followers sync.WaitGroup
 	following sync.Map // IDs of deliveries whose stream is read, or is not to be read again
+	held      sync.Map // IDs of deliveries that wait because calls are paused
 	woken     sync.Map // when a stream last woke each delivery, as time.Time
 	streams   atomic.Int64
 }

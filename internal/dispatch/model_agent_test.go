@@ -29,6 +29,7 @@ type liar struct {
 	message  map[string]string    // of each session, since both are derived from the delivery's ID
 	requests int
 	before   map[string]string // the message that each message is the repetition of, after a stall
+	paused   bool              // no call may leave
 	stopped  map[string]bool   // messages that a person or a gate has stopped, and that was committed
 	wrong    []string          // what must not be
 }
@@ -148,10 +149,23 @@ func (l *liar) leave(ctx context.Context, messageID string, may agent.Permit) (s
 	if l.fault != "" && l.fault.Rule().Effect == delivery.NoEffect {
 		return "", false, &agent.Error{Kind: l.fault, NoEffect: true, Reason: "something is in the way"}
 	}
+	if l.paused && !l.isReply(messageID) {
+		l.wrong = append(l.wrong, "message "+messageID+" leaves although calls are paused")
+	}
 	if l.stopped[messageID] {
 		l.wrong = append(l.wrong, "message "+messageID+" leaves after it was stopped")
 	}
 	return l.store(), l.peer.Once, nil
+}
+
+// isReply says whether a message is none that makes a task. The caller holds the lock.
+func (l *liar) isReply(messageID string) bool {
+	for _, call := range l.message {
+		if call == messageID {
+			return false
+		}
+	}
+	return true
 }
 
 // permits says whether a request may be made of the kagent of now, as the client does when it makes one. The caller holds the lock.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,8 @@ const (
 	deedResume
 	deedRecover
 	deedLoseTasks
+	deedPause
+	deedUnpause
 	deeds
 )
 
@@ -50,6 +53,7 @@ type sequence struct {
 	agent     Agent
 	path      string
 	suspended bool
+	paused    atomic.Bool
 	ds        []*delivery.Delivery
 	replies   map[string]bool // message IDs
 }
@@ -63,6 +67,8 @@ func newSequence(t *testing.T, from uint64) *sequence {
 			return delivery.SkipSuspended, "the Hook was suspended before its agent was called"
 		}
 		return "", ""
+	}, Paused: func(delivery.HookRef) (delivery.Pause, bool) {
+		return delivery.Pause{By: "ann", Reason: "enough"}, s.paused.Load()
 	}}}
 	s.begin()
 	return s
@@ -125,6 +131,8 @@ func (s *sequence) do(d deed) {
 		s.begin()
 	case deedSuspend, deedResume:
 		s.suspend(d.Kind == deedSuspend)
+	case deedPause, deedUnpause:
+		s.pause(d.Kind == deedPause)
 	default:
 		if len(s.ds) > 0 {
 			s.person(d, s.ds[d.Whom%len(s.ds)])
@@ -144,6 +152,18 @@ func (s *sequence) makeDue() {
 	s.liar.stopped[d.MessageID()], s.liar.stopped[again.MessageID()] = s.suspended, s.suspended
 	s.liar.mu.Unlock()
 	s.ds = append(s.ds, d)
+}
+
+// pause holds all calls, or lets them go on.
+func (s *sequence) pause(on bool) {
+	synctest.Wait() // what is between its question and its first byte has left
+	s.paused.Store(on)
+	s.liar.mu.Lock()
+	s.liar.paused = on
+	s.liar.mu.Unlock()
+	if !on {
+		s.d.Resumed()
+	}
 }
 
 // suspend closes or opens the gate of all messages that have no task.
@@ -193,6 +213,7 @@ func (s *sequence) person(d deed, dl *delivery.Delivery) {
 
 // settle lets the disturbances end and the deliveries come to theirs, and checks what a user would notice.
 func (s *sequence) settle() {
+	s.pause(false)
 	s.liar.mu.Lock()
 	s.liar.healed, s.liar.fault = true, ""
 	s.liar.mu.Unlock()

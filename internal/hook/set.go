@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -22,6 +23,8 @@ type Set struct {
 	mu          sync.RWMutex
 	hooks       map[delivery.HookRef]*setEntry
 	byNamespace map[string][]*Config // all configurations of a namespace, in a stable order
+
+	pauses atomic.Pointer[delivery.Pauses] // never changed; nil for none
 }
 
 type setEntry struct {
@@ -117,6 +120,13 @@ func (s *Set) Has(ref delivery.HookRef) bool {
 	return ok
 }
 
+// Refs are the hooks that the set holds, in no order.
+func (s *Set) Refs() []delivery.HookRef {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Collect(maps.Keys(s.hooks))
+}
+
 // Len is how many hooks the set holds.
 func (s *Set) Len() int {
 	s.mu.RLock()
@@ -167,6 +177,22 @@ func (s *Set) AllAgents() []delivery.AgentRef {
 	agents := slices.Collect(maps.Keys(seen))
 	slices.SortFunc(agents, func(a, b delivery.AgentRef) int { return strings.Compare(a.String(), b.String()) })
 	return agents
+}
+
+// SetPauses replaces what the set knows of pauses. They are not to be changed afterwards.
+func (s *Set) SetPauses(all delivery.Pauses) { s.pauses.Store(&all) }
+
+// Pauses are those that the set knows of, over or not. They are not to be changed.
+func (s *Set) Pauses() delivery.Pauses {
+	if all := s.pauses.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// Paused is the pause that stops the calls of a Hook at a time; false if there is none.
+func (s *Set) Paused(ref delivery.HookRef, now time.Time) (delivery.Pause, bool) {
+	return s.Pauses().Of(ref, now)
 }
 
 // Refusal says why a delivery that was scheduled for a hook must not be sent any more: the hook is

@@ -81,7 +81,7 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 		return verdict{}, err
 	}
 	switch r.Disposition {
-	case delivery.LoopGuard, delivery.OverBudget:
+	case delivery.LoopGuard, delivery.OverBudget, delivery.Paused:
 		return r.group.hold(m.Config, r.Disposition, r.held, ev), nil
 	case delivery.Delivered:
 		return b.deliver(m.Config, r.group, f), nil
@@ -94,13 +94,13 @@ func (b *batch) dispose(ctx context.Context, m match, f incident.Facts, ev *inci
 type ruling struct {
 	verdict
 	group   *group    // nil if it was not asked for
-	held    groupHold // of LoopGuard and OverBudget
+	held    groupHold // of Paused, LoopGuard and OverBudget
 	budgets []budget  // that were asked for
 }
 
 // rule asks in the order in which a user would look
 // for the reason: is the configuration usable, is the event explained by another, does a recent call stand
-// for it, also one about another group, does the loop guard hold the group back, is a budget used up. The first that applies is the
+// for it, also one about another group, are calls paused, does the loop guard hold the group back, is a budget used up. The first that applies is the
 // reason that people are shown, so the order is part of the behaviour.
 //
 // What each question needs is loaded right before it, so that an event that is settled early costs no
@@ -126,6 +126,10 @@ func (b *batch) rule(ctx context.Context, m match, f incident.Facts, ev *inciden
 	}
 	if id, called, err := b.calledElsewhere(ctx, c, f); err != nil || called {
 		return ruled(r, delivery.Duplicate, id), err
+	}
+	if held, paused := b.pausedFrom(c, r.group); paused {
+		r.held = held
+		return ruled(r, delivery.Paused, ""), nil
 	}
 	held, guarded, err := b.guardedFrom(ctx, c, r.group, f.Incident.Workload.String())
 	if r.held = held; err != nil || guarded {

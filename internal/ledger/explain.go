@@ -133,7 +133,7 @@ func (b *batch) stepsOf(c *hook.Config, f incident.Facts, r ruling) []delivery.C
 		tell func(c *hook.Config, f incident.Facts, r ruling, ok bool) string
 	}{
 		{delivery.StepSuspended, tellSuspended}, {delivery.StepCause, b.tellCause}, {delivery.StepWindow, b.tellWindow},
-		{delivery.StepLoopGuard, b.tellGuard}, {delivery.StepBudget, tellBudget}, {delivery.StepCall, tellCall},
+		{delivery.StepPaused, tellPaused}, {delivery.StepLoopGuard, b.tellGuard}, {delivery.StepBudget, tellBudget}, {delivery.StepCall, tellCall},
 	} {
 		ok := s.name != end || r.Disposition == delivery.Delivered
 		steps = append(steps, delivery.CheckStep{Name: s.name, OK: ok, Text: s.tell(c, f, r, ok)})
@@ -187,6 +187,13 @@ func (b *batch) tellWindow(c *hook.Config, _ incident.Facts, r ruling, ok bool) 
 			newest.ID, r.group.Group, instant(newest.CreatedAt), instant(until), c.Window)
 	}
 	return fmt.Sprintf("delivery %s for %s, made due at %s, is under way (%s)", newest.ID, r.group.Group, instant(newest.CreatedAt), newest.State)
+}
+
+func tellPaused(_ *hook.Config, _ incident.Facts, r ruling, ok bool) string {
+	if ok {
+		return "calls are not paused"
+	}
+	return r.held.why
 }
 
 func (b *batch) tellGuard(c *hook.Config, _ incident.Facts, r ruling, ok bool) string {

@@ -120,6 +120,10 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey, why deliv
 		if err != nil {
 			return err
 		}
+		if held, paused := b.pausedFrom(c, g); paused {
+			g.hold(c, delivery.Paused, held, nil)
+			return nil
+		}
 		if held, guarded := loopGuardOf(c, g).holds(b.now); guarded {
 			g.hold(c, delivery.LoopGuard, held, nil)
 			return nil

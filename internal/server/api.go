@@ -60,6 +60,7 @@ func (s *Server) registerRoutes() {
 	s.registerStream()
 	s.registerStories()
 	s.registerActions()
+	s.registerPauses()
 	s.registerStats()
 	s.registerHooks()
 	s.registerWhy()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -76,9 +77,28 @@ func (s *Server) lookAtHealth(ctx context.Context) api.Health {
 	if h.Plugins == nil {
 		h.Plugins = []api.PluginHealth{}
 	}
-	h.Memory, h.Warnings = s.memory(ctx), append([]string{}, s.cfg.Warnings...)
+	h.Memory, h.Warnings = s.memory(ctx), append(s.pauseWarnings(ctx), s.cfg.Warnings...)
 	judge(&h)
 	return h
+}
+
+// maxPauseWarnings bounds how many pauses a health tells of.
+const maxPauseWarnings = 20
+
+// pauseWarnings say what is paused: khook is healthy then, and calls nobody.
+func (s *Server) pauseWarnings(ctx context.Context) []string {
+	all, err := s.pausesOf(ctx) // an error is told of the history
+	if err != nil {
+		return []string{}
+	}
+	warnings := make([]string, 0, len(all))
+	for i := range all[:min(len(all), maxPauseWarnings)] {
+		warnings = append(warnings, all[i].Why())
+	}
+	if more := len(all) - maxPauseWarnings; more > 0 {
+		warnings = append(warnings, fmt.Sprintf("%d more pauses: khook hooks shows which Hooks they stop", more))
+	}
+	return warnings
 }
 
 // judge finds the worst of the parts, and the reasons.

@@ -196,7 +196,22 @@ func (s *Server) hookOf(ctx context.Context, h *v1alpha2.Hook) (api.Hook, error)
 		return shaped, err
 	}
 	shaped.Statistics = statistics[0]
+	pauses, err := s.pausesOf(ctx)
+	if err != nil {
+		return shaped, err
+	}
+	shaped.Paused = pauseFor(h, pauses)
 	return shaped, nil
+}
+
+// pauseFor is the pause that stops a Hook's calls; nil if none does.
+func pauseFor(h *v1alpha2.Hook, all delivery.Pauses) *api.Pause {
+	p, paused := all.Of(delivery.HookRef{Namespace: h.Namespace, Name: h.Name}, time.Now())
+	if !paused {
+		return nil
+	}
+	shaped := api.PauseOf(&p)
+	return &shaped
 }
 
 // shapeOf is a Hook as the cluster has it.

@@ -46,9 +46,13 @@ func (s *Server) hooksPage(ctx context.Context, page api.Page[api.Hook], hooks [
 	if err != nil {
 		return nil, err
 	}
+	pauses, err := s.pausesOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return s.writeEach("application/json", len(hooks), func(w io.Writer, i int) error { //nolint:contextcheck // of the answer
 		shaped := shapeOf(&hooks[i])
-		shaped.Statistics = statistics[i]
+		shaped.Statistics, shaped.Paused = statistics[i], pauseFor(&hooks[i], pauses)
 		text, err := json.Marshal(shaped)
 		if err != nil {
 			return err

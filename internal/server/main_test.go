@@ -132,6 +132,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 	}
 	cfg.Actions = acting{dispatcherThatEnded(t, st), book, st}
 	cfg.Explain = explainBy(st, set)
+	cfg.Pausing = &pausing{store: st}
 	for _, do := range change {
 		do(&cfg)
 	}

@@ -140,6 +140,10 @@ func (f *fixture) bodyExample(t *testing.T, path string) (body string, headers [
 	case strings.HasSuffix(path, "/reply"):
 		f.make(t, func(d *delivery.Delivery) { d.State, d.Question, d.QuestionID = delivery.InputRequired, "May I?", "q" })
 		return `{"text": "Yes, the volume may be resized."}`, []string{"Content-Type", "application/json"}
+	case strings.HasSuffix(path, "/pause"):
+		return `{"namespace": "shop", "reason": "INC-1234: the agent restarts healthy Pods", "for": "2h"}`, []string{"Content-Type", "application/json"}
+	case strings.HasSuffix(path, "v1/resume"):
+		return `{"namespace": "shop"}`, []string{"Content-Type", "application/json"}
 	case strings.HasSuffix(path, "/cancel"):
 		f.make(t, func(d *delivery.Delivery) { d.State, d.CancelRequestedBy = delivery.Working, "" })
 	case strings.HasSuffix(path, "/retry"):
@@ -176,7 +180,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	for _, route := range []string{
 		"GET /events", "GET /events/{namespace}", "GET /hooks/{namespace}/{name}/events", "GET /events/types/{eventType}", "GET /stats/events/summary",
 		"GET /stats/events/by-type", "GET /stats/hooks/{namespace}/{name}/metrics", "GET /stats/trends", "GET /hooks", "GET /hooks/{namespace}/{name}",
-		"GET /hooks/{namespace}/{name}/why", "GET /why", "POST /hooks/validate", "GET /health", "GET /diagnostics", "GET /metrics",
+		"GET /hooks/{namespace}/{name}/why", "GET /why", "POST /hooks/validate", "POST /pause", "POST /resume", "GET /pauses", "GET /health", "GET /diagnostics", "GET /metrics",
 		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /openapi.json", "GET /openapi.yaml",
 	} {
 		method, path, _ := strings.Cut(route, " ")

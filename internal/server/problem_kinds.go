@@ -15,6 +15,7 @@ const (
 	noSuchRoute           problemKind = "no-such-route"
 	crossOrigin           problemKind = "cross-origin"
 	standby               problemKind = "standby"
+	notDurable            problemKind = "not-durable"
 	answerTooSlow         problemKind = "answer-too-slow"
 	kubernetesUnavailable problemKind = "kubernetes-unavailable"
 )

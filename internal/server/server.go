@@ -42,6 +42,8 @@ type Config struct {
 	State         State // how khook does
 	// Actions does what people want done with deliveries; nil: they can't.
 	Actions Actions
+	// Pausing stops and resumes calls; nil: nobody can.
+	Pausing Pausing
 	// Validate checks manifests of Hooks.
 	Validate func(ctx context.Context, manifests []byte) lint.Report
 	Explain  Explain // what would be decided about an incident

@@ -70,6 +70,28 @@ func loopGuard(held []*delivery.GroupState) metav1.Condition {
 	return c
 }
 
+// suspendedBy is what keeps a Hook from calling, in a word; "" for nothing.
+func suspendedBy(h *v1alpha2.Hook, paused bool) string {
+	switch {
+	case paused:
+		return v1alpha2.SuspendedByPause
+	case h.Spec.Suspend:
+		return v1alpha2.SuspendedBySpec
+	}
+	return ""
+}
+
+// pausedCalls computes the condition Paused.
+func pausedCalls(p delivery.Pause, paused bool) metav1.Condition {
+	if !paused {
+		return metav1.Condition{Type: v1alpha2.ConditionPaused, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonResumed, Message: "Calls are not paused"}
+	}
+	return metav1.Condition{
+		Type: v1alpha2.ConditionPaused, Status: metav1.ConditionTrue, Reason: v1alpha2.ReasonPausedByPerson,
+		Message: incident.Clean(p.Why(), maxCondition),
+	}
+}
+
 // stalledTasks says that nothing new is seen of tasks, by the example of one: of one that can't be stopped, if there is one.
 func stalledTasks(stalled []*delivery.Delivery) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha2.ConditionStalled, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonNoTaskStalled, Message: "No agent's task is stalled"}

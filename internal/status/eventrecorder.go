@@ -30,6 +30,8 @@ const (
 	ReasonAgentAsks            = "AgentAsks"  // an agent waits for a person, once for each question
 	ReasonOverBudget           = "OverBudget" // calls are held back because a budget is used up
 	ReasonLoopGuard            = "LoopGuard"  // calls pause because a failure comes back after each of them
+	ReasonPaused               = "Paused"     // a person has paused the calls
+	ReasonResumed              = "Resumed"    // they go on
 	ReasonStalled              = "Stalled"    // nothing new is seen of an agent's task
 )
 
@@ -37,7 +39,7 @@ const (
 func Reasons() []string {
 	return []string{
 		ReasonEventFiring, ReasonAgentCallSuccess, ReasonAgentCallFailure, ReasonEventResolved, ReasonEventProcessingError,
-		ReasonAgentAsks, ReasonOverBudget, ReasonLoopGuard, ReasonStalled,
+		ReasonAgentAsks, ReasonOverBudget, ReasonLoopGuard, ReasonPaused, ReasonResumed, ReasonStalled,
 	}
 }
 
@@ -82,7 +84,7 @@ func NewEventRecorder(client kubernetes.Interface, dropped func(reason string), 
 // told whatever else there is to tell.
 var (
 	warningReasons = []string{ReasonAgentCallFailure, ReasonEventProcessingError, ReasonOverBudget, ReasonLoopGuard}
-	rareReasons    = []string{ReasonOverBudget, ReasonLoopGuard}
+	rareReasons    = []string{ReasonOverBudget, ReasonLoopGuard, ReasonPaused, ReasonResumed, ReasonStalled}
 )
 
 // Record queues one Event on the Hook.
@@ -152,6 +154,9 @@ var actions = map[string]string{
 	ReasonAgentAsks:            "AskPerson",
 	ReasonOverBudget:           "HoldCallsBack",
 	ReasonLoopGuard:            "HoldCallsBack",
+	ReasonPaused:               "HoldCallsBack",
+	ReasonResumed:              "LetCallsThrough",
+	ReasonStalled:              "FollowTask",
 }
 
 func (t *EventRecorder) limiter(ref delivery.HookRef) *rate.Limiter {

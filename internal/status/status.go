@@ -230,7 +230,12 @@ func (w *Writer) status(ctx context.Context, ref delivery.HookRef, h *v1alpha2.H
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the stalled deliveries of hook %s: %w", ref, err)
 	}
-	for _, c := range append(holds, stalledTasks(stalled), w.matchTooCostly(ref), w.ready(ref, h)) {
+	pause, paused := w.cfg.Set.Paused(ref, now)
+	status.Suspended = suspendedBy(h, paused)
+	if paused && !pause.Ends.IsZero() {
+		again = earlier(again, pause.Ends.Sub(now)+time.Second)
+	}
+	for _, c := range append(holds, pausedCalls(pause, paused), stalledTasks(stalled), w.matchTooCostly(ref), w.ready(ref, h)) {
 		if c.Status == metav1.ConditionFalse && c.Type != v1alpha2.ConditionReady && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			continue // what never was need not be denied
 		}
@@ -316,6 +321,9 @@ func (w *Writer) ready(ref delivery.HookRef, h *v1alpha2.Hook) metav1.Condition 
 	c.Status, c.Reason, c.Message = metav1.ConditionTrue, v1alpha2.ReasonHookConfigured, "Watching for "+eventTypeNames(h)
 	if h.Spec.Suspend {
 		c.Message = "Suspended (spec.suspend): events are recorded, no agent is called"
+	}
+	if p, paused := w.cfg.Set.Paused(ref, w.cfg.Clock.Now()); paused {
+		c.Message = incident.Clean("Paused: events are recorded, no agent is called: "+p.Why(), maxCondition)
 	}
 	if fields := w.cfg.Set.Policy.StillMarked(h); len(fields) > 0 {
 		c.Message = incident.Clean(fmt.Sprintf("%s. %s: %s", c.Message, fields[0], hook.WhyMarked), maxCondition)

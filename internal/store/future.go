@@ -34,6 +34,7 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		{table: "deliveries", times: []string{"called_at", "sent_at", "cancel_at", "ended_at", "outcome_at", "heard_at", "stalled_since", "stop_at", "recovered_at"}, where: "created_at > ?", args: []any{recent}},
 		{table: "deliveries", times: []string{"next_at"}, most: day, where: "ended_at = 0"},
 		{table: "delivery_log", times: []string{"at"}, where: "delivery_id IN (SELECT id FROM deliveries WHERE created_at > ?)", args: []any{recent}},
+		{table: "pauses", times: []string{"paused_at"}},
 		{table: "delivery_groups", times: []string{"held_since", "held_until", "resumed_at"}},
 		{table: "delivery_groups", times: []string{"hold_ends"}, most: day},
 		{table: "dead_letters", times: []string{"first_at", "last_at"}},
@@ -59,15 +60,19 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 	return clamped, err
 }
 
-// moveWindows lets the windows, after which outcomes are decided, begin now where their deliveries ended after now. It goes before
-// the ends themselves are set back.
+// moveWindows lets the windows, after which outcomes are decided, begin now where their deliveries ended after now, and lets pauses that
+// were made after now last as long as they were to. It goes before the times from which they count are set back.
 func (tx *Tx) moveWindows(ctx context.Context, us int64) (moved int64, err error) {
+	pauses, err := tx.exec(ctx, "UPDATE pauses SET ends_at = ends_at - (paused_at - ?) WHERE paused_at > ? AND ends_at > 0", us, us)
+	if err != nil {
+		return 0, fmt.Errorf("set the ends of pauses back: %w", err)
+	}
 	moved, err = tx.exec(ctx, "UPDATE deliveries SET verify_until = verify_until - (ended_at - ?) WHERE created_at > ? AND ended_at > ? AND verify_until > 0",
 		us, us-longestCall.Microseconds(), us)
 	if err != nil {
 		return 0, fmt.Errorf("set windows of the future back in deliveries: %w", err)
 	}
-	return moved, nil
+	return moved + pauses, nil
 }
 
 // clamping sets times of a table that are after most to it, in the rows that where selects.

@@ -42,6 +42,7 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 				HoldEnds: clock.Now().Add(time.Hour), ResumedAt: clock.Now(), Held: delivery.HeldBack{Since: clock.Now(), Until: clock.Now()}}}
 			_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errOther, clock.Now()))
 			must(t, err)
+			must(t, tx.SavePause(t.Context(), &delivery.Pause{PauseScope: delivery.PauseScope{Namespace: key}, At: clock.Now(), Ends: clock.Now().Add(time.Hour)}))
 			must(t, tx.SaveConfigurations(t.Context(), shopHook, []delivery.Configuration{{Key: key, EditedAt: clock.Now()}}))
 			return tx.Save(t.Context(), c)
 		}))
@@ -64,7 +65,7 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 		t.Fatal("nothing was found")
 	}
 	allowed := map[string]string{ // ahead on purpose
-		"delivery_groups.hold_ends": "a day", "deliveries.next_at": "a day", "deliveries.verify_until": "a day",
+		"delivery_groups.hold_ends": "a day", "deliveries.next_at": "a day", "deliveries.verify_until": "a day", "pauses.ends_at": "a day",
 		"decisions.at": "a record, by which nothing is decided or listed",
 	}
 	looked := 0

@@ -213,7 +213,7 @@ func firstNumber(numbers []int64) int64 {
 	return numbers[0]
 }
 
-const groupColumns = "cluster, hook_ns, hook, config, grp, hook_uid, over_budget, loop_guard, held_since, held_until, hold, why, hold_ends, needs_person, " +
+const groupColumns = "cluster, hook_ns, hook, config, grp, hook_uid, over_budget, loop_guard, paused, held_since, held_until, hold, why, hold_ends, needs_person, " +
 	"resumed_at, resumed_by, resources"
 
 func (s *saving) saveGroups(ctx context.Context, groups []*delivery.GroupState) error {
@@ -224,7 +224,7 @@ func (s *saving) saveGroups(ctx context.Context, groups []*delivery.GroupState) 
 			return fmt.Errorf("resources of group %s: %w", g.Group, err)
 		}
 		rows = append(rows, []any{
-			s.tx.store.cfg.Cluster, g.Hook.Namespace, g.Hook.Name, g.Config, g.Group, g.HookUID, g.Held.OverBudget, g.Held.LoopGuard,
+			s.tx.store.cfg.Cluster, g.Hook.Namespace, g.Hook.Name, g.Config, g.Group, g.HookUID, g.Held.OverBudget, g.Held.LoopGuard, g.Held.Paused,
 			micros(g.Held.Since), micros(g.Held.Until), string(g.Hold), g.Why, micros(g.HoldEnds), boolInt(g.NeedsPerson), micros(g.ResumedAt), g.ResumedBy, string(resources),
 		})
 	}
@@ -236,7 +236,7 @@ func scanGroup(row scanner) (*delivery.GroupState, error) {
 	g := &delivery.GroupState{}
 	var cluster, resources string
 	var since, until, ends, person, resumed int64
-	err := row.Scan(&cluster, &g.Hook.Namespace, &g.Hook.Name, &g.Config, &g.Group, &g.HookUID, &g.Held.OverBudget, &g.Held.LoopGuard,
+	err := row.Scan(&cluster, &g.Hook.Namespace, &g.Hook.Name, &g.Config, &g.Group, &g.HookUID, &g.Held.OverBudget, &g.Held.LoopGuard, &g.Held.Paused,
 		&since, &until, &g.Hold, &g.Why, &ends, &person, &resumed, &g.ResumedBy, &resources)
 	if err != nil {
 		return nil, err

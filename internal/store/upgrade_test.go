@@ -38,6 +38,7 @@ var sums = map[string]string{
 	"00010_outcomes.sql":       "7fca1a39aedc00bc1c319fcaedf35ba1c3d2a08a6e3f10b8b3905bac4a44669d",
 	"00011_stalled.sql":        "dc4cd1057d280ff4a9ba2c93bd4981eba0dedc8244cc068332a785638751703e",
 	"00012_usage.sql":          "93c44f9c8b1c1232c3b69c5cb11453ae58c1f563b442e91ddf36c2de923ab2ea",
+	"00013_pauses.sql":         "970f96f15b82fd917f7bb7b65e7148dfa5a51906def3a2eed39e8eb994d79c8d",
 }
 
 // schemas are the numbers of the released migrations, in order.

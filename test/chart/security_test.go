@@ -24,6 +24,7 @@ func TestEachRoleGivesWhatItsNameSays(t *testing.T) {
 	read, act, approve := "get "+group+"/deliveries", "update "+group+"/deliveries", "approve "+group+"/deliveries"
 	want := map[string][]string{
 		"khook-viewer": view, "khook-reader": with(read), "khook-responder": with(read, act), "khook-approver": with(read, act, approve),
+		"khook-pauser":         with("update " + group + "/pause"),
 		"khook-editor":         with("create "+group, "update "+group, "patch "+group, "delete "+group),
 		"khook-diagnostics":    {"get /debug/pprof", "get /debug/pprof/*", "get /diagnostics"},
 		"khook-metrics-reader": {"get /metrics"},
@@ -46,7 +47,7 @@ func TestEachRoleGivesWhatItsNameSays(t *testing.T) {
 		}
 	}
 	inNamespace := objects(t, render(t, "--set", "watchNamespaces={shop}"))
-	for _, name := range []string{"khook-viewer", "khook-reader", "khook-responder", "khook-approver", "khook-editor"} {
+	for _, name := range []string{"khook-viewer", "khook-reader", "khook-responder", "khook-approver", "khook-pauser", "khook-editor"} {
 		if diff := cmp.Diff(want[name], rights(t, named(t, inNamespace, "Role", name))); diff != "" {
 			t.Errorf("Role %s (-want +got)\n%s", name, diff)
 		}

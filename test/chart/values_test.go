@@ -82,6 +82,7 @@ var examples = []example{
 	{name: "rbac.viewer.aggregate", value: `rbac.viewer.aggregate=false`, seen: "!aggregate-to-view"},
 	{name: "rbac.reader.create", value: `rbac.reader.create=false`, seen: "!khook-reader", alone: true},
 	{name: "rbac.responder.create", value: `rbac.responder.create=false`, seen: "!khook-responder", alone: true},
+	{name: "rbac.pauser.create", value: `rbac.pauser.create=false`, seen: "!khook-pauser", alone: true},
 	{name: "rbac.approver.create", value: `rbac.approver.create=false`, seen: "!khook-approver", alone: true},
 	{name: "rbac.metricsReader.create", value: `rbac.metricsReader.create=false`, seen: "!khook-metrics-reader", alone: true},
 	{name: "rbac.editor.create", value: `rbac.editor.create=false`, seen: "!khook-editor", alone: true},

@@ -28,7 +28,7 @@ func (s *suite) roundTrip() {
 		c.Entries = []delivery.Entry{{DeliveryID: d.ID, N: 1, At: start, Kind: delivery.EntryCall, By: "agent", Text: "hello"}}
 		c.Groups = []*delivery.GroupState{{
 			GroupKey: d.Key(), HookUID: "u", Hold: delivery.OverBudget, Why: "because", HoldEnds: start.Add(time.Hour), NeedsPerson: true,
-			ResumedAt: start, ResumedBy: "ann", Held: delivery.HeldBack{OverBudget: 1, Since: start, Until: start, Resources: []string{"a"}},
+			ResumedAt: start, ResumedBy: "ann", Held: delivery.HeldBack{OverBudget: 1, LoopGuard: 2, Paused: 3, Since: start, Until: start, Resources: []string{"a"}},
 		}}
 		return tx.Save(ctx, c)
 	}))
