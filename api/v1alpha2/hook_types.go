@@ -241,7 +241,7 @@ type HookStatus struct {
 	// KagentAPIError; OverBudget while calls are held back because a budget is used up; LoopGuard while calls
 	// pause because the same failure came back after each of the former ones; MatchTooCostly
 	// while match expressions cost too much to be evaluated; Stalled while nothing new is seen of
-	// the task of an agent; and Paused while a person has paused the calls.
+	// the task of an agent; AgentAsks while an agent waits for a person; and Paused while a person has paused the calls.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -299,6 +299,14 @@ const (
 	ReasonTaskSilent    = "TaskSilent"      // Stalled is True: nothing new was seen of a task for stallAfter
 	ReasonCantBeStopped = "CannotBeStopped" // Stalled is True: a task did not end after its agent was asked to stop; a person is asked
 	ReasonNoTaskStalled = "NoTaskStalled"   // Stalled is False
+)
+
+// The condition about agents that wait for a person, and its reasons.
+const (
+	ConditionAgentAsks = "AgentAsks"
+	ReasonQuestionOpen = "QuestionOpen" // AgentAsks is True: an agent waits for an answer
+	ReasonApprovalOpen = "ApprovalOpen" // AgentAsks is True: an agent waits for an approval
+	ReasonNobodyAsks   = "NobodyAsks"   // AgentAsks is False
 )
 
 // The condition about calls that a person has paused, and its reasons.

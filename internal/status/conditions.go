@@ -17,6 +17,7 @@ const (
 	lookAtHolds = time.Minute // how often it is looked whether calls are still held back
 	maxHolds    = 1000        // groups that are looked at
 	maxStalled  = 1000        // deliveries that are
+	maxAsking   = 2           // deliveries that wait for a person: one is shown, and whether there are more
 )
 
 // holds computes the conditions OverBudget and LoopGuard.
@@ -113,6 +114,31 @@ func stalledTasks(stalled []*delivery.Delivery) metav1.Condition {
 		shown.Group, shown.Config, shown.Agent, shown.StalledSince.UTC().Format(time.RFC3339), shown.ID, what)
 	if len(stalled) > 1 {
 		text += " More tasks are stalled as well."
+	}
+	c.Message = incident.Clean(text, maxCondition)
+	return c
+}
+
+// agentAsks says that an agent waits for a person, since when, and how it is answered; by the example of the oldest one. What it asks is
+// for those who may read texts, and is not said.
+func agentAsks(asking []*delivery.Delivery) metav1.Condition {
+	c := metav1.Condition{Type: v1alpha2.ConditionAgentAsks, Status: metav1.ConditionFalse, Reason: v1alpha2.ReasonNobodyAsks, Message: "No agent waits for a person"}
+	if len(asking) == 0 {
+		return c
+	}
+	d := asking[0]
+	c.Status, c.Reason = metav1.ConditionTrue, v1alpha2.ReasonQuestionOpen
+	what, how := "an answer", "khook deliveries reply "+d.ID+" TEXT"
+	if d.NeedsApproval {
+		c.Reason, what, how = v1alpha2.ReasonApprovalOpen, "an approval", "khook deliveries reply "+d.ID+" --approve or --reject, with the --question that is shown"
+	}
+	since := ""
+	if !d.HeardAt.IsZero() {
+		since = " since " + d.HeardAt.UTC().Format(time.RFC3339)
+	}
+	text := fmt.Sprintf("%s (%s): agent %s waits for %s%s. Read its question: khook deliveries show %s; then answer: %s.", d.Group, d.Config, d.Agent, what, since, d.ID, how)
+	if len(asking) > 1 {
+		text += " More agents wait as well."
 	}
 	c.Message = incident.Clean(text, maxCondition)
 	return c

@@ -44,6 +44,8 @@ type History interface {
 	HeldGroups(ctx context.Context, hook delivery.HookRef, after time.Time, limit int) ([]*delivery.GroupState, error)
 	// StalledDeliveries returns the hook's deliveries whose task is stalled, the one that is stalled for longest first.
 	StalledDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error)
+	// AskingDeliveries returns the hook's deliveries whose agent waits for a person, the oldest first.
+	AskingDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error)
 }
 
 // Config holds the settings of a Writer.
@@ -230,12 +232,16 @@ func (w *Writer) status(ctx context.Context, ref delivery.HookRef, h *v1alpha2.H
 	if err != nil {
 		return nil, 0, fmt.Errorf("read the stalled deliveries of hook %s: %w", ref, err)
 	}
+	asking, err := w.cfg.History.AskingDeliveries(ctx, ref, maxAsking)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the deliveries of hook %s that wait for a person: %w", ref, err)
+	}
 	pause, paused := w.cfg.Set.Paused(ref, now)
 	status.Suspended = suspendedBy(h, paused)
 	if paused && !pause.Ends.IsZero() {
 		again = earlier(again, pause.Ends.Sub(now)+time.Second)
 	}
-	for _, c := range append(holds, pausedCalls(pause, paused), stalledTasks(stalled), w.matchTooCostly(ref), w.ready(ref, h)) {
+	for _, c := range append(holds, pausedCalls(pause, paused), stalledTasks(stalled), agentAsks(asking), w.matchTooCostly(ref), w.ready(ref, h)) {
 		if c.Status == metav1.ConditionFalse && c.Type != v1alpha2.ConditionReady && meta.FindStatusCondition(status.Conditions, c.Type) == nil {
 			continue // what never was need not be denied
 		}

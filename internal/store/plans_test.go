@@ -62,6 +62,7 @@ func everything(t *testing.T, st *Store) {
 	note(st.Unfinished(ctx))
 	note(st.Stalled(ctx))
 	note(st.StalledDeliveries(ctx, shopHook, 10))
+	note(st.AskingDeliveries(ctx, shopHook, 2))
 	note(st.OldestPending(ctx))
 	note(st.HookIncidents(ctx, shopHook, long, 10))
 	open, fired, err := st.HookSummary(ctx, shopHook)

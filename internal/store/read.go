@@ -63,6 +63,12 @@ func (s *Store) StalledDeliveries(ctx context.Context, hook delivery.HookRef, li
 		"WHERE cluster = ? AND stalled_since > 0 AND hook_ns = ? AND hook = ? ORDER BY stalled_since LIMIT ?", s.cfg.Cluster, hook.Namespace, hook.Name, limit)
 }
 
+// AskingDeliveries returns the deliveries of a hook whose agent waits for a person now, the oldest first, without their texts.
+func (s *Store) AskingDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error) {
+	return readAll(ctx, s.core, "deliveries of hook "+hook.String()+" that wait for a person", scanDelivery, "SELECT "+deliveryLine+" FROM deliveries "+
+		"WHERE state = ? AND cluster = ? AND hook_ns = ? AND hook = ? ORDER BY created_at, id LIMIT ?", string(delivery.InputRequired), s.cfg.Cluster, hook.Namespace, hook.Name, limit)
+}
+
 // HeldGroupsFrom returns the groups whose calls are held back until after a time, in the order of their keys, from the one
 // after a key on; an empty key is before all.
 func (s *Store) HeldGroupsFrom(ctx context.Context, from delivery.GroupKey, after time.Time, limit int) ([]*delivery.GroupState, error) {
