@@ -21,6 +21,10 @@ type cli struct {
 	Why         whyCmd         `cmd:"" help:"Tell why a Hook called its agent about a failure, or did not."`
 	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
+	Inbox       inboxCmd       `cmd:"" help:"List what waits for a person, and how to answer it."`
+	Approve     approveCmd     `cmd:"" help:"Approve what an agent asks for, by the ID of its question."`
+	Reject      rejectCmd      `cmd:"" help:"Reject what an agent asks for, by the ID of its question."`
+	Reply       replyCmd       `cmd:"" help:"Answer an agent's question, by the ID of the question."`
 	Pause       pauseCmd       `cmd:"" help:"Stop the calls of Hooks, at once and across restarts."`
 	Resume      resumeCmd      `cmd:"" help:"Let the calls of Hooks go on that were paused."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`

@@ -61,6 +61,7 @@ func (s *Server) registerRoutes() {
 	s.registerStories()
 	s.registerActions()
 	s.registerPauses()
+	s.registerInbox()
 	s.registerStats()
 	s.registerHooks()
 	s.registerWhy()

@@ -229,7 +229,56 @@ func TestTextsAreShownToThoseOnlyWhoMayReadThem(t *testing.T) {
 	})
 }
 
-// TestNoListAndNoOtherRouteCarriesTexts asks each GET route of the document but the two that tell a story, as
+// TestTheInboxCarriesTheQuestionsOfHooksWhoseTextsTheCallerMayRead also waits in a Hook of another name.
+func TestTheInboxCarriesTheQuestionsOfHooksWhoseTextsTheCallerMayRead(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Access = people() })
+	f.speak(t, delivery.InputRequired)
+	for who, reads := range map[string]bool{"viewer": false, "reader of another": false, "responder": false, "approver": false, "reader of memory": true, "reader": true, "admin": true} {
+		w := f.as(who, http.MethodGet, api.Base+"/inbox?namespace="+shop, "")
+		if body := w.Body.String(); w.Code != http.StatusOK || hasTexts(body) != reads || strings.Contains(body, "textsWithheld") == reads || !strings.Contains(body, f.delivery) {
+			t.Errorf("%s: %d %.2000s", who, w.Code, body)
+		}
+	}
+	for _, who := range []string{"elsewhere", "stranger"} {
+		if w := f.as(who, http.MethodGet, api.Base+"/inbox?namespace="+shop, ""); w.Code != http.StatusForbidden {
+			t.Errorf("%s: %d", who, w.Code)
+		}
+	}
+}
+
+// TestTheInboxHasWhatOnlyAPersonLetsThrough: the loop guard's groups, with the delivery that khook deliveries resume takes.
+func TestTheInboxHasWhatOnlyAPersonLetsThrough(t *testing.T) {
+	f := newFixture(t)
+	f.make(t, func(d *delivery.Delivery) { d.State, d.EndedAt = delivery.Failed, time.Now() })
+	dl, err := f.store.Delivery(t.Context(), f.delivery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	group := func(name string, forGood bool) *delivery.GroupState {
+		key := dl.Key()
+		if name != "" {
+			key.Group = name
+		}
+		return &delivery.GroupState{GroupKey: key, Hold: delivery.LoopGuard, Why: "it came back after each call", HoldEnds: time.Now().Add(time.Hour), NeedsPerson: forGood}
+	}
+	if err := f.store.Write(t.Context(), func(tx *store.Tx) error {
+		return tx.Save(t.Context(), &store.Changes{Groups: []*delivery.GroupState{group("", true), group("Deployment/by-itself", false)}})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var box api.Inbox
+	if err := json.Unmarshal(askServer(f.Server, http.MethodGet, api.Base+"/inbox?namespace="+shop, "").Body.Bytes(), &box); err != nil {
+		t.Fatal(err)
+	}
+	if len(box.Items) != 1 || box.Items[0].Kind != api.InboxLoopGuard || box.Items[0].DeliveryID != f.delivery || box.Items[0].Text != "it came back after each call" {
+		t.Errorf("%+v", box)
+	}
+	if err := json.Unmarshal(askServer(f.Server, http.MethodGet, api.Base+"/inbox?namespace=elsewhere", "").Body.Bytes(), &box); err != nil || len(box.Items) != 0 {
+		t.Errorf("another namespace has %+v, %v", box, err)
+	}
+}
+
+// TestNoListAndNoOtherRouteCarriesTexts asks each GET route of the document but the inbox and the two that tell a story, as
 // somebody who may read everything.
 func TestNoListAndNoOtherRouteCarriesTexts(t *testing.T) {
 	g := people()
@@ -237,7 +286,7 @@ func TestNoListAndNoOtherRouteCarriesTexts(t *testing.T) {
 	for _, state := range []delivery.State{delivery.InputRequired, delivery.Failed} {
 		f.speak(t, state)
 		for _, op := range operations(f.Server) {
-			if op.method != http.MethodGet || strings.HasSuffix(op.path, "/{id}") {
+			if op.method != http.MethodGet || strings.HasSuffix(op.path, "/{id}") || strings.HasSuffix(op.path, "/inbox") {
 				continue
 			}
 			target := strings.NewReplacer("{namespace}", shop, "{name}", "memory", "{eventType}", "oom-kill").Replace(op.path)

@@ -24,9 +24,9 @@ func TestTheConditionAgentAsksSaysWhatIsWaitedForAndHowToAnswer(t *testing.T) {
 		"none": {nil, v1alpha2.ReasonNobodyAsks, "No agent waits for a person"},
 		"a question": {
 			[]*delivery.Delivery{of("a", false)}, v1alpha2.ReasonQuestionOpen,
-			"Deployment/a (memory): agent kagent/medic waits for an answer since 2026-01-15T10:00:00Z. Read its question: khook deliveries show a; then answer: khook deliveries reply a TEXT.",
+			"Deployment/a (memory): agent kagent/medic waits for an answer since 2026-01-15T10:00:00Z. Read its question: khook deliveries show a; khook inbox has the command that answers it.",
 		},
-		"an approval": {[]*delivery.Delivery{of("a", true), of("b", false)}, v1alpha2.ReasonApprovalOpen, "khook deliveries reply a --approve or --reject, with the --question that is shown. More agents wait as well."},
+		"an approval": {[]*delivery.Delivery{of("a", true), of("b", false)}, v1alpha2.ReasonApprovalOpen, "waits for an approval since 2026-01-15T10:00:00Z. Read its question: khook deliveries show a; khook inbox has the command that answers it. More agents wait as well."},
 	} {
 		c := agentAsks(tc.asking)
 		if c.Type != "AgentAsks" || (c.Status == "True") != (len(tc.asking) > 0) || c.Reason != tc.reason || !strings.Contains(c.Message, tc.want) {

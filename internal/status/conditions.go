@@ -128,15 +128,15 @@ func agentAsks(asking []*delivery.Delivery) metav1.Condition {
 	}
 	d := asking[0]
 	c.Status, c.Reason = metav1.ConditionTrue, v1alpha2.ReasonQuestionOpen
-	what, how := "an answer", "khook deliveries reply "+d.ID+" TEXT"
+	what := "an answer"
 	if d.NeedsApproval {
-		c.Reason, what, how = v1alpha2.ReasonApprovalOpen, "an approval", "khook deliveries reply "+d.ID+" --approve or --reject, with the --question that is shown"
+		c.Reason, what = v1alpha2.ReasonApprovalOpen, "an approval"
 	}
 	since := ""
 	if !d.HeardAt.IsZero() {
 		since = " since " + d.HeardAt.UTC().Format(time.RFC3339)
 	}
-	text := fmt.Sprintf("%s (%s): agent %s waits for %s%s. Read its question: khook deliveries show %s; then answer: %s.", d.Group, d.Config, d.Agent, what, since, d.ID, how)
+	text := fmt.Sprintf("%s (%s): agent %s waits for %s%s. Read its question: khook deliveries show %s; khook inbox has the command that answers it.", d.Group, d.Config, d.Agent, what, since, d.ID)
 	if len(asking) > 1 {
 		text += " More agents wait as well."
 	}

@@ -63,6 +63,8 @@ func everything(t *testing.T, st *Store) {
 	note(st.Stalled(ctx))
 	note(st.StalledDeliveries(ctx, shopHook, 10))
 	note(st.AskingDeliveries(ctx, shopHook, 2))
+	note(st.HeldForPerson(ctx, shopHook.Namespace, long, 10))
+	note(st.HeldForPerson(ctx, "", long, 10))
 	note(st.OldestPending(ctx))
 	note(st.HookIncidents(ctx, shopHook, long, 10))
 	open, fired, err := st.HookSummary(ctx, shopHook)

@@ -36,7 +36,7 @@ func newStaffed(t *testing.T) *staffed {
 			return kagenttest.Act{Answer: "told: " + m.Text + string(m.Data)}
 		case strings.Contains(string(m.Data), `"retryOf"`):
 			return kagenttest.Act{Answer: "once more"}
-		case strings.Contains(m.Text, "ask-1"):
+		case strings.Contains(m.Text, "ask-1"), strings.Contains(m.Text, "ask-again-1"):
 			return kagenttest.Act{Ask: "May I \x1b[31mdelete\x1b[0m the <b>Pod</b>?"}
 		case strings.Contains(m.Text, "approve-1"):
 			return kagenttest.Act{Approve: "delete_pod"}
