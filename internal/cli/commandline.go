@@ -21,6 +21,7 @@ type cli struct {
 	Why         whyCmd         `cmd:"" help:"Tell why a Hook called its agent about a failure, or did not."`
 	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
+	Agents      agentsCmd      `cmd:"" help:"Tell how agents do: calls, what came of them, times, questions and tokens."`
 	Inbox       inboxCmd       `cmd:"" help:"List what waits for a person, and how to answer it."`
 	Approve     approveCmd     `cmd:"" help:"Approve what an agent asks for, by the ID of its question."`
 	Reject      rejectCmd      `cmd:"" help:"Reject what an agent asks for, by the ID of its question."`

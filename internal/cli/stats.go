@@ -223,7 +223,7 @@ func printBaseRate(p *display, b *api.BaseRate) {
 	} else {
 		text += ": too few to say"
 	}
-	p.field("Without a call", text+andCount(b.Relapsed, "failed again within the window")+andCount(b.Unknown, "unknown"))
+	p.field("No call made", text+andCount(b.Relapsed, "failed again within the window")+andCount(b.Unknown, "unknown"))
 }
 
 // andCount is the rest of a list of counts: what there is none of is left out.

@@ -58,9 +58,9 @@ func TestCLISaysHowManyOutcomesAreKnown(t *testing.T) {
 		want     []string
 	}{
 		"few": {api.HookOutcomes{Recovered: 1, RecoveredDuringTask: 1, Open: 3, Effectiveness: &percent, BaseRate: &api.BaseRate{Failures: 6, Recovered: 4, Persisting: 1, Unknown: 1}},
-			[]string{"Without a call: 4 of 5 with a known outcome: too few to say, 1 unknown", "Recovered: 1 of 1 with a known outcome, 3 open", "When: 0 before the agent was called, 1 while it worked, 0 after it had ended"}},
+			[]string{"No call made: 4 of 5 with a known outcome: too few to say, 1 unknown", "Recovered: 1 of 1 with a known outcome, 3 open", "When: 0 before the agent was called, 1 while it worked, 0 after it had ended"}},
 		"many": {api.HookOutcomes{Recovered: 9, RecoveredBeforeCall: 2, RecoveredDuringTask: 3, RecoveredAfterTask: 4, Relapsed: 2, Persisting: 1, Unknown: 5, Effectiveness: &percent, BaseRate: &api.BaseRate{Failures: 12, Recovered: 5, Relapsed: 3, Persisting: 4, Rate: &rate}},
-			[]string{"Without a call: 5 of 12 with a known outcome (41.7%), 3 failed again within the window", "Recovered: 9 of 12 with a known outcome (75.0%), 2 failed again within the window, 5 unknown", "When: 2 before the agent was called, 3 while it worked, 4 after it had ended"}},
+			[]string{"No call made: 5 of 12 with a known outcome (41.7%), 3 failed again within the window", "Recovered: 9 of 12 with a known outcome (75.0%), 2 failed again within the window, 5 unknown", "When: 2 before the agent was called, 3 while it worked, 4 after it had ended"}},
 		"none": {api.HookOutcomes{}, []string{"Recovered: 0 of 0 with a known outcome"}},
 	} {
 		url := answers(t, func(*http.Request) any { return api.HookMetrics{Outcomes: tc.outcomes} })

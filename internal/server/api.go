@@ -62,6 +62,7 @@ func (s *Server) registerRoutes() {
 	s.registerActions()
 	s.registerPauses()
 	s.registerInbox()
+	s.registerAgents()
 	s.registerStats()
 	s.registerHooks()
 	s.registerWhy()

@@ -33,7 +33,11 @@ func (s *Server) baseRate(ctx context.Context, ref delivery.HookRef, from, now t
 	if s.cfg.Configurations == nil {
 		return nil, nil //nolint:nilnil // it is not known
 	}
-	configs := s.cfg.Configurations(ref)
+	return s.baseRateOf(ctx, s.cfg.Configurations(ref), from, now)
+}
+
+// baseRateOf is the base rate of some configurations together; nil if there are none, or no room to find it out.
+func (s *Server) baseRateOf(ctx context.Context, configs []*hook.Config, from, now time.Time) (*api.BaseRate, error) {
 	for _, c := range configs {
 		if !c.Evaluates() {
 			continue
@@ -46,7 +50,7 @@ func (s *Server) baseRate(ctx context.Context, ref delivery.HookRef, from, now t
 		break
 	}
 	if len(configs) == 0 {
-		return nil, nil //nolint:nilnil // there is no such Hook
+		return nil, nil //nolint:nilnil // there is no such Hook, or none of it
 	}
 	b := &baseline{Server: s, from: from, now: now, meter: hook.NewMeter(), seen: map[string]bool{}, counted: map[delivery.Failure]time.Time{}}
 	for _, c := range configs {

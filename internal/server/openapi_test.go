@@ -180,7 +180,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 	for _, route := range []string{
 		"GET /events", "GET /events/{namespace}", "GET /hooks/{namespace}/{name}/events", "GET /events/types/{eventType}", "GET /stats/events/summary",
 		"GET /stats/events/by-type", "GET /stats/hooks/{namespace}/{name}/metrics", "GET /stats/trends", "GET /hooks", "GET /hooks/{namespace}/{name}",
-		"GET /hooks/{namespace}/{name}/why", "GET /why", "POST /hooks/validate", "POST /pause", "POST /resume", "GET /pauses", "GET /inbox", "GET /health", "GET /diagnostics", "GET /metrics",
+		"GET /hooks/{namespace}/{name}/why", "GET /why", "POST /hooks/validate", "POST /pause", "POST /resume", "GET /pauses", "GET /inbox", "GET /agents", "GET /health", "GET /diagnostics", "GET /metrics",
 		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /openapi.json", "GET /openapi.yaml",
 	} {
 		method, path, _ := strings.Cut(route, " ")

@@ -63,6 +63,8 @@ func everything(t *testing.T, st *Store) {
 	note(st.Stalled(ctx))
 	note(st.StalledDeliveries(ctx, shopHook, 10))
 	note(st.AskingDeliveries(ctx, shopHook, 2))
+	note(st.Reader().AgentDeliveries(ctx, AgentQuery{From: long, To: long.Add(time.Hour), Limit: 10}))
+	note(st.Reader().AgentDeliveries(ctx, AgentQuery{Namespace: shopHook.Namespace, From: long, To: long.Add(time.Hour), Limit: 10}))
 	note(st.HeldForPerson(ctx, shopHook.Namespace, long, 10))
 	note(st.HeldForPerson(ctx, "", long, 10))
 	note(st.OldestPending(ctx))

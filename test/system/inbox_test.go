@@ -55,7 +55,7 @@ func TestTheInboxTellsWhatWaitsAndTheShownCommandsAnswerIt(t *testing.T) {
 	var box api.Inbox
 	eventually(t, "it waits again", func() error {
 		if err := json.Unmarshal([]byte(stranger.get("/inbox?namespace="+s.ns).body), &box); err != nil || len(box.Items) != 1 {
-			return fmt.Errorf("%+v, %v", box, err)
+			return fmt.Errorf("%+v: %w", box, err)
 		}
 		return nil
 	})

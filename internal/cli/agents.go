@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// agentsCmd is khook agents.
+type agentsCmd struct {
+	Agent     string `arg:"" optional:"" name:"agent" help:"Only this agent, in detail: NAMESPACE/NAME."`
+	Namespace string `short:"n" help:"Only what Hooks of this namespace called for; all if empty." placeholder:"NS"`
+	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
+	apiFlags
+}
+
+// Run prints how agents do.
+func (c *agentsCmd) Run(ctx context.Context, env Env) error {
+	q := url.Values{"timeRange": {c.Range}}
+	set(q, "namespace", c.Namespace)
+	set(q, "agent", c.Agent)
+	return stats(ctx, env, &c.apiFlags, "/agents", q, func(p *display, all *api.Agents) error {
+		if len(all.Items) == 0 {
+			_, err := fmt.Fprintf(p.out, "Nobody was called in the last %s.\n", incident.Clean(all.TimeRange, maxCell))
+			return err
+		}
+		if all.Truncated {
+			defer fmt.Fprintln(env.Err, "only the newest 10,000 deliveries count: choose a shorter --range, or one namespace")
+		}
+		if c.Agent != "" {
+			return printAgent(p, all.TimeRange, &all.Items[0])
+		}
+		rows := make([][]string, len(all.Items))
+		for i := range all.Items {
+			a := &all.Items[i]
+			rows[i] = []string{
+				a.Agent.Namespace + "/" + a.Agent.Name, fmt.Sprint(a.Calls), fmt.Sprint(a.Answered), fmt.Sprint(a.Failed), recoveredOf(&a.Outcomes), half(a.Answer), half(a.Recovery),
+				fmt.Sprint(a.Questions), fmt.Sprint(a.Tokens),
+			}
+		}
+		return p.table([]string{"AGENT", "CALLS", "ANSWERED", "FAILED", "RECOVERED", "ANSWER P50", "RECOVERY P50", "QUESTIONS", "TOKENS"}, rows)
+	})
+}
+
+// recoveredOf says how much recovered of what is known, with a rate where that is enough.
+func recoveredOf(o *api.HookOutcomes) string {
+	known := o.Recovered + o.Relapsed + o.Persisting
+	text := fmt.Sprintf("%d of %d", o.Recovered, known)
+	if known >= fewOutcomes && o.Effectiveness != nil {
+		text += fmt.Sprintf(" (%.1f%%)", *o.Effectiveness)
+	}
+	return text
+}
+
+// half is a median, for a column.
+func half(d api.Durations) string {
+	if d.P50 == nil {
+		return ""
+	}
+	return seconds(*d.P50)
+}
+
+func printAgent(p *display, within string, a *api.AgentStats) error {
+	p.field("Agent", a.Agent.Namespace+"/"+a.Agent.Name)
+	p.field("Range", within)
+	p.field("Hooks", strings.Join(a.Hooks, ", "))
+	p.field("Calls", fmt.Sprintf("%d: %d answered, %d failed%s%s", a.Calls, a.Answered, a.Failed, andCount(a.Open, "not ended"), andCount(a.Skipped, "more without a call")))
+	p.field("Answer", percentile(a.Answer))
+	p.field("Recovery", percentile(a.Recovery))
+	printOutcomes(p, &a.Outcomes)
+	p.field("Questions", fmt.Sprint(a.Questions))
+	p.field("Tokens", fmt.Sprint(a.Tokens))
+	fmt.Fprintln(p.out)
+	var rows [][]string
+	for _, t := range slices.Sorted(maps.Keys(a.ByType)) {
+		of := a.ByType[t]
+		rows = append(rows, []string{string(t), fmt.Sprint(of.Calls), fmt.Sprint(of.Answered), fmt.Sprintf("%d of %d", of.Recovered, of.Known)})
+	}
+	return p.table([]string{"TYPE", "CALLS", "ANSWERED", "RECOVERED"}, rows)
+}
