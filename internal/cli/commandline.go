@@ -14,14 +14,16 @@ import (
 
 // cli is the command line: one field a subcommand.
 type cli struct {
-	Controller  controllerCmd  `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
-	Events      eventsCmd      `cmd:"" help:"List events: what happened."`
-	Incidents   incidentsCmd   `cmd:"" help:"List incidents, or tell the story of one."`
-	Deliveries  deliveriesCmd  `cmd:"" help:"List the calls to agents, tell the story of one, and act on it."`
+	Controller  controllerCmd `cmd:"" help:"Watch a cluster and call agents for the Hooks in it."`
+	ShowVersion versionFlag   `name:"version" help:"Print the version, as khook version does." hidden:""`
+
+	Events      eventsCmd      `cmd:"" aliases:"event,ev" help:"List events: what happened."`
+	Incidents   incidentsCmd   `cmd:"" aliases:"incident,inc" help:"List incidents, or tell the story of one."`
+	Deliveries  deliveriesCmd  `cmd:"" aliases:"delivery,dl" help:"List the calls to agents, tell the story of one, and act on it."`
 	Why         whyCmd         `cmd:"" help:"Tell why a Hook called its agent about a failure, or did not."`
-	Hooks       hooksCmd       `cmd:"" help:"List Hooks with how they do, or export them."`
+	Hooks       hooksCmd       `cmd:"" aliases:"hook,hk" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
-	Agents      agentsCmd      `cmd:"" help:"Tell how agents do: calls, what came of them, times, questions and tokens."`
+	Agents      agentsCmd      `cmd:"" aliases:"agent" help:"Tell how agents do: calls, what came of them, times, questions and tokens."`
 	Inbox       inboxCmd       `cmd:"" help:"List what waits for a person, and how to answer it."`
 	Approve     approveCmd     `cmd:"" help:"Approve what an agent asks for, by the ID of its question."`
 	Reject      rejectCmd      `cmd:"" help:"Reject what an agent asks for, by the ID of its question."`
@@ -84,6 +86,16 @@ func eventTypes() kong.Vars {
 	}
 	last := len(names) - 1
 	return kong.Vars{"event_types": strings.Join(names, ","), "event_types_prose": strings.Join(names[:last], ", ") + " or " + names[last]}
+}
+
+// versionFlag is --version.
+type versionFlag bool
+
+// BeforeReset prints the version, whatever else the command line says. kong calls it once the flag is seen.
+func (versionFlag) BeforeReset(app *kong.Kong, env Env) error {
+	fmt.Fprintln(env.Out, "khook", env.Version)
+	app.Exit(0)
+	return nil
 }
 
 // versionCmd is khook version.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/api/client"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -43,18 +45,21 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 		q.Del("namespace")
 		path = "/hooks/" + ns + "/" + name + "/events"
 	}
-	client, err := c.connect(ctx)
+	remote, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer remote.Close()
 	if c.Follow {
 		if c.Hook != "" {
 			return errors.New("--follow shows the events of a namespace or of all: it can't be used with --hook")
 		}
-		return c.follow(ctx, env, client, q)
+		return c.follow(ctx, env, remote, q)
 	}
-	events, err := list[api.Event](ctx, client, path, q, &c.listFlags)
+	events, err := list[api.Event](ctx, remote, path, q, &c.listFlags)
+	if err == nil && c.Hook != "" && len(events.items) == 0 {
+		err = mustExist(ctx, remote, strings.TrimSuffix(path, "/events"))
+	}
 	if err != nil {
 		return err
 	}
@@ -78,6 +83,17 @@ func dispositions(all []api.Decision) string {
 		words[i] = string(d.Disposition)
 	}
 	return strings.Join(words, ",")
+}
+
+// mustExist returns an error if there is nothing to be told of a Hook because there is no such Hook: a list that is empty by a slip of
+// the finger looks like all being well.
+func mustExist(ctx context.Context, remote *client.Client, path string) error {
+	_, err := remote.Get(ctx, path, nil)
+	var refused *client.StatusError
+	if errors.As(err, &refused) && refused.Status() != http.StatusNotFound {
+		return nil // it can't be found out now, and the list was answered
+	}
+	return err
 }
 
 // hookName reads NAMESPACE/NAME, or NAME in a namespace.

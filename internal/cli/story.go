@@ -160,7 +160,7 @@ type deliveriesCmd struct {
 // deliveriesListCmd is khook deliveries list.
 type deliveriesListCmd struct {
 	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this delivery."`
-	Hook     string `help:"Only of the Hook with this name." placeholder:"NAME"`
+	Hook     string `help:"Only of this Hook; a name alone is that of Hooks in all namespaces that are listed." placeholder:"NS/NAME"`
 	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
 	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
 	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
@@ -182,6 +182,15 @@ func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
 	if c.ID != "" {
 		return tellStory(ctx, client, p, "/deliveries/", c.ID, printDelivery)
 	}
+	hookPath := ""
+	if c.Hook != "" && (c.Namespace != "" || strings.Contains(c.Hook, "/")) {
+		ns, name, err := hookName(c.Hook, c.Namespace)
+		if err != nil {
+			return err
+		}
+		c.Hook, hookPath = name, "/hooks/"+ns+"/"+name
+		q.Set("namespace", ns)
+	}
 	for name, value := range map[string]string{"hook": c.Hook, "agent": c.Agent, "state": c.State, "eventType": c.Type, "incident": c.Incident} {
 		set(q, name, value)
 	}
@@ -189,6 +198,9 @@ func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
 		q.Set("stalled", "true")
 	}
 	deliveries, err := list[api.Delivery](ctx, client, "/deliveries", q, &c.listFlags)
+	if err == nil && hookPath != "" && len(deliveries.items) == 0 {
+		err = mustExist(ctx, client, hookPath)
+	}
 	if err != nil {
 		return err
 	}

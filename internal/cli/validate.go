@@ -24,7 +24,8 @@ type validateCmd struct {
 	Output           string   `short:"o" help:"Form of the findings: text or json." default:"text" enum:"text,json"`
 	Prompts          bool     `help:"Show what becomes of the prompts for a sample event."`
 	Strict           bool     `help:"Take warnings for errors."`
-	Files            []string `arg:"" name:"file" help:"Files of Hooks in YAML or JSON, folders of them, or - for the standard input."`
+	Filename         []string `short:"f" help:"The same as naming it, as for kubectl." placeholder:"FILE"`
+	Files            []string `arg:"" optional:"" name:"file" help:"Files of Hooks in YAML or JSON, folders of them, or - for the standard input."`
 }
 
 // Help is shown below the flags.
@@ -36,6 +37,9 @@ The exit code is 0 if all Hooks are good, 1 if there are errors, and 2 for wrong
 
 // Validate refuses a file that is not there before anything is read.
 func (c *validateCmd) Validate() error {
+	if c.Files = append(c.Files, c.Filename...); len(c.Files) == 0 {
+		return errors.New("name the files of Hooks, folders of them, or - for the standard input")
+	}
 	for _, path := range c.Files {
 		if _, err := os.Stat(path); path != "-" && err != nil {
 			return err

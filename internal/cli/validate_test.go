@@ -33,7 +33,7 @@ func TestValidateTellsByItsExitCodeWhetherHooksAreGood(t *testing.T) {
 		"plain values":         {[]string{"--strict", plain}, 1, "error: spec.eventConfigurations[0].plainValues: the operator does not allow plain values"},
 		"plain values allowed": {[]string{"--strict", "--allow-plain-values", "--prompts", plain}, 0, "calls kagent/medic:\n  | It said Container app was OOM-killed (exit code 137, memory limit 128Mi)"},
 		"a namespace":          {[]string{"-n", "till", write(t, "none.yaml", strings.Replace(replayHook, ", namespace: shop", "", 1))}, 0, "namespace till is assumed"},
-		"no file":              {nil, 2, "expected \"<file> ...\""},
+		"no file":              {nil, 2, "name the files of Hooks, folders of them, or - for the standard input"},
 		"a file that is not":   {[]string{filepath.Join(t.TempDir(), "none.yaml")}, 2, "no such file"},
 		"an unknown form":      {[]string{"-o", "xml", good}, 2, "must be one of"},
 		"an empty folder":      {[]string{t.TempDir()}, 1, "there is no *.yaml, *.yml or *.json file in it"},

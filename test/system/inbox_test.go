@@ -50,6 +50,15 @@ func TestTheInboxTellsWhatWaitsAndTheShownCommandsAnswerIt(t *testing.T) {
 		t.Errorf("one that was answered: %s", out)
 	}
 
+	for _, list := range []string{"deliveries", "events"} {
+		if out := s.cli(1, list, "--hook", s.ns+"/shpo"); !strings.Contains(out, "there is no Hook shpo in namespace "+s.ns) {
+			t.Errorf("%s of a Hook with a typing error: %s", list, out)
+		}
+		if out := s.cli(0, list, "--hook", s.ns+"/shop"); !strings.Contains(out, "ask-1") && !strings.Contains(out, "Deployment/ask") {
+			t.Errorf("%s of the Hook: %s", list, out)
+		}
+	}
+
 	stranger := caller{t, s.responder.base, s.account("eve", grant("hooks", []string{"list"}))}
 	asks = s.fail("ask-again", delivery.InputRequired)
 	var box api.Inbox

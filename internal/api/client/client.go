@@ -154,6 +154,9 @@ type StatusError struct {
 	body        []byte
 }
 
+// Status is the HTTP status of the answer.
+func (e *StatusError) Status() int { return e.status }
+
 // unreachable says what to do where there is no connection.
 func unreachable(err error) string {
 	var network *net.OpError
