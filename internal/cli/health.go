@@ -54,6 +54,9 @@ func (p *display) health(h *api.Health) {
 	for _, reason := range h.Reasons {
 		p.field("Reason", reason)
 	}
+	for _, warning := range h.Warnings {
+		p.field("Warning", warning)
+	}
 	if h.Version == "" {
 		p.field("Details", "for those who may list Hooks in all namespaces, or get the nonResourceURL /diagnostics")
 		return

@@ -20,8 +20,9 @@ func TestCLIHealthTellsWhatTheCallerMayKnowAndExitsAccordingly(t *testing.T) {
 		exit   int
 		says   []string
 	}{
-		"all of it": {200, api.Health{Status: api.Degraded, Reasons: []string{"kagent: it answered 503"}, Version: "v1"}, 0, []string{"degraded", "kagent: it answered 503", "v1"}},
-		"a word":    {200, api.PublicHealth{Status: api.Healthy}, 0, []string{"healthy", "nonResourceURL /diagnostics"}},
+		"all of it":                           {200, api.Health{Status: api.Degraded, Reasons: []string{"kagent: it answered 503"}, Version: "v1"}, 0, []string{"degraded", "kagent: it answered 503", "v1"}},
+		"what is paused, of one that is well": {200, api.Health{Status: api.Healthy, Warnings: []string{"calls of all Hooks are paused"}, Version: "v1"}, 0, []string{"healthy", "Warning:", "calls of all Hooks are paused"}},
+		"a word":                              {200, api.PublicHealth{Status: api.Healthy}, 0, []string{"healthy", "nonResourceURL /diagnostics"}},
 		"what is wrong, of a khook that does not do its work": {503, sick, 1, []string{"unhealthy", "the watch of pods is down", "khook is unhealthy"}},
 		"a word of one": {503, api.PublicHealth{Status: api.Unhealthy}, 1, []string{"unhealthy", "khook is unhealthy"}},
 		"another error": {503, &huma.ErrorModel{Status: 503, Detail: "too much to do"}, 1, []string{"too much to do"}},
