@@ -58,6 +58,9 @@ func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery,
 	if err != nil {
 		return nil, err
 	}
+	if p, paused := a.app.paused(d.Hook); paused {
+		return nil, &delivery.RefusedError{Reason: p.Why() + ": resume them first (khook resume)"}
+	}
 	entry := delivery.Entry{Kind: delivery.EntryPerson, By: by, Text: "let calls about " + d.Group + " through again"}
 	if err := w.ledger.Resume(ctx, d.ID, by, entry); err != nil {
 		return nil, err

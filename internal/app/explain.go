@@ -14,6 +14,9 @@ import (
 func (a *App) explain(reader *store.Reader) server.Explain {
 	cfg := ledger.Config{Cluster: a.options.Cluster, MaxCallsPerHour: a.options.MaxCallsPerHour}
 	return func(ctx context.Context, hook delivery.HookRef, inc *incident.Incident, ev *incident.Event) ([]delivery.Checklist, error) {
+		if err := a.pauses.follow(ctx, reader); err != nil {
+			return nil, err
+		}
 		return ledger.Explain(ctx, cfg, reader, a.hooks, hook, inc, ev)
 	}
 }

@@ -42,6 +42,22 @@ func (p *pauses) load(ctx context.Context) error {
 	return nil
 }
 
+// follow takes over what the history has by now where another replica leads. It holds the lock while it reads, so that what it has read is
+// never older than a pause that is made once this replica leads.
+func (p *pauses) follow(ctx context.Context, reader *store.Reader) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.app.leader.Load() != nil {
+		return nil
+	}
+	kept, err := reader.Pauses(ctx)
+	if err != nil {
+		return err
+	}
+	p.app.hooks.SetPauses(kept)
+	return nil
+}
+
 // Pauses implements server.Pausing.
 func (p *pauses) Pauses(ctx context.Context) (delivery.Pauses, error) {
 	all := p.app.hooks.Pauses()

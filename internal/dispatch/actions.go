@@ -102,6 +102,11 @@ func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delive
 		if err != nil {
 			return err
 		}
+		if d.cfg.Paused != nil { // it would wait without a word
+			if p, paused := d.cfg.Paused(old.Hook); paused {
+				return refusal("%s: resume them first", p.Why())
+			}
+		}
 		again = repetition(old, by, d.cfg.Clock.Now())
 		return d.repeat(ctx, tx, old, again, delivery.ForRetry)
 	})

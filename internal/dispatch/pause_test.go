@@ -2,6 +2,8 @@ package dispatch
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,6 +73,10 @@ func TestAPauseThatCancelsStopsThoseAtWorkOfItsScopeOnly(t *testing.T) {
 	}
 	if d := r.now(waits); d.State != delivery.Pending || d.CancelRequestedBy != "" {
 		t.Errorf("one that was not called yet: %s, canceled by %q", d.State, d.CancelRequestedBy)
+	}
+	var refused *delivery.RefusedError
+	if _, err := r.d.Retry(context.Background(), ours.ID, "ben"); !errors.As(err, &refused) || !strings.Contains(err.Error(), "paused by ann") {
+		t.Errorf("who wants it again is not told that calls are paused: %v", err)
 	}
 	if n, err := r.d.CancelWithin(context.Background(), delivery.PauseScope{}, "ann"); err != nil || n != 1 {
 		t.Errorf("all: %d canceled, %v", n, err)
