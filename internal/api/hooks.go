@@ -36,6 +36,7 @@ type HookStatistics struct {
 	LastFired       time.Time `json:"lastFired,omitzero" required:"false"`
 	Events          int64     `json:"events" doc:"Events about which the Hook decided."`
 	Deliveries      int64     `json:"deliveries" doc:"Deliveries that were scheduled."`
+	CallsLastHour   int64     `json:"callsLastHour" doc:"Calls within the last hour, which count against spec.maxCallsPerHour."`
 	Succeeded       int64     `json:"succeeded"`
 	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired."`
 	Recovered       int64     `json:"recovered" doc:"Deliveries after which the cluster recovered."`

@@ -56,12 +56,28 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	return hooks.print(env, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "TOKENS 24H", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
+	return hooks.print(env, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "BUDGET", "TOKENS 24H", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
 		[]string{"TYPES", "AGENTS", "MESSAGE"}, func(h api.Hook) (cells, more []string) {
 			s := h.Statistics
-			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), fmt.Sprint(s.Tokens), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},
+			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), budgetOf(&h), tokensUsed(&h), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},
 				[]string{strings.Join(h.Events, ","), strings.Join(h.Agents, ","), h.Message}
 		})
+}
+
+// budgetOf is how much of a Hook's calls of an hour is used up; empty if there is no limit.
+func budgetOf(h *api.Hook) string {
+	if h.Spec.MaxCallsPerHour == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d this hour", h.Statistics.CallsLastHour, *h.Spec.MaxCallsPerHour)
+}
+
+// tokensUsed is how many tokens a Hook's tasks took, of how many if there is a limit.
+func tokensUsed(h *api.Hook) string {
+	if h.Spec.MaxTokensPerDay == nil {
+		return fmt.Sprint(h.Statistics.Tokens)
+	}
+	return fmt.Sprintf("%d of %d", h.Statistics.Tokens, *h.Spec.MaxTokensPerDay)
 }
 
 func readiness(h api.Hook) string {
@@ -90,6 +106,7 @@ func showHook(ctx context.Context, c *client.Client, p *display, path string) er
 	p.field("Agents", strings.Join(h.Agents, ", "))
 	s := h.Statistics
 	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed, %d recovered; %d tokens reported", s.Events, s.Deliveries, s.Succeeded, s.Failed, s.Recovered, s.Tokens))
+	p.field("Budget", budgetOf(&h))
 	p.field("Last fired", p.age(s.LastFired))
 	fmt.Fprintf(p.out, "\n")
 	rows := [][]string{}

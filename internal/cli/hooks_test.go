@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,5 +56,23 @@ func TestCLITakesOnlyNamesOfHooks(t *testing.T) {
 		if got := ns + " " + name; (err != nil) != (want == "") || err == nil && got != want {
 			t.Errorf("%q: %q %v", text, got, err)
 		}
+	}
+}
+
+func TestCLIShowsWhatIsLeftOfBudgetsAndWhatIsPaused(t *testing.T) {
+	six, tokens := int32(6), int64(5000)
+	h := api.Hook{Namespace: "shop", Name: "memory", Ready: "True", Statistics: api.HookStatistics{CallsLastHour: 3, Tokens: 1200}}
+	h.Spec.MaxCallsPerHour, h.Spec.MaxTokensPerDay = &six, &tokens
+	plain := api.Hook{Namespace: "shop", Name: "plain", Ready: "True", Paused: &api.Pause{By: "ann", Reason: "it does harm"}}
+	url := answers(t, func(*http.Request) any { return api.Page[api.Hook]{Total: 2, Items: []api.Hook{h, plain}} })
+	_, out, _ := khook(t, "hooks", "-n", "shop", "--server", url)
+	for _, want := range []string{"3 of 6 this hour", "1200 of 5000", "Paused"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+	url = answers(t, func(*http.Request) any { return plain })
+	if _, out, _ = khook(t, "hook", "shop/plain", "--server", url); !strings.Contains(out, "calls of all Hooks are paused until somebody resumes them (ann: it does harm)") || strings.Contains(out, "Budget") {
+		t.Errorf("%s", out)
 	}
 }

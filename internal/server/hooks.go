@@ -239,14 +239,14 @@ func (s *Server) statisticsOf(ctx context.Context, hooks ...v1alpha2.Hook) ([]ap
 	}
 	now := time.Now()
 	from, to := now.Add(-statisticsRange).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
-	summaries, err := s.cfg.Reader.HookSummaries(ctx, refs, from, to)
+	summaries, err := s.cfg.Reader.HookSummaries(ctx, refs, from, to, now.Add(-time.Hour))
 	if err != nil {
 		return nil, s.storeError(ctx, err)
 	}
 	statistics := make([]api.HookStatistics, len(hooks))
 	for i, ref := range refs {
 		summary := summaries[ref]
-		statistics[i] = api.HookStatistics{TimeRange: "24h", ActiveIncidents: summary.Open, LastFired: summary.LastFired, Deliveries: summary.Deliveries}
+		statistics[i] = api.HookStatistics{TimeRange: "24h", ActiveIncidents: summary.Open, LastFired: summary.LastFired, Deliveries: summary.Deliveries, CallsLastHour: summary.Budgeted}
 		countStatistics(&statistics[i], summary.Counts)
 	}
 	return statistics, nil

@@ -14,12 +14,13 @@ type HookSummary struct {
 	Open       int              // incidents that concern it and are open
 	LastFired  time.Time        // when it last made a delivery due; zero if never
 	Deliveries int64            // made due in the range
+	Budgeted   int64            // of its deliveries since HookSummaries' since, those that count against a budget of calls
 	Counts     map[string]int64 // the counters of the range, as HookCounts has them
 }
 
 // HookSummaries returns the summaries of hooks over whole minutes from from to before to. All hooks are there. The
-// number of statements does not grow with the number of hooks, but for batches of a hundred.
-func (r *Reader) HookSummaries(ctx context.Context, hooks []delivery.HookRef, from, to time.Time) (map[delivery.HookRef]*HookSummary, error) {
+// number of statements does not grow with the number of hooks, but for batches of a hundred. since is from when on calls count against budgets.
+func (r *Reader) HookSummaries(ctx context.Context, hooks []delivery.HookRef, from, to, since time.Time) (map[delivery.HookRef]*HookSummary, error) {
 	found := make(map[delivery.HookRef]*HookSummary, len(hooks))
 	for _, h := range hooks {
 		found[h] = &HookSummary{Counts: map[string]int64{}}
@@ -32,7 +33,7 @@ func (r *Reader) HookSummaries(ctx context.Context, hooks []delivery.HookRef, fr
 	}
 	err := inBatches(len(hooks), func(start, end int) error {
 		part := hooks[start:end]
-		if err := r.addDeliveries(ctx, found, part, from, to); err != nil {
+		if err := r.addDeliveries(ctx, found, part, from, to, since); err != nil {
 			return err
 		}
 		return r.addCounts(ctx, found, part, from, to)
@@ -66,20 +67,21 @@ func wantedHooks(hooks []delivery.HookRef) (with string, args []any) {
 	return "WITH wanted (ns, hook) AS (VALUES " + strings.TrimSuffix(strings.Repeat("(?, ?), ", len(hooks)), ", ") + ") ", args
 }
 
-func (r *Reader) addDeliveries(ctx context.Context, found map[delivery.HookRef]*HookSummary, hooks []delivery.HookRef, from, to time.Time) error {
+func (r *Reader) addDeliveries(ctx context.Context, found map[delivery.HookRef]*HookSummary, hooks []delivery.HookRef, from, to, since time.Time) error {
 	with, args := wantedHooks(hooks)
 	_, err := readAll(ctx, r.handle, "deliveries of hooks", func(sc scanner) (struct{}, error) {
 		var h delivery.HookRef
-		var last, made int64
-		err := sc.Scan(&h.Namespace, &h.Name, &last, &made)
+		var last, made, budgeted int64
+		err := sc.Scan(&h.Namespace, &h.Name, &last, &made, &budgeted)
 		if err == nil {
-			found[h].LastFired, found[h].Deliveries = fromMicros(last), made
+			found[h].LastFired, found[h].Deliveries, found[h].Budgeted = fromMicros(last), made, budgeted
 		}
 		return struct{}{}, err
 	}, with+"SELECT w.ns, w.hook, "+
 		"coalesce((SELECT max(created_at) FROM deliveries d WHERE d.cluster = ? AND d.hook_ns = w.ns AND d.hook = w.hook), 0), "+
-		"(SELECT count(*) FROM deliveries d WHERE d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ? AND d.created_at < ?) FROM wanted w",
-		append(args, r.cluster, micros(from), micros(to))...)
+		"(SELECT count(*) FROM deliveries d WHERE d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ? AND d.created_at < ?), "+
+		"(SELECT count(*) FROM deliveries d WHERE d.skipped = '' AND d.cluster = ? AND d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ?) FROM wanted w",
+		append(args, r.cluster, micros(from), micros(to), r.cluster, micros(since))...)
 	return err
 }
 

@@ -68,7 +68,7 @@ func TestTheStatementsForAListOfHooksDoNotGrowWithTheHooks(t *testing.T) {
 		people := *st.Reader()
 		counted := &countingHandle{handle: people.handle}
 		people.handle = counted
-		found, err := people.HookSummaries(t.Context(), hooks, from, to)
+		found, err := people.HookSummaries(t.Context(), hooks, from, to, from)
 		if must(t, err); len(found) != n {
 			t.Errorf("%d of %d Hooks are there", len(found), n)
 		}
@@ -93,7 +93,7 @@ func TestTheSummaryOfHooksIsThatOfEach(t *testing.T) {
 	from, to := long.Add(-time.Hour).Truncate(time.Hour), long.Add(time.Hour).Truncate(time.Hour)
 	other := delivery.HookRef{Namespace: "other", Name: "hook"}
 	people := st.Reader()
-	found, err := people.HookSummaries(t.Context(), []delivery.HookRef{shopHook, other}, from, to)
+	found, err := people.HookSummaries(t.Context(), []delivery.HookRef{shopHook, other}, from, to, from)
 	must(t, err)
 	for _, hook := range []delivery.HookRef{shopHook, other} {
 		want := &HookSummary{}
@@ -101,6 +101,9 @@ func TestTheSummaryOfHooksIsThatOfEach(t *testing.T) {
 		must(t, err)
 		want.Deliveries, err = people.HookDeliveriesMade(t.Context(), hook, from, to)
 		must(t, err)
+		budgeted, err := people.Precedents(nil).CountDeliveries(t.Context(), hook, "", from, 100)
+		must(t, err)
+		want.Budgeted = int64(budgeted)
 		want.Counts, err = people.HookCounts(t.Context(), hook, from, to)
 		must(t, err)
 		if !reflect.DeepEqual(found[hook], want) {

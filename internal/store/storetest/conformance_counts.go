@@ -68,7 +68,7 @@ func (s *suite) summaries() {
 		hooks = append(hooks, delivery.HookRef{Namespace: "ns", Name: fmt.Sprint(i)})
 	}
 	from, to := start, start.Add(45*time.Minute)
-	found, err := people.HookSummaries(ctx, hooks, from, to)
+	found, err := people.HookSummaries(ctx, hooks, from, to, from)
 	s.must(err)
 	if len(found) != len(hooks) {
 		s.Errorf("%d of %d Hooks", len(found), len(hooks))
@@ -81,9 +81,12 @@ func (s *suite) summaries() {
 		s.must(err)
 		want.Counts, err = people.HookCounts(ctx, hook, from, to)
 		s.must(err)
+		budgeted, err := people.Precedents(nil).CountDeliveries(ctx, hook, "", from, 1000)
+		s.must(err)
+		want.Budgeted = int64(budgeted)
 		s.same("Hook "+hook.String(), want, found[hook])
 	}
-	if of := found[someHook]; of.Open == 0 || of.LastFired.IsZero() || of.Deliveries == 0 || of.Counts["disposition:"+string(delivery.Delivered)] == 0 {
+	if of := found[someHook]; of.Open == 0 || of.LastFired.IsZero() || of.Deliveries == 0 || of.Budgeted == 0 || of.Counts["disposition:"+string(delivery.Delivered)] == 0 {
 		s.Errorf("nothing is known of the Hook: %+v", of)
 	}
 }
