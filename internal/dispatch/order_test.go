@@ -62,11 +62,11 @@ func TestAThousandThatWaitInAnOutageTakeFewStepsAndKeepTheirOrder(t *testing.T) 
 			time.Sleep(time.Millisecond)
 		}
 		time.Sleep(time.Hour)
-		t.Logf("%d steps, %d messages", steps.Load(), o.asked)
 		if n := steps.Load(); n > most {
 			t.Errorf("%d steps in an hour of outage", n)
 		}
 		o.mu.Lock()
+		t.Logf("%d steps, %d messages", steps.Load(), o.asked)
 		o.back = true
 		o.mu.Unlock()
 		time.Sleep(10 * time.Minute)
