@@ -79,7 +79,9 @@ type Ledger struct {
 	endless  map[string]time.Time   // incidents whose end can't be saved, and when to try again
 	settled  map[delivery.HookRef]settledHook
 	heldFrom delivery.GroupKey // where the next look at what is held back begins
-	latest   time.Time         // that the clock told; without its monotonic part
+
+	reconsidering sync.Mutex // held while Reconsider looks
+	latest        time.Time  // that the clock told; without its monotonic part
 }
 
 // New returns a ledger that goes on from the history in st.

@@ -3,6 +3,7 @@ package ledger
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,4 +61,22 @@ func TestAPauseSaysWhatWouldElseBeCalledFor(t *testing.T) {
 	if got := b.dispositions(); len(got) != 2 || strings.Contains(got[1], "paused") {
 		t.Errorf("%v", got)
 	}
+}
+
+// TestTheEndOfAPauseDoesNotDisturbTheLookThatIsUnderWay: khook looks at what is held back by itself, and when people resume.
+func TestTheEndOfAPauseDoesNotDisturbTheLookThatIsUnderWay(t *testing.T) {
+	b := newBench(t, newHook("h", on(incident.PodRestart)))
+	b.hooks.SetPauses(delivery.Pauses{{By: "ann", At: b.clock.Now()}})
+	b.apply(seen(incident.PodRestart, "cart-1", 1), seen(incident.PodRestart, "web-1", 1))
+	b.hooks.SetPauses(nil)
+	var looks sync.WaitGroup
+	for range 4 {
+		looks.Go(func() {
+			if err := b.ledger.Reconsider(b.Context()); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	looks.Wait()
+	b.reconsider(2)
 }

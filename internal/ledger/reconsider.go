@@ -18,8 +18,10 @@ const (
 
 // Reconsider creates the deliveries that were held back and may be made now, for groups that still have
 // an open incident. What is held back for longer than delivery.HeldFor is left to new events. Of very many groups it looks at
-// some, and the next time at those that follow.
+// some, and the next time at those that follow. It may be called at any time: one look waits for the other.
 func (l *Ledger) Reconsider(ctx context.Context) error {
+	l.reconsidering.Lock()
+	defer l.reconsidering.Unlock()
 	for range maxPages {
 		held, err := l.store.HeldGroupsFrom(ctx, l.heldFrom, l.cfg.Clock.Now().Add(-delivery.HeldFor), maxReconsidered)
 		if err != nil {
