@@ -257,18 +257,54 @@ func TestHealthAsksEachVersionWhatItHas(t *testing.T) {
 	})
 }
 
-// refusing is a gateway that lets one of kagent's two paths not through.
+// refusing is a gateway that lets some of kagent's paths not through.
 type refusing struct {
-	path   string
 	status int
+	body   string
+	paths  []string
 }
 
 // RoundTrip implements http.RoundTripper.
 func (g refusing) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.HasPrefix(r.URL.Path, g.path) {
-		return &http.Response{StatusCode: g.status, Header: http.Header{"Location": {"https://login.example"}}, Body: io.NopCloser(strings.NewReader("no")), Request: r}, nil
+	for _, path := range g.paths {
+		if strings.HasPrefix(r.URL.Path, path) {
+			return &http.Response{StatusCode: g.status, Header: http.Header{"Location": {"https://login.example"}}, Body: io.NopCloser(strings.NewReader(g.body)), Request: r}, nil
+		}
 	}
 	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestAGatewayThatRefusesTheVersionHidesNoKagent(t *testing.T) {
+	eachDialect(t, kagenttest.Options{}, func(t *testing.T, s *kagenttest.Server) {
+		for _, paths := range [][]string{{"/version"}, {"/version", "/api/sessions"}, {"/version", "/api/sessions", "/api/tasks", "/health"}} {
+			for status, body := range map[int]string{
+				401: `{"error":"unauthorized"}`, 403: "RBAC: access denied", 404: "404 page not found", 405: "", 502: "no healthy upstream", 302: "", 200: "<!doctype html><title>kagent</title>",
+			} {
+				c := dial(t, s, func(cfg *agent.Config) { cfg.Transport = refusing{status, body, paths} })
+				if p, err := c.Peer(within(t), helper); err != nil || p.Dialect != s.Dialect() {
+					t.Errorf("%d for %v: %s, %v", status, paths, p.Dialect, err)
+				}
+				r := newRequest(fmt.Sprint(status, paths))
+				r.Title = "" // its session would be named at the end
+				if _, err := c.Send(within(t), r); err != nil || s.Executions(r.MessageID) != 1 {
+					t.Errorf("%d for %v: %v, %d executions", status, paths, err, s.Executions(r.MessageID))
+				}
+			}
+		}
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is one
+	})
+}
+
+// An agent that somebody brought along may have a card of its own, which lists 1.0 only as those of a later kagent do.
+func TestACardAloneDoesNotMakeALaterKagent(t *testing.T) {
+	s := kagenttest.New(t, kagenttest.Options{Dialect: agent.Kagent097})
+	own := `{"name":"own","supportedInterfaces":[{"protocolBinding":"JSONRPC","protocolVersion":"1.0"}]}`
+	s.Inject(kagenttest.Fault{On: kagenttest.Card, Body: own, Times: -1})
+	c := dial(t, s, func(cfg *agent.Config) { cfg.Transport = refusing{403, "", []string{"/version"}} })
+	if p, err := c.Peer(within(t), helper); err != nil || p.Dialect != agent.Kagent097 {
+		t.Errorf("%s, %v", p.Dialect, err)
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // it is one
 }
 
 func TestAGatewayThatRefusesTheOnePathHidesNoKagentOnTheOther(t *testing.T) {
@@ -279,7 +315,7 @@ func TestAGatewayThatRefusesTheOnePathHidesNoKagentOnTheOther(t *testing.T) {
 		}
 		for _, status := range []int{401, 403, 502, 302} {
 			through := func(path string) *agent.Client {
-				return dial(t, s, func(cfg *agent.Config) { cfg.Transport = refusing{path, status} })
+				return dial(t, s, func(cfg *agent.Config) { cfg.Transport = refusing{status, "no", []string{path}} })
 			}
 			if p, err := through(other).Peer(within(t), helper); err != nil || p.Dialect != s.Dialect() {
 				t.Errorf("%d for %s: %s, %v", status, other, p.Dialect, err)

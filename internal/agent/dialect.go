@@ -106,7 +106,7 @@ func (c *Client) findOut(ctx context.Context, ref delivery.AgentRef) (peer, erro
 		return peer{}, olderErr
 	}
 	found = older
-	rest, err := c.hasVersion(ctx)
+	rest, err := c.hasREST(ctx, found)
 	if err != nil {
 		return peer{}, err
 	}
@@ -159,17 +159,39 @@ func absent(err error) bool {
 	return false
 }
 
-// hasVersion says whether kagent has the REST routes of 0.10 and before.
-func (c *Client) hasVersion(ctx context.Context) (bool, error) {
-	body, err := c.get(ctx, "version")
-	if err != nil {
-		if absent(err) {
-			return false, nil
+// nobodysSession is a session that nobody has: it can't be asked for by a delivery, whose sessions have IDs of another form.
+const nobodysSession = "khook-looks-for-its-dialect"
+
+// hasREST says whether kagent has the REST routes of 0.10 and before. Its version tells that. But a gateway may refuse to let /version
+// through, or send it elsewhere, and that must not hide a kagent: then it is asked for the tasks of a session that does not exist, which
+// it says in its own words. Where neither comes through the agent's card is left: builds without the routes speak A2A 1.0 only.
+func (c *Client) hasREST(ctx context.Context, found card) (bool, error) {
+	for _, asks := range []func(context.Context) (bool, error){c.tellsVersion, c.keepsSessions} {
+		if has, err := asks(ctx); has || err != nil && !answeredByOthers(err) {
+			return has, err
 		}
-		return false, err
 	}
+	return found.speaks("0") || !found.speaks("1"), nil
+}
+
+// answeredByOthers says whether err is an answer, of kagent or of something before it, that does not tell what was asked.
+func answeredByOthers(err error) bool {
+	var status *statusError
+	var garbled *garbledError
+	return errors.As(err, &status) || errors.As(err, &garbled) || isKind(err, delivery.WrongDialect)
+}
+
+// tellsVersion says whether kagent's version is told as up to 0.10.
+func (c *Client) tellsVersion(ctx context.Context) (bool, error) {
+	body, err := c.get(ctx, "version")
 	var version map[string]any
-	return json.Unmarshal(body, &version) == nil && len(version) > 0, nil
+	return err == nil && json.Unmarshal(body, &version) == nil && len(version) > 0, err
+}
+
+// keepsSessions says whether kagent's own words come back when it is asked for a session.
+func (c *Client) keepsSessions(ctx context.Context) (bool, error) {
+	_, fate, err := c.sessionTasks(ctx, nobodysSession)
+	return err == nil && fate == delivery.Missing, err
 }
 
 // maxKnown bounds the agents that are remembered.

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
-
-	"github.com/kagent-dev/khook/internal/agent"
 )
 
 // Extension is kagent 1.x's for people in the loop.
@@ -17,7 +15,7 @@ const Extension = "https://kagent.dev/extensions/hitl/v1"
 // the message that is answered asked for it, else in words that nobody can answer.
 func (r *scriptRun) approval(tool string) *a2a.TaskStatusUpdateEvent {
 	hint := fmt.Sprintf("Please approve %s.", tool)
-	if d := r.server.Dialect(); d == agent.Kagent05 || d == agent.Kagent097 {
+	if r.server.restful() {
 		return r.status(a2a.TaskStateInputRequired, "", confirmation(tool, hint))
 	}
 	event := r.status(a2a.TaskStateInputRequired, hint)

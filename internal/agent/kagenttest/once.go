@@ -1,7 +1,9 @@
 package kagenttest
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ type once struct {
 
 // firstOnly is the first message with its key.
 type firstOnly struct {
+	said   []byte // the message
 	done   chan struct{}
 	result a2a.SendMessageResult
 	err    error
@@ -47,8 +50,15 @@ func (o *once) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) (a2
 	if req.Message.ContextID != "" {
 		return nil, fmt.Errorf("the context of a first message is not the client's to choose: %w", a2a.ErrInvalidParams)
 	}
-	f, mine := o.claim(ctx, req.Message.ID)
-	if !mine {
+	said, err := json.Marshal(req.Message)
+	if err != nil {
+		return nil, a2a.ErrInvalidParams
+	}
+	f, mine := o.claim(ctx, req.Message.ID, said)
+	switch {
+	case !bytes.Equal(f.said, said):
+		return nil, fmt.Errorf("message ID was already used with a different request: %w", a2a.ErrInvalidRequest)
+	case !mine:
 		return o.again(ctx, f)
 	}
 	run := func() { // to its end, even if the client gives up
@@ -86,14 +96,9 @@ func (o *once) reply(ctx context.Context, req *a2a.SendMessageRequest) (a2a.Send
 }
 
 // claim returns the first message with the ID, and whether it is this one.
-func (o *once) claim(ctx context.Context, messageID string) (*firstOnly, bool) {
-	call, _ := a2asrv.CallContextFrom(ctx)
-	user := defaultUser
-	if values, ok := call.ServiceParams().Get("X-User-Id"); ok && len(values) > 0 {
-		user = values[0]
-	}
+func (o *once) claim(ctx context.Context, messageID string, said []byte) (*firstOnly, bool) {
 	ref, _ := ctx.Value(refKey{}).(delivery.AgentRef)
-	key := user + " " + ref.String() + " " + messageID
+	key := callerOf(ctx) + " " + ref.String() + " " + messageID
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if f := o.byKey[key]; f != nil {
@@ -103,7 +108,7 @@ func (o *once) claim(ctx context.Context, messageID string) (*firstOnly, bool) {
 		delete(o.byKey, o.order[0])
 		o.order = o.order[1:]
 	}
-	f := &firstOnly{done: make(chan struct{})}
+	f := &firstOnly{said: said, done: make(chan struct{})}
 	o.byKey[key] = f
 	o.order = append(o.order, key)
 	return f, true

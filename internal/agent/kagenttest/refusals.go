@@ -9,17 +9,12 @@ import (
 	"slices"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
-
-	"github.com/kagent-dev/khook/internal/agent"
 )
 
 // garbled is what a kagent up to 0.10 says where its agent says no: it can't read its agent's own errors, and so tells none of them. To
 // the client it is an internal error.
 func (s *Server) garbled(what string, err error) error {
-	if d := s.Dialect(); d != agent.Kagent05 && d != agent.Kagent097 {
-		return err
-	}
-	if !errors.Is(err, a2a.ErrTaskNotFound) && !errors.Is(err, a2a.ErrTaskNotCancelable) {
+	if !s.restful() || !errors.Is(err, a2a.ErrTaskNotFound) && !errors.Is(err, a2a.ErrTaskNotCancelable) {
 		return err
 	}
 	return errors.New(what + ": json: cannot unmarshal object into Go struct field Error.error.data of type []map[string]interface {}")
@@ -31,15 +26,28 @@ func (o *once) GetTask(ctx context.Context, req *a2a.GetTaskRequest) (*a2a.Task,
 	return task, o.server.garbled("failed to decode response", err)
 }
 
-// CancelTask implements a2asrv.RequestHandler.
+// CancelTask implements a2asrv.RequestHandler. Of a task that has ended kagent 1.x returns the task.
 func (o *once) CancelTask(ctx context.Context, req *a2a.CancelTaskRequest) (*a2a.Task, error) {
-	task, err := o.RequestHandler.CancelTask(ctx, req)
+	task, err := o.GetTask(ctx, &a2a.GetTaskRequest{ID: req.ID})
+	if err != nil || !o.server.restful() && task.Status.State.Terminal() {
+		return task, err
+	}
+	task, err = o.RequestHandler.CancelTask(ctx, req)
 	return task, o.server.garbled("failed to decode response", err)
 }
 
-// SubscribeToTask implements a2asrv.RequestHandler.
+// SubscribeToTask implements a2asrv.RequestHandler. Of a task that has ended, or waits for a person, kagent 1.x gives the task and ends.
 func (o *once) SubscribeToTask(ctx context.Context, req *a2a.SubscribeToTaskRequest) iter.Seq2[a2a.Event, error] {
 	return func(yield func(a2a.Event, error) bool) {
+		task, err := o.RequestHandler.GetTask(ctx, &a2a.GetTaskRequest{ID: req.ID})
+		if err != nil {
+			yield(nil, o.server.garbled("failed to parse SSE data", err))
+			return
+		}
+		if s := task.Status.State; !o.server.restful() && (s.Terminal() || s == a2a.TaskStateInputRequired || s == a2a.TaskStateAuthRequired) {
+			yield(task, nil)
+			return
+		}
 		for event, err := range o.RequestHandler.SubscribeToTask(ctx, req) {
 			if !yield(event, o.server.garbled("failed to parse SSE data", err)) {
 				return
@@ -48,10 +56,24 @@ func (o *once) SubscribeToTask(ctx context.Context, req *a2a.SubscribeToTaskRequ
 	}
 }
 
+// maxPage is the largest page of ListTasks that kagent 1.x gives.
+const maxPage = 100
+
+// ListTasks implements a2asrv.RequestHandler.
+func (o *once) ListTasks(ctx context.Context, req *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
+	switch {
+	case o.server.restful():
+		return nil, a2a.ErrUnsupportedOperation
+	case req.PageSize < 0 || req.PageSize > maxPage:
+		return nil, fmt.Errorf("the page size must be from 1 to %d: %w", maxPage, a2a.ErrInvalidParams)
+	}
+	return o.RequestHandler.ListTasks(ctx, req)
+}
+
 // unfit refuses, as kagent 1.x does, a reply that does not name each call that waits for approval once.
 func (o *once) unfit(task *a2a.Task, reply *a2a.Message) error {
-	d, asked := o.server.Dialect(), task.Status.Message
-	if d == agent.Kagent05 || d == agent.Kagent097 || task.Status.State != a2a.TaskStateInputRequired || asked == nil {
+	asked := task.Status.Message
+	if o.server.restful() || task.Status.State != a2a.TaskStateInputRequired || asked == nil {
 		return nil
 	}
 	var request struct {

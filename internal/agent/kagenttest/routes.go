@@ -55,7 +55,7 @@ var rpcKinds = map[string]string{
 }
 
 func (s *Server) route(r *http.Request, body []byte) (kind string, ref delivery.AgentRef) {
-	rest := s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097
+	rest := s.restful()
 	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
 	case r.URL.Path == "/health" && s.Dialect() != agent.Kagent10:
@@ -104,6 +104,12 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 		http.Error(w, "Unauthorized", http.StatusUnauthorized)
 		return
 	}
+	user := s.userOf(r)
+	if user == "" && kind != Health {
+		http.Error(w, "unauthenticated: missing or invalid Authorization header", http.StatusUnauthorized)
+		return
+	}
+	r = r.WithContext(context.WithValue(r.Context(), userKey{}, user))
 	switch kind {
 	case Nothing:
 		http.NotFound(w, r)
@@ -183,19 +189,13 @@ func writeJSON(w http.ResponseWriter, status int, value any) {
 
 type refKey struct{}
 
-// userOf makes the caller that kagent would see the owner of the tasks.
-type userOf struct {
+// ownership makes the caller that kagent would see the owner of the tasks.
+type ownership struct {
 	a2asrv.PassthroughCallInterceptor
 }
 
 // Before implements a2asrv.CallInterceptor.
-func (userOf) Before(ctx context.Context, call *a2asrv.CallContext, _ *a2asrv.Request) (context.Context, any, error) {
-	name := defaultUser
-	if values, ok := call.ServiceParams().Get("X-User-Id"); ok && len(values) > 0 && values[0] != "" {
-		name = values[0]
-	}
-	call.User = a2asrv.NewAuthenticatedUser(name, nil)
+func (ownership) Before(ctx context.Context, call *a2asrv.CallContext, _ *a2asrv.Request) (context.Context, any, error) {
+	call.User = a2asrv.NewAuthenticatedUser(callerOf(ctx), nil)
 	return ctx, nil, nil
 }
-
-const defaultUser = "admin@kagent.dev"

@@ -30,6 +30,8 @@ type Options struct {
 	// Token is the bearer token without which nothing but /health is answered, as behind a
 	// trusted proxy; "" lets everybody in.
 	Token string
+	// TrustedProxy makes the caller the one that its bearer token, a JWT, is about, whatever the headers say; who has none is refused.
+	TrustedProxy bool
 	// KeepAlive is how often an idle stream gets a comment; zero for never.
 	KeepAlive time.Duration
 	// MaxRecords bounds what is recorded of each sort, the oldest is dropped; default 10,000.
@@ -86,13 +88,14 @@ func Start(opts Options) (*Server, error) {
 	}
 	s := &Server{
 		URL: "http://" + listener.Addr().String(), opts: opts, listen: listener, served: make(chan struct{}),
-		tasks: newTasks(opts.MaxRecords), queues: newQueues(), records: newRecords(opts.MaxRecords), faults: &faults{},
+		queues: newQueues(), records: newRecords(opts.MaxRecords), faults: &faults{},
 		rest: newSessions(opts.MaxRecords), credentials: newCredentials(),
 	}
+	s.tasks = newTasks(opts.MaxRecords, s.restful)
 	s.over, s.end = context.WithCancel(context.Background())
 	s.dialect.Store(opts.Dialect)
 	s.token.Store(opts.Token)
-	handler := a2asrv.NewHandler(&executor{s}, a2asrv.WithTaskStore(s.tasks), a2asrv.WithEventQueueManager(s.queues), a2asrv.WithLogger(silent), a2asrv.WithCallInterceptors(userOf{}))
+	handler := a2asrv.NewHandler(&executor{s}, a2asrv.WithTaskStore(s.tasks), a2asrv.WithEventQueueManager(s.queues), a2asrv.WithLogger(silent), a2asrv.WithCallInterceptors(ownership{}))
 	s.once = newOnce(s, handler)
 	keepAlive := a2asrv.WithTransportKeepAlive(opts.KeepAlive)
 	s.v1, s.v0 = a2asrv.NewJSONRPCHandler(s.once, keepAlive), a2av0.NewJSONRPCHandler(s.once, keepAlive)
@@ -166,6 +169,11 @@ func (s *Server) Dialect() string { return s.dialect.Load().(string) }
 // SetDialect makes the server speak another one from the next request on, as an upgrade would.
 // Its tasks stay.
 func (s *Server) SetDialect(name string) { s.dialect.Store(name) }
+
+// restful says whether the dialect is one up to 0.10: with REST routes, agents whose errors kagent can't read, and tasks that anybody may see.
+func (s *Server) restful() bool {
+	return s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097
+}
 
 // SetToken makes another bearer token the only right one.
 func (s *Server) SetToken(token string) { s.token.Store(token) }

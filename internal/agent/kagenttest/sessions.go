@@ -51,17 +51,6 @@ func (s *sessionStore) get(id, user string) (string, bool) {
 // SessionName returns the name that a session of the user was given, and whether there is one.
 func (s *Server) SessionName(id, user string) (string, bool) { return s.rest.get(id, user) }
 
-// restUser is whom the REST routes take the caller for.
-func restUser(r *http.Request) string {
-	if user := r.URL.Query().Get("user_id"); user != "" {
-		return user
-	}
-	if user := r.Header.Get("X-User-Id"); user != "" {
-		return user
-	}
-	return defaultUser
-}
-
 func (s *Server) postSession(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		AgentRef string `json:"agent_ref"`
@@ -72,19 +61,19 @@ func (s *Server) postSession(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, http.StatusBadRequest, map[string]any{"error": "Invalid request body: agent_ref is required"})
 		return
 	}
-	s.rest.put(body.ID, restUser(r), body.Name)
+	s.rest.put(body.ID, callerOf(r.Context()), body.Name)
 	writeJSON(w, http.StatusCreated, map[string]any{
 		"error": false, "message": "Successfully created session",
-		"data": map[string]any{"id": body.ID, "name": body.Name, "user_id": restUser(r)},
+		"data": map[string]any{"id": body.ID, "name": body.Name, "user_id": callerOf(r.Context())},
 	})
 }
 
 func (s *Server) sessionTasks(w http.ResponseWriter, r *http.Request, id string) {
-	if _, ok := s.rest.get(id, restUser(r)); !ok {
+	if _, ok := s.rest.get(id, callerOf(r.Context())); !ok {
 		writeJSON(w, http.StatusNotFound, map[string]any{"error": "Session not found for given ID: record not found"})
 		return
 	}
-	tasks, err := s.tasks.ofContext(id, restUser(r))
+	tasks, err := s.tasks.ofContext(id, callerOf(r.Context()))
 	if err != nil {
 		writeJSON(w, http.StatusInternalServerError, map[string]any{"error": "Failed to get session tasks: " + err.Error()})
 		return
@@ -101,7 +90,7 @@ func (s *Server) sessionTasks(w http.ResponseWriter, r *http.Request, id string)
 }
 
 func (s *Server) storedTask(w http.ResponseWriter, r *http.Request, id string) {
-	task, err := s.tasks.byOwner(id, restUser(r))
+	task, err := s.tasks.byOwner(id, callerOf(r.Context()))
 	if err != nil {
 		writeJSON(w, http.StatusNotFound, map[string]any{"error": "Task not found: record not found"})
 		return

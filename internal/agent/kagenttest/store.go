@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -12,8 +13,10 @@ import (
 	"github.com/a2aproject/a2a-go/v2/a2asrv/taskstore"
 )
 
-// taskStore is the server's task store: bounded, each task its caller's own, and able to forget.
+// taskStore is the server's task store: bounded, each task as much its caller's own as the dialect says, and able to forget.
 type taskStore struct {
+	shared func() bool // anybody may read and change all tasks
+
 	mu    sync.Mutex
 	limit int
 	next  int
@@ -29,7 +32,23 @@ type stored struct {
 	number  int
 }
 
-func newTasks(limit int) *taskStore { return &taskStore{limit: limit, byID: map[a2a.TaskID]*stored{}} }
+func newTasks(limit int, shared func() bool) *taskStore {
+	return &taskStore{limit: limit, shared: shared, byID: map[a2a.TaskID]*stored{}}
+}
+
+var errNotTheirs = fmt.Errorf("not authorized: the task is another user's: %w", a2a.ErrUnauthorized)
+
+// find returns a task that the user may see. It must be called with the lock held.
+func (t *taskStore) find(id a2a.TaskID, user string) (*stored, error) {
+	found := t.byID[id]
+	switch {
+	case found == nil:
+		return nil, a2a.ErrTaskNotFound
+	case found.user != user && !t.shared():
+		return nil, errNotTheirs
+	}
+	return found, nil
+}
 
 func caller(ctx context.Context) string {
 	if call, ok := a2asrv.CallContextFrom(ctx); ok && call.User != nil {
@@ -67,9 +86,9 @@ func (t *taskStore) Update(ctx context.Context, u *taskstore.UpdateRequest) (tas
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	was := t.byID[u.Task.ID]
-	if was == nil || was.user != caller(ctx) {
-		return taskstore.TaskVersionMissing, a2a.ErrTaskNotFound
+	was, err := t.find(u.Task.ID, caller(ctx))
+	if err != nil {
+		return taskstore.TaskVersionMissing, err
 	}
 	if u.PrevVersion != taskstore.TaskVersionMissing && u.PrevVersion != was.version {
 		return taskstore.TaskVersionMissing, taskstore.ErrConcurrentModification
@@ -83,10 +102,10 @@ func (t *taskStore) Update(ctx context.Context, u *taskstore.UpdateRequest) (tas
 // Get implements taskstore.Store.
 func (t *taskStore) Get(ctx context.Context, id a2a.TaskID) (*taskstore.StoredTask, error) {
 	t.mu.Lock()
-	found := t.byID[id]
+	found, err := t.find(id, caller(ctx))
 	t.mu.Unlock()
-	if found == nil || found.user != caller(ctx) {
-		return nil, a2a.ErrTaskNotFound
+	if err != nil {
+		return nil, err
 	}
 	task, err := found.task()
 	return &taskstore.StoredTask{Task: task, Version: found.version, User: found.user}, err
@@ -99,16 +118,19 @@ func (t *taskStore) List(ctx context.Context, q *a2a.ListTasksRequest) (*a2a.Lis
 	return &a2a.ListTasksResponse{Tasks: found, TotalSize: len(found), PageSize: max(len(found), 1)}, err
 }
 
-// ofContext returns the tasks of a context, the oldest first.
+// ofContext returns the tasks of a context, the oldest first. Where tasks are their users' own, so is a context.
 func (t *taskStore) ofContext(contextID, user string) ([]*a2a.Task, error) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	var found []*stored
 	for _, s := range t.byID {
-		if s.context == contextID && s.user == user {
-			found = append(found, s)
+		if s.context != contextID {
+			continue
+		}
+		if found = append(found, s); s.user != user && !t.shared() {
+			return nil, errNotTheirs
 		}
 	}
-	t.mu.Unlock()
 	slices.SortFunc(found, func(a, b *stored) int { return cmp.Compare(a.number, b.number) })
 	all := []*a2a.Task{}
 	for _, s := range found {
@@ -123,10 +145,10 @@ func (t *taskStore) ofContext(contextID, user string) ([]*a2a.Task, error) {
 
 func (t *taskStore) byOwner(id, user string) (*a2a.Task, error) {
 	t.mu.Lock()
-	found := t.byID[a2a.TaskID(id)]
+	found, err := t.find(a2a.TaskID(id), user)
 	t.mu.Unlock()
-	if found == nil || found.user != user {
-		return nil, a2a.ErrTaskNotFound
+	if err != nil {
+		return nil, err
 	}
 	return found.task()
 }
