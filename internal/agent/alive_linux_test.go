@@ -41,7 +41,7 @@ func TestTheKernelIsToldToLeaveAConnectionThatDied(t *testing.T) {
 		{"it asks at all", syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
 		{"after so many quiet seconds", syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, seconds(quietFor)},
 		{"again after so many", syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, seconds(pongIn)},
-		{"so often", syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, asked},
+		{"so often", syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, probes},
 	} {
 		var got int
 		var optErr error

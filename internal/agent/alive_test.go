@@ -102,7 +102,7 @@ func (f *frail) die(kernel bool) {
 	for _, c := range f.conns {
 		c.gone.Store(true)
 		if kernel {
-			time.AfterFunc(quietFor+asked*pongIn, func() { _ = c.SetReadDeadline(time.Now()) })
+			time.AfterFunc(quietFor+probes*pongIn, func() { _ = c.SetReadDeadline(time.Now()) })
 		}
 	}
 }
@@ -169,7 +169,7 @@ func TestAnIdleConnectionThatDiedSilentlyIsNotUsedAgain(t *testing.T) {
 						t.Fatalf("request %d: %v, after %s", i, err, time.Since(at))
 					}
 					f.die(protocol != "h2")
-					time.Sleep(quietFor + asked*pongIn + time.Second)
+					time.Sleep(quietFor + probes*pongIn + time.Second)
 				}
 				if served.Load() != 3 || f.dialed() != 3 {
 					t.Errorf("%d requests were served over %d connections", served.Load(), f.dialed())

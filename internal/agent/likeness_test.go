@@ -141,20 +141,20 @@ func TestTheTestsKagentKeepsUsersApartAsTheRealOneDoes(t *testing.T) {
 
 func TestBehindATrustedProxyTheTokenSaysWhoCalls(t *testing.T) {
 	eachDialect(t, kagenttest.Options{TrustedProxy: true}, func(t *testing.T, s *kagenttest.Server) {
-		as := func(token string) *agent.Client {
+		with := func(token string) *agent.Client {
 			file := filepath.Join(t.TempDir(), "token")
 			if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			return dial(t, s, func(cfg *agent.Config) { cfg.TokenFile = file })
 		}
-		if _, err := as(kagenttest.TokenFor("ann")).Send(within(t), newRequest("shop")); err != nil {
+		if _, err := with(kagenttest.TokenFor("ann")).Send(within(t), newRequest("shop")); err != nil {
 			t.Fatal(err)
 		}
 		if all := s.Messages(); len(all) != 1 || all[0].User != "ann" {
 			t.Errorf("the agent got %+v", all)
 		}
-		if _, err := as("opaque").Send(within(t), newRequest("pay")); agent.Fault(err) != delivery.Unauthorized || !agent.NoEffect(err) {
+		if _, err := with("opaque").Send(within(t), newRequest("pay")); agent.Fault(err) != delivery.Unauthorized || !agent.NoEffect(err) {
 			t.Errorf("with a token that says nothing: %v", err)
 		}
 	})

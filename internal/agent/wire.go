@@ -39,11 +39,11 @@ func newWire(cfg Config, base *url.URL) *wireClient {
 const (
 	quietFor = 10 * time.Second // without a frame, before it is asked for a sign of life
 	pongIn   = 5 * time.Second  // or it is left
-	asked    = 2                // times, where it is the kernel that asks: of HTTP/1.1
+	probes   = 2                // times, where it is the kernel that asks: of HTTP/1.1
 )
 
 func newTransport() *http.Transport {
-	alive := net.KeepAliveConfig{Enable: true, Idle: quietFor, Interval: pongIn, Count: asked}
+	alive := net.KeepAliveConfig{Enable: true, Idle: quietFor, Interval: pongIn, Count: probes}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAliveConfig: alive}).DialContext,

@@ -31,7 +31,7 @@
 //	ListTasks                                         -32601; -32004 (0.9.7)  told        told    0.3 has no such method; run (0.9.12); 1.x read
 //	ListTasks of a context of another user            -                       -31403      -31403  read
 //	ListTasks with a page of more than 100            -                       -32602      -32602  read: 1 to 100
-//	the user, with Options.TrustedProxy               the token's "sub"       "sub"       "sub"   read (0.9, proxy_authn.go): unchecked; 1.x inferred
+//	the user, with Options.TrustedProxy               the token's "sub"       "sub"       "sub"   read (0.9): unchecked; 1.x inferred
 //
 // Garbled is "failed to decode response: json: cannot unmarshal ..." or, of a stream, "failed to parse SSE data: ...": kagent can't read
 // what its agent's own error carries.
