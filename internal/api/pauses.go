@@ -38,6 +38,7 @@ type Pauses struct {
 // Paused is what became of a wish to pause.
 type Paused struct {
 	Pause    Pause `json:"pause"`
+	Hooks    *int  `json:"hooks,omitempty" doc:"How many Hooks the scope has now; absent if that could not be found out. 0 may be a typing error."`
 	Canceled int   `json:"canceled" doc:"Deliveries whose agents are told to stop."`
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -27,26 +28,82 @@ type pauses struct {
 	app *App
 	log logr.Logger
 
-	mu sync.Mutex // one change at a time
+	set    sync.Mutex  // held while the set is changed, and for nothing that takes time
+	writes sync.Mutex  // held while the history is written: one change at a time
+	cancel atomic.Bool // agents may have to be told to stop, by a pause with Cancel
 }
+
+// change replaces the pauses of the set by what do makes of a copy of them.
+func (p *pauses) change(do func(delivery.Pauses) delivery.Pauses) {
+	p.set.Lock()
+	defer p.set.Unlock()
+	p.app.hooks.SetPauses(do(slices.Clone(p.app.hooks.Pauses())))
+}
+
+// put adds a pause, or replaces that of the same scope; false if there is no room for it.
+func (p *pauses) put(asked delivery.Pause) (there bool) {
+	p.change(func(all delivery.Pauses) delivery.Pauses {
+		ofHooks := 0
+		others := slices.DeleteFunc(all, func(one delivery.Pause) bool { return one.PauseScope == asked.PauseScope })
+		for _, one := range others {
+			if one.Hook != "" {
+				ofHooks++
+			}
+		}
+		if asked.Hook != "" && ofHooks >= delivery.MaxPauses {
+			return p.app.hooks.Pauses()
+		}
+		there = true
+		return append(others, asked)
+	})
+	return there
+}
+
+// mark says of a pause whether it could be recorded, unless it was replaced meanwhile.
+func (p *pauses) mark(one delivery.Pause, volatile bool) {
+	p.change(func(all delivery.Pauses) delivery.Pauses {
+		for i := range all {
+			if same(all[i], one) {
+				all[i].Volatile = volatile
+			}
+		}
+		return all
+	})
+}
+
+// drop takes pauses out of the set, but for those that were replaced meanwhile.
+func (p *pauses) drop(ended ...delivery.Pause) {
+	p.change(func(all delivery.Pauses) delivery.Pauses {
+		return slices.DeleteFunc(all, func(one delivery.Pause) bool {
+			return slices.ContainsFunc(ended, func(e delivery.Pause) bool { return same(one, e) })
+		})
+	})
+}
+
+// has says whether a pause is in the set.
+func (p *pauses) has(asked delivery.Pause) bool {
+	return slices.ContainsFunc(p.app.hooks.Pauses(), func(one delivery.Pause) bool { return same(one, asked) })
+}
+
+// same says whether two are the same pause: of the same scope, and made at the same moment.
+func same(a, b delivery.Pause) bool { return a.PauseScope == b.PauseScope && a.At.Equal(b.At) }
 
 // load takes over what the history has, before anything is called.
 func (p *pauses) load(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	kept, err := p.app.store.Pauses(ctx)
 	if err != nil {
 		return fmt.Errorf("read the pauses: %w", err)
 	}
-	p.app.hooks.SetPauses(kept)
+	p.cancel.Store(true) // a former leader may have ended in the middle of it
+	p.change(func(delivery.Pauses) delivery.Pauses { return kept })
 	return nil
 }
 
 // follow takes over what the history has by now where another replica leads. It holds the lock while it reads, so that what it has read is
 // never older than a pause that is made once this replica leads.
 func (p *pauses) follow(ctx context.Context, reader *store.Reader) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.set.Lock()
+	defer p.set.Unlock()
 	if p.app.leader.Load() != nil {
 		return nil
 	}
@@ -77,18 +134,15 @@ func (p *pauses) Pause(ctx context.Context, asked delivery.Pause) (canceled int,
 	if leader == nil {
 		return 0, server.ErrStandby
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(p.app.hooks.Pauses()), func(one delivery.Pause) bool { return one.PauseScope == asked.PauseScope })
-	if len(others) >= delivery.MaxPauses {
-		return 0, &delivery.RefusedError{Reason: fmt.Sprintf("%d scopes are paused, as many as there may be: pause a namespace, or all Hooks", len(others))}
+	if !p.put(asked) {
+		return 0, &delivery.RefusedError{Reason: fmt.Sprintf("%d Hooks are paused one by one, as many as may be: pause a namespace, or all Hooks", delivery.MaxPauses)}
 	}
-	p.app.hooks.SetPauses(append(slices.Clone(others), asked))
 	p.touch(asked.PauseScope)
-	err = p.app.store.Write(ctx, func(tx *store.Tx) error { return tx.SavePause(ctx, &asked) })
-	if err != nil {
-		asked.Volatile = true
-		p.app.hooks.SetPauses(append(others, asked))
+	if asked.Cancel {
+		p.cancel.Store(true)
+	}
+	if err := p.save(ctx, asked); err != nil {
+		p.mark(asked, true)
 		p.log.Error(err, "calls are paused in this process only: the pause can't be recorded, will retry", "scope", asked.PauseScope, "user", asked.By)
 		return 0, errors.Join(server.ErrNotDurable, err)
 	}
@@ -99,35 +153,56 @@ func (p *pauses) Pause(ctx context.Context, asked delivery.Pause) (canceled int,
 	return 0, nil
 }
 
+// save records a pause, unless it was ended or replaced before its turn came.
+func (p *pauses) save(ctx context.Context, asked delivery.Pause) error {
+	p.writes.Lock()
+	defer p.writes.Unlock()
+	if !p.has(asked) {
+		return nil
+	}
+	return p.app.store.Write(ctx, func(tx *store.Tx) error { return tx.SavePause(ctx, &asked) })
+}
+
 // Resume implements server.Pausing.
 func (p *pauses) Resume(ctx context.Context, scope delivery.PauseScope, by string) (ended bool, err error) {
 	leader := p.app.leader.Load()
 	if leader == nil {
 		return false, server.ErrStandby
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	all := p.app.hooks.Pauses()
-	rest := slices.DeleteFunc(slices.Clone(all), func(one delivery.Pause) bool { return one.PauseScope == scope })
-	if len(rest) == len(all) {
+	i := slices.IndexFunc(all, func(one delivery.Pause) bool { return one.PauseScope == scope })
+	if i < 0 {
 		return false, nil
 	}
-	if err := p.app.store.Write(ctx, func(tx *store.Tx) error { _, err := tx.EndPause(ctx, scope); return err }); err != nil {
+	if err := p.end(ctx, all[i]); err != nil {
 		return false, err
 	}
 	p.log.Info("calls are resumed", "scope", scope, "user", by)
-	p.resumed(ctx, leader, rest, scope)
+	p.resumed(ctx, leader, scope)
 	return true, nil
 }
 
-// resumed lets calls through again that no other pause stops: those that wait, and those that were held back.
-func (p *pauses) resumed(ctx context.Context, leader *leaderParts, rest delivery.Pauses, scopes ...delivery.PauseScope) {
-	p.app.hooks.SetPauses(rest)
+// end takes a pause out of the history, and then out of the set. One that was replaced meanwhile stays.
+func (p *pauses) end(ctx context.Context, one delivery.Pause) error {
+	p.writes.Lock()
+	defer p.writes.Unlock()
+	if !p.has(one) {
+		return nil
+	}
+	if err := p.app.store.Write(ctx, func(tx *store.Tx) error { _, err := tx.EndPause(ctx, one.PauseScope); return err }); err != nil {
+		return err
+	}
+	p.drop(one)
+	return nil
+}
+
+// resumed lets calls through again that no pause stops any more: those that wait, and those that were held back.
+func (p *pauses) resumed(ctx context.Context, leader *leaderParts, scopes ...delivery.PauseScope) {
 	leader.dispatcher.Resumed()
+	p.touch(scopes...)
 	if err := leader.ledger.Reconsider(ctx); err != nil && ctx.Err() == nil {
 		p.log.Error(err, "cannot look again at what was held back while calls were paused, will retry")
 	}
-	p.touch(scopes...)
 }
 
 // touch has the status of the Hooks in the scopes written anew.
@@ -139,12 +214,11 @@ func (p *pauses) touch(scopes ...delivery.PauseScope) {
 	}
 }
 
-// run ends pauses whose time is over, records those that could not be recorded, and tells agents to stop that a former leader was to tell.
+// run ends pauses whose time is over, records those that could not be recorded, and goes on telling agents to stop.
 func (p *pauses) run(ctx context.Context, leader *leaderParts) error {
-	canceled := false
 	return runEvery(ctx, pauseEvery, func(ctx context.Context) {
-		if !canceled {
-			canceled = p.cancelAgain(ctx, leader)
+		if p.cancel.Swap(false) && !p.cancelAgain(ctx, leader) {
+			p.cancel.Store(true)
 		}
 		if err := p.tend(ctx, leader); err != nil && ctx.Err() == nil {
 			p.log.Error(err, "cannot record what became of pauses, will retry")
@@ -184,43 +258,36 @@ func (p *pauses) cancelAgain(ctx context.Context, leader *leaderParts) bool {
 }
 
 func (p *pauses) tend(ctx context.Context, leader *leaderParts) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	now := time.Now()
-	var rest delivery.Pauses
-	var over []delivery.PauseScope
-	unsaved := false
+	var over []delivery.Pause
+	var scopes []delivery.PauseScope
+	var errs []error
 	for _, one := range p.app.hooks.Pauses() {
-		if one.Over(now) {
-			over = append(over, one.PauseScope)
-			continue
-		}
-		rest, unsaved = append(rest, one), unsaved || one.Volatile
-	}
-	if len(over) == 0 && !unsaved {
-		return nil
-	}
-	if err := p.app.store.Write(ctx, func(tx *store.Tx) error {
-		for i := range rest {
-			if rest[i].Volatile {
-				if err := tx.SavePause(ctx, &rest[i]); err != nil {
-					return err
-				}
+		switch {
+		case one.Over(now):
+			over, scopes = append(over, one), append(scopes, one.PauseScope)
+		case one.Volatile:
+			err := p.save(ctx, one)
+			if err == nil {
+				p.mark(one, false)
 			}
+			errs = append(errs, err)
 		}
-		return tx.EndPausesBy(ctx, now)
-	}); err != nil {
-		if len(over) > 0 { // its time is over, recorded or not
-			p.resumed(ctx, leader, rest, over...)
-		}
-		return err
 	}
-	for i := range rest {
-		rest[i].Volatile = false
+	if len(over) == 0 {
+		return errors.Join(errs...)
 	}
-	for _, scope := range over {
+	p.drop(over...) // their time is over, recorded or not
+	for _, scope := range scopes {
 		p.log.Info("a pause is over by itself", "scope", scope)
 	}
-	p.resumed(ctx, leader, rest, over...)
-	return nil
+	p.resumed(ctx, leader, scopes...)
+	return errors.Join(append(errs, p.forget(ctx, now))...)
+}
+
+// forget deletes pauses that are over from the history.
+func (p *pauses) forget(ctx context.Context, now time.Time) error {
+	p.writes.Lock()
+	defer p.writes.Unlock()
+	return p.app.store.Write(ctx, func(tx *store.Tx) error { return tx.EndPausesBy(ctx, now) })
 }

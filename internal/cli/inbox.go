@@ -157,6 +157,8 @@ func (f *answerFlags) find(ctx context.Context, remote *client.Client) (*api.Inb
 		return found[0], nil
 	case len(found) > 1:
 		return nil, fmt.Errorf("%d open questions begin with %s: name more of the ID", len(found), shellWord(f.Question))
+	case box.Truncated:
+		return nil, errors.New("nothing is answered: only the oldest questions were looked at; name the namespace of its Hook with -n")
 	case len(open) == 0:
 		return nil, errors.New("nothing is answered: no question is open any more")
 	}

@@ -66,7 +66,7 @@ type pauseCmd struct {
 	scopeFlags
 	Reason string        `required:"" help:"Why, for those who will find it paused." placeholder:"TEXT"`
 	For    time.Duration `help:"For how long, such as 2h; until somebody resumes if it is not given." placeholder:"DURATION"`
-	Cancel bool          `help:"Also tell the agents to stop that are at work for these Hooks."`
+	Cancel bool          `help:"Also tell the agents that are at work for these Hooks to stop."`
 }
 
 // Help is shown below the flags.
@@ -93,6 +93,9 @@ func (c *pauseCmd) Run(ctx context.Context, env Env) error {
 			return err
 		}
 		fmt.Fprintln(env.Out, pausedSentence(&done.Pause))
+		if done.Hooks != nil && *done.Hooks == 0 {
+			fmt.Fprintln(env.Err, "khook: warning: there is no such Hook now: if that is a typing error, nothing was stopped")
+		}
 		if c.Cancel {
 			fmt.Fprintf(env.Out, "%d deliveries are being canceled: their agents are told to stop (khook deliveries)\n", done.Canceled)
 		}
@@ -139,7 +142,7 @@ func (c *resumeCmd) Run(ctx context.Context, env Env) error {
 			return err
 		}
 		if done.Ended {
-			fmt.Fprintln(env.Out, "calls are resumed: what still fails is called for")
+			fmt.Fprintln(env.Out, "calls are resumed: agents are called for what still fails")
 		} else {
 			fmt.Fprintln(env.Out, "there was no such pause")
 		}

@@ -148,7 +148,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey, why deliv
 			return nil // it may have one all the same: the next look has a budget of its own
 		}
 	}
-	if !g.HoldEnds.After(b.now) {
+	if !g.HoldEnds.After(b.now) || g.Hold == delivery.Paused { // that it is paused was asked for above
 		g.Hold, g.Why, g.NeedsPerson, g.dirty = "", "", false, true
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -376,9 +377,22 @@ func TestARestartOfKhookChangesNoCall(t *testing.T) {
 			o.Settle = 0
 		}
 		want, got := whatReplaySays(t, path, hooks, o), whatHappens(t, path, hooks, o, restart)
-		if diff := gocmp.Diff(whom(got), whom(want), cmpopts.EquateApprox(0, signs.Seconds())); diff != "" {
+		end := readRecording(t, path).Records[records-1].T + o.Settle - signs
+		made, said := whom(got), whom(want)
+		if diff := gocmp.Diff(but(made, said, end, signs), but(said, made, end, signs), cmpopts.EquateApprox(0, signs.Seconds())); diff != "" {
 			rt.Fatalf("- the controller, + replay\n%s", diff)
 		}
+	})
+}
+
+// but leaves out the calls so near to the end of what is looked at that a sign may have come after it in the others.
+func but(calls, others []call, end, signs time.Duration) []call {
+	return slices.DeleteFunc(slices.Clone(calls), func(c call) bool {
+		return c.At > end.Seconds() && !slices.ContainsFunc(others, func(o call) bool {
+			apart := math.Abs(o.At - c.At)
+			o.At = c.At
+			return o == c && apart <= signs.Seconds()
+		})
 	})
 }
 

@@ -34,8 +34,11 @@ func (s *Server) inbox(ctx context.Context, in *inboxInput) (api.Inbox, error) {
 		}
 		box.Truncated = box.Truncated || len(found) > maxInbox
 		for _, d := range found[:min(len(found), maxInbox)] {
-			if !q.Stalled || needsPerson(d) {
-				box.Items = append(box.Items, s.waiting(ctx, rights, d))
+			if q.Stalled && !needsPerson(d) {
+				continue
+			}
+			if item, waits := s.waiting(ctx, rights, d); waits {
+				box.Items = append(box.Items, item)
 			}
 		}
 	}
@@ -59,14 +62,15 @@ func needsPerson(d *delivery.Delivery) bool {
 	return d.State != delivery.InputRequired && d.Stop != delivery.StopAsking && d.Stop != delivery.StopAsked
 }
 
-// waiting is a delivery that waits for a person, with its question where the caller may read that.
-func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Delivery) api.InboxItem {
-	item := api.InboxItem{
+// waiting is a delivery that waits for a person, with its question where the caller may read that. One that was answered or canceled
+// does not wait.
+func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Delivery) (item api.InboxItem, waits bool) {
+	item = api.InboxItem{
 		Kind: api.InboxStalled, Since: d.StalledSince.UTC(), Hook: api.Name{Namespace: d.Hook.Namespace, Name: d.Hook.Name},
 		Config: d.Config, Group: d.Group, Agent: &api.Name{Namespace: d.Agent.Namespace, Name: d.Agent.Name}, DeliveryID: d.ID,
 	}
-	if d.State != delivery.InputRequired {
-		return item
+	if d.State != delivery.InputRequired || d.CancelRequestedBy != "" {
+		return item, d.CancelRequestedBy == ""
 	}
 	item.Kind, item.Since, item.QuestionID = api.InboxQuestion, d.CreatedAt.UTC(), d.QuestionID
 	if !d.HeardAt.IsZero() {
@@ -77,7 +81,10 @@ func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Del
 	}
 	full, err := s.cfg.Reader.Delivery(ctx, d.ID)
 	if err != nil {
-		return item // it is gone, or can't be read now: that it waits is so all the same
+		return item, true // it is gone, or can't be read now: that it waits is so all the same
+	}
+	if full.Reply != nil { // a person has answered, and the agent is about to get it
+		return item, false
 	}
 	_, shaped, err := rights.show(ctx, full)
 	switch {
@@ -86,5 +93,5 @@ func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Del
 	default:
 		item.Text, item.TextsWithheld, item.QuestionID = shaped.Question, shaped.TextsWithheld, shaped.QuestionID
 	}
-	return item
+	return item, true
 }

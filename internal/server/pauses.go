@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -46,6 +49,9 @@ func (b *ScopeBody) scope() (delivery.PauseScope, error) {
 	case !b.All && b.Namespace == "":
 		return delivery.PauseScope{}, huma.Error400BadRequest(`say whose calls are meant: "all": true, a namespace, or a namespace and a hook`)
 	}
+	if b.Namespace != "" && len(validation.IsDNS1123Label(b.Namespace)) > 0 || b.Hook != "" && len(validation.IsDNS1123Subdomain(b.Hook)) > 0 {
+		return delivery.PauseScope{}, huma.Error400BadRequest("namespace and hook must be names as Kubernetes has them: lower-case letters, digits and -")
+	}
 	return delivery.PauseScope{Namespace: b.Namespace, Hook: b.Hook}, nil
 }
 
@@ -54,7 +60,7 @@ type pauseInput struct {
 		ScopeBody
 		Reason string `json:"reason" maxLength:"500" doc:"Why, for those who will find it paused." example:"INC-1234: the agent restarts healthy Pods"`
 		For    string `json:"for,omitempty" maxLength:"20" doc:"For how long, as a duration of at most 720h; absent: until a person resumes." example:"2h"`
-		Cancel bool   `json:"cancel,omitempty" doc:"Tell the agents to stop that are at work for these Hooks."`
+		Cancel bool   `json:"cancel,omitempty" doc:"Tell the agents that are at work for these Hooks to stop."`
 	}
 }
 
@@ -132,16 +138,17 @@ func (s *Server) pause(ctx context.Context, in *pauseInput) (*accepted[api.Pause
 	case errors.Is(err, ErrNotDurable):
 		s.cfg.Log.Error(err, "a pause could not be recorded", "scope", scope, "user", by, "request", requestID(ctx))
 		return nil, ofKind(notDurable, huma.Error503ServiceUnavailable(fmt.Sprintf("calls of %s are paused in this process, but the history can't be written: after a restart they would go on. "+
-			"To be sure, stop khook (kubectl scale deployment khook --replicas=0), or mend the history and pause again", scope)))
+			"To be sure, stop khook by scaling its Deployment to 0 (kubectl -n kagent scale deployment khook --replicas=0), or mend the history and pause again", scope)))
 	case errors.As(err, &refused):
 		return nil, huma.Error409Conflict(refused.Reason)
 	case errors.Is(err, ErrStandby):
 		return nil, s.standby()
-	case err != nil: // it is paused; not all agents could be told
-		return nil, s.storeError(ctx, err)
+	case err != nil:
+		s.cfg.Log.Error(err, "not all agents could be told to stop, will retry", "scope", scope, "user", by, "request", requestID(ctx))
+		return nil, huma.Error503ServiceUnavailable("calls are paused; not all agents that are at work could be told to stop yet: khook goes on with it")
 	}
 	s.cfg.Log.Info("a person paused calls", "scope", scope, "user", by, "request", requestID(ctx))
-	return &accepted[api.Paused]{api.Paused{Pause: api.PauseOf(&wanted), Canceled: canceled}}, nil
+	return &accepted[api.Paused]{api.Paused{Pause: api.PauseOf(&wanted), Canceled: canceled, Hooks: s.hooksIn(ctx, scope)}}, nil
 }
 
 func (s *Server) resume(ctx context.Context, in *resumeInput) (*accepted[api.Resumed], error) {
@@ -175,6 +182,21 @@ func (s *Server) resume(ctx context.Context, in *resumeInput) (*accepted[api.Res
 // overlap says whether two scopes have a Hook in common.
 func overlap(a, b delivery.PauseScope) bool {
 	return a.Namespace == "" || b.Namespace == "" || a.Namespace == b.Namespace && (a.Hook == "" || b.Hook == "" || a.Hook == b.Hook)
+}
+
+// hooksIn is how many Hooks there are in a scope; nil if that can't be found out.
+func (s *Server) hooksIn(ctx context.Context, scope delivery.PauseScope) *int {
+	var list v1alpha2.HookList
+	if err := s.cfg.Hooks.List(ctx, &list, client.InNamespace(scope.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil
+	}
+	n := 0
+	for i := range list.Items {
+		if scope.Covers(delivery.HookRef{Namespace: list.Items[i].Namespace, Name: list.Items[i].Name}) {
+			n++
+		}
+	}
+	return &n
 }
 
 // mayPause is the scope that a caller means, and who that is, if the caller may pause it here.

@@ -51,7 +51,7 @@ func TestAPauseIsShownToWhoeverWondersWhyNobodyIsCalled(t *testing.T) {
 	if err := json.Unmarshal([]byte(f.post(t, "", "/pause", `{"namespace": "shop", "hook": "memory", "reason": " it does\u001b[31m harm ", "for": "2h", "cancel": true}`, http.StatusOK)), &done); err != nil {
 		t.Fatal(err)
 	}
-	if p := done.Pause; p.Hook != "memory" || strings.Contains(p.Reason, "\x1b") || !strings.Contains(p.Reason, "harm") || p.Ends.Sub(p.At) != 2*time.Hour || !p.Cancel || done.Canceled != 2 || p.By != unknownPerson {
+	if p := done.Pause; p.Hook != "memory" || strings.Contains(p.Reason, "\x1b") || !strings.Contains(p.Reason, "harm") || p.Ends.Sub(p.At) != 2*time.Hour || !p.Cancel || done.Canceled != 2 || done.Hooks == nil || *done.Hooks != 1 || p.By != unknownPerson {
 		t.Errorf("%+v", done)
 	}
 	f.post(t, "", "/pause", `{"all": true, "reason": "all of them"}`, http.StatusOK)
@@ -83,12 +83,14 @@ func TestAPauseThatMeansNothingIsRefused(t *testing.T) {
 	f := newFixture(t)
 	for body, says := range map[string]string{
 		`{"reason": "x"}`: "say whose calls",
-		`{"all": true, "namespace": "shop", "reason": "x"}`:      "leave namespace and hook out",
-		`{"hook": "memory", "reason": "x"}`:                      "a namespace and a hook",
-		`{"all": true, "reason": "  "}`:                          "say why",
-		`{"all": true, "reason": "x", "for": "soon"}`:            "a duration such as 2h",
-		`{"all": true, "reason": "x", "for": "-1h"}`:             "a duration such as 2h",
-		`{"namespace": "shop", "reason": "x", "for": "100000h"}`: "at most 720h",
+		`{"all": true, "namespace": "shop", "reason": "x"}`:           "leave namespace and hook out",
+		`{"namespace": "shop", "hook": "x\u001b]0;x", "reason": "x"}`: "must be names",
+		`{"namespace": "Shop/x", "reason": "x"}`:                      "must be names",
+		`{"hook": "memory", "reason": "x"}`:                           "a namespace and a hook",
+		`{"all": true, "reason": "  "}`:                               "say why",
+		`{"all": true, "reason": "x", "for": "soon"}`:                 "a duration such as 2h",
+		`{"all": true, "reason": "x", "for": "-1h"}`:                  "a duration such as 2h",
+		`{"namespace": "shop", "reason": "x", "for": "100000h"}`:      "at most 720h",
 	} {
 		if got := f.post(t, "", "/pause", body, http.StatusBadRequest); !strings.Contains(got, says) {
 			t.Errorf("%s: %s", body, got)

@@ -17,11 +17,11 @@ var ErrTooManyPauses = errors.New("too many pauses")
 // SavePause keeps a pause; one of the same scope is replaced. The error is ErrTooManyPauses if there is no room for another scope.
 func (tx *Tx) SavePause(ctx context.Context, p *delivery.Pause) error {
 	others, err := rowsOf(ctx, tx, func(row scanner) (n int, err error) { err = row.Scan(&n); return },
-		"SELECT count(*) FROM pauses WHERE cluster = ? AND NOT (namespace = ? AND hook = ?)", tx.store.cfg.Cluster, p.Namespace, p.Hook)
+		"SELECT count(*) FROM pauses WHERE cluster = ? AND hook <> '' AND NOT (namespace = ? AND hook = ?)", tx.store.cfg.Cluster, p.Namespace, p.Hook)
 	if err != nil {
 		return err
 	}
-	if len(others) > 0 && others[0] >= delivery.MaxPauses {
+	if p.Hook != "" && len(others) > 0 && others[0] >= delivery.MaxPauses { // who may pause one Hook must not keep others from pausing all
 		return ErrTooManyPauses
 	}
 	row := []any{tx.store.cfg.Cluster, p.Namespace, p.Hook, p.Reason, p.By, micros(p.At), micros(p.Ends), boolInt(p.Cancel)}
@@ -43,7 +43,7 @@ func (tx *Tx) EndPausesBy(ctx context.Context, now time.Time) error {
 
 // Pauses returns the pauses of this cluster, the widest first; those that are over may be among them.
 func (r reads) Pauses(ctx context.Context) (delivery.Pauses, error) {
-	return readAll(ctx, r.handle, "pauses", scanPause, "SELECT "+pauseColumns+" FROM pauses WHERE cluster = ? ORDER BY namespace, hook LIMIT ?", r.cluster, delivery.MaxPauses)
+	return readAll(ctx, r.handle, "pauses", scanPause, "SELECT "+pauseColumns+" FROM pauses WHERE cluster = ? ORDER BY hook <> '', namespace, hook LIMIT ?", r.cluster, 2*delivery.MaxPauses)
 }
 
 func scanPause(row scanner) (p delivery.Pause, err error) {
