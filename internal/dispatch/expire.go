@@ -16,8 +16,10 @@ const lateLook = 10 * time.Minute
 // expire ends a delivery whose time is up, and tells the agent to stop. What the agent finished
 // meanwhile counts.
 func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Duration, error) {
+	seen := true
 	if dl.TaskID != "" {
 		task, err := d.agent.Task(ctx, dl.Agent, dl.TaskID)
+		seen = err == nil
 		if err != nil && !agent.TaskGone(err) && d.cfg.Clock.Now().Before(dl.Deadline().Add(lateLook)) {
 			return d.pollFailed(ctx, dl, err)
 		}
@@ -34,7 +36,7 @@ func (d *Dispatcher) expire(ctx context.Context, dl *delivery.Delivery) (time.Du
 			return 0, ctx.Err()
 		}
 	}
-	own, full := overdue(dl)
+	own, full := overdue(dl, seen)
 	return d.end(ctx, dl, delivery.Expired, own, full)
 }
 
@@ -48,9 +50,11 @@ func (d *Dispatcher) cancel(ctx context.Context, dl *delivery.Delivery) (agent.T
 }
 
 // overdue says what did not happen in time, and claims no more than is known: in khook's own words,
-// and with the last error.
-func overdue(dl *delivery.Delivery) (own, full string) {
+// and with the last error. Whether the task was seen at the last look, if there is one, decides what is known of it.
+func overdue(dl *delivery.Delivery, seen bool) (own, full string) {
 	switch {
+	case dl.TaskID != "" && !seen:
+		own = fmt.Sprintf("it is not known whether the agent finished within %s (spec.eventConfigurations[].timeout): its task could not be looked at", dl.Timeout)
 	case dl.State == delivery.InputRequired:
 		return because(fmt.Sprintf("nobody answered the agent within %s (spec.eventConfigurations[].timeout)", dl.Timeout), dl.Error)
 	case dl.TaskID != "":
