@@ -157,14 +157,15 @@ func (p *pointed) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// kagentCall names a request to kagent: by its method of A2A, else by its path. The detail is the
-// message's ID and context.
+// kagentCall names a request to kagent: by its method of A2A, else by its path; a message that continues a task is a
+// "reply". The detail is the message's ID and context.
 func kagentCall(req *http.Request) (what, detail string) {
 	var call struct {
 		Method string `json:"method"`
 		Params struct {
 			Message struct {
 				MessageID string `json:"messageId"`
+				TaskID    string `json:"taskId"`
 				ContextID string `json:"contextId"`
 			} `json:"message"`
 		} `json:"params"`
@@ -174,10 +175,15 @@ func kagentCall(req *http.Request) (what, detail string) {
 		_ = req.Body.Close()
 		req.Body = io.NopCloser(bytes.NewReader(body))
 		if err == nil && json.Unmarshal(body, &call) == nil && call.Method != "" {
-			if m := call.Params.Message; m.MessageID != "" {
+			what = "kagent " + call.Method
+			m := call.Params.Message
+			if m.MessageID != "" {
 				detail = m.MessageID + " " + m.ContextID
 			}
-			return "kagent " + call.Method, detail
+			if m.TaskID != "" {
+				what += " reply"
+			}
+			return what, detail
 		}
 	}
 	last := path.Base(req.URL.Path)

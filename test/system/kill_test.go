@@ -20,16 +20,16 @@ import (
 // or SIGTERM, while Pods fail without a pause and agents work, and starts it again.
 func TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice(t *testing.T) {
 	random := chance(t)
-	dialects, stops := agent.Dialects(), 500/len(agent.Dialects())
+	dialects, stops := triedDialects(random), 500/len(agent.Dialects())
 	if !torture.full {
-		dialects, stops = []string{dialects[random.IntN(len(dialects))]}, 12
+		stops = 12
 	}
 	t.Run("speaking", func(t *testing.T) {
 		for _, dialect := range dialects {
 			seed := random.Uint64()
 			t.Run(dialect, func(t *testing.T) {
 				t.Parallel()
-				st := newStorm(t, dialect, rand.New(rand.NewPCG(seed, 0)))
+				st := newStorm(t, dialect, atRandom, rand.New(rand.NewPCG(seed, 0)))
 				st.endure(max(1, stops/torture.every))
 				tortureReport.result(st.judge())
 			})
@@ -48,13 +48,15 @@ type storm struct {
 	args   []string
 	khook  *process
 	failed []string // workloads, of one Pod each
+	names  []string // what workloads' names begin with, one of them each
 }
 
-func newStorm(t testing.TB, dialect string, random *rand.Rand) *storm {
+// newStorm makes a storm; fault is atRandom or amidst.
+func newStorm(t testing.TB, dialect, fault string, random *rand.Rand) *storm {
 	t.Helper()
-	s := &storm{t: t, random: random, ns: namespace(t), res: result{trial: trial{dialect: dialect, fault: atRandom}, reached: true}}
-	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: func(kagenttest.Message) kagenttest.Act {
-		return kagenttest.Act{Work: time.Duration(rand.IntN(400)) * time.Millisecond, Answer: "done"}
+	s := &storm{t: t, random: random, ns: namespace(t), names: []string{"w"}, res: result{trial: trial{dialect: dialect, fault: fault}, reached: true}}
+	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Cancels: fault == amidst, Script: func(m kagenttest.Message) kagenttest.Act {
+		return asWorkload(m, kagenttest.Act{Work: time.Duration(rand.IntN(400)) * time.Millisecond, Answer: "done"})
 	}})
 	h := applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
 	for i := range h.Spec.EventConfigurations { // khook may be down for longer than a Pod
@@ -90,7 +92,7 @@ func (s *storm) endure(stops int) {
 
 // failOne lets the Pod of a new workload be OOM-killed once, and run again.
 func (s *storm) failOne() {
-	workload := fmt.Sprintf("w%d", len(s.failed))
+	workload := fmt.Sprint(s.names[s.random.IntN(len(s.names))], len(s.failed))
 	becomes(s.t, newPod(s.t, s.ns, workload, workload+"-1"), 1, "OOMKilled")
 	s.failed = append(s.failed, workload)
 }

@@ -3,6 +3,7 @@ package system
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -14,21 +15,21 @@ import (
 )
 
 // tortureReport collects what the faults came to.
-var tortureReport = &reliability{began: time.Now(), names: map[string][]string{}}
+var tortureReport = &reliability{began: time.Now(), names: map[*scene]map[string][]string{failures: {}, asking: {}}}
 
 // reliability is the part of docs/reliability.md that a run writes.
 type reliability struct {
 	began time.Time
 
 	mu      sync.Mutex
-	names   map[string][]string // the points of the undisturbed run, by dialect
+	names   map[*scene]map[string][]string // the points of the undisturbed runs, by dialect
 	results []result
 }
 
-func (r *reliability) points(dialect string, points []string) {
+func (r *reliability) points(sc *scene, dialect string, points []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.names[dialect] = points
+	r.names[sc][dialect] = points
 }
 
 func (r *reliability) result(res result) {
@@ -50,36 +51,70 @@ func (r *reliability) text() (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Run on %s against Kubernetes %s, built with %s, in %s.\n\n", r.began.UTC().Format(time.DateOnly),
-		kubernetes.GitVersion, runtime.Version(), time.Since(r.began).Round(time.Minute))
-	b.WriteString("| kagent | khook is | points tried | not reached | runs | incidents lost | calls too many | in hand | histories that differ | failed |\n")
-	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
-	all := tally{}
-	for _, dialect := range agent.Dialects() {
-		for _, fault := range append(faults, atRandom) {
-			sum := r.tally(dialect, fault)
-			if sum.runs > 0 {
-				fmt.Fprintf(&b, "| %s | %s | %s\n", strings.TrimPrefix(dialect, "kagent-"), inWords[fault], sum)
-			}
-			all.add(sum)
-		}
-	}
-	fmt.Fprintf(&b, "| all | | %s\n\n", all)
+	fmt.Fprintf(&b, "Run on %s against Kubernetes %s, built with %s, in %s%s.\n\n", r.began.UTC().Format(time.DateOnly),
+		kubernetes.GitVersion, runtime.Version(), time.Since(r.began).Round(time.Minute), howMany())
+	r.table(&b)
 	r.failures(&b)
 	b.WriteString("The points, each of them before and after, with how often it is passed in the undisturbed run:\n\n")
-	for _, dialect := range agent.Dialects() {
-		if names := r.names[dialect]; len(names) > 0 {
-			fmt.Fprintf(&b, "- %s, %d points: %s\n", strings.TrimPrefix(dialect, "kagent-"), len(names), strings.Join(passed(names), ", "))
+	for _, sc := range []*scene{failures, asking} {
+		for _, dialect := range agent.Dialects() {
+			if names := r.names[sc][dialect]; len(names) > 0 {
+				fmt.Fprintf(&b, "- %s, %s, %d points: %s\n", strings.TrimPrefix(dialect, "kagent-"), scenesInWords[sc.name], len(names), strings.Join(passed(names), ", "))
+			}
 		}
 	}
 	return b.String(), nil
 }
 
-// inWords is how the report tells of the faults.
-var inWords = map[string]string{
-	killed: "killed (SIGKILL), started again", terminated: "ended (SIGTERM), started again",
-	deposed: "halted until another replica leads, let on", returned: "halted until another replica is done, let on", atRandom: "stopped at random moments under load",
+// howMany says so where not all trials were made.
+func howMany() string {
+	switch {
+	case !torture.full:
+		return ", a few of the trials"
+	case torture.every > 1:
+		return fmt.Sprintf(", one in %d of the trials and of the random moments", torture.every)
+	}
+	return ""
 }
+
+func (r *reliability) table(b *strings.Builder) {
+	b.WriteString("| kagent | what happens at the points | points tried | not reached | runs | incidents lost | calls too many | in hand | not known | answered again | histories that differ | failed |\n")
+	b.WriteString("|" + strings.Repeat(" --- |", 12) + "\n")
+	all := tally{}
+	row := func(dialect string, sc *scene, fault string) {
+		sum := r.tally(dialect, sc, fault)
+		if all.add(sum); sum.runs == 0 {
+			return
+		}
+		what := inWords[fault]
+		if sc == asking {
+			what = "people act: " + what
+		}
+		fmt.Fprintf(b, "| %s | %s | %s\n", strings.TrimPrefix(dialect, "kagent-"), what, sum)
+	}
+	for _, dialect := range agent.Dialects() {
+		for _, sc := range []*scene{failures, asking} {
+			for _, fault := range slices.Concat(faults, changesOfPeers) {
+				row(dialect, sc, fault)
+			}
+		}
+		row(dialect, nil, atRandom)
+		row(dialect, nil, amidst)
+	}
+	fmt.Fprintf(b, "| all | | %s\n\n", all)
+}
+
+// scenesInWords and inWords are how the report tells of the scenes and of the faults.
+var (
+	scenesInWords = map[string]string{failures.name: "failures only", asking.name: "people act"}
+	inWords       = map[string]string{
+		killed: "killed (SIGKILL), started again", terminated: "ended (SIGTERM), started again",
+		deposed: "halted until another replica leads, let on", returned: "halted until another replica is done, let on",
+		upgraded: "halted, kagent changed to another version, let on", rolledBack: "killed, kagent changed to another version and back",
+		otherUser: "killed, started as another user of kagent, and back in the end", otherToken: "halted, its token changed to another user's, let on, and back in the end",
+		atRandom: "stopped at random moments under load", amidst: "the same while people act, and kagent and khook's user change at random",
+	}
+)
 
 // failures lists the trials that failed.
 func (r *reliability) failures(b *strings.Builder) {
@@ -100,16 +135,19 @@ func (r *reliability) failures(b *strings.Builder) {
 }
 
 // tally adds up results.
-type tally struct{ tried, missed, runs, lost, doubled, inHand, differ, failed int }
+type tally struct {
+	callSums
+	tried, missed, runs, lost, differ, failed int
+}
 
-func (r *reliability) tally(dialect, fault string) tally {
+func (r *reliability) tally(dialect string, sc *scene, fault string) tally {
 	var sum tally
 	for _, res := range r.results {
-		if res.dialect != dialect || res.fault != fault {
+		if res.dialect != dialect || res.scene != sc || res.fault != fault {
 			continue
 		}
-		sum.add(tally{runs: res.runs, lost: res.lost, doubled: res.doubled, inHand: res.inHand, differ: oneIf(res.differs), failed: oneIf(res.failed),
-			tried: oneIf(res.reached && fault != atRandom), missed: oneIf(!res.reached)})
+		sum.add(tally{callSums: res.callSums, runs: res.runs, lost: res.lost, differ: oneIf(res.differs), failed: oneIf(res.failed),
+			tried: oneIf(res.reached && sc != nil), missed: oneIf(!res.reached)})
 	}
 	return sum
 }
@@ -122,13 +160,14 @@ func oneIf(b bool) int {
 }
 
 func (t *tally) add(o tally) {
-	t.tried, t.missed, t.runs, t.lost = t.tried+o.tried, t.missed+o.missed, t.runs+o.runs, t.lost+o.lost
-	t.doubled, t.inHand, t.differ, t.failed = t.doubled+o.doubled, t.inHand+o.inHand, t.differ+o.differ, t.failed+o.failed
+	t.tried, t.missed, t.runs, t.lost, t.differ, t.failed = t.tried+o.tried, t.missed+o.missed, t.runs+o.runs, t.lost+o.lost, t.differ+o.differ, t.failed+o.failed
+	t.doubled, t.inHand, t.notKnown, t.again = t.doubled+o.doubled, t.inHand+o.inHand, t.notKnown+o.notKnown, t.again+o.again
 }
 
 // String is the tally as cells of a row.
 func (t tally) String() string {
-	return fmt.Sprintf("%d | %d | %d | %d | %d | %d | %d | %d |", t.tried, t.missed, t.runs, t.lost, t.doubled, t.inHand, t.differ, t.failed)
+	return fmt.Sprintf("%d | %d | %d | %d | %d | %d | %d | %d | %d | %d |",
+		t.tried, t.missed, t.runs, t.lost, t.doubled, t.inHand, t.notKnown, t.again, t.differ, t.failed)
 }
 
 // passed are the things that the points are about, in their order, with how often they come.

@@ -18,40 +18,62 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// scenario is what happens in the cluster, always the same: Pods of three workloads fail, one of them
-// again, agents are called, the Pods become healthy, the agents finish. Only khook is disturbed.
+// scene is what happens in the cluster, always the same.
+type scene struct {
+	name    string
+	pods    map[string]string // their workloads
+	agent   func(*scenario, kagenttest.Message) kagenttest.Act
+	play    func(*scenario) // up to where all that is left is to wait for the last outcome
+	people  bool            // a person answers the agents, and cancels what works for ever
+	flags   []string        // of khook
+	comesTo sums
+}
+
+// sums are how many events, incidents and deliveries a scene comes to.
+type sums struct{ events, incidents, deliveries int }
+
+// failures is the scene in which Pods of three workloads fail, one of them again, agents are called, the Pods become healthy, and the
+// agents finish.
+var failures = &scene{
+	name: "failures", pods: map[string]string{"cart1": "cart", "pay1": "pay", "web1": "web", "web2": "web"}, agent: (*scenario).medic,
+	play: (*scenario).playFailures, flags: []string{"--verify-window", "30s", "--api-bind-address", "0"}, comesTo: sums{8, 7, 3},
+}
+
+// scenario is a scene that is played. Only khook is disturbed, and what it talks to changed.
 type scenario struct {
+	*scene
 	t       testing.TB
 	ns, dir string
 	hook    *v1alpha2.Hook
 	kagent  *kagenttest.Server
-	pods    map[string]*corev1.Pod
+	running map[string]*corev1.Pod
 	tend    func()        // sees to khook while the scene waits
+	back    func()        // undoes a change that would hide for ever what came before it
 	healed  chan struct{} // closed when the Pods are healthy
 	vain    []string      // what was waited for in vain
 }
-
-// What the scene makes: so many events, incidents and deliveries.
-const sceneEvents, sceneIncidents, sceneDeliveries = 8, 7, 3
 
 // longEnough is how long the scene waits for what must happen. A call that may have arrived is looked
 // for, leadership has to be taken over: some seconds.
 const longEnough = time.Minute
 
-func newScenario(t testing.TB, dialect string) *scenario {
+func newScenario(t testing.TB, sc *scene, dialect, fault string) *scenario {
 	t.Helper()
-	s := &scenario{t: t, ns: namespace(t), dir: t.TempDir(), pods: map[string]*corev1.Pod{}, healed: make(chan struct{}), tend: func() {}}
-	s.kagent = kagenttest.New(t, kagenttest.Options{Dialect: dialect, Script: s.agent})
+	s := &scenario{scene: sc, t: t, ns: namespace(t), dir: t.TempDir(), running: map[string]*corev1.Pod{}, healed: make(chan struct{}), tend: func() {}, back: func() {}}
+	s.kagent = kagenttest.New(t, kagenttest.Options{
+		Dialect: dialect, Cancels: sc.people, TrustedProxy: fault == otherToken,
+		Script: func(m kagenttest.Message) kagenttest.Act { return sc.agent(s, m) },
+	})
 	s.hook = applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
-	for name, workload := range map[string]string{"cart1": "cart", "pay1": "pay", "web1": "web", "web2": "web"} {
-		s.pods[name] = newPod(t, s.ns, workload, name)
-		becomes(t, s.pods[name], 0, "")
+	for name, workload := range sc.pods {
+		s.running[name] = newPod(t, s.ns, workload, name)
+		becomes(t, s.running[name], 0, "")
 	}
 	return s
 }
 
-// agent works until the Pods are healthy, or only a moment.
-func (s *scenario) agent(m kagenttest.Message) kagenttest.Act {
+// medic works until the Pods are healthy, or only a moment.
+func (s *scenario) medic(m kagenttest.Message) kagenttest.Act {
 	switch {
 	case strings.Contains(m.Text, "/cart"):
 		return kagenttest.Act{Until: s.healed, Answer: "cart has more memory now"}
@@ -62,35 +84,65 @@ func (s *scenario) agent(m kagenttest.Message) kagenttest.Act {
 	}
 }
 
-// play lets it all happen, to the last outcome.
-func (s *scenario) play() {
+// playAll lets it all happen, to the last outcome.
+func (s *scenario) playAll() {
+	s.play(s)
+	s.back()
+	s.await("all outcomes are known", s.inHistory(s.final))
+	s.told()
+}
+
+func (s *scenario) playFailures() {
 	s.crashes("cart1", 1, "OOMKilled")
 	s.crashes("pay1", 1, "Error")
 	s.crashes("web1", 1, "OOMKilled")
-	s.await("an agent is called for each workload", func() error {
-		called := map[string]bool{}
-		for _, m := range s.kagent.Messages() {
-			called[m.ID] = true
-		}
-		return mustEqual(len(called), sceneDeliveries, "messages")
-	})
+	s.await("an agent is called for each workload", s.inHistory(s.called))
 	s.crashes("pay1", 2, "Error") // khook has the first: a Pod's status shows the newest only
 	s.crashes("web2", 1, "OOMKilled")
-	s.await("all is recorded", s.inHistory(func(h *historyText) error { return mustEqual(h.events, sceneEvents, "events") }))
-	for _, p := range s.pods {
+	s.await("all is recorded", s.inHistory(func(h *historyText) error { return mustEqual(h.events, s.comesTo.events, "events") }))
+	s.recover()
+	close(s.healed)
+}
+
+// over says whether the Pods are healthy again.
+func (s *scenario) over() bool {
+	select {
+	case <-s.healed:
+		return true
+	default:
+		return false
+	}
+}
+
+// recover lets all Pods run again.
+func (s *scenario) recover() {
+	for _, p := range s.running {
 		restarts := int(p.Status.ContainerStatuses[0].RestartCount)
 		becomes(s.t, p, restarts, p.Status.ContainerStatuses[0].LastTerminationState.Terminated.Reason)
 	}
-	close(s.healed)
-	s.await("all outcomes are known", s.inHistory((*historyText).final))
-	s.told()
+}
+
+// called says whether each workload's agent is called, or never will be.
+func (s *scenario) called(h *historyText) error {
+	called := map[string]bool{}
+	for _, m := range s.kagent.Messages() {
+		if !m.Reply {
+			called[m.ID] = true
+		}
+	}
+	for _, d := range h.deliveries {
+		if notKnown(d) {
+			called[d.MessageID()] = true
+		}
+	}
+	return mustEqual(len(called), s.comesTo.deliveries, "messages")
 }
 
 // told waits until the Hook's status tells of all incidents, and that none is open.
 func (s *scenario) told() {
 	s.await("the Hook tells that all is well again", func() error {
 		st := hookNow(s.t, s.hook).Status
-		if st.Active != 0 || len(st.ActiveEvents) != sceneIncidents {
+		if st.Active != 0 || len(st.ActiveEvents) != s.comesTo.incidents {
 			return fmt.Errorf("%d active, %d events", st.Active, len(st.ActiveEvents))
 		}
 		return nil
@@ -107,7 +159,7 @@ func mustEqual(got, want int, what string) error {
 // crashes writes the status of a Pod whose container ended and waits to be started again.
 func (s *scenario) crashes(name string, restarts int, reason string) {
 	s.t.Helper()
-	p := s.pods[name]
+	p := s.running[name]
 	setStatus(p, restarts, reason)
 	c := &p.Status.ContainerStatuses[0]
 	c.Ready, c.Started = false, new(bool)
@@ -157,19 +209,27 @@ type historyText struct {
 	deliveries []*delivery.Delivery
 }
 
-// final says what is not over yet.
-func (h *historyText) final() error {
+// well says what still fails.
+func (s *scenario) well(h *historyText) error {
 	for name, inc := range h.incidents {
 		if inc.Open() {
 			return fmt.Errorf("%s is open", name)
 		}
 	}
+	return mustEqual(len(h.incidents), s.comesTo.incidents, "incidents")
+}
+
+// final says what is not over yet.
+func (s *scenario) final(h *historyText) error {
+	if err := s.well(h); err != nil {
+		return err
+	}
 	for _, d := range h.deliveries {
-		if !d.State.Ended() || d.State == delivery.Succeeded && d.Outcome == "" {
+		if !d.State.Ended() || !d.VerifyUntil.IsZero() && d.Outcome == "" {
 			return fmt.Errorf("delivery of %s is %s: %s", d.Group, d.State, d.Error)
 		}
 	}
-	return mustEqual(len(h.deliveries), sceneDeliveries, "deliveries")
+	return mustEqual(len(h.deliveries), s.comesTo.deliveries, "deliveries")
 }
 
 // read reads the history from its file.
@@ -187,11 +247,15 @@ func (s *scenario) read() (*historyText, error) {
 		return nil, err
 	}
 	for _, d := range h.deliveries {
-		h.add("delivery %s %s for %s, scheduled by %s, to %s: %s %s, answer %q, error %q, outcome %s, prompt %q", d.Hook.Name, d.Config, d.Group,
-			h.nameOf(d.IncidentID), d.Agent, d.State, d.TaskState, d.Answer, d.Error, d.Outcome, d.Prompt)
+		h.add("%s: %s %s, answer %q, error %q, outcome %s, prompt %q", h.whose(d), d.State, d.TaskState, d.Answer, d.Error, d.Outcome, d.Prompt)
 	}
 	slices.Sort(h.lines)
 	return h, nil
+}
+
+// whose is how the line of a delivery begins.
+func (h *historyText) whose(d *delivery.Delivery) string {
+	return fmt.Sprintf("delivery %s %s for %s, scheduled by %s, to %s", d.Hook.Name, d.Config, d.Group, h.nameOf(d.IncidentID), d.Agent)
 }
 
 func (h *historyText) add(format string, args ...any) {

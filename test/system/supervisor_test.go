@@ -25,11 +25,15 @@ const (
 	deposed    = "deposed"    // halted until another replica leads, and then let on
 	returned   = "returned"   // halted until another replica has done all the work, and then let on
 	atRandom   = "at random"  // SIGKILL or SIGTERM at any moment, and started again
+	amidst     = "amidst"     // the same while people act, and kagent and khook's user there change
 )
 
 var faults = []string{killed, terminated, deposed, returned}
 
-var signalOf = map[string]string{killed: "SIGKILL", terminated: "SIGTERM", deposed: "SIGSTOP", returned: "SIGSTOP"}
+var signalOf = map[string]string{
+	killed: "SIGKILL", terminated: "SIGTERM", deposed: "SIGSTOP", returned: "SIGSTOP",
+	upgraded: "SIGSTOP", rolledBack: "SIGKILL", otherUser: "SIGKILL", otherToken: "SIGSTOP",
+}
 
 // supervisor runs khook in a scene, does it the one thing that is to be tried, and starts it again when it
 // ended, as Kubernetes would.
@@ -42,14 +46,22 @@ type supervisor struct {
 	procs []*process // all that were started; the first is the one that meets the fault
 	files []string   // the points of each
 
-	taken time.Time // when another one was first seen to hold the lease
-	letOn bool      // the halted process may go on
-	wrong []string
+	taken   time.Time // when another one was first seen to hold the lease
+	letOn   bool      // the halted process may go on
+	changes peerChanges
+	person  *person
+	wrong   []string
 }
 
 func keep(s *scenario, fault, point string) *supervisor {
 	k := &supervisor{t: s.t, scene: s, fault: fault, point: point, args: append(settings(s.kagent, s.dir),
-		"--namespaces", s.ns, "--stabilization", "1s", "--verify-window", "30s", "--agent-check-every", "1h", "--api-bind-address", "0", "--log-level", "info")}
+		"--namespaces", s.ns, "--stabilization", "1s", "--agent-check-every", "1h", "--log-level", "info")}
+	k.args = append(k.args, s.flags...)
+	if s.people {
+		k.person = newPerson(s.ns, k.up)
+	}
+	k.beFirst()
+	s.tend, s.back = k.tend, k.back
 	stop := ""
 	if fault != "" {
 		stop = signalOf[fault] + " " + point
@@ -68,31 +80,46 @@ func keep(s *scenario, fault, point string) *supervisor {
 		})
 		k.start("")
 	}
-	s.tend = k.tend
 	return k
 }
 
 // replicated says whether there are two replicas, of which one is halted.
 func (k *supervisor) replicated() bool { return k.fault == deposed || k.fault == returned }
 
+// up are the processes that may answer.
+func (k *supervisor) up() []*process {
+	var all []*process
+	for i, p := range k.procs {
+		if !p.ended() && (i > 0 || !k.halted()) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
 func (k *supervisor) start(stop string) {
 	file := filepath.Join(k.scene.dir, fmt.Sprintf("points-%d", len(k.procs)))
 	k.files = append(k.files, file)
-	k.procs = append(k.procs, controllerWith(k.t, []string{pointsFile + "=" + file, stopAt + "=" + stop}, k.args...))
+	k.procs = append(k.procs, controllerWith(k.t, []string{pointsFile + "=" + file, stopAt + "=" + stop}, append(slices.Clone(k.args), k.changes.args...)...))
 }
 
-// tend starts khook again where it ended, and lets a halted one on when another leads.
+// tend starts khook again where it ended, and lets a halted one on when another leads, or what was to change has changed.
 func (k *supervisor) tend() {
+	if k.person != nil && k.scene.over() {
+		k.person.act()
+	}
 	if last := k.procs[len(k.procs)-1]; last.ended() {
 		k.checkEnd(len(k.procs) - 1)
 		if len(k.procs) > 20 {
 			k.t.Fatal("khook ends again and again")
 		}
+		k.change()
 		k.start("")
 	}
-	if k.halted() && (k.fault == deposed && k.othersLead() || k.lockedOut()) {
+	if k.halted() && (k.change() || k.fault == deposed && k.othersLead() || k.lockedOut()) {
 		k.proceed()
 	}
+	k.rollBack()
 }
 
 // proceed lets the halted process on.
@@ -106,7 +133,7 @@ func (k *supervisor) proceed() {
 func (k *supervisor) checkEnd(i int) {
 	status, _ := k.procs[i].cmd.ProcessState.Sys().(syscall.WaitStatus)
 	switch {
-	case k.fault == killed && i == 0 && status.Signal() == syscall.SIGKILL:
+	case signalOf[k.fault] == "SIGKILL" && i == 0 && status.Signal() == syscall.SIGKILL:
 	case k.fault == terminated && i == 0 && status.ExitStatus() == 0:
 	case k.replicated() && strings.Contains(k.procs[i].log.String(), "leader election lost"):
 	default:
@@ -170,7 +197,7 @@ func (k *supervisor) reached() bool {
 
 // halted says whether the first process is halted at the point.
 func (k *supervisor) halted() bool {
-	if k.letOn || !k.replicated() || k.procs[0].ended() || !k.reached() {
+	if k.letOn || signalOf[k.fault] != "SIGSTOP" || len(k.procs) == 0 || k.procs[0].ended() || !k.reached() {
 		return false
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", k.procs[0].cmd.Process.Pid))
@@ -216,7 +243,7 @@ func (k *supervisor) end() {
 		})
 		k.proceed()
 	}
-	if k.letOn {
+	if k.letOn && k.replicated() {
 		k.scene.await("the deposed replica has ended, or never led", func() error {
 			if p := k.procs[0]; !p.ended() && k.watches(p) {
 				return fmt.Errorf("it watches")

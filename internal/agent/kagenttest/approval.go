@@ -15,7 +15,7 @@ const Extension = "https://kagent.dev/extensions/hitl/v1"
 // the message that is answered asked for it, else in words that nobody can answer.
 func (r *scriptRun) approval(tool string) *a2a.TaskStatusUpdateEvent {
 	hint := fmt.Sprintf("Please approve %s.", tool)
-	if r.server.restful() {
+	if r.server.restful(r.ctx) {
 		return r.status(a2a.TaskStateInputRequired, "", confirmation(tool, hint))
 	}
 	event := r.status(a2a.TaskStateInputRequired, hint)

@@ -66,7 +66,7 @@ func (r *scriptRun) credentials() bool {
 
 // resume goes on with a reply, which it puts into the task's history.
 func (r *scriptRun) resume(msg *a2a.Message) bool {
-	task, err := r.server.tasks.byOwner(string(r.ec.TaskID), r.ec.User.Name)
+	task, err := r.server.tasks.byOwner(r.ctx, string(r.ec.TaskID), r.ec.User.Name)
 	if err != nil {
 		return false
 	}
@@ -91,7 +91,7 @@ func (r *scriptRun) resume(msg *a2a.Message) bool {
 func (o *once) authorize(ctx context.Context, req *a2a.SendMessageRequest) (a2a.SendMessageResult, bool, error) {
 	task, err := o.GetTask(ctx, &a2a.GetTaskRequest{ID: req.Message.TaskID})
 	if err == nil {
-		err = o.unfit(task, req.Message)
+		err = o.unfit(ctx, task, req.Message)
 	}
 	if err != nil {
 		return nil, true, err

@@ -2,7 +2,7 @@
 // of the protocol, behind routes, headers and refusals shaped like those of kagent's versions. Its
 // agents do what a script says, and it records what they really received.
 //
-// It can be switched to another dialect while it runs, as an upgrade of kagent would. Like kagent
+// It can be switched to another dialect while it runs, as an upgrade of kagent would; a request is served by the version that it came to. Like kagent
 // it runs a message twice when it is sent twice, except in the dialect of kagent 1.0.
 //
 // What is read of 1.x is taken to hold of 1.0-pre, the builds of August 2026, where nothing else is known of them.

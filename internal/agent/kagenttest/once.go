@@ -44,7 +44,7 @@ func (o *once) SendMessage(ctx context.Context, req *a2a.SendMessageRequest) (a2
 	if req.Message != nil && req.Message.TaskID != "" {
 		return o.reply(ctx, req)
 	}
-	if o.server.Dialect() != agent.Kagent10 || req.Message == nil {
+	if o.server.dialectOf(ctx) != agent.Kagent10 || req.Message == nil {
 		return o.RequestHandler.SendMessage(ctx, req)
 	}
 	if req.Message.ContextID != "" {

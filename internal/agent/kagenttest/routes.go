@@ -26,10 +26,11 @@ const maxBody = 4 << 20
 
 // ServeHTTP answers as the dialect's version of kagent does.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r = r.WithContext(context.WithValue(r.Context(), dialectKey{}, s.Dialect()))
 	body, _ := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	kind, ref := s.route(r, body)
-	s.records.request(Request{Kind: kind, Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), At: time.Now(), Dialect: s.Dialect()})
+	s.records.request(Request{Kind: kind, Method: r.Method, Path: r.URL.Path, Header: r.Header.Clone(), At: time.Now(), Dialect: s.dialectOf(r.Context())})
 	s.faulty(w, r, kind, ref, func(w http.ResponseWriter) { s.serve(w, r, kind, ref) })
 }
 
@@ -55,10 +56,10 @@ var rpcKinds = map[string]string{
 }
 
 func (s *Server) route(r *http.Request, body []byte) (kind string, ref delivery.AgentRef) {
-	rest := s.restful()
+	dialect, rest := s.dialectOf(r.Context()), s.restful(r.Context())
 	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	switch {
-	case r.URL.Path == "/health" && s.Dialect() != agent.Kagent10:
+	case r.URL.Path == "/health" && dialect != agent.Kagent10:
 		return Health, ref
 	case r.URL.Path == "/version" && rest:
 		return Version, ref
@@ -68,9 +69,9 @@ func (s *Server) route(r *http.Request, body []byte) (kind string, ref delivery.
 		return Tasks, ref
 	case len(path) == 3 && path[0] == "api" && path[1] == "tasks" && rest:
 		return Stored, ref
-	case s.Dialect() == agent.Kagent10 && path[0] == "agents":
+	case dialect == agent.Kagent10 && path[0] == "agents":
 		return agentRoute(r, path[1:], body, 2)
-	case s.Dialect() != agent.Kagent10 && path[0] == "api" && len(path) > 1 && path[1] == "a2a":
+	case dialect != agent.Kagent10 && path[0] == "api" && len(path) > 1 && path[1] == "a2a":
 		return agentRoute(r, path[2:], body, 3)
 	}
 	return Nothing, ref
@@ -117,7 +118,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 		writeJSON(w, http.StatusOK, map[string]any{"error": false, "data": map[string]string{"status": "OK"}, "message": "OK"})
 	case Version:
 		version := "0.9.6"
-		if s.Dialect() == agent.Kagent097 {
+		if s.dialectOf(r.Context()) == agent.Kagent097 {
 			version = "0.10.0"
 		}
 		writeJSON(w, http.StatusOK, map[string]string{"kagent_version": version, "git_commit": "none", "build_date": "unknown"})
@@ -144,7 +145,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 func (s *Server) call(w http.ResponseWriter, r *http.Request, ref delivery.AgentRef) {
 	r = r.WithContext(context.WithValue(r.Context(), refKey{}, ref))
 	version := r.Header.Get("A2A-Version")
-	switch dialect := s.Dialect(); {
+	switch dialect := s.dialectOf(r.Context()); {
 	case dialect == agent.Kagent05 && version != "":
 		http.NotFound(w, r) // its methods have other names
 	case dialect == agent.Kagent05, dialect == agent.Kagent097 && (version == "" || version == "0.3"):
@@ -165,7 +166,7 @@ func (s *Server) card(w http.ResponseWriter, r *http.Request, ref delivery.Agent
 		DefaultInputModes: []string{"text"}, DefaultOutputModes: []string{"text"},
 		SupportedInterfaces: []*a2a.AgentInterface{{URL: nowhere, ProtocolBinding: a2a.TransportProtocolJSONRPC, ProtocolVersion: "1.0"}},
 	}
-	switch s.Dialect() {
+	switch s.dialectOf(r.Context()) {
 	case agent.Kagent05:
 		full.SupportedInterfaces[0].ProtocolVersion = a2av0.Version
 		writeJSON(w, http.StatusOK, a2av0.FromV1AgentCard(full))
@@ -173,7 +174,7 @@ func (s *Server) card(w http.ResponseWriter, r *http.Request, ref delivery.Agent
 		full.SupportedInterfaces = append(full.SupportedInterfaces, &a2a.AgentInterface{URL: nowhere, ProtocolBinding: a2a.TransportProtocolJSONRPC, ProtocolVersion: a2av0.Version})
 		writeJSON(w, http.StatusOK, full)
 	default:
-		if r.Header.Get("A2A-Version") != "1.0" && s.Dialect() == agent.KagentMain {
+		if r.Header.Get("A2A-Version") != "1.0" && s.dialectOf(r.Context()) == agent.KagentMain {
 			http.Error(w, "unsupported A2A version", http.StatusBadRequest)
 			return
 		}

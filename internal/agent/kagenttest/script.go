@@ -90,7 +90,7 @@ func (s *Server) describe(ctx context.Context, ec *a2asrv.ExecutorContext, msg *
 	ref, _ := ctx.Value(refKey{}).(delivery.AgentRef)
 	m := Message{
 		Agent: ref, ID: msg.ID, ContextID: ec.ContextID, TaskID: string(ec.TaskID), Response: response(msg),
-		User: ec.User.Name, ClientContext: msg.ContextID != "", At: time.Now(), Dialect: s.Dialect(),
+		User: ec.User.Name, ClientContext: msg.ContextID != "", At: time.Now(), Dialect: s.dialectOf(ctx),
 	}
 	for _, p := range msg.Parts {
 		if p.Data() != nil {

@@ -170,9 +170,21 @@ func (s *Server) Dialect() string { return s.dialect.Load().(string) }
 // Its tasks stay.
 func (s *Server) SetDialect(name string) { s.dialect.Store(name) }
 
-// restful says whether the dialect is one up to 0.10: with REST routes, agents whose errors kagent can't read, and tasks that anybody may see.
-func (s *Server) restful() bool {
-	return s.Dialect() == agent.Kagent05 || s.Dialect() == agent.Kagent097
+type dialectKey struct{}
+
+// dialectOf is the one in which a request is served: that which the server spoke when it came. An upgrade changes none that is under way.
+func (s *Server) dialectOf(ctx context.Context) string {
+	if name, ok := ctx.Value(dialectKey{}).(string); ok {
+		return name
+	}
+	return s.Dialect()
+}
+
+// restful says whether a request is served by a version up to 0.10: with REST routes, agents whose errors kagent can't read, and tasks that
+// anybody may see.
+func (s *Server) restful(ctx context.Context) bool {
+	d := s.dialectOf(ctx)
+	return d == agent.Kagent05 || d == agent.Kagent097
 }
 
 // SetToken makes another bearer token the only right one.

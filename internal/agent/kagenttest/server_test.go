@@ -1,6 +1,7 @@
 package kagenttest
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestWhatIsRecordedIsBounded(t *testing.T) {
-	r, sessions, tasks := newRecords(3), newSessions(3), newTasks(3, func() bool { return false })
+	r, sessions, tasks := newRecords(3), newSessions(3), newTasks(3, func(context.Context) bool { return false })
 	for i := range 10 {
 		r.request(Request{Path: strconv.Itoa(i)})
 		r.message(Message{ID: strconv.Itoa(i)})

@@ -73,7 +73,7 @@ func (s *Server) sessionTasks(w http.ResponseWriter, r *http.Request, id string)
 		writeJSON(w, http.StatusNotFound, map[string]any{"error": "Session not found for given ID: record not found"})
 		return
 	}
-	tasks, err := s.tasks.ofContext(id, callerOf(r.Context()))
+	tasks, err := s.tasks.ofContext(r.Context(), id, callerOf(r.Context()))
 	if err != nil {
 		writeJSON(w, http.StatusInternalServerError, map[string]any{"error": "Failed to get session tasks: " + err.Error()})
 		return
@@ -90,7 +90,7 @@ func (s *Server) sessionTasks(w http.ResponseWriter, r *http.Request, id string)
 }
 
 func (s *Server) storedTask(w http.ResponseWriter, r *http.Request, id string) {
-	task, err := s.tasks.byOwner(id, callerOf(r.Context()))
+	task, err := s.tasks.byOwner(r.Context(), id, callerOf(r.Context()))
 	if err != nil {
 		writeJSON(w, http.StatusNotFound, map[string]any{"error": "Task not found: record not found"})
 		return

@@ -15,7 +15,7 @@ import (
 
 // taskStore is the server's task store: bounded, each task as much its caller's own as the dialect says, and able to forget.
 type taskStore struct {
-	shared func() bool // anybody may read and change all tasks
+	shared func(context.Context) bool // anybody may read and change all tasks
 
 	mu    sync.Mutex
 	limit int
@@ -32,19 +32,19 @@ type stored struct {
 	number  int
 }
 
-func newTasks(limit int, shared func() bool) *taskStore {
+func newTasks(limit int, shared func(context.Context) bool) *taskStore {
 	return &taskStore{limit: limit, shared: shared, byID: map[a2a.TaskID]*stored{}}
 }
 
 var errNotTheirs = fmt.Errorf("not authorized: the task is another user's: %w", a2a.ErrUnauthorized)
 
 // find returns a task that the user may see. It must be called with the lock held.
-func (t *taskStore) find(id a2a.TaskID, user string) (*stored, error) {
+func (t *taskStore) find(ctx context.Context, id a2a.TaskID, user string) (*stored, error) {
 	found := t.byID[id]
 	switch {
 	case found == nil:
 		return nil, a2a.ErrTaskNotFound
-	case found.user != user && !t.shared():
+	case found.user != user && !t.shared(ctx):
 		return nil, errNotTheirs
 	}
 	return found, nil
@@ -86,7 +86,7 @@ func (t *taskStore) Update(ctx context.Context, u *taskstore.UpdateRequest) (tas
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	was, err := t.find(u.Task.ID, caller(ctx))
+	was, err := t.find(ctx, u.Task.ID, caller(ctx))
 	if err != nil {
 		return taskstore.TaskVersionMissing, err
 	}
@@ -102,7 +102,7 @@ func (t *taskStore) Update(ctx context.Context, u *taskstore.UpdateRequest) (tas
 // Get implements taskstore.Store.
 func (t *taskStore) Get(ctx context.Context, id a2a.TaskID) (*taskstore.StoredTask, error) {
 	t.mu.Lock()
-	found, err := t.find(id, caller(ctx))
+	found, err := t.find(ctx, id, caller(ctx))
 	t.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -113,13 +113,13 @@ func (t *taskStore) Get(ctx context.Context, id a2a.TaskID) (*taskstore.StoredTa
 
 // List implements taskstore.Store: all tasks of a context, the newest first, on one page.
 func (t *taskStore) List(ctx context.Context, q *a2a.ListTasksRequest) (*a2a.ListTasksResponse, error) {
-	found, err := t.ofContext(q.ContextID, caller(ctx))
+	found, err := t.ofContext(ctx, q.ContextID, caller(ctx))
 	slices.Reverse(found)
 	return &a2a.ListTasksResponse{Tasks: found, TotalSize: len(found), PageSize: max(len(found), 1)}, err
 }
 
 // ofContext returns the tasks of a context, the oldest first. Where tasks are their users' own, so is a context.
-func (t *taskStore) ofContext(contextID, user string) ([]*a2a.Task, error) {
+func (t *taskStore) ofContext(ctx context.Context, contextID, user string) ([]*a2a.Task, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found []*stored
@@ -127,7 +127,7 @@ func (t *taskStore) ofContext(contextID, user string) ([]*a2a.Task, error) {
 		if s.context != contextID {
 			continue
 		}
-		if found = append(found, s); s.user != user && !t.shared() {
+		if found = append(found, s); s.user != user && !t.shared(ctx) {
 			return nil, errNotTheirs
 		}
 	}
@@ -143,9 +143,9 @@ func (t *taskStore) ofContext(contextID, user string) ([]*a2a.Task, error) {
 	return all, nil
 }
 
-func (t *taskStore) byOwner(id, user string) (*a2a.Task, error) {
+func (t *taskStore) byOwner(ctx context.Context, id, user string) (*a2a.Task, error) {
 	t.mu.Lock()
-	found, err := t.find(a2a.TaskID(id), user)
+	found, err := t.find(ctx, a2a.TaskID(id), user)
 	t.mu.Unlock()
 	if err != nil {
 		return nil, err
