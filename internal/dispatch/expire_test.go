@@ -37,8 +37,7 @@ func TestWhatEndedWhileKhookWasDownCounts(t *testing.T) {
 			d := r.untilState(r.due(), delivery.Working)
 			r.halt()
 			close(free)
-			d.CalledAt = d.CalledAt.Add(-d.Timeout)
-			r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
+			d = r.change(d, func(d *delivery.Delivery) { d.CalledAt = d.CalledAt.Add(-d.Timeout) })
 			r.kagent.Inject(kagenttest.Fault{Times: 3, Status: http.StatusBadGateway}) // it was down too
 			r.start()
 			if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" || d.Error != "" {
@@ -60,8 +59,7 @@ func TestATaskThatNobodyCanLookAtExpiresInTheEnd(t *testing.T) {
 			d := r.untilState(r.due(), state)
 			r.halt()
 			r.kagent.Inject(kagenttest.Fault{Times: -1, Status: http.StatusBadGateway})
-			d.CalledAt = d.CalledAt.Add(-d.Timeout - lateLook)
-			r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
+			d = r.change(d, func(d *delivery.Delivery) { d.CalledAt = d.CalledAt.Add(-d.Timeout - lateLook) })
 			r.start()
 			if d = r.untilState(d, delivery.Expired); !strings.HasPrefix(d.Error, "it is not known whether the agent finished within 1h0m0s") {
 				t.Errorf("%q", d.Error)
@@ -125,8 +123,7 @@ func TestATaskThatIsBackInTimeIsFollowed(t *testing.T) {
 	free := make(chan struct{})
 	r := newRig(t, kagenttest.Options{Script: acts(kagenttest.Act{Until: free, Answer: "done"})}, func(c *Config) { c.Follow = false })
 	d := r.untilState(r.due(), delivery.Working)
-	d.CalledAt = d.CalledAt.Add(-10 * time.Minute) // it has run for a while
-	r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
+	d = r.change(d, func(d *delivery.Delivery) { d.CalledAt = d.CalledAt.Add(-10 * time.Minute) }) // it has run for a while
 	gone := `{"jsonrpc":"2.0","id":1,"error":{"code":-32001,"message":"task not found"}}`
 	r.kagent.Inject(kagenttest.Fault{On: kagenttest.Get, Times: 3, Header: map[string]string{"Content-Type": "application/json"}, Body: gone})
 	r.until(d, "the task is missed", func(d *delivery.Delivery) bool { return strings.Contains(d.Error, "task not found") })

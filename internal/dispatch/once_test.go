@@ -55,8 +55,7 @@ func TestARestartAtEachStepIsNoSecondCall(t *testing.T) {
 				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(kagenttest.Act{Work: 10 * time.Millisecond, Answer: "done"})})
 				d := r.untilState(r.due(), delivery.Succeeded)
 				r.halt()
-				forget(d)
-				r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{d}} })
+				d = r.change(d, forget)
 				r.start()
 				if d = r.untilState(d, delivery.Succeeded); d.Answer != "done" {
 					t.Errorf("answer %q", d.Answer)

@@ -40,8 +40,11 @@ func (r *rig) hurry(d *delivery.Delivery, what string, ok func(*delivery.Deliver
 	r.Helper()
 	return r.until(d, what, func(now *delivery.Delivery) bool {
 		if now.State == delivery.Pending && time.Until(now.NextAt) > time.Second {
-			now.NextAt = time.Now()
-			r.write(func(*storeTx) *storeChanges { return &storeChanges{Deliveries: []*delivery.Delivery{now}} })
+			r.change(d, func(now *delivery.Delivery) {
+				if now.State == delivery.Pending {
+					now.NextAt = time.Now()
+				}
+			})
 			r.d.Wake(d.ID)
 		}
 		return ok(now)

@@ -146,6 +146,21 @@ func (r *rig) write(changes func(*store.Tx) *store.Changes) {
 	}
 }
 
+// change alters a delivery as it is now, whatever a dispatcher wrote of it meanwhile, and returns it.
+func (r *rig) change(d *delivery.Delivery, alter func(*delivery.Delivery)) *delivery.Delivery {
+	r.Helper()
+	var now *delivery.Delivery
+	r.write(func(tx *store.Tx) *store.Changes {
+		var err error
+		if now, err = tx.Delivery(context.Background(), d.ID); err != nil {
+			r.Fatal(err)
+		}
+		alter(now)
+		return &store.Changes{Deliveries: []*delivery.Delivery{now}}
+	})
+	return now
+}
+
 // resolve ends the delivery's incident.
 func (r *rig) resolve(d *delivery.Delivery, as incident.Resolution) {
 	r.Helper()

@@ -87,9 +87,9 @@ func TestADecisionNeverMeetsAQuestionThatChangedWhileItWasRecorded(t *testing.T)
 			t.Cleanup(idle.queue.ShutDown)
 			idle.cfg.Clock = c // of people's changes only, not of the queue
 			change := func() {
-				now := r.now(d)
-				now.Question, now.QuestionID = "delete the volume?", "delete the volume?"
-				r.write(func(*store.Tx) *store.Changes { return &store.Changes{Deliveries: []*delivery.Delivery{now}} })
+				r.change(d, func(now *delivery.Delivery) {
+					now.Question, now.QuestionID = "delete the volume?", "delete the volume?"
+				})
 			}
 			c.next.Store(&change)
 			_, err := idle.Reply(t.Context(), d.ID, "ann", reply)
