@@ -110,6 +110,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 		http.Error(w, "unauthenticated: missing or invalid Authorization header", http.StatusUnauthorized)
 		return
 	}
+	dialect := s.dialectOf(r.Context())
 	r = r.WithContext(context.WithValue(r.Context(), userKey{}, user))
 	switch kind {
 	case Nothing:
@@ -118,7 +119,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 		writeJSON(w, http.StatusOK, map[string]any{"error": false, "data": map[string]string{"status": "OK"}, "message": "OK"})
 	case Version:
 		version := "0.9.6"
-		if s.dialectOf(r.Context()) == agent.Kagent097 {
+		if dialect == agent.Kagent097 {
 			version = "0.10.0"
 		}
 		writeJSON(w, http.StatusOK, map[string]string{"kagent_version": version, "git_commit": "none", "build_date": "unknown"})
@@ -143,9 +144,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, kind string, ref 
 
 // call hands a JSON-RPC call to the SDK's server, if its version header is right in this dialect.
 func (s *Server) call(w http.ResponseWriter, r *http.Request, ref delivery.AgentRef) {
+	dialect := s.dialectOf(r.Context())
 	r = r.WithContext(context.WithValue(r.Context(), refKey{}, ref))
 	version := r.Header.Get("A2A-Version")
-	switch dialect := s.dialectOf(r.Context()); {
+	switch {
 	case dialect == agent.Kagent05 && version != "":
 		http.NotFound(w, r) // its methods have other names
 	case dialect == agent.Kagent05, dialect == agent.Kagent097 && (version == "" || version == "0.3"):
