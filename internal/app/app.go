@@ -30,6 +30,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
+	"github.com/kagent-dev/khook/internal/notify"
 	"github.com/kagent-dev/khook/internal/source"
 	"github.com/kagent-dev/khook/internal/status"
 	"github.com/kagent-dev/khook/internal/store"
@@ -52,6 +53,7 @@ type App struct {
 	status    *status.Writer
 	pauses    *pauses
 	feed      *feed.Feed
+	tellers   *notify.Tellers
 
 	hooksListed toolscache.InformerSynced   // all Hooks are in the set
 	checked     time.Time                   // when all agents were last looked for
@@ -88,6 +90,9 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 		kagent:  &kagentProbe{agents: agents, up: m.kagentUp},
 	}
 	a.pauses = &pauses{app: a, log: log.WithName("pauses")}
+	if a.tellers, err = a.newTellers(); err != nil {
+		return nil, err
+	}
 	a.publisher = &publisher{
 		metrics: m, status: status, events: events, store: st, wake: a.wake, committed: live.Wake,
 		log: log.WithName("publisher"), resolved: make(chan []*incident.Incident, resolvedBacklog),
@@ -167,6 +172,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	a.leader.Store(leader)
 	defer a.leader.Store(nil)
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.untilDeposed(ctx) })
 	group.Go(func() error { return leader.sources.Run(ctx, lookedFor) })
 	group.Go(func() error { return leader.dispatcher.Run(ctx) })
 	group.Go(func() error { return a.status.Run(ctx) })
@@ -175,6 +181,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	group.Go(func() error { return a.endQuiet(ctx, leader) })
 	group.Go(func() error { return a.reconsider(ctx, leader) })
 	group.Go(func() error { return a.pauses.run(ctx, leader) })
+	group.Go(func() error { return a.tellers.Run(ctx) })
 	group.Go(func() error { return a.replayDeadLetters(ctx, leader) })
 	group.Go(func() error { return a.prune(ctx) })
 	group.Go(func() error { return a.checkAgents(ctx) })
@@ -203,6 +210,25 @@ func (a *App) takeOver(ctx context.Context) {
 		}
 		return err == nil, nil
 	})
+}
+
+// deposedEvery is how often a leader asks whether it still is one.
+const deposedEvery = time.Second
+
+// untilDeposed ends the process of a leader after which another one has led. The Lease alone does not tell: who was halted, or was late to renew,
+// may have lost it to another one and got it back when that one ended, without noticing. The history refuses all that such a leader writes, for
+// good: only one that begins anew knows what was recorded meanwhile.
+func (a *App) untilDeposed(ctx context.Context) error {
+	err := wait.PollUntilContextCancel(ctx, deposedEvery, false, func(ctx context.Context) (bool, error) {
+		if err := a.store.StillLeads(ctx); errors.Is(err, store.ErrDeposed) {
+			return false, err
+		}
+		return false, nil
+	})
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // it was told to end
+	}
+	return fmt.Errorf("this khook must begin anew: %w", err)
 }
 
 // followHooks keeps the live set of hooks as the cluster has it, on every replica.

@@ -2,6 +2,7 @@ package system
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -53,6 +54,43 @@ func TestAStandbyTakesOverAndCallsNobodyTwice(t *testing.T) {
 	var lease coordinationv1.Lease
 	if err := testCluster.client.Get(t.Context(), client.ObjectKey{Namespace: "kagent", Name: "khook.kagent.dev"}, &lease); err != nil {
 		t.Error(err)
+	}
+	if n := len(kagent.Messages()); n != 2 {
+		t.Errorf("%d messages for two workloads", n)
+	}
+}
+
+// TestALeaderAfterWhichAnotherLedBeginsAnew is about a process that lost its Lease and got it back without noticing: the history takes nothing from it.
+func TestALeaderAfterWhichAnotherLedBeginsAnew(t *testing.T) {
+	kagent := kagenttest.New(t, kagenttest.Options{})
+	ns, dir := namespace(t), t.TempDir()
+	applyHook(t, ns, "shop", incident.PodRestart)
+	args := append(settings(kagent, dir), "--namespaces", ns)
+	first := controller(t, args...)
+	crashLoops(t, newPod(t, ns, "before", "before-1"), 1, "Error")
+	if _, err := kagent.Await(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	other := openHistory(t, filepath.Join(dir, "khook.db"))
+	if err := other.Lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	crashLoops(t, newPod(t, ns, "after", "after-1"), 1, "Error")
+	eventually(t, "the deposed one ends", func() error {
+		if !first.ended() {
+			return fmt.Errorf("it runs")
+		}
+		return nil
+	})
+	if code := first.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(first.log.String(), "this khook must begin anew: another khook leads now") {
+		t.Errorf("it ended with %d: %s", code, tail(first.log.String(), 800))
+	}
+	controller(t, args...)
+	if _, err := kagent.Await(t.Context(), 2); err != nil {
+		t.Fatal(err)
 	}
 	if n := len(kagent.Messages()); n != 2 {
 		t.Errorf("%d messages for two workloads", n)

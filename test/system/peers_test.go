@@ -123,9 +123,16 @@ func asFarAsItCan(h *historyText) error {
 	return nil
 }
 
-// outOfSight says whether kagent refuses to show the delivery's task to who khook is.
+// outOfSight says whether kagent refuses to show the delivery's task, or whether it has one, to who khook is.
 func outOfSight(d *delivery.Delivery) bool {
-	return strings.HasPrefix(d.Error, "cannot look at the task") && strings.Contains(d.Error, "not authorized")
+	looks := strings.HasPrefix(d.Error, "cannot look at the task") || strings.HasPrefix(d.Error, "cannot find out whether the message arrived")
+	return looks && strings.Contains(d.Error, "not authorized")
+}
+
+// overMeanwhile says whether a delivery ended so because its incidents had ended when its message could have been sent again: kagent 1.0
+// would have known the message by its ID, but nobody is called for what is over.
+func overMeanwhile(d *delivery.Delivery) bool {
+	return notKnown(d) && strings.Contains(d.Failure, "everything that it is about has ended")
 }
 
 // notKnown says whether a delivery ended because nobody can say whether its message arrived.

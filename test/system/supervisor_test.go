@@ -135,10 +135,16 @@ func (k *supervisor) checkEnd(i int) {
 	switch {
 	case signalOf[k.fault] == "SIGKILL" && i == 0 && status.Signal() == syscall.SIGKILL:
 	case k.fault == terminated && i == 0 && status.ExitStatus() == 0:
-	case k.replicated() && strings.Contains(k.procs[i].log.String(), "leader election lost"):
+	case k.replicated() && deposedSays(k.procs[i]):
 	default:
 		k.wrong = append(k.wrong, fmt.Sprintf("process %d ended with %v:\n%s", i, k.procs[i].cmd.ProcessState, tail(k.procs[i].log.String(), 1500)))
 	}
+}
+
+// deposedSays says whether a process has ended because another one led.
+func deposedSays(p *process) bool {
+	log := p.log.String()
+	return strings.Contains(log, "leader election lost") || strings.Contains(log, "this khook must begin anew")
 }
 
 // leads waits until khook works; a halted one has worked far enough.
@@ -260,7 +266,7 @@ func (k *supervisor) end() {
 		if p.ended() {
 			continue
 		}
-		if code := p.stop(); code != 0 && !strings.Contains(p.log.String(), "leader election lost") {
+		if code := p.stop(); code != 0 && !deposedSays(p) {
 			k.wrong = append(k.wrong, fmt.Sprintf("process %d ended with %d:\n%s", i, code, tail(p.log.String(), 1500)))
 		}
 	}

@@ -251,7 +251,10 @@ func try(t *testing.T, tr trial, base *undisturbed) result {
 	}
 	want, got := base.history.lines, h.lines
 	if k.changes.made { // of a message that another kagent, or another user of it, can't be asked about
-		want, got = h.without(want), h.without(got)
+		want, got = h.without(want, notKnown), h.without(got, notKnown)
+	}
+	if k.replicated() { // a slow machine takes longer to change leaders than the Pods to recover
+		want, got = h.without(want, overMeanwhile), h.without(got, overMeanwhile)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		res.differs = true
@@ -262,10 +265,10 @@ func try(t *testing.T, tr trial, base *undisturbed) result {
 	return res
 }
 
-// without are the lines but those of deliveries of which nobody knows whether their message arrived.
-func (h *historyText) without(lines []string) []string {
+// without are the lines but those of deliveries of which that is so.
+func (h *historyText) without(lines []string, so func(*delivery.Delivery) bool) []string {
 	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
-		return slices.ContainsFunc(h.deliveries, func(d *delivery.Delivery) bool { return notKnown(d) && strings.HasPrefix(line, h.whose(d)+": ") })
+		return slices.ContainsFunc(h.deliveries, func(d *delivery.Delivery) bool { return so(d) && strings.HasPrefix(line, h.whose(d)+": ") })
 	})
 }
 
@@ -351,7 +354,7 @@ func (c *callCheck) message(m kagenttest.Message) {
 func (c *callCheck) delivery(d *delivery.Delivery) {
 	c.Helper()
 	if notKnown(d) {
-		if c.notKnown++; !c.changed {
+		if c.notKnown++; !c.changed && !overMeanwhile(d) {
 			c.Errorf("khook says of %s that it does not know whether the message arrived, and could know it", d.Group)
 		}
 		return
