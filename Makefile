@@ -96,12 +96,13 @@ test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API ser
 MODELS := TestAnySequenceEndsInAtMostOneRun TestAnySilenceIsToldAndEndsNoDelivery TestAnySequenceOfTheDispatcherKeepsThePromises \
 	TestKillsDoNotChangeAnOutcome TestTheFirstNoOfExplainIsWhatIsDecided TestNoRowOfEditsCallsForAnIncidentTwice \
 	TestDecisionsDoNotDependOnHowSignalsAreBatched TestWhereverRowsCannotBeSavedAllOthersAreRecordedOnceAndInOrder \
-	TestCountersAndChangeLogSayWhatTheHistorySays TestReplayIsTheControllerForAnyHook TestARestartOfKhookChangesNoCall
+	TestCountersAndChangeLogSayWhatTheHistorySays TestReplayIsTheControllerForAnyHook TestARestartOfKhookChangesNoCall \
+	TestWhateverFailsEachThingIsToldInOneMessage
 
 .PHONY: test-models
 test-models: ## The models and costly properties in full, without the race detector
 	go test -count=1 -timeout 20m -run "^($$(tr ' ' '|' <<<"$(strip $(MODELS))"))$$" ./internal/delivery ./internal/dispatch ./internal/ledger \
-		./internal/replay ./internal/store
+		./internal/notify ./internal/replay ./internal/store
 
 .PHONY: test-alerts
 test-alerts: $(PROMTOOL) ## Check the chart's alerts, and what they fire for

@@ -10,11 +10,12 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/notice"
 )
 
-// IncidentTimeline tells what happened, in the order of time.
-func IncidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []delivery.Decision, deliveries []*delivery.Delivery) []TimelineEntry {
-	var line []TimelineEntry
+// IncidentTimeline tells what happened, in the order of time; sent is what people were told of it.
+func IncidentTimeline(inc *incident.Incident, events []*incident.Event, decisions []delivery.Decision, deliveries []*delivery.Delivery, sent []*notice.Line) []TimelineEntry {
+	line := noticesTimeline(sent)
 	for _, e := range events {
 		shaped := EventOf(e)
 		text := fmt.Sprintf("%s: %s", e.Reason, e.Message)
@@ -35,6 +36,26 @@ func IncidentTimeline(inc *incident.Incident, events []*incident.Event, decision
 		line = append(line, resolution(inc))
 	}
 	return inOrder(line)
+}
+
+// noticesTimeline tells whom khook told something outside of it.
+func noticesTimeline(sent []*notice.Line) []TimelineEntry {
+	line := make([]TimelineEntry, 0, len(sent))
+	for _, l := range sent {
+		text := fmt.Sprintf("notifier %s was told: %s", l.Notifier, l.About)
+		switch l.Kind {
+		case notice.NeedsPerson:
+			text = fmt.Sprintf("notifier %s was told that a person is needed: %s", l.Notifier, l.About)
+		case notice.AgentFailed:
+			text = fmt.Sprintf("notifier %s was told that the agent failed: %s", l.Notifier, l.About)
+		case notice.Outcome:
+			text = fmt.Sprintf("notifier %s was told the outcome: %s", l.Notifier, l.About)
+		case notice.Uncalled:
+			text = fmt.Sprintf("notifier %s was told that it goes on, and that no agent was called", l.Notifier)
+		}
+		line = append(line, TimelineEntry{At: l.EndedAt, Kind: "notice", Text: text, DeliveryID: l.DeliveryID})
+	}
+	return line
 }
 
 // interruptions tell of when an incident was not known to go on: after an end that was none, and while its node is lost.
@@ -74,8 +95,8 @@ func ordinal(n int64) string {
 }
 
 // DeliveryTimeline tells a delivery: seen, matched, called, answered, verified.
-func DeliveryTimeline(d *delivery.Delivery, covered []*incident.Incident, log []delivery.Entry) []TimelineEntry {
-	line := milestones(d)
+func DeliveryTimeline(d *delivery.Delivery, covered []*incident.Incident, log []delivery.Entry, sent []*notice.Line) []TimelineEntry {
+	line := append(milestones(d), noticesTimeline(sent)...)
 	for _, e := range log {
 		if text := moment(&e); text != "" {
 			line = append(line, TimelineEntry{At: e.At, Kind: "delivery", Text: text, DeliveryID: d.ID})

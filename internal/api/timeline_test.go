@@ -14,7 +14,7 @@ var noon = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
 // told are the entries of an incident's timeline, as "minute kind: text".
 func told(inc *incident.Incident, decisions ...delivery.Decision) []string {
 	var lines []string
-	for _, e := range IncidentTimeline(inc, nil, decisions, nil) {
+	for _, e := range IncidentTimeline(inc, nil, decisions, nil, nil) {
 		lines = append(lines, fmt.Sprintf("%d %s: %s", int(e.At.Sub(noon).Minutes()), e.Kind, e.Text))
 	}
 	return lines

@@ -104,7 +104,7 @@ type IncidentDetail struct {
 // TimelineEntry is one moment of an incident or a delivery.
 type TimelineEntry struct {
 	At         time.Time `json:"at"`
-	Kind       string    `json:"kind" enum:"event,decision,delivery,resolution,reopened,unheard" doc:"What the entry is about."`
+	Kind       string    `json:"kind" enum:"event,decision,delivery,resolution,reopened,unheard,notice" doc:"What the entry is about."`
 	Text       string    `json:"text" doc:"A sentence for people."`
 	Event      *Event    `json:"event,omitempty"`
 	Decision   *Decision `json:"decision,omitempty"`

@@ -90,7 +90,7 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 		kagent:  &kagentProbe{agents: agents, up: m.kagentUp},
 	}
 	a.pauses = &pauses{app: a, log: log.WithName("pauses")}
-	if a.tellers, err = a.newTellers(); err != nil {
+	if a.tellers, err = a.newTellers(cfg.Faults.Notify); err != nil {
 		return nil, err
 	}
 	a.publisher = &publisher{

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -60,6 +61,11 @@ type Options struct {
 
 	// For how long a call keeps further events of its group from calling again, where a Hook does not say (dedupWindow).
 	DedupWindow time.Duration
+
+	// File with the notifiers, by which people are told of what they must know; nobody is told if empty.
+	NotifiersFile string
+	// The URL by which people reach khook, such as https://ops.example.com/khook; messages to people then have links.
+	ExternalURL string
 
 	// How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call.
 	MaxCallsPerHour int
@@ -173,12 +179,27 @@ func (o *Options) Validate() error {
 	if o.MaxCallsPerHour < 0 {
 		errs = append(errs, fmt.Errorf("--max-calls-per-hour is %d: it must be at least 1, or 0 for no limit", o.MaxCallsPerHour))
 	}
+	if err := checkExternalURL(o.ExternalURL); err != nil {
+		errs = append(errs, err)
+	}
 	if o.AgentConcurrency < 1 {
 		errs = append(errs, fmt.Errorf("--agent-concurrency is %d: it must be at least 1", o.AgentConcurrency))
 	}
 	errs = append(errs, checkAddress("--metrics-bind-address", o.metricsAddress())...)
 	errs = append(errs, checkAddress("--health-probe-bind-address", o.healthAddress())...)
 	return errors.Join(errs...)
+}
+
+// checkExternalURL checks --external-url. What has a password in it would be sent to everybody who is told something.
+func checkExternalURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return errors.New("--external-url must be such as https://ops.example.com/khook, without a user, a query or a fragment")
+	}
+	return nil
 }
 
 func checkNamespaces(flag string, names []string) (errs []error) {

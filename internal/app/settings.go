@@ -29,7 +29,7 @@ func (o *Options) agentSettings() map[string]any {
 		"kagent-header": slices.AppendSeq([]string{}, slices.Values(slices.Sorted(maps.Keys(o.KagentHeaders)))), "kagent-dialect": o.KagentDialect,
 		"agent-namespaces": o.AgentNamespaces, "allow-plain-values": o.AllowPlainValues, "agent-concurrency": o.AgentConcurrency,
 		"agent-check-every": o.AgentCheckEvery.String(), "verify-window": o.VerifyWindow.String(), "dedup-window": o.DedupWindow.String(),
-		"max-calls-per-hour": o.MaxCallsPerHour,
+		"max-calls-per-hour": o.MaxCallsPerHour, "notifiers-file": o.NotifiersFile, "external-url": o.ExternalURL,
 	}
 }
 

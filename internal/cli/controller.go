@@ -93,6 +93,9 @@ type controllerFlags struct {
 
 	DedupWindow time.Duration `help:"For how long a call keeps further events of its group from calling again, where a Hook does not say (dedupWindow)." default:"10m" env:"KHOOK_DEDUP_WINDOW" group:"Agents"`
 
+	NotifiersFile string `name:"notifiers-file" help:"File with the notifiers, by which people are told of what they must know; nobody is told if empty. See docs/notifiers.md." env:"KHOOK_NOTIFIERS_FILE" placeholder:"FILE" group:"People"`
+	ExternalURL   string `name:"external-url" help:"The URL by which people reach khook, such as https://ops.example.com/khook; messages to people then have links." env:"KHOOK_EXTERNAL_URL" placeholder:"BASE-URL" group:"People"`
+
 	MaxCallsPerHour int `name:"max-calls-per-hour" help:"How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call." default:"0" env:"KHOOK_MAX_CALLS_PER_HOUR" group:"Agents"`
 
 	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`

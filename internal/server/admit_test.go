@@ -329,7 +329,9 @@ func TestAFloodOfRefusedRequestsWritesFewLinesAndHidesNone(t *testing.T) {
 }
 
 func TestTheHealthTellsTheMemoryAndWhatDoesNotFitIntoIt(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Warnings = []string{"--api-max-streams is 10000, and there is room for 500"} })
+	f := newFixture(t, func(c *Config) {
+		c.Warnings = func() []string { return []string{"--api-max-streams is 10000, and there is room for 500"} }
+	})
 	h := f.Health(t.Context())
 	if h.Status != api.Healthy || len(h.Reasons) != 0 || len(h.Warnings) != 1 {
 		t.Errorf("a setting that does not fit is a warning and nothing more: %+v", h)

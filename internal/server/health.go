@@ -77,9 +77,18 @@ func (s *Server) lookAtHealth(ctx context.Context) api.Health {
 	if h.Plugins == nil {
 		h.Plugins = []api.PluginHealth{}
 	}
-	h.Memory, h.Warnings = s.memory(ctx), append(s.pauseWarnings(ctx), s.cfg.Warnings...)
+	h.Memory, h.Warnings = s.memory(ctx), s.warnings(ctx)
 	judge(&h)
 	return h
+}
+
+// warnings are what people should know of a khook that is healthy.
+func (s *Server) warnings(ctx context.Context) []string {
+	all := s.pauseWarnings(ctx)
+	if s.cfg.Warnings != nil {
+		all = append(all, s.cfg.Warnings()...)
+	}
+	return all
 }
 
 // maxPauseWarnings bounds how many pauses a health tells of.

@@ -61,8 +61,8 @@ type Config struct {
 	Settings  map[string]any
 
 	Limits   Limits
-	Warnings []string // of the settings, for the health
-	Pprof    bool     // serve /debug/pprof
+	Warnings func() []string // of the settings, and of notifiers that take nothing, for the health; nil if there are none
+	Pprof    bool            // serve /debug/pprof
 
 	// GetCertificate is the certificate of TLS, as in tls.Config; nil: no TLS.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/notice"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -98,6 +100,7 @@ const (
 	storyEvents     = 200
 	storyDeliveries = 20
 	storyEffects    = 100
+	storyNotices    = 50
 )
 
 // incident tells an incident's story. The incident is read before it is known whether the caller may know of it, since only it
@@ -142,7 +145,11 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetai
 		}
 		deliveries[i], d.Deliveries = seen, append(d.Deliveries, shaped)
 	}
-	d.Timeline = api.IncidentTimeline(inc, events, decisions, deliveries)
+	sent, err := st.NoticesOfIncident(ctx, inc.ID, storyNotices)
+	if err != nil {
+		return api.IncidentDetail{}, s.storeError(ctx, err)
+	}
+	d.Timeline = api.IncidentTimeline(inc, events, decisions, deliveries, sent)
 	return d, nil
 }
 
@@ -171,5 +178,10 @@ func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetai
 	if shaped.TextsWithheld != "" {
 		log = withoutWords(log)
 	}
-	return api.DeliveryDetail{Delivery: shaped, Incidents: api.IncidentsOf(covered, time.Now()), Log: api.LogOf(log), Timeline: api.DeliveryTimeline(seen, covered, log)}, nil
+	sent, err := s.cfg.Reader.NoticesOfIncident(ctx, dl.IncidentID, storyNotices)
+	if err != nil {
+		return d, s.storeError(ctx, err)
+	}
+	sent = slices.DeleteFunc(sent, func(l *notice.Line) bool { return l.DeliveryID != dl.ID })
+	return api.DeliveryDetail{Delivery: shaped, Incidents: api.IncidentsOf(covered, time.Now()), Log: api.LogOf(log), Timeline: api.DeliveryTimeline(seen, covered, log, sent)}, nil
 }

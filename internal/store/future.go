@@ -37,6 +37,7 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		{table: "pauses", times: []string{"paused_at"}},
 		{table: "delivery_groups", times: []string{"held_since", "held_until", "resumed_at"}},
 		{table: "delivery_groups", times: []string{"hold_ends"}, most: day},
+		{table: "notices", times: []string{"at", "due_at", "ended_at"}},
 		{table: "dead_letters", times: []string{"first_at", "last_at"}},
 		{table: "hook_configs", times: []string{"edited_at", "saved_at"}},
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/notice"
 )
 
 // TestNothingOfTheFutureIsLeftWhenAClockWasAhead records with a clock that is three days ahead, sets it right, and goes through all
@@ -43,6 +44,8 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 			_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errOther, clock.Now()))
 			must(t, err)
 			must(t, tx.SavePause(t.Context(), &delivery.Pause{PauseScope: delivery.PauseScope{Namespace: key}, At: clock.Now(), Ends: clock.Now().Add(time.Hour)}))
+			line := &notice.Line{Notice: notice.Notice{ID: key, At: clock.Now()}, DueAt: clock.Now(), EndedAt: clock.Now()}
+			must(t, tx.PutNotices(t.Context(), "oncall", 0, []*notice.Line{line}))
 			must(t, tx.SaveConfigurations(t.Context(), shopHook, []delivery.Configuration{{Key: key, EditedAt: clock.Now()}}))
 			return tx.Save(t.Context(), c)
 		}))

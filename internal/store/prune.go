@@ -26,7 +26,7 @@ const ResaveConfigurations = 24 * time.Hour
 
 // Prune deletes the history of before a time, in small transactions between which others write:
 // incidents that ended before, with their events and decisions; repeats of incidents that go on;
-// deliveries, counters, the change log, and what is known of the configurations of Hooks without any of it. Open incidents with their first event stay, and
+// deliveries, counters, the change log, notices that have ended, and what is known of the configurations of Hooks without any of it. Open incidents with their first event stay, and
 // unfinished deliveries with the incident that made them due.
 func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err error) {
 	us := micros(before)
@@ -41,6 +41,7 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err
 			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.cluster = c.cluster AND d.hook_ns = c.hook_ns AND d.hook = c.hook)
 			AND NOT EXISTS (SELECT 1 FROM delivery_groups g WHERE g.cluster = c.cluster AND g.hook_ns = c.hook_ns AND g.hook = c.hook)
 			LIMIT ?)`, min(us, micros(s.cfg.Clock.Now().Add(-configurationsKept)))),
+		pruneBy(ctx, `DELETE FROM notices WHERE (cluster, notifier, id) IN (SELECT cluster, notifier, id FROM notices WHERE ended_at > 0 AND ended_at < ? LIMIT ?)`, us),
 		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
 		pruneBy(ctx, `DELETE FROM changes WHERE at < ? AND seq IN (SELECT seq FROM changes ORDER BY seq LIMIT ?)`, us),
 		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", minuteSpan, before),

@@ -69,6 +69,13 @@ func (s *Store) AskingDeliveries(ctx context.Context, hook delivery.HookRef, lim
 		"WHERE state = ? AND cluster = ? AND hook_ns = ? AND hook = ? ORDER BY created_at, id LIMIT ?", string(delivery.InputRequired), s.cfg.Cluster, hook.Namespace, hook.Name, limit)
 }
 
+// GroupState returns what is remembered of a group; an empty one if that is nothing.
+func (s *Store) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.GroupState, error) {
+	found, err := readAll(ctx, s.core, "group "+key.Group, scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
+		s.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group)
+	return stateOf(key, found), err
+}
+
 // HeldGroupsFrom returns the groups whose calls are held back until after a time, in the order of their keys, from the one
 // after a key on; an empty key is before all.
 func (s *Store) HeldGroupsFrom(ctx context.Context, from delivery.GroupKey, after time.Time, limit int) ([]*delivery.GroupState, error) {

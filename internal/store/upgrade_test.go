@@ -39,6 +39,7 @@ var sums = map[string]string{
 	"00011_stalled.sql":        "dc4cd1057d280ff4a9ba2c93bd4981eba0dedc8244cc068332a785638751703e",
 	"00012_usage.sql":          "93c44f9c8b1c1232c3b69c5cb11453ae58c1f563b442e91ddf36c2de923ab2ea",
 	"00013_pauses.sql":         "970f96f15b82fd917f7bb7b65e7148dfa5a51906def3a2eed39e8eb994d79c8d",
+	"00014_notices.sql":        "777557b77b646b2f907a2ed7d0441d71af0014cd62b11ea31bccba6dd809b04d",
 }
 
 // schemas are the numbers of the released migrations, in order.

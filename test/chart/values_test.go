@@ -136,6 +136,8 @@ var examples = []example{
 	{name: "extraEnv", value: `extraEnv=[{"name":"HTTPS_PROXY","value":"http://proxy:3128"}]`, seen: "name: HTTPS_PROXY"},
 	{name: "extraVolumes", value: `extraVolumes=[{"name":"more","emptyDir":{}}]`, seen: "name: more"},
 	{name: "extraVolumeMounts", value: `extraVolumeMounts=[{"name":"more","mountPath":"/more"}]`, with: `extraVolumes=[{"name":"more","emptyDir":{}}]`, seen: "mountPath: /more"},
+	{name: "notifiers", value: `notifiers=[{"name":"oncall","shape":"slack","urlSecret":{"name":"slack-oncall","key":"url"}}]`, seen: "name: slack-oncall"},
+	{name: "externalUrl", value: `externalUrl="https://ops.example.com/khook"`, seen: "external-url: https://ops.example.com/khook"},
 	{name: "hostAliases", value: `hostAliases=[{"ip":"10.9.8.7","hostnames":["kagent.example.com"]}]`, seen: "ip: 10.9.8.7"},
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // A point is a moment at which khook is about to write or to call, or has just done it: each commit
-// of the history, each request to kagent and each to the API server has one before and one after it.
+// of the history, each request to kagent, each to the API server and each message to people has one before and one after it.
 // Its name says which, such as "kagent SendMessage#2 before".
 const (
 	// pointsFile names the file into which khook writes the points that it reaches, one a line, with
@@ -54,6 +54,7 @@ func beKhook() int {
 		env.Faults = app.Faults{
 			Kagent:  &pointed{p, kagentCall, http.DefaultTransport.(*http.Transport).Clone()},
 			Cluster: func(next http.RoundTripper) http.RoundTripper { return &pointed{p, clusterCall, next} },
+			Notify:  func(next http.RoundTripper) http.RoundTripper { return &pointed{p, noticeSent, next} },
 			Commit:  p.commit,
 			Lease:   &testLease, Renew: &testRenew, Retry: &testRetry,
 		}
@@ -192,6 +193,9 @@ func kagentCall(req *http.Request) (what, detail string) {
 	}
 	return "kagent " + req.Method + " " + last, ""
 }
+
+// noticeSent names a message to people.
+func noticeSent(req *http.Request) (what, detail string) { return "notice " + req.Method, "" }
 
 // clusterCall names a request to the API server by its verb and resource. What is asked before the
 // work begins is left out, and so is the leader election.

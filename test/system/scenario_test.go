@@ -46,6 +46,7 @@ type scenario struct {
 	ns, dir string
 	hook    *v1alpha2.Hook
 	kagent  *kagenttest.Server
+	notices *receiver
 	running map[string]*corev1.Pod
 	tend    func()        // sees to khook while the scene waits
 	back    func()        // undoes a change that would hide for ever what came before it
@@ -64,6 +65,7 @@ func newScenario(t testing.TB, sc *scene, dialect, fault string) *scenario {
 		Dialect: dialect, Cancels: sc.people, TrustedProxy: fault == otherToken,
 		Script: func(m kagenttest.Message) kagenttest.Act { return sc.agent(s, m) },
 	})
+	s.notices = newReceiver(t, s.dir)
 	s.hook = applyHook(t, s.ns, "shop", incident.OOMKill, incident.PodRestart)
 	for name, workload := range sc.pods {
 		s.running[name] = newPod(t, s.ns, workload, name)
@@ -147,6 +149,7 @@ func (s *scenario) told() {
 		}
 		return nil
 	})
+	s.await("people are told of all outcomes", s.inHistory(s.notices.ofAllOutcomes))
 }
 
 func mustEqual(got, want int, what string) error {

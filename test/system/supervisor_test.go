@@ -56,7 +56,7 @@ type supervisor struct {
 func keep(s *scenario, fault, point string) *supervisor {
 	k := &supervisor{t: s.t, scene: s, fault: fault, point: point, args: append(settings(s.kagent, s.dir),
 		"--namespaces", s.ns, "--stabilization", "1s", "--agent-check-every", "1h", "--log-level", "info")}
-	k.args = append(k.args, s.flags...)
+	k.args = append(append(k.args, s.flags...), "--notifiers-file", s.notices.file)
 	if s.people {
 		k.person = newPerson(s.ns, k.up)
 	}

@@ -261,6 +261,7 @@ func try(t *testing.T, tr trial, base *undisturbed) result {
 		t.Errorf("the history differs from that of an undisturbed run:\n%s", diff)
 	}
 	res.callSums = checkCalls(t, s, k, h)
+	s.notices.check(t)
 	res.failed = t.Failed()
 	return res
 }

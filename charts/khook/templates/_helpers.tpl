@@ -96,9 +96,51 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with $v.api.trustedProxies }}{{ $_ := set $flags "trusted-proxies" . }}{{ end -}}
 {{- if $v.allowPlainValues }}{{ $_ := set $flags "allow-plain-values" true }}{{ end -}}
 {{- if include "khook.metricsSecure" . }}{{ $_ := set $flags "metrics-secure" true }}{{ end -}}
+{{- with $v.externalUrl }}{{ $_ := set $flags "external-url" . }}{{ end -}}
+{{- if $v.notifiers }}{{ $_ := set $flags "notifiers-file" "/etc/khook/notifiers.yaml" }}{{ end -}}
 {{- range $name, $value := include "khook.tlsFlags" . | fromYaml }}{{ $_ := set $flags $name $value }}{{ end -}}
 {{- range $name, $value := $v.config }}{{ $_ := set $flags $name $value }}{{ end -}}
 {{- toYaml $flags -}}
+{{- end -}}
+
+{{/* The notifiers' file. What is in Secrets is named by where it is mounted: see khook.notifierSecrets. */}}
+{{- define "khook.notifiers" -}}
+{{- $all := list -}}
+{{- range $n := .Values.notifiers -}}
+{{- $one := omit $n "urlSecret" "headers" -}}
+{{- with $n.urlSecret }}{{ $_ := set $one "urlFile" (printf "/var/run/secrets/khook/notifiers/%s/url" $n.name) }}{{ end -}}
+{{- $headers := list -}}
+{{- range $i, $h := $n.headers -}}
+{{- $header := omit $h "valueSecret" -}}
+{{- if $h.valueSecret }}{{ $_ := set $header "valueFile" (printf "/var/run/secrets/khook/notifiers/%s/header-%d" $n.name $i) }}{{ end -}}
+{{- $headers = append $headers $header -}}
+{{- end -}}
+{{- with $headers }}{{ $_ := set $one "headers" . }}{{ end -}}
+{{- $all = append $all $one -}}
+{{- end -}}
+{{- toYaml (dict "notifiers" $all) -}}
+{{- end -}}
+
+{{/* The Secrets of the notifiers, as sources of a projected volume; nothing if they need none. */}}
+{{- define "khook.notifierSecrets" -}}
+{{- range $n := .Values.notifiers }}
+{{- with $n.urlSecret }}
+- secret:
+    name: {{ .name }}
+    items:
+    - key: {{ .key }}
+      path: {{ $n.name }}/url
+{{- end }}
+{{- range $i, $h := $n.headers }}
+{{- with $h.valueSecret }}
+- secret:
+    name: {{ .name }}
+    items:
+    - key: {{ .key }}
+      path: {{ $n.name }}/header-{{ $i }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Resources of the container. Without a volume the history counts as ephemeral storage, and the node would end the

@@ -39,6 +39,7 @@ func Conformance(t *testing.T, newHistory func(t *testing.T) Opener) {
 		"old history is deleted, what goes on is not": (*suite).prune,
 		"the configurations of a hook are known":      (*suite).configurations,
 		"what people pause is known until it ends":    (*suite).pauses,
+		"what is told waits until it is":              (*suite).notices,
 		"history goes with a configuration's key":     (*suite).renamed,
 		"calls for an incident are found":             (*suite).covers,
 		"dead letters wait for a person":              (*suite).deadLetters,
