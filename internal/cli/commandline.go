@@ -32,6 +32,7 @@ type cli struct {
 	Resume      resumeCmd      `cmd:"" help:"Let the calls of Hooks go on that were paused."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
+	Check       checkCmd       `cmd:"" help:"Look whether khook can be installed, or does its work, and say what to do."`
 	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
 	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
