@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -204,5 +206,49 @@ func TestReplayTellsWhatKeptAHook(t *testing.T) {
 	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
 	if want := "  no agent is called\n  hook shop/plain is not about 1 oom-kill: selector track=canary, the Pod has none\n"; code != 0 || !strings.HasSuffix(out, want) {
 		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
+// TestReplayEndsWithTheCallsOfEachAgent over all recordings of a folder, of which one comes from the standard input.
+func TestReplayEndsWithTheCallsOfEachAgent(t *testing.T) {
+	source, folder := filepath.Join("..", "..", "test", "recordings"), filepath.Join(t.TempDir(), "of [monday]*")
+	copied := func(to string, recordings ...string) {
+		t.Helper()
+		for _, recording := range recordings {
+			text, err := os.ReadFile(filepath.Join(source, recording+".jsonl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.MkdirAll(to, 0o700), os.WriteFile(filepath.Join(to, recording+".jsonl"), text, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	copied(folder, "crash-exit1", "healthy", "oom-hog")
+	hook := write(t, "hook.yaml", strings.Replace(replayHook, "oom-kill, agentId: kagent/medic", "oom-kill, agentId: kagent/surgeon", 1))
+	in, err := os.Open(filepath.Join(source, "exit0-always.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	before := os.Stdin
+	os.Stdin = in
+	defer func() { os.Stdin = before }()
+	code, out, errs := khook(t, "replay", "--hook", hook, folder, "-")
+	want := `
+AGENT           HOOK      CALLS  EVENTS  NOT CALLED
+kagent/medic    shop/all  2      16      0
+kagent/surgeon  shop/all  1      6       0
+3 calls in all, in 4 recordings
+`
+	if code != 0 || !strings.HasSuffix(out, want) || !strings.Contains(out, "\nstandard input\n") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	empty := t.TempDir()
+	if code, _, errs := khook(t, "replay", empty); code != 1 || !strings.Contains(errs, "there is no *.jsonl file in it") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, _, errs := khook(t, "replay", "-", "-"); code != 2 || !strings.Contains(errs, "once only") {
+		t.Errorf("%d %s", code, errs)
 	}
 }
