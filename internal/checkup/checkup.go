@@ -7,7 +7,6 @@ package checkup
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/api/client"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/skew"
 )
 
 // Result is what came of looking at one part.
@@ -61,7 +61,7 @@ type checkup struct {
 	kube     *kubernetes.Clientset
 	crds     *apiextensions.Clientset
 	objects  *dynamic.DynamicClient
-	dates    *dates
+	skew     *skew.Meter
 	findings []Finding
 }
 
@@ -86,10 +86,10 @@ type step struct {
 }
 
 func look(ctx context.Context, o Options, steps []step) ([]Finding, error) {
-	c := &checkup{Options: o, dates: &dates{}}
+	c := &checkup{Options: o, skew: &skew.Meter{}}
 	cfg := rest.CopyConfig(o.Cluster)
 	cfg.QPS, cfg.Burst, cfg.Timeout = 50, 100, o.Timeout
-	cfg.Wrap(c.dates.watch)
+	cfg.Wrap(c.skew.Wrap)
 	var err error
 	if c.kube, err = kubernetes.NewForConfig(cfg); err != nil {
 		return nil, err
@@ -106,7 +106,7 @@ func look(ctx context.Context, o Options, steps []step) ([]Finding, error) {
 		}
 		return c.findings, nil
 	}
-	c.clock()
+	c.clock(c.skew.Ahead())
 	for _, s := range steps {
 		s.look(c, ctx)
 	}
@@ -133,33 +133,4 @@ func (c *checkup) unread(check string, err error) {
 		return
 	}
 	c.unseen(check, "the API server answers: %v", err)
-}
-
-// dates notes by which clock the API server answers.
-type dates struct {
-	server time.Time     // of the newest answer, to the second
-	ahead  time.Duration // of this machine's clock before the API server's, at the middle of the request
-	within time.Duration // how exact that is
-}
-
-func (d *dates) watch(next http.RoundTripper) http.RoundTripper { return datesOf{d, next} }
-
-type datesOf struct {
-	*dates
-	next http.RoundTripper
-}
-
-// RoundTrip implements http.RoundTripper.
-func (d datesOf) RoundTrip(r *http.Request) (*http.Response, error) {
-	sent := time.Now()
-	resp, err := d.next.RoundTrip(r)
-	if err != nil || !d.server.IsZero() {
-		return resp, err
-	}
-	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		took := time.Since(sent)
-		// The header has whole seconds: the answer was made within the second that begins then.
-		d.server, d.ahead, d.within = at, sent.Add(took/2).Sub(at.Add(time.Second/2)), took/2+time.Second/2
-	}
-	return resp, nil
 }

@@ -426,17 +426,17 @@ func TestTheDeployment(t *testing.T) {
 	}
 }
 
-// TestAClockThatIsOffIsToldByHowMuch: the clock of this machine can't be set, so the other one's date is.
+// TestAClockThatIsOffIsToldByHowMuch: how far it is off is measured by skew.Meter.
 func TestAClockThatIsOffIsToldByHowMuch(t *testing.T) {
 	for ahead, want := range map[time.Duration]string{
 		0: "ok less than 1s apart", 8 * time.Second: "ok less than 9s apart", -9 * time.Second: "ok less than 10s",
 		time.Minute: "failed is 1m0s ahead of", -time.Hour: "failed is 1h0m0s behind",
 	} {
-		c := &checkup{dates: &dates{server: time.Now(), ahead: ahead, within: 510 * time.Millisecond}}
-		c.clock()
+		c := &checkup{}
+		c.clock(ahead, 510*time.Millisecond, true)
 		says(t, []string{string(c.findings[0].Result) + " " + c.findings[0].Text}, want)
 	}
-	c := &checkup{dates: &dates{}}
-	c.clock()
+	c := &checkup{}
+	c.clock(0, 0, false)
 	says(t, []string{string(c.findings[0].Result) + " " + c.findings[0].Text}, "not-looked-at has no date")
 }

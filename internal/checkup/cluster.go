@@ -50,25 +50,22 @@ func (c *checkup) apiServer(ctx context.Context) bool {
 const maxSkew = 10 * time.Second
 
 // clock compares the clock of this machine with that of the API server.
-func (c *checkup) clock() {
-	if c.dates.server.IsZero() {
-		c.unseen("clock", "the API server's answer has no date")
-		return
+func (c *checkup) clock(ahead, within time.Duration, known bool) {
+	apart, direction := ahead.Abs(), "ahead of"
+	if ahead < 0 {
+		direction = "behind"
 	}
-	apart, direction := c.dates.ahead, "ahead of"
-	if apart < 0 {
-		apart, direction = -apart, "behind"
-	}
-	within := c.dates.within.Round(10 * time.Millisecond)
 	switch {
-	case apart > maxSkew+c.dates.within:
+	case !known:
+		c.unseen("clock", "the API server's answer has no date")
+	case apart > maxSkew+within:
 		c.fail("clock", "this machine's clock is %s %s the API server's: let NTP set both; with clocks that differ, ages are wrong, and tokens may be refused",
 			apart.Round(time.Second), direction)
-	case c.dates.within > maxSkew:
-		c.unseen("clock", "the answer took too long to tell: the clocks can be compared to %s only", within)
+	case within > maxSkew:
+		c.unseen("clock", "the answer took too long to tell: the clocks can be compared to %s only", within.Round(10*time.Millisecond))
 	default:
 		c.ok("clock", "this machine's clock and the API server's are less than %s apart (khook's own is that of its node, which is not looked at)",
-			(apart+c.dates.within).Truncate(time.Second)+time.Second)
+			(apart+within).Truncate(time.Second)+time.Second)
 	}
 }
 

@@ -34,7 +34,7 @@ type replayCmd struct {
 func (replayCmd) Help() string {
 	return `Feeds recordings of a cluster's watch events through the same detectors, history, Hooks and dispatcher as the controller, on a virtual clock, and prints what was recorded, which agents would have been called when and with which prompts, and which calls would not have been made and why. Nothing is called; agents are taken to finish at once, and to change nothing.
 
-Several recordings are independent of each other. Times are seconds of the recording. A Hook without a namespace is tried in the namespace of the recorded Pods.`
+khook record makes recordings. Several of them are independent of each other. Times are seconds of the recording. A Hook without a namespace is tried in the namespace of the recorded Pods.`
 }
 
 // Validate refuses a file that is not there before anything is replayed.

@@ -252,3 +252,29 @@ kagent/surgeon  shop/all  1      6       0
 		t.Errorf("%d %s", code, errs)
 	}
 }
+
+// TestWhatWasWatchedToTheEndGoesOnUntilThen: a Pod that stays Pending says nothing more. Only where the recording says until when
+// it was watched is that known to go on, and is not taken as quiet.
+func TestWhatWasWatchedToTheEndGoesOnUntilThen(t *testing.T) {
+	whole, err := os.ReadFile(filepath.Join("..", "..", "test", "recordings", "unschedulable-cpu.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var begin strings.Builder
+	for line := range strings.Lines(string(whole)) {
+		var at struct{ T float64 }
+		if err := json.Unmarshal([]byte(line), &at); err != nil {
+			t.Fatal(err)
+		}
+		if at.T < 60 {
+			begin.WriteString(line)
+		}
+	}
+	const about = `{"t":%s,"type":"%s","object":{"kind":"Recording","apiVersion":"khook.kagent.dev/v1","start":"2026-11-23T09:48:00Z"}}` + "\n"
+	for end, want := range map[string]string{"": "quiet at 6", fmt.Sprintf(about, "1800", "DELETED"): "still firing"} {
+		code, out, errs := khook(t, "replay", "--settle", map[bool]string{true: "1770s", false: "0s"}[end == ""], write(t, "pending.jsonl", begin.String()+end))
+		if code != 0 || !strings.Contains(out, "pod-pending") || !strings.Contains(out, want) {
+			t.Errorf("want %s: %d %s\n%s", want, code, errs, out)
+		}
+	}
+}

@@ -60,13 +60,23 @@ func (o *Options) throughCluster(ctx context.Context, token string) (*Client, er
 
 // ClusterConfig is that of the kube context.
 func (o *Options) ClusterConfig() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.Kubeconfig
-	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
+	cfg, err := o.kubeContext().ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster that khook runs in: %w; set --server, --kubeconfig or --context", err)
 	}
 	return cfg, nil
+}
+
+// ContextNamespace is the namespace of the kube context.
+func (o *Options) ContextNamespace() (string, error) {
+	namespace, _, err := o.kubeContext().Namespace()
+	return namespace, err
+}
+
+func (o *Options) kubeContext() clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
 }
 
 // ErrNoToken is returned for a kube context with which one can't ask khook, which knows people by their tokens.
