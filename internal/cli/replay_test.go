@@ -278,3 +278,20 @@ func TestWhatWasWatchedToTheEndGoesOnUntilThen(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWasThereBeforeIsNotTakenForNew: failures of a readiness probe while its container started, which has been ready since,
+// are found in an Event when a recording begins. A khook that starts then finds them so, too, and tells nothing.
+func TestWhatWasThereBeforeIsNotTakenForNew(t *testing.T) {
+	const found = `{"t":0,"type":"ADDED","object":{"kind":"Recording","apiVersion":"khook.kagent.dev/v1","start":"2026-01-15T10:30:00Z"}}
+{"t":0.1,"type":"ADDED","listed":true,"object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"cart","namespace":"shop","uid":"c1","creationTimestamp":"2026-01-15T10:20:00Z"},"spec":{"nodeName":"n1","restartPolicy":"Always","containers":[{"name":"app","readinessProbe":{"periodSeconds":10,"failureThreshold":3}}]},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"},{"type":"ContainersReady","status":"True"}],"containerStatuses":[{"name":"app","ready":true,"started":true,"restartCount":0,"containerID":"containerd://1","state":{"running":{"startedAt":"2026-01-15T10:20:01Z"}}}]}}}
+{"t":0.2,"type":"ADDED","listed":true,"object":{"kind":"Event","apiVersion":"events.k8s.io/v1","metadata":{"name":"cart.1","namespace":"shop","creationTimestamp":"2026-01-15T10:20:05Z"},"reason":"Unhealthy","type":"Warning","note":"Readiness probe failed: connection refused","regarding":{"kind":"Pod","namespace":"shop","name":"cart","uid":"c1","fieldPath":"spec.containers{app}"},"deprecatedCount":4,"deprecatedFirstTimestamp":"2026-01-15T10:20:05Z","deprecatedLastTimestamp":"2026-01-15T10:20:25Z"}}
+`
+	for name, c := range map[string]struct{ text, says string }{
+		"listed":     {found, "nothing failed"},
+		"not listed": {strings.ReplaceAll(found, `"listed":true,`, ""), "probe-failed"},
+	} {
+		if code, out, errs := khook(t, "replay", write(t, "cart.jsonl", c.text)); code != 0 || !strings.Contains(out, c.says) {
+			t.Errorf("%s, want %s: %d %s\n%s", name, c.says, code, errs, out)
+		}
+	}
+}
