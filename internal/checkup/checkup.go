@@ -106,7 +106,7 @@ func look(ctx context.Context, o Options, steps []step) ([]Finding, error) {
 		}
 		return c.findings, nil
 	}
-	c.clock(c.skew.Ahead())
+	c.clock("this machine's", "ages are wrong, and tokens may be refused", ahead(c.skew.Ahead()))
 	for _, s := range steps {
 		s.look(c, ctx)
 	}

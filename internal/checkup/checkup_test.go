@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +31,7 @@ import (
 	"github.com/kagent-dev/khook/config/crd"
 	"github.com/kagent-dev/khook/internal/api/client"
 	"github.com/kagent-dev/khook/internal/kubetest"
+	"github.com/kagent-dev/khook/internal/skew"
 )
 
 // cluster is a real API server that the tests of this package share, one after another.
@@ -428,15 +431,37 @@ func TestTheDeployment(t *testing.T) {
 
 // TestAClockThatIsOffIsToldByHowMuch: how far it is off is measured by skew.Meter.
 func TestAClockThatIsOffIsToldByHowMuch(t *testing.T) {
-	for ahead, want := range map[time.Duration]string{
+	for by, want := range map[time.Duration]string{
 		0: "ok less than 1s apart", 8 * time.Second: "ok less than 9s apart", -9 * time.Second: "ok less than 10s",
-		time.Minute: "failed is 1m0s ahead of", -time.Hour: "failed is 1h0m0s behind",
+		time.Minute: "failed clock is 1m0s ahead of", -time.Hour: "failed clock is 1h0m0s behind",
 	} {
 		c := &checkup{}
-		c.clock(ahead, 510*time.Millisecond, true)
+		c.clock("this machine's", "", offset{by, 510 * time.Millisecond, true})
 		says(t, []string{string(c.findings[0].Result) + " " + c.findings[0].Text}, want)
 	}
-	c := &checkup{}
-	c.clock(0, 0, false)
-	says(t, []string{string(c.findings[0].Result) + " " + c.findings[0].Text}, "not-looked-at has no date")
+	c := &checkup{skew: &skew.Meter{}}
+	c.clock("this machine's", "", offset{})
+	c.clock("this machine's", "", offset{within: time.Minute, known: true})
+	c.khookClock(offset{known: true}) // and the API server has not said
+	for i, want := range []string{"not-looked-at has no date", "not-looked-at took too long", "not-looked-at has no date"} {
+		says(t, []string{string(c.findings[i].Result) + " " + c.findings[i].Text}, want)
+	}
+}
+
+// TestTheClockOfKhookIsComparedWithTheAPIServers: this machine is a minute ahead of khook, and as exact as the API server, or off as khook is.
+func TestTheClockOfKhookIsComparedWithTheAPIServers(t *testing.T) {
+	for off, want := range map[time.Duration]string{0: "failed khook's clock is 1m0s behind", -time.Minute: "ok khook's clock and the API server's are less than"} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+		}))
+		c := &checkup{skew: &skew.Meter{}}
+		resp, err := (&http.Client{Transport: c.skew.Wrap(http.DefaultTransport)}).Get(s.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		c.khookClock(offset{time.Minute, 500 * time.Millisecond, true})
+		says(t, []string{string(c.findings[0].Result) + " " + c.findings[0].Text}, want)
+		s.Close()
+	}
 }

@@ -49,24 +49,37 @@ func (c *checkup) apiServer(ctx context.Context) bool {
 // (docs/design.md), and a token can be refused as one from the future.
 const maxSkew = 10 * time.Second
 
-// clock compares the clock of this machine with that of the API server.
-func (c *checkup) clock(ahead, within time.Duration, known bool) {
-	apart, direction := ahead.Abs(), "ahead of"
-	if ahead < 0 {
+// offset is how far one clock is ahead of another, and how exact that is; unknown if nobody told.
+type offset struct {
+	ahead, within time.Duration
+	known         bool
+}
+
+func ahead(by, within time.Duration, known bool) offset { return offset{by, within, known} }
+
+// clock compares a clock with that of the API server. harm is what it does to be off.
+func (c *checkup) clock(whose, harm string, o offset) {
+	apart, direction := o.ahead.Abs(), "ahead of"
+	if o.ahead < 0 {
 		direction = "behind"
 	}
 	switch {
-	case !known:
-		c.unseen("clock", "the API server's answer has no date")
-	case apart > maxSkew+within:
-		c.fail("clock", "this machine's clock is %s %s the API server's: let NTP set both; with clocks that differ, ages are wrong, and tokens may be refused",
-			apart.Round(time.Second), direction)
-	case within > maxSkew:
-		c.unseen("clock", "the answer took too long to tell: the clocks can be compared to %s only", within.Round(10*time.Millisecond))
+	case !o.known:
+		c.unseen("clock", "the answer has no date")
+	case apart > maxSkew+o.within:
+		c.fail("clock", "%s clock is %s %s the API server's: let NTP set both; %s", whose, apart.Round(time.Second), direction, harm)
+	case o.within > maxSkew:
+		c.unseen("clock", "the answer took too long to tell: %s clock can be compared with the API server's to %s only", whose, o.within.Round(10*time.Millisecond))
 	default:
-		c.ok("clock", "this machine's clock and the API server's are less than %s apart (khook's own is that of its node, which is not looked at)",
-			(apart+within).Truncate(time.Second)+time.Second)
+		c.ok("clock", "%s clock and the API server's are less than %s apart", whose, (apart+o.within).Truncate(time.Second)+time.Second)
 	}
+}
+
+// khookClock compares khook's clock with that of the API server, each by this machine's.
+func (c *checkup) khookClock(of offset) {
+	server := ahead(c.skew.Ahead())
+	c.clock("khook's", "khook takes what is old for new, or too early for Pending, and its tokens may be refused: look at the node that it runs on",
+		offset{server.ahead - of.ahead, server.within + of.within, server.known && of.known})
 }
 
 // namespace says whether the namespace for khook is there.

@@ -40,6 +40,7 @@ func (c *checkup) running(ctx context.Context) {
 		return
 	}
 	c.health(&h)
+	c.khookClock(ahead(conn.ClockAhead()))
 	if h.Version == "" {
 		c.byImage(ctx)
 		c.unseenParts(partsOfAPI[1:], onlyTold)

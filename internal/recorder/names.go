@@ -168,8 +168,8 @@ func (n *names) secret(field, name string) {
 // and without them detection could not read it.
 var common = func() map[string]bool {
 	words := map[string]bool{}
-	for word := range strings.FieldsSeq("a and be by combined container containers default error errored events exit failed for from image in init is " +
-		"killed kube-node-lease kube-public kube-system limit low memory node not of on ok pod pods probe similar the to too was with") {
+	for word := range strings.FieldsSeq("OOM a and be by combined container containers default error errored events exit failed for from image in init initContainers is " +
+		"killed kube-node-lease kube-public kube-system limit low memory node not of on ok pod pods probe similar spec the to too was with") {
 		words[word] = true
 	}
 	return words
