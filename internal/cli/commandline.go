@@ -33,7 +33,9 @@ type cli struct {
 	Resume      resumeCmd      `cmd:"" help:"Let the calls of Hooks go on that were paused."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
+	Check       checkCmd       `cmd:"" help:"Look whether khook can be installed, or does its work, and say what to do."`
 	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
+	Record      recordCmd      `cmd:"" help:"Record what a cluster says of its Pods, for khook replay."`
 	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
 	OpenAPI     openapiCmd     `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`

@@ -3,7 +3,12 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/hook"
@@ -22,15 +27,51 @@ type replayCmd struct {
 	MaxCallsPerHour  int           `name:"max-calls-per-hour" help:"How many calls all Hooks together may make within an hour; 0 for no limit." default:"0"`
 	AgentNamespaces  []string      `help:"Namespaces whose agents every Hook may call, as for the controller." default:"kagent" placeholder:"NS,..."`
 	AllowPlainValues bool          `help:"Let Hooks ask for plain values, as for the controller."`
-	Recordings       []string      `arg:"" name:"recording" help:"Recordings: a JSON object a line, {\"t\": seconds, \"type\": \"ADDED\", \"object\": {...}}." type:"existingfile"`
+	Recordings       []string      `arg:"" name:"recording" help:"Recordings, folders of them (*.jsonl), or - for the standard input: a JSON object a line, {\"t\": seconds, \"type\": \"ADDED\", \"object\": {...}}."`
 }
 
 // Help is shown below the flags.
 func (replayCmd) Help() string {
 	return `Feeds recordings of a cluster's watch events through the same detectors, history, Hooks and dispatcher as the controller, on a virtual clock, and prints what was recorded, which agents would have been called when and with which prompts, and which calls would not have been made and why. Nothing is called; agents are taken to finish at once, and to change nothing.
 
-Several recordings are independent of each other. Times are seconds of the recording. A Hook without a namespace is tried in the namespace of the recorded Pods.`
+khook record makes recordings. Several of them are independent of each other. Times are seconds of the recording. A Hook without a namespace is tried in the namespace of the recorded Pods.`
 }
+
+// Validate refuses a file that is not there before anything is replayed.
+func (c *replayCmd) Validate() error {
+	for i, path := range c.Recordings {
+		if path == "-" && slices.Contains(c.Recordings[:i], "-") {
+			return errors.New("the standard input can be read once only")
+		}
+		if _, err := os.Stat(path); path != "-" && err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paths are the recordings that are named, and those in the folders.
+func (c *replayCmd) paths() ([]string, error) {
+	var paths []string
+	for _, named := range c.Recordings {
+		if info, err := os.Stat(named); named == "-" || err != nil || !info.IsDir() {
+			paths = append(paths, named)
+			continue
+		}
+		inside, err := filepath.Glob(filepath.Join(globEscaper.Replace(named), "*.jsonl"))
+		if err != nil {
+			return nil, fmt.Errorf("look for recordings in %s: %w", named, err)
+		}
+		if len(inside) == 0 {
+			return nil, fmt.Errorf("look for recordings in %s: there is no *.jsonl file in it", named)
+		}
+		paths = append(paths, inside...)
+	}
+	return paths, nil
+}
+
+// globEscaper takes their meaning from characters of a folder's name.
+var globEscaper = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`)
 
 // Run replays the recordings and prints the story.
 func (c *replayCmd) Run(ctx context.Context, env Env) error {
@@ -42,7 +83,11 @@ func (c *replayCmd) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	story, err := replay.Run(ctx, c.Recordings, hooks, o)
+	paths, err := c.paths()
+	if err != nil {
+		return err
+	}
+	story, err := replay.Run(ctx, paths, hooks, o)
 	if err != nil {
 		return err
 	}

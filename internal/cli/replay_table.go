@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -24,6 +25,9 @@ func printStory(out io.Writer, s *replay.Story, hooks bool) error {
 		if hooks {
 			printCalls(p, s, recording)
 		}
+	}
+	if hooks {
+		printCallsPerAgent(p, s)
 	}
 	if !hooks && len(s.Incidents) > 0 {
 		p.line("\nNo Hook was given: try one with --hook HOOK.yaml to see which agents it would call.")
@@ -117,6 +121,43 @@ func printCall(p *printer, d replay.Delivery) {
 	for l := range strings.SplitSeq(strings.TrimRight(d.Prompt, "\n"), "\n") {
 		p.line("    │ %s", l)
 	}
+}
+
+// printCallsPerAgent ends the story with what it would have cost: how often each agent is called, by Hook.
+func printCallsPerAgent(p *printer, s *replay.Story) {
+	type pair struct{ agent, hook string }
+	type count struct {
+		calls, notCalled int
+		events           int64
+	}
+	counts := map[pair]*count{}
+	of := func(agent, hook string) *count {
+		if counts[pair{agent, hook}] == nil {
+			counts[pair{agent, hook}] = &count{}
+		}
+		return counts[pair{agent, hook}]
+	}
+	for _, d := range s.Deliveries {
+		of(d.Agent, d.Hook).calls++
+		of(d.Agent, d.Hook).events += d.Events
+	}
+	for _, n := range s.NotCalled {
+		of(n.Agent, n.Hook).notCalled++
+	}
+	if len(counts) == 0 {
+		return
+	}
+	all := slices.SortedFunc(maps.Keys(counts), func(a, b pair) int { return cmp.Or(cmp.Compare(a.agent, b.agent), cmp.Compare(a.hook, b.hook)) })
+	rows := [][]string{{"AGENT", "HOOK", "CALLS", "EVENTS", "NOT CALLED"}}
+	calls := 0
+	for _, one := range all {
+		c := counts[one]
+		calls += c.calls
+		rows = append(rows, []string{one.agent, one.hook, fmt.Sprint(c.calls), fmt.Sprint(c.events), fmt.Sprint(c.notCalled)})
+	}
+	p.line("")
+	p.table(rows)
+	p.line("%s in all, in %s", plural(int64(calls), "call"), plural(int64(len(s.Recordings)), "recording"))
 }
 
 func plural(n int64, what string) string {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -204,5 +206,92 @@ func TestReplayTellsWhatKeptAHook(t *testing.T) {
 	code, out, errs := khook(t, "replay", "--hook", hook, filepath.Join("..", "..", "test", "recordings", "oom-hog.jsonl"))
 	if want := "  no agent is called\n  hook shop/plain is not about 1 oom-kill: selector track=canary, the Pod has none\n"; code != 0 || !strings.HasSuffix(out, want) {
 		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+}
+
+// TestReplayEndsWithTheCallsOfEachAgent over all recordings of a folder, of which one comes from the standard input.
+func TestReplayEndsWithTheCallsOfEachAgent(t *testing.T) {
+	source, folder := filepath.Join("..", "..", "test", "recordings"), filepath.Join(t.TempDir(), "of [monday]*")
+	copied := func(to string, recordings ...string) {
+		t.Helper()
+		for _, recording := range recordings {
+			text, err := os.ReadFile(filepath.Join(source, recording+".jsonl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.MkdirAll(to, 0o700), os.WriteFile(filepath.Join(to, recording+".jsonl"), text, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	copied(folder, "crash-exit1", "healthy", "oom-hog")
+	hook := write(t, "hook.yaml", strings.Replace(replayHook, "oom-kill, agentId: kagent/medic", "oom-kill, agentId: kagent/surgeon", 1))
+	in, err := os.Open(filepath.Join(source, "exit0-always.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	before := os.Stdin
+	os.Stdin = in
+	defer func() { os.Stdin = before }()
+	code, out, errs := khook(t, "replay", "--hook", hook, folder, "-")
+	want := `
+AGENT           HOOK      CALLS  EVENTS  NOT CALLED
+kagent/medic    shop/all  2      16      0
+kagent/surgeon  shop/all  1      6       0
+3 calls in all, in 4 recordings
+`
+	if code != 0 || !strings.HasSuffix(out, want) || !strings.Contains(out, "\nstandard input\n") {
+		t.Errorf("%d %s\n%s", code, errs, out)
+	}
+	empty := t.TempDir()
+	if code, _, errs := khook(t, "replay", empty); code != 1 || !strings.Contains(errs, "there is no *.jsonl file in it") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, _, errs := khook(t, "replay", "-", "-"); code != 2 || !strings.Contains(errs, "once only") {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// TestWhatWasWatchedToTheEndGoesOnUntilThen: a Pod that stays Pending says nothing more. Only where the recording says until when
+// it was watched is that known to go on, and is not taken as quiet.
+func TestWhatWasWatchedToTheEndGoesOnUntilThen(t *testing.T) {
+	whole, err := os.ReadFile(filepath.Join("..", "..", "test", "recordings", "unschedulable-cpu.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var begin strings.Builder
+	for line := range strings.Lines(string(whole)) {
+		var at struct{ T float64 }
+		if err := json.Unmarshal([]byte(line), &at); err != nil {
+			t.Fatal(err)
+		}
+		if at.T < 60 {
+			begin.WriteString(line)
+		}
+	}
+	const about = `{"t":%s,"type":"%s","object":{"kind":"Recording","apiVersion":"khook.kagent.dev/v1","start":"2026-11-23T09:48:00Z"}}` + "\n"
+	for end, want := range map[string]string{"": "quiet at 6", fmt.Sprintf(about, "1800", "DELETED"): "still firing"} {
+		code, out, errs := khook(t, "replay", "--settle", map[bool]string{true: "1770s", false: "0s"}[end == ""], write(t, "pending.jsonl", begin.String()+end))
+		if code != 0 || !strings.Contains(out, "pod-pending") || !strings.Contains(out, want) {
+			t.Errorf("want %s: %d %s\n%s", want, code, errs, out)
+		}
+	}
+}
+
+// TestWhatWasThereBeforeIsNotTakenForNew: failures of a readiness probe while its container started, which has been ready since,
+// are found in an Event when a recording begins. A khook that starts then finds them so, too, and tells nothing.
+func TestWhatWasThereBeforeIsNotTakenForNew(t *testing.T) {
+	const found = `{"t":0,"type":"ADDED","object":{"kind":"Recording","apiVersion":"khook.kagent.dev/v1","start":"2026-01-15T10:30:00Z"}}
+{"t":0.1,"type":"ADDED","listed":true,"object":{"kind":"Pod","apiVersion":"v1","metadata":{"name":"cart","namespace":"shop","uid":"c1","creationTimestamp":"2026-01-15T10:20:00Z"},"spec":{"nodeName":"n1","restartPolicy":"Always","containers":[{"name":"app","readinessProbe":{"periodSeconds":10,"failureThreshold":3}}]},"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"},{"type":"ContainersReady","status":"True"}],"containerStatuses":[{"name":"app","ready":true,"started":true,"restartCount":0,"containerID":"containerd://1","state":{"running":{"startedAt":"2026-01-15T10:20:01Z"}}}]}}}
+{"t":0.2,"type":"ADDED","listed":true,"object":{"kind":"Event","apiVersion":"events.k8s.io/v1","metadata":{"name":"cart.1","namespace":"shop","creationTimestamp":"2026-01-15T10:20:05Z"},"reason":"Unhealthy","type":"Warning","note":"Readiness probe failed: connection refused","regarding":{"kind":"Pod","namespace":"shop","name":"cart","uid":"c1","fieldPath":"spec.containers{app}"},"deprecatedCount":4,"deprecatedFirstTimestamp":"2026-01-15T10:20:05Z","deprecatedLastTimestamp":"2026-01-15T10:20:25Z"}}
+`
+	for name, c := range map[string]struct{ text, says string }{
+		"listed":     {found, "nothing failed"},
+		"not listed": {strings.ReplaceAll(found, `"listed":true,`, ""), "probe-failed"},
+	} {
+		if code, out, errs := khook(t, "replay", write(t, "cart.jsonl", c.text)); code != 0 || !strings.Contains(out, c.says) {
+			t.Errorf("%s, want %s: %d %s\n%s", name, c.says, code, errs, out)
+		}
 	}
 }

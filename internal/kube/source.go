@@ -47,11 +47,11 @@ const (
 	reopenWithin = 5 * time.Second
 )
 
-// aboutPods selects the Events that are looked at: those about Pods, but for what each Pod has that starts and stops as it
+// AboutPods selects the Events that are looked at: those about Pods, but for what each Pod has that starts and stops as it
 // should, and BackOff, which repeats what the status says. That is one watch: a selector can't ask for two reasons, and each
 // further watch of Events makes the API server, which has no cache of them, read them all once more
 // (pkg/kubeapiserver/default_storage_factory_builder.go, DefaultWatchCacheSizes).
-var aboutPods = fields.ParseSelectorOrDie("regarding.kind=Pod,reason!=Scheduled,reason!=Pulled,reason!=Created,reason!=Started," +
+var AboutPods = fields.ParseSelectorOrDie("regarding.kind=Pod,reason!=Scheduled,reason!=Pulled,reason!=Created,reason!=Started," +
 	"reason!=Killing,reason!=BackOff").String()
 
 // Config holds the settings of a Source.
@@ -167,7 +167,7 @@ func (s *Source) watchPods(namespace string) *objectWatch {
 func (s *Source) watchEvents(namespace string, pods *objectWatch) *objectWatch {
 	events := s.cfg.Client.EventsV1().Events(namespace)
 	w := s.newObjectWatch("events", namespace, &eventsv1.Event{})
-	w.selector = aboutPods
+	w.selector = AboutPods
 	w.list = func(ctx context.Context, o metav1.ListOptions) (any, error) { return events.List(ctx, o) }
 	w.watch = events.Watch
 	w.after = pods

@@ -22,21 +22,25 @@ const maxLine = 4 << 20
 
 // Record is one watch event of a recording. One of Pod and Event is set.
 type Record struct {
-	T     time.Duration // since the start of the recording
-	Type  watch.EventType
-	Pod   *corev1.Pod
-	Event *eventsv1.Event
+	T      time.Duration // since the start of the recording
+	Type   watch.EventType
+	Listed bool // it was there before the recording began
+	Pod    *corev1.Pod
+	Event  *eventsv1.Event
+
+	about *About // instead of both: what the recording says of itself
 }
 
 // Recording is what a cluster said about some Pods.
 type Recording struct {
-	Base    time.Time // when the recording started, by the clock of the cluster
-	Records []Record  // in order of arrival
+	Base    time.Time     // when the recording started, by the clock of the cluster
+	Records []Record      // in order of arrival
+	End     time.Duration // until when it was watched, since the start; 0 if the recording does not say
 }
 
 // Read reads a recording: a JSON object a line, {"t": seconds, "type": "ADDED", "object":
-// {...}}, with Pods and Events of events.k8s.io/v1; empty lines and other kinds are passed over.
-// The error names the line.
+// {...}}, with Pods and Events of events.k8s.io/v1; "listed": true marks those that were there before. What it says
+// of itself, an About, need not be there. Empty lines and other kinds are passed over. The error names the line.
 func Read(r io.Reader) (*Recording, error) {
 	rec := &Recording{}
 	lines := bufio.NewScanner(r)
@@ -50,6 +54,10 @@ func Read(r io.Reader) (*Recording, error) {
 		record, err := readRecord(lines.Bytes())
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		if record.about != nil {
+			rec.tells(record)
+			continue
 		}
 		if record.Pod == nil && record.Event == nil {
 			continue
@@ -65,14 +73,26 @@ func Read(r io.Reader) (*Recording, error) {
 	if len(rec.Records) == 0 {
 		return nil, errors.New("there is no Pod and no Event in it")
 	}
-	rec.Base = base(rec.Records)
+	if rec.Base.IsZero() {
+		rec.Base = base(rec.Records)
+	}
 	return rec, nil
+}
+
+// tells takes over what a recording says of itself.
+func (r *Recording) tells(of Record) {
+	if of.Type == watch.Deleted {
+		r.End = max(r.End, of.T)
+	} else if start := of.about.Start; !start.IsZero() {
+		r.Base = start.UTC()
+	}
 }
 
 func readRecord(line []byte) (Record, error) {
 	var raw struct {
 		T      *float64        `json:"t"`
 		Type   watch.EventType `json:"type"`
+		Listed bool            `json:"listed"`
 		Object json.RawMessage `json:"object"`
 	}
 	if bytes.HasPrefix(line, []byte{0x1f, 0x8b}) {
@@ -94,7 +114,7 @@ func readRecord(line []byte) (Record, error) {
 	if len(raw.Object) == 0 {
 		return Record{}, errors.New(`"object" is missing`)
 	}
-	record := Record{T: time.Duration(*raw.T * float64(time.Second)), Type: raw.Type}
+	record := Record{T: time.Duration(*raw.T * float64(time.Second)), Type: raw.Type, Listed: raw.Listed}
 	var meta metav1.TypeMeta
 	if err := json.Unmarshal(raw.Object, &meta); err != nil {
 		return Record{}, fmt.Errorf("object: %w", err)
@@ -108,6 +128,9 @@ func readRecord(line []byte) (Record, error) {
 		old := &corev1.Event{}
 		err = json.Unmarshal(raw.Object, old)
 		record.Event = fromCore(old)
+	case meta == aboutMeta:
+		record.about = &About{}
+		err = json.Unmarshal(raw.Object, record.about)
 	case meta.Kind == "Event":
 		record.Event = &eventsv1.Event{}
 		err = json.Unmarshal(raw.Object, record.Event)

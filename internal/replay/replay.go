@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,7 +31,7 @@ type Options struct {
 }
 
 // Run replays recordings, each for itself, with the Hooks to try. A Hook without a namespace is tried in the
-// namespace of the recorded Pods. The errors name the file.
+// namespace of the recorded Pods. The path - is the standard input. The errors name the file.
 func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options) (*Story, error) {
 	story := &Story{Incidents: []Incident{}, Deliveries: []Delivery{}, NotCalled: []NotCalled{}, Undetected: []Undetected{}, NotFitted: []NotFitted{}}
 	for _, path := range paths {
@@ -49,11 +50,26 @@ func Run(ctx context.Context, paths []string, hooks []*v1alpha2.Hook, o Options)
 }
 
 // nameOf is the name of a recording: its file's, without the ending.
-func nameOf(path string) string { return strings.TrimSuffix(filepath.Base(path), ".jsonl") }
+func nameOf(path string) string {
+	if path == stdin {
+		return "standard input"
+	}
+	return strings.TrimSuffix(filepath.Base(path), ".jsonl")
+}
+
+// stdin is the path of the standard input.
+const stdin = "-"
+
+func open(path string) (io.ReadCloser, error) {
+	if path == stdin {
+		return io.NopCloser(os.Stdin), nil
+	}
+	return os.Open(path)
+}
 
 // replayFile plays one recording.
 func replayFile(ctx context.Context, path string, hooks []*v1alpha2.Hook, o Options) (Story, error) {
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return Story{}, err
 	}

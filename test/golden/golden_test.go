@@ -125,7 +125,7 @@ func TestWhatReplayTells(t *testing.T) {
 var commands = []string{
 	"", "controller", "events", "incidents", "deliveries", "deliveries list", "deliveries show", "deliveries reply", "deliveries cancel", "deliveries retry",
 	"deliveries resume", "hooks", "stats", "stats summary", "stats by-type", "stats trends", "stats hook", "dead-letters", "dead-letters list",
-	"dead-letters replay", "dead-letters drop", "health", "completion", "replay", "validate", "openapi", "version",
+	"dead-letters replay", "dead-letters drop", "health", "check", "completion", "record", "replay", "validate", "openapi", "version",
 }
 
 func TestTheFlagsOfTheCommands(t *testing.T) {

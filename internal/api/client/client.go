@@ -18,6 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/redact"
+	"github.com/kagent-dev/khook/internal/skew"
 )
 
 // Options say how the HTTP API of a running khook is reached. They are named as the flags of the command line
@@ -41,6 +42,7 @@ type Options struct {
 type Client struct {
 	base, token string
 	http        *http.Client
+	skew        *skew.Meter
 	Close       func()
 }
 
@@ -84,12 +86,16 @@ func (o *Options) token() (string, error) {
 
 // New returns a client of the API at a base URL without a slash at its end, with a bearer token unless it is empty.
 func New(base, token string, transport http.RoundTripper, timeout time.Duration) *Client {
-	return &Client{base: base, token: token, Close: func() {}, http: &http.Client{
-		Transport: transport, Timeout: timeout,
+	meter := &skew.Meter{}
+	return &Client{base: base, token: token, skew: meter, Close: func() {}, http: &http.Client{
+		Transport: meter.Wrap(transport), Timeout: timeout,
 		// A redirect would take the token elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
+
+// ClockAhead is how far this machine's clock is ahead of khook's, and how exact that is; false before an answer.
+func (c *Client) ClockAhead() (ahead, within time.Duration, known bool) { return c.skew.Ahead() }
 
 // Get reads what a path below /api/v1 answers.
 func (c *Client) Get(ctx context.Context, path string, query url.Values) ([]byte, error) {

@@ -23,7 +23,7 @@ import (
 
 // throughCluster forwards a port to a Pod of khook's Service, and takes the token of the kube context.
 func (o *Options) throughCluster(ctx context.Context, token string) (*Client, error) {
-	cfg, err := o.clusterConfig()
+	cfg, err := o.ClusterConfig()
 	if err != nil {
 		return nil, err
 	}
@@ -58,15 +58,29 @@ func (o *Options) throughCluster(ctx context.Context, token string) (*Client, er
 	return c, nil
 }
 
-func (o *Options) clusterConfig() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.Kubeconfig
-	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context}).ClientConfig()
+// ClusterConfig is that of the kube context.
+func (o *Options) ClusterConfig() (*rest.Config, error) {
+	cfg, err := o.kubeContext().ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("find the cluster that khook runs in: %w; set --server, --kubeconfig or --context", err)
 	}
 	return cfg, nil
 }
+
+// ContextNamespace is the namespace of the kube context.
+func (o *Options) ContextNamespace() (string, error) {
+	namespace, _, err := o.kubeContext().Namespace()
+	return namespace, err
+}
+
+func (o *Options) kubeContext() clientcmd.ClientConfig {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = o.Kubeconfig
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
+}
+
+// ErrNoToken is returned for a kube context with which one can't ask khook, which knows people by their tokens.
+var ErrNoToken = errors.New(`the kube context has no bearer token (it may use a client certificate): pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"`)
 
 // contextToken is the bearer token that a request of the kube context would carry.
 func contextToken(ctx context.Context, cfg *rest.Config) (string, error) {
@@ -86,7 +100,7 @@ func contextToken(ctx context.Context, cfg *rest.Config) (string, error) {
 	_ = resp.Body.Close()
 	token, ok := strings.CutPrefix(string(seen), "Bearer ")
 	if !ok || token == "" {
-		return "", errors.New(`the kube context has no bearer token (it may use a client certificate): pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"`)
+		return "", ErrNoToken
 	}
 	return token, nil
 }
