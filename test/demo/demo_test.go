@@ -39,8 +39,8 @@ func TestWhatRepeatsADecisionIsToldTogether(t *testing.T) {
 	want := []string{
 		"pod-restart of Deployment/hog: explained by the oom-kill, no second call",
 		"oom-kill of Deployment/hog again: same group, no second call",
-		"2 more oom-kills of Deployment/hog: same group, no second call",
-		"1 more oom-kill of Deployment/hog: same group, no second call",
+		"2 more OOM kills of Deployment/hog: same group, no second call",
+		"once more oom-kill of Deployment/hog: same group, no second call",
 	}
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

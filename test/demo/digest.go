@@ -84,13 +84,17 @@ func (k kind) first() string {
 	return fmt.Sprintf("%s of %s: %s", k.eventType, k.about, k.why())
 }
 
+// several is what more than one event of a type are called.
+var several = map[api.EventType]string{
+	"oom-kill": "OOM kills", "pod-restart": "restarts", "pod-pending": "times pending", "probe-failed": "failed probes",
+}
+
 // more tells of further ones.
 func (k kind) more(n int) string {
-	plural := "s"
 	if n == 1 {
-		plural = ""
+		return fmt.Sprintf("once more %s of %s: %s", k.eventType, k.about, k.why())
 	}
-	return fmt.Sprintf("%d more %s%s of %s: %s", n, k.eventType, plural, k.about, k.why())
+	return fmt.Sprintf("%d more %s of %s: %s", n, several[k.eventType], k.about, k.why())
 }
 
 // why says why there is no call.

@@ -145,7 +145,7 @@ func TestTheDemoTellsWhatKhookDecidesAndWhatCameOfIt(t *testing.T) {
 		"EventFiring: oom-kill in Deployment/oom-hog: calling agent kagent/stand-in",
 		"pod-restart of Deployment/oom-hog: explained by the oom-kill, no second call",
 		"oom-kill of Deployment/oom-hog again: same group, no second call",
-		"more oom-kills of Deployment/oom-hog: same group, no second call",
+		"more OOM kills of Deployment/oom-hog: same group, no second call",
 		"outcome of the call about pod-restart in Pod/crash-once-then-recover: recovered after the agent had ended",
 		"outcome of the call about probe-failed in Pod/readiness-fail: persisting",
 		"khook goes on answering; Ctrl-C ends the demo",
