@@ -172,6 +172,9 @@ func TestTheDemoTellsWhatKhookDecidesAndWhatCameOfIt(t *testing.T) {
 	if n := strings.Count(p.String(), "stand-in without"); n != 1 {
 		t.Errorf("the stand-in is introduced %d times", n)
 	}
+	somebody := beside(t, p)
+	somebody.takesWhatIsShown(p)
+	somebody.answersTheQuestions()
 	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
