@@ -91,25 +91,7 @@ func allExamples(t *testing.T) []string {
 
 // TestAKhookWithoutTheHookResourceSaysWhatTroubleshootingQuotes: who looks up what the log says finds it.
 func TestAKhookWithoutTheHookResourceSaysWhatTroubleshootingQuotes(t *testing.T) {
-	env, err := kubetest.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(env.Stop)
-	admin, err := env.AddUser(envtest.User{Name: "admin", Groups: []string{"system:masters"}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := admin.KubeConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	kubeconfig := filepath.Join(dir, "kubeconfig")
-	if err := os.WriteFile(kubeconfig, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), khook(t), "controller", "--kubeconfig", kubeconfig, "--no-leader-elect", "--database", filepath.Join(dir, "khook.db")).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), khook(t), "controller", "--kubeconfig", clusterOf(t), "--no-leader-elect", "--database", filepath.Join(t.TempDir(), "khook.db")).CombinedOutput()
 	said := regexp.MustCompile(`(?m)^khook: (the cluster does not know Hooks: [^:]+): `).FindSubmatch(out)
 	if err == nil || said == nil {
 		t.Fatalf("%v: %s", err, out)
