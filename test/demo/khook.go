@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -110,13 +111,14 @@ func (k *khook) end() {
 	os.RemoveAll(filepath.Dir(k.log))
 }
 
-// lastLines are the last lines of a file.
+// lastLines are the last lines of khook's log, without the demo's own questions.
 func lastLines(path string, n int) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
 	lines := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, " msg=request logger=api ") })
 	return "  " + strings.Join(lines[max(0, len(lines)-n):], "\n  ")
 }
 

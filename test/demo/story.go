@@ -30,11 +30,28 @@ type facts struct {
 	incidents  []api.Incident
 }
 
-// askEvery is how often khook is asked.
-const askEvery = 250 * time.Millisecond
+// askEvery is how often khook is asked what came of its calls, which its stream does not tell.
+const askEvery = 2 * time.Second
+
+// changes tells, as long as ctx lasts, that khook recorded something.
+func (s *story) changes(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	stream := client.Follower{Client: s.api}
+	go func() {
+		_ = stream.Run(ctx, func(client.Message) error { // without it khook is asked all the same, and later
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+			return nil
+		})
+	}()
+	return changed
+}
 
 // follow tells decisions and outcomes, until the recordings have ended and all outcomes are known, or ctx ends.
 func (s *story) follow(ctx context.Context, ended <-chan struct{}, tell *teller) {
+	changed := s.changes(ctx)
 	for over := false; ; {
 		if f, err := s.ask(ctx); err == nil {
 			tell.all(khookSpeaker, s.news(f, time.Now()))
@@ -48,6 +65,7 @@ func (s *story) follow(ctx context.Context, ended <-chan struct{}, tell *teller)
 			return
 		case <-ended:
 			over, ended = true, nil
+		case <-changed:
 		case <-time.After(askEvery):
 		}
 	}
