@@ -132,3 +132,34 @@ func (s *shell) takesWhatIsShown(p *played) {
 		}
 	}
 }
+
+// TestTheReadmesHookCanBeTriedAsItSays: before there is a cluster, somebody checks it and plays a recording to it.
+func TestTheReadmesHookCanBeTriedAsItSays(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(readme), "```yaml\n")
+	hook, _, _ := strings.Cut(after, "```")
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "my-hook.yaml"), []byte(hook), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	recorded, err := filepath.Abs("../recordings")
+	if err != nil {
+		t.Fatal(err)
+	}
+	somebody := beside(t, &played{})
+	actual := strings.NewReplacer("bin/khook", "khook", "my-hook.yaml", filepath.Join(dir, "my-hook.yaml"), "test/recordings", recorded)
+	for command, want := range map[string]string{ // each once: an OOM kill is also a restart, and makes one call
+		"bin/khook replay --hook my-hook.yaml test/recordings/oom-hog.jsonl": "calls agent kagent/",
+		"khook validate my-hook.yaml":                                        "0 errors, 0 warnings",
+	} {
+		if !strings.Contains(string(readme), command) {
+			t.Errorf("the README does not say %s", command)
+		}
+		if out := somebody.run(actual.Replace(command)); strings.Count(out, want) != 1 {
+			t.Errorf("%s: not once %q in\n%s", command, want, out)
+		}
+	}
+}
