@@ -41,6 +41,14 @@ IMAGE            := go run -C tools/image . --repository $(IMAGE_REPOSITORY)
 # What the end-to-end tests install, and what they upgrade it to.
 E2E_TAGS := e2e-1 e2e-2
 
+# Reads what "go build -v" says, and tells how far it is: a first build compiles more than a thousand packages, for minutes.
+# On a terminal that is one line, else one for each hundred. All else that go says is passed on.
+PROGRESS = awk -v name=$@ -v live=$$(test -t 2 && echo 1 || echo 0) ' \
+	/[ \t:]/ {print >"/dev/stderr"; next} \
+	{n++; if (live) printf "\r\033[Kbuilding %s: package %d", name, n >"/dev/stderr"; \
+	else if (n % 100 == 0) printf "building %s: package %d\n", name, n >"/dev/stderr"; fflush()} \
+	END {if (live && n) printf "\r\033[K" >"/dev/stderr"}'
+
 # The Kubernetes that the tests run on, such as K8S=1.30: one of test/cluster/versions.txt; the newest if empty.
 K8S ?=
 export K8S
@@ -59,9 +67,11 @@ help: ## List the targets
 
 ##@ Use
 
+# Ctrl-C is how people end the demo, and no error. "set -m" gives it the terminal, so that make does not get the signal too; bash
+# does so only for what is not the last command. "go run" would say 1 of whatever was interrupted, so it is built.
 .PHONY: demo
-demo: bin/khook bin/demo cluster-assets ## See the main job done: a control plane, a sample agent, recorded failures
-	$(CLUSTER) run -- bin/demo
+demo: bin/khook bin/demo bin/cluster cluster-assets ## See the main job done: a control plane, a sample agent, recorded failures; ARGS=--fast takes a minute
+	@set -m; cd test/cluster; $(CURDIR)/bin/cluster run --cwd $(CURDIR) --interrupt-ok -- bin/demo $(ARGS); exit
 
 .PHONY: run
 run: bin/khook ## Run khook against the cluster of KUBECONFIG
@@ -73,11 +83,15 @@ build: bin/khook ## Build bin/khook
 
 .PHONY: bin/khook
 bin/khook:
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/khook
+	@CGO_ENABLED=0 go build -v -trimpath -ldflags "$(LDFLAGS)" -o $@ ./cmd/khook 2>&1 | $(PROGRESS)
 
 .PHONY: bin/demo
 bin/demo:
-	CGO_ENABLED=0 go build -trimpath -o $@ ./test/demo
+	@CGO_ENABLED=0 go build -v -trimpath -o $@ ./test/demo 2>&1 | $(PROGRESS)
+
+.PHONY: bin/cluster
+bin/cluster:
+	@go build -C test/cluster -o $(CURDIR)/$@ .
 
 ##@ Test
 

@@ -86,7 +86,7 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	}
 	mgr, err := newManager(cluster, o, cfg.Faults, log)
 	if err != nil {
-		return fmt.Errorf("set up the controller: %w", err)
+		return cannotSetUp(err)
 	}
 	plan, err := o.planMemory(log)
 	if err != nil {
@@ -179,13 +179,18 @@ func newManager(cluster *rest.Config, o *Options, faults Faults, log logr.Logger
 // hooksKnown makes sure that the cluster has the resource.
 func hooksKnown(mgr ctrl.Manager) error {
 	_, err := mgr.GetRESTMapper().RESTMapping(v1alpha2.SchemeGroupVersion.WithKind("Hook").GroupKind(), v1alpha2.SchemeGroupVersion.Version)
-	if meta.IsNoMatchError(err) {
-		return fmt.Errorf("the cluster does not know Hooks: install the CRD first (kubectl apply -f config/crd): %w", err)
-	}
 	if err != nil {
-		return fmt.Errorf("ask the API server for the Hook resource: %w", err)
+		return cannotSetUp(fmt.Errorf("ask the API server for the Hook resource: %w", err))
 	}
 	return nil
+}
+
+// cannotSetUp says what to do where the cluster lacks the Hook resource. Already the manager's cache looks for it.
+func cannotSetUp(err error) error {
+	if meta.IsNoMatchError(err) {
+		return fmt.Errorf("the cluster does not know Hooks: install their CRD, by the chart with crds.install=true, or by kubectl apply -f config/crd in khook's repository: %w", err)
+	}
+	return fmt.Errorf("set up the controller: %w", err)
 }
 
 // restConfig finds the cluster.

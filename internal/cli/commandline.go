@@ -58,7 +58,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		kong.Description("khook notices that something in a Kubernetes cluster went wrong, and calls the AI agent that a Hook names for it."),
 		kong.UsageOnError(), kong.Writers(env.Out, env.Err), kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		eventTypes(), kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
+		eventTypes(), durations(), kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
 	if err != nil {
 		fmt.Fprintln(env.Err, "khook:", err)
 		return 2

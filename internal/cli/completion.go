@@ -94,7 +94,7 @@ func bashScript(commands []completion) string {
 	b.WriteString(`_khook() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} at= w= offer=
   if [[ $cur == = ]]; then cur=; elif [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi
-  for w in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+  for w in "${COMP_WORDS[@]:1:$((COMP_CWORD-1))}"; do
     case "${at:+$at }$w" in
 `)
 	var paths []string

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,21 @@ func TestCLICompletesShortFlagsInFish(t *testing.T) {
 	for _, part := range []string{"-l output -s o -x -a 'table wide json yaml'", "-l server -r ", "-l all -d "} {
 		if !strings.Contains(script, part) {
 			t.Errorf("no %q", part)
+		}
+	}
+}
+
+// TestTheScriptForZshHasNoLengthThatBeginsWithALetter: zsh takes ${words[@]:1:COUNT-1} for a modifier named C, where bash takes it for an
+// expression, and then completes nothing.
+func TestTheScriptForZshHasNoLengthThatBeginsWithALetter(t *testing.T) {
+	_, script, _ := khook(t, "completion", "zsh")
+	cuts := regexp.MustCompile(`\$\{[A-Za-z_]+(\[[^]]*\])?:[0-9]+:.`).FindAllString(script, -1)
+	if len(cuts) == 0 {
+		t.Fatalf("the script has no part of a list any more:\n%s", script[:min(len(script), 600)])
+	}
+	for _, c := range cuts {
+		if last := c[len(c)-1]; last != '$' && (last < '0' || last > '9') {
+			t.Errorf("%s", c)
 		}
 	}
 }

@@ -19,13 +19,17 @@ import (
 
 // yamlFlags reads flags from a YAML file: their names without the dashes, and their values.
 func yamlFlags(r io.Reader) (kong.Resolver, error) {
+	source := "--config"
+	if f, ok := r.(interface{ Name() string }); ok {
+		source += " " + f.Name()
+	}
 	text, err := io.ReadAll(io.LimitReader(r, maxConfigFile))
 	if err != nil {
 		return nil, err
 	}
 	var values map[string]any
 	if err := sigsyaml.Unmarshal(text, &values); err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	named := make(map[string]any, len(values))
 	for name, v := range values {
@@ -33,19 +37,20 @@ func yamlFlags(r io.Reader) (kong.Resolver, error) {
 	}
 	asJSON, err := json.Marshal(named)
 	if err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
 	resolver, err := kong.JSON(bytes.NewReader(asJSON))
 	if err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
+		return nil, fmt.Errorf("%s: %w", source, err)
 	}
-	return fileFlags{resolver, slices.Sorted(maps.Keys(values))}, nil
+	return fileFlags{resolver, source, slices.Sorted(maps.Keys(values))}, nil
 }
 
 // fileFlags are the flags of a file, all of which must exist.
 type fileFlags struct {
 	kong.Resolver
-	names []string
+	source string // for errors
+	names  []string
 }
 
 // Validate refuses names that no flag has.
@@ -58,7 +63,7 @@ func (f fileFlags) Validate(app *kong.Application) error {
 	}
 	for _, name := range f.names {
 		if !known[name] {
-			return fmt.Errorf("--config: there is no flag %q", name)
+			return fmt.Errorf("%s: there is no flag %q", f.source, name)
 		}
 	}
 	return nil
@@ -142,7 +147,7 @@ type controllerFlags struct {
 type controllerCmd struct {
 	controllerFlags
 
-	Config kong.ConfigFlag `help:"YAML file with any of these flags, such as quiet-after: 20m; flags and variables win over it." group:"Log" placeholder:"FILE"`
+	Config kong.ConfigFlag `help:"YAML file with any of these flags, such as retention: 30d; flags and variables win over it." group:"Log" placeholder:"FILE"`
 	zapFlags
 
 	faults app.Faults // of tests; no flag sets them

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -105,7 +106,7 @@ func TestWrongValuesAreRefusedWithWhatIsWrong(t *testing.T) {
 		"kagent.apiURL=http://x":                      "additional properties 'apiURL' not allowed",
 		"kagent.apiUrl=kagent:8083":                   "at '/kagent/apiUrl': 'kagent:8083' does not match pattern '^https?://",
 		"kagent.timeout=30":                           "at '/kagent/timeout': got number, want string",
-		"retention=7d":                                "at '/retention': '7d' does not match pattern",
+		"retention=7w":                                "at '/retention': '7w' does not match pattern",
 		"controller.logLevel=loud":                    "at '/controller/logLevel': value must be one of",
 		"metrics.port=http":                           "at '/metrics/port': got string, want integer",
 		"metrics.port=70000":                          "at '/metrics/port': maximum:",
@@ -116,8 +117,11 @@ func TestWrongValuesAreRefusedWithWhatIsWrong(t *testing.T) {
 		"image.tag=a b":                               "at '/image/tag'",
 		"image.digest=1234":                           "at '/image/digest'",
 		"api.auth=none":                               "at '/api/auth': value must be one of",
-		"config.kagent-url=http://x":                  "invalid propertyName 'kagent-url'",
-		"config.pendingAfter=2m":                      "invalid propertyName 'pendingAfter'",
+		"config.kagent-url=http://x":                  "at '/config': additional properties 'kagent-url' not allowed",
+		"config.pendingAfter=2m":                      "at '/config': additional properties 'pendingAfter' not allowed",
+		"config.pending-afer=2m":                      "at '/config': additional properties 'pending-afer' not allowed",
+		"config.pending-after=2":                      "at '/config/pending-after': got number, want string",
+		"config.agent-concurrency=few":                "at '/config/agent-concurrency': got string, want integer",
 		"maxCallsPerHour=-5":                          "at '/maxCallsPerHour': minimum:",
 		"controller.deduplication.timeoutMinutes=0":   "at '/controller/deduplication/timeoutMinutes': minimum:",
 		"metrics.prometheusRule.disabled={WatchDown}": "at '/metrics/prometheusRule/disabled/0'",
@@ -230,8 +234,8 @@ func TestKhookUnderstandsItsFlags(t *testing.T) {
 		"defaults": nil, "everything": everything, "the original's values": {"-f", original}, "one namespace": {"--set", "watchNamespaces={shop}"},
 		"no metrics and no API": {"--set", "metrics.enabled=false,api.enabled=false"}, "TLS of its own": {"--set", "api.tls.mode=self-signed"},
 		"secure metrics only": {"--set", "api.enabled=false,metrics.secure=true"}, "secure metrics by cert-manager": {"--set", "metrics.secure=true,api.tls.mode=cert-manager"},
-		"the rest": {"--set", "cluster=prod,agentNamespaces={*},kagent.dialect=kagent-1.0,kagent.headers.X-Team=sre,maxCallsPerHour=7,retention=240h",
-			"--set", "config.pending-after=2m,config.api-pprof=true,config.api-rate-limit=12.5"},
+		"the rest": {"--set", "cluster=prod,agentNamespaces={*},kagent.dialect=kagent-1.0,kagent.headers.X-Team=sre,maxCallsPerHour=7,retention=7d",
+			"--set", "config.pending-after=2m,config.quiet-after=1d,config.api-pprof=true,config.agent-concurrency=3", "--set-json", "config.api-rate-limit=12.5"},
 		"who may call, and how": {"--set", "api.audiences={khook,https://kubernetes.default.svc},api.allowedHosts={khook.example.com},api.trustedProxies={10.0.0.0/8},allowPlainValues=true"},
 	} {
 		text, err := yaml.Marshal(chartFlags(t, objects(t, render(t, args...))))
@@ -245,6 +249,93 @@ func TestKhookUnderstandsItsFlags(t *testing.T) {
 		out, err := exec.CommandContext(t.Context(), program, "controller", "--config", file, "--kubeconfig", "/no/such/file").CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "find a cluster") {
 			t.Errorf("%s: %v, %s", name, err, out)
+		}
+	}
+}
+
+// TestEachFlagIsAValueOrANameInConfig: what khook controller has, the chart can set, in one place.
+func TestEachFlagIsAValueOrANameInConfig(t *testing.T) {
+	help, err := exec.CommandContext(t.Context(), khook(t), "controller", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\s+--(?:\[no-\])?([a-z0-9-]+)`).FindAllStringSubmatch(string(help), -1) {
+		flags[m[1]] = true
+	}
+	delete(flags, "config") // is how the chart gives them to khook
+	text, err := os.ReadFile(chart + "/values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema node
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	inConfig := schema.Properties["config"].Properties
+	var templates strings.Builder
+	for _, name := range []string{"_helpers.tpl", "_tls.tpl"} {
+		text, err := os.ReadFile(filepath.Join(chart, "templates", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		templates.Write(text)
+	}
+	for name := range flags {
+		_, free := inConfig[name]
+		own := strings.Contains(templates.String(), `"`+name+`"`) || strings.Contains(templates.String(), "\n"+name+":")
+		// api.auth is bounded to what suits a cluster; config has the rest.
+		if free == own && name != "api-auth" {
+			t.Errorf("--%s: in config %t, of a value %t", name, free, own)
+		}
+	}
+	for name := range inConfig {
+		if !flags[name] {
+			t.Errorf("config has %s, and khook controller has not", name)
+		}
+	}
+}
+
+// TestThePackagedChartHasItsReadme: "helm show readme" and catalogues show it. Its Hook is that of the notes.
+func TestThePackagedChartHasItsReadme(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := helm(t, "package", chart, "--destination", dir); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	packages, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
+	if err != nil || len(packages) != 1 {
+		t.Fatalf("%v, %v", packages, err)
+	}
+	readme, err := helm(t, "show", "readme", packages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(readme, "```yaml\n")
+	shown, _, _ := strings.Cut(after, "```")
+	notes, err := helm(t, "install", "khook", chart, "-n", "kagent", "--dry-run=client")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ = strings.Cut(notes, "<<'END'\n")
+	manifest, _, _ := strings.Cut(after, "  END\n")
+	var fromReadme, fromNotes map[string]any
+	if err := errors.Join(yaml.Unmarshal([]byte(shown), &fromReadme), yaml.Unmarshal([]byte(manifest), &fromNotes)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fromNotes, fromReadme); diff != "" || len(fromNotes) == 0 {
+		t.Errorf("(-notes +readme)\n%s", diff)
+	}
+	quoted := regexp.MustCompile("`([a-z][A-Za-z]+(?:\\.[A-Za-z]+)*)`")
+	values, err := helm(t, "show", "values", packages[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(readme, "| for | values |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for _, m := range quoted.FindAllStringSubmatch(table, -1) {
+		last := m[1][strings.LastIndex(m[1], ".")+1:]
+		if m[1] != "maxTokensPerDay" && m[1] != "kagent" && !strings.Contains(values, last+":") {
+			t.Errorf("the README names %s, which is no value", m[1])
 		}
 	}
 }

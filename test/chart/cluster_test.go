@@ -2,7 +2,10 @@ package chart
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -84,4 +87,20 @@ func allExamples(t *testing.T) []string {
 		t.Fatalf("only %d examples", len(args)/2)
 	}
 	return args
+}
+
+// TestAKhookWithoutTheHookResourceSaysWhatTroubleshootingQuotes: who looks up what the log says finds it.
+func TestAKhookWithoutTheHookResourceSaysWhatTroubleshootingQuotes(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), khook(t), "controller", "--kubeconfig", clusterOf(t), "--no-leader-elect", "--database", filepath.Join(t.TempDir(), "khook.db")).CombinedOutput()
+	said := regexp.MustCompile(`(?m)^khook: (the cluster does not know Hooks: [^:]+): `).FindSubmatch(out)
+	if err == nil || said == nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	page, err := os.ReadFile("../../docs/troubleshooting.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "`"+string(said[1])+"`") {
+		t.Errorf("docs/troubleshooting.md does not quote %q", said[1])
+	}
 }

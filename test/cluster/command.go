@@ -60,6 +60,16 @@ func (s *signals) code(err error) int {
 	}
 }
 
+// unstarted is what to return where COMMAND could not be run. That somebody pressed Ctrl-C meanwhile is no error where
+// that is how it ends anyway.
+func (s *signals) unstarted(o options, err error) (int, error) {
+	var sig signaled
+	if o.interruptible && errors.As(context.Cause(s.ctx), &sig) && sig.Signal == syscall.SIGINT {
+		return 0, nil
+	}
+	return s.code(err), err
+}
+
 // commandGrace is how long COMMAND may take to end after it was told to.
 const commandGrace = 30 * time.Second
 

@@ -19,15 +19,25 @@ func TestTheCommandGetsTheSignalAndItsExitCodeCounts(t *testing.T) {
 }
 
 func TestASignalDuringTheStartEndsEverything(t *testing.T) {
-	temp := t.TempDir()
-	cmd := program(t, temp, "run", "--", "true")
-	out := start(t, cmd)
-	await(t, "etcd starts", func() bool { return len(processesOf(temp)) > 0 })
-	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct {
+		sig  syscall.Signal
+		args []string
+		code int
+	}{
+		{syscall.SIGINT, nil, 128 + int(syscall.SIGINT)},
+		{syscall.SIGINT, []string{"--interrupt-ok"}, 0},
+		{syscall.SIGTERM, []string{"--interrupt-ok"}, 128 + int(syscall.SIGTERM)},
+	} {
+		temp := t.TempDir()
+		cmd := program(t, temp, append(append([]string{"run"}, c.args...), "--", "true")...)
+		out := start(t, cmd)
+		await(t, "etcd starts", func() bool { return len(processesOf(temp)) > 0 })
+		if err := cmd.Process.Signal(c.sig); err != nil {
+			t.Fatal(err)
+		}
+		exitsWith(t, cmd, c.code, out)
+		nothingIsLeft(t, temp)
 	}
-	exitsWith(t, cmd, 128+int(syscall.SIGINT), out)
-	nothingIsLeft(t, temp)
 }
 
 func TestWhatTheCommandLeavesRunningIsEnded(t *testing.T) {

@@ -24,11 +24,13 @@ const usage = `usage: go run -C test/cluster . COMMAND [FLAGS]
   --dir DIR      keep the cluster's data and logs in DIR, which is new or empty
   --keep         leave data and logs at the end (everything else is removed)
   --existing-ok  use the cluster of KUBECONFIG, if that is set, and start none
+  --interrupt-ok Ctrl-C is how COMMAND is meant to end: it is no error, also while the cluster starts
 `
 
 // options are the flags of all commands.
 type options struct {
 	node, existing, keep bool
+	interruptible        bool
 	cwd, dir             string
 	images               []string
 	k8s                  string // minor version of Kubernetes; the newest if empty
@@ -84,6 +86,7 @@ func parse(args []string) (o options, command string, rest []string, err error) 
 	flags.BoolVar(&o.node, "node", false, "")
 	flags.BoolVar(&o.existing, "existing-ok", false, "")
 	flags.BoolVar(&o.keep, "keep", false, "")
+	flags.BoolVar(&o.interruptible, "interrupt-ok", false, "")
 	flags.StringVar(&o.cwd, "cwd", "", "")
 	flags.StringVar(&o.dir, "dir", "", "")
 	flags.StringVar(&o.k8s, "kubernetes", os.Getenv("K8S"), "")
@@ -111,11 +114,11 @@ func printAssets(ctx context.Context, o options) error {
 func withCluster(s *signals, o options, command []string) (code int, err error) {
 	a, err := buildAssets(s.ctx, o)
 	if err != nil {
-		return s.code(err), err
+		return s.unstarted(o, err)
 	}
 	c, err := newCluster(s.ctx, a, o)
 	if err != nil {
-		return s.code(err), err
+		return s.unstarted(o, err)
 	}
 	defer func() {
 		if closeErr := c.close(); closeErr != nil {
@@ -123,7 +126,7 @@ func withCluster(s *signals, o options, command []string) (code int, err error) 
 		}
 	}()
 	if err := c.start(s.ctx); err != nil {
-		return s.code(err), err
+		return s.unstarted(o, err)
 	}
 	if command == nil {
 		return c.wait(s)

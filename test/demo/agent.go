@@ -11,11 +11,12 @@ import (
 
 // startAgent starts a real A2A server, shaped like kagent's newest, whose agent answers from the
 // structured part of the message.
-func startAgent(tell *teller) (*kagenttest.Server, error) {
+func startAgent(tell *teller, p pace) (*kagenttest.Server, error) {
+	work := p.of(2 * time.Second)
 	return kagenttest.Start(kagenttest.Options{Script: func(m kagenttest.Message) kagenttest.Act {
 		answer := advise(m.Data)
-		tell.called(m, answer)
-		return kagenttest.Act{Work: 2 * time.Second, Answer: answer}
+		tell.called(m, answer, work)
+		return kagenttest.Act{Work: work, Answer: answer}
 	}})
 }
 
@@ -45,11 +46,11 @@ var advice = map[string]string{
 func advise(data json.RawMessage) string {
 	var e event
 	if err := json.Unmarshal(data, &e); err != nil || len(e.Incidents) == 0 {
-		return "I am a stand-in without a language model, and found no structured event in the message."
+		return "I found no structured event in the message."
 	}
 	first := e.Incidents[0]
 	var b strings.Builder
-	fmt.Fprintf(&b, "I am a stand-in without a language model. The structured event says: %s of %s", e.EventType, first.ResourceName)
+	fmt.Fprintf(&b, "The structured event says: %s of %s", e.EventType, first.ResourceName)
 	if first.Container != "" {
 		fmt.Fprintf(&b, ", container %s", first.Container)
 	}

@@ -21,13 +21,15 @@ import (
 type player struct {
 	c     client.Client
 	tell  *teller
-	shift time.Duration        // from the recording's clock to now
+	base  time.Time // when the recording started, by its own clock
+	start time.Time // when it is played
+	pace  pace
 	pods  map[string]types.UID // UIDs here by the recording's
 	state map[string]string    // what was last told of each Pod
 }
 
 // play starts to play a recording in the background.
-func play(ctx context.Context, c client.Client, path string, tell *teller) error {
+func play(ctx context.Context, c client.Client, path string, pc pace, tell *teller) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -38,13 +40,13 @@ func play(ctx context.Context, c client.Client, path string, tell *teller) error
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	start := time.Now()
-	p := &player{c: c, tell: tell, shift: start.Sub(rec.Base), pods: map[string]types.UID{}, state: map[string]string{}}
+	p := &player{c: c, tell: tell, base: rec.Base, start: start, pace: pc, pods: map[string]types.UID{}, state: map[string]string{}}
 	tell.players.Go(func() error {
 		for _, r := range rec.Records {
 			select {
 			case <-ctx.Done():
 				return nil
-			case <-time.After(time.Until(start.Add(r.T))):
+			case <-time.After(time.Until(start.Add(pc.of(r.T)))):
 			}
 			if err := p.write(ctx, r); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("play %s at %s: %w", path, r.T, err)
@@ -53,6 +55,11 @@ func play(ctx context.Context, c client.Client, path string, tell *teller) error
 		return nil
 	})
 	return nil
+}
+
+// today is when something that was recorded happens here.
+func (p *player) today(recorded time.Time) time.Time {
+	return p.start.Add(p.pace.of(recorded.Sub(p.base)))
 }
 
 func (p *player) write(ctx context.Context, r recording.Record) error {
@@ -112,7 +119,7 @@ func (p *player) status(ctx context.Context, recorded *corev1.Pod) error {
 func (p *player) move(s *corev1.PodStatus) {
 	at := func(t *metav1.Time) {
 		if !t.IsZero() {
-			*t = metav1.NewTime(t.Add(p.shift))
+			*t = metav1.NewTime(p.today(t.Time))
 		}
 	}
 	if s.StartTime != nil {
@@ -169,16 +176,16 @@ func (p *player) event(ctx context.Context, recorded *eventsv1.Event) error {
 	ev.ResourceVersion, ev.UID, ev.CreationTimestamp = "", "", metav1.Time{}
 	ev.Regarding.UID = uid
 	if !ev.EventTime.IsZero() {
-		ev.EventTime = metav1.NewMicroTime(ev.EventTime.Add(p.shift))
+		ev.EventTime = metav1.NewMicroTime(p.today(ev.EventTime.Time))
 	}
 	if ev.Series != nil {
-		ev.Series.LastObservedTime = metav1.NewMicroTime(ev.Series.LastObservedTime.Add(p.shift))
+		ev.Series.LastObservedTime = metav1.NewMicroTime(p.today(ev.Series.LastObservedTime.Time))
 	}
 	// Events of the kubelet come through the older API, which allows what this one does not.
 	old := &corev1.Event{
 		ObjectMeta:     ev.ObjectMeta,
 		InvolvedObject: ev.Regarding, Reason: ev.Reason, Message: ev.Note, Type: ev.Type, Source: ev.DeprecatedSource, Count: ev.DeprecatedCount,
-		FirstTimestamp: metav1.NewTime(ev.DeprecatedFirstTimestamp.Add(p.shift)), LastTimestamp: metav1.NewTime(ev.DeprecatedLastTimestamp.Add(p.shift)),
+		FirstTimestamp: metav1.NewTime(p.today(ev.DeprecatedFirstTimestamp.Time)), LastTimestamp: metav1.NewTime(p.today(ev.DeprecatedLastTimestamp.Time)),
 		EventTime: ev.EventTime, ReportingController: ev.ReportingController, ReportingInstance: ev.ReportingInstance, Action: ev.Action,
 	}
 	if ev.DeprecatedCount == 0 {
