@@ -64,7 +64,7 @@ func TestCLILetsNoTextOfTheClusterReachTheTerminalAsMoreThanText(t *testing.T) {
 		}
 		return api.Page[api.Event]{Items: []api.Event{e}, Total: 1}
 	})
-	for _, args := range [][]string{{"events"}, {"events", "-o", "wide"}, {"incidents", "x"}, {"events", "-o", "json"}, {"events", "-o", "yaml"}} {
+	for _, args := range [][]string{{"events"}, {"events", "-o", "wide"}, {"incidents", anID}, {"events", "-o", "json"}, {"events", "-o", "yaml"}} {
 		code, out, errs := khook(t, append(args, "--server", url)...)
 		forbidden := "\x1b\x07\r"
 		if !slices.Contains(args, "-o") || slices.Contains(args, "wide") {
@@ -113,7 +113,7 @@ func TestCLICompletesCommandsFlagsAndValues(t *testing.T) {
 		"khook ev":                              {"events"},
 		"khook stats tr":                        {"trends"},
 		"khook events --st":                     {"--start", "--status"},
-		"khook events --output ":                {"json", "table", "wide", "yaml"},
+		"khook events --output ":                {"json", "jsonpath=", "name", "table", "wide", "yaml"},
 		"khook stats trends --by n":             {"namespace"},
 		"khook completion f":                    {"fish"},
 		"khook controller --api-open-to-everyb": {"--api-open-to-everybody-on-the-network"},

@@ -74,9 +74,13 @@ func (c *completion) add(flags []*kong.Flag) {
 	}
 }
 
-// enumValues are what a flag or an argument can be, if that is one of a few words.
+// enumValues are what a flag or an argument can be, if that is one of a few words: by its enum, or as its tag offers.
 func enumValues(v *kong.Value) []string {
-	return strings.FieldsFunc(v.Enum, func(r rune) bool { return r == ',' })
+	words := v.Enum
+	if words == "" {
+		words = v.Tag.Get("offer")
+	}
+	return strings.FieldsFunc(words, func(r rune) bool { return r == ',' })
 }
 
 func (c completion) texts() string {

@@ -31,14 +31,14 @@ func complete(t *testing.T, words ...string) []string {
 }
 
 func TestCLICompletesWhatFollows(t *testing.T) {
-	forms := []string{"json", "table", "wide", "yaml"}
+	forms := []string{"json", "jsonpath=", "name", "table", "wide", "yaml"}
 	for _, c := range []struct {
 		line []string
 		want []string
 	}{
 		{[]string{"khook", "events", "-o", ""}, forms},
 		{[]string{"khook", "events", "--output", "="}, forms},
-		{[]string{"khook", "events", "--output", "=", "js"}, []string{"json"}},
+		{[]string{"khook", "events", "--output", "=", "js"}, []string{"json", "jsonpath="}},
 		{[]string{"khook", "events", "--server", ""}, []string{}},
 		{[]string{"khook", "events", "--help"}, []string{"--help"}},
 		{[]string{"khook", "stats", "--ra"}, []string{"--range"}},
@@ -77,7 +77,7 @@ func TestCLICompletionHasNoVariableThatIsSpecialInZsh(t *testing.T) {
 
 func TestCLICompletesShortFlagsInFish(t *testing.T) {
 	_, script, _ := khook(t, "completion", "fish")
-	for _, part := range []string{"-l output -s o -x -a 'table wide json yaml'", "-l server -r ", "-l all -d "} {
+	for _, part := range []string{"-l output -s o -x -a 'table wide json yaml name jsonpath='", "-l server -r ", "-l all -d "} {
 		if !strings.Contains(script, part) {
 			t.Errorf("no %q", part)
 		}

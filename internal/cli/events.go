@@ -63,18 +63,28 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	p := newDisplay(env, c.Output)
-	header := []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "CONTAINER"}
-	if c.Hook != "" {
-		header = append(header, "DISPOSITION")
+	return eventShape(c.Hook != "").print(env, c.display(env), events)
+}
+
+// eventShape is how events are shown: with what a Hook decided about them, if it is asked.
+func eventShape(ofHook bool) *shape[api.Event] {
+	columns := []tableColumn[api.Event]{
+		{"ID", false, func(_ *display, e *api.Event) string { return fmt.Sprint(e.ID) }},
+		{"AGE", false, func(p *display, e *api.Event) string { return p.age(e.Timestamp) }},
+		{"TYPE", false, func(_ *display, e *api.Event) string { return string(e.EventType) }},
+		{"STATUS", false, func(_ *display, e *api.Event) string { return string(e.Status) }},
+		{"NAMESPACE", false, func(_ *display, e *api.Event) string { return e.Namespace }},
+		{"RESOURCE", false, func(_ *display, e *api.Event) string { return e.ResourceName }},
+		{"CONTAINER", false, func(_ *display, e *api.Event) string { return e.Container }},
+		{"WORKLOAD", true, func(_ *display, e *api.Event) string { return incident.Workload(e.Workload).String() }},
+		{"NODE", true, func(_ *display, e *api.Event) string { return e.Node }},
+		{"INCIDENT", true, func(p *display, e *api.Event) string { return p.shortID(e.IncidentID) }},
 	}
-	return events.print(env, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e api.Event) (cells, more []string) {
-		cells = []string{p.age(e.Timestamp), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Container}
-		if c.Hook != "" {
-			cells = append(cells, dispositions(e.Dispositions))
-		}
-		return append(cells, e.Message), []string{incident.Workload(e.Workload).String(), e.Node, e.IncidentID}
-	})
+	if ofHook {
+		columns = append(columns, tableColumn[api.Event]{"DISPOSITION", false, func(_ *display, e *api.Event) string { return dispositions(e.Dispositions) }})
+	}
+	return &shape[api.Event]{plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, columns: append(columns,
+		tableColumn[api.Event]{"MESSAGE", false, func(_ *display, e *api.Event) string { return e.Message }})}
 }
 
 func dispositions(all []api.Decision) string {

@@ -23,7 +23,7 @@ func (c *eventsCmd) follow(ctx context.Context, env Env, remote *client.Client, 
 		q.Del("startTime")
 		q.Set("since", start)
 	}
-	p := newDisplay(env, c.Output)
+	p := c.display(env)
 	f := &client.Follower{Client: remote, Query: q, Trouble: func(err error) {
 		fmt.Fprintf(env.Err, "khook: the stream was lost (%v); coming back\n", err)
 	}}

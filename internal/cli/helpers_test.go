@@ -7,6 +7,9 @@ import (
 	"testing"
 )
 
+// anID is the ID of some incident or delivery.
+const anID = "5013d5ac-1b7b-5227-903f-da709c23323e"
+
 func khook(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer

@@ -52,7 +52,7 @@ func (f *scopeFlags) post(ctx context.Context, env Env, path string, body map[st
 	if err != nil {
 		return err
 	}
-	if p := newDisplay(env, f.Output); !p.forPeople() {
+	if p := f.display(env); !p.forPeople() {
 		return p.raw(raw)
 	}
 	if err := tell(raw); err != nil {

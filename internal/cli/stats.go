@@ -25,13 +25,13 @@ type statsCmd struct {
 
 // rangeFlags say what a statistic is about.
 type rangeFlags struct {
-	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	namespaceFlags
+	Range string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 }
 
 func (f *rangeFlags) query() url.Values {
-	q := url.Values{"timeRange": {f.Range}}
-	set(q, "namespace", f.Namespace)
+	q := f.namespaceFlags.query()
+	q.Set("timeRange", f.Range)
 	return q
 }
 
@@ -80,7 +80,7 @@ func stats[T any](ctx context.Context, env Env, f *apiFlags, path string, q url.
 	if err != nil {
 		return err
 	}
-	p := newDisplay(env, f.Output)
+	p := f.display(env)
 	if !p.forPeople() {
 		return p.raw(raw)
 	}
