@@ -16,7 +16,7 @@ import (
 type agentsCmd struct {
 	Agent string `arg:"" optional:"" name:"agent" help:"Only this agent, in detail: NAMESPACE/NAME."`
 	namespaceFlags
-	Range string `help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
+	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
 	apiFlags
 }
 

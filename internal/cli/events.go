@@ -23,7 +23,8 @@ type eventsCmd struct {
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
 	Hook     string `help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
 	Follow   bool   `short:"f" help:"Show events as they happen, until Ctrl-C; with --since also those from then on."`
-	Sort     string `help:"Order: timestamp, eventType or resourceName; - for descending." default:"-timestamp" enum:"timestamp,-timestamp,eventType,-eventType,resourceName,-resourceName"`
+	SortBy   string `aliases:"sort" help:"Order: ${event_orders_prose}; - for descending." default:"-timestamp" enum:"${event_orders}" placeholder:"ORDER"`
+	watchFlags
 	listFlags
 	apiFlags
 }
@@ -35,15 +36,15 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 	set(q, "status", c.Status)
 	set(q, "resourceName", c.Resource)
 	set(q, "workload", c.Workload)
-	set(q, "sort", c.Sort)
-	path := "/events"
+	s := eventShape(c.Hook != "")
 	if c.Hook != "" {
 		ns, name, err := hookName(c.Hook, c.Namespace)
 		if err != nil {
 			return err
 		}
 		q.Del("namespace")
-		path = "/hooks/" + ns + "/" + name + "/events"
+		c.mustExist = "/hooks/" + ns + "/" + name
+		s.listed = c.mustExist + "/events"
 	}
 	remote, err := c.connect(ctx)
 	if err != nil {
@@ -56,14 +57,7 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 		}
 		return c.follow(ctx, env, remote, q)
 	}
-	events, err := list[api.Event](ctx, remote, path, q, &c.listFlags)
-	if err == nil && c.Hook != "" && len(events.items) == 0 {
-		err = mustExist(ctx, remote, strings.TrimSuffix(path, "/events"))
-	}
-	if err != nil {
-		return err
-	}
-	return eventShape(c.Hook != "").print(env, c.display(env), events)
+	return showList(ctx, env, remote, c.display(env), s, q, &c.listFlags, c.SortBy, &c.watchFlags)
 }
 
 // eventShape is how events are shown: with what a Hook decided about them, if it is asked.
@@ -83,7 +77,7 @@ func eventShape(ofHook bool) *shape[api.Event] {
 	if ofHook {
 		columns = append(columns, tableColumn[api.Event]{"DISPOSITION", false, func(_ *display, e *api.Event) string { return dispositions(e.Dispositions) }})
 	}
-	return &shape[api.Event]{plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, columns: append(columns,
+	return &shape[api.Event]{plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, orders: []order[api.Event]{{"timestamp", nil}, {"eventType", nil}, {"resourceName", nil}}, columns: append(columns,
 		tableColumn[api.Event]{"MESSAGE", false, func(_ *display, e *api.Event) string { return e.Message }})}
 }
 

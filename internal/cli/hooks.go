@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,9 +17,10 @@ type hooksCmd struct {
 	Hook string `arg:"" optional:"" name:"hook" help:"Show this Hook: NAMESPACE/NAME. With -o yaml: the manifest that kubectl apply takes."`
 	namespaceFlags
 	namedItems
-	Limit int  `help:"How many to show." default:"500"`
-	All   bool `help:"Show all, up to --max."`
-	Max   int  `help:"How many --all shows at most." default:"10000"`
+	Limit  int    `help:"How many to show." default:"500"`
+	All    bool   `help:"Show all, up to --max."`
+	Max    int    `help:"How many --all shows at most." default:"10000"`
+	SortBy string `aliases:"sort" help:"Order: ${hook_orders_prose}; - for descending. By namespace and name if empty." enum:",${hook_orders}" default:"" placeholder:"ORDER"`
 	apiFlags
 }
 
@@ -61,16 +63,22 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 	case c.Hook != "":
 		return showHook(ctx, client, p, path)
 	}
-	hooks, err := list[api.Hook](ctx, client, path, q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max})
-	if err != nil {
-		return err
-	}
-	return hookShape().print(env, p, hooks)
+	return showList(ctx, env, client, p, hookShape(), q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max}, c.SortBy, &watchFlags{})
 }
 
 // hookShape is how Hooks are shown.
 func hookShape() *shape[api.Hook] {
-	return &shape[api.Hook]{plural: "Hooks", kind: "hook", name: func(h *api.Hook) string { return h.Namespace + "/" + h.Name }, columns: []tableColumn[api.Hook]{
+	return &shape[api.Hook]{plural: "Hooks", kind: "hook", name: func(h *api.Hook) string { return h.Namespace + "/" + h.Name }, listed: "/hooks", selected: "the first by name", orders: []order[api.Hook]{
+		{"name", func(a, b *api.Hook) int { return cmp.Compare(a.Name, b.Name) }},
+		{"namespace", func(a, b *api.Hook) int { return cmp.Compare(a.Namespace, b.Namespace) }},
+		{"active", func(a, b *api.Hook) int {
+			return cmp.Compare(a.Statistics.ActiveIncidents, b.Statistics.ActiveIncidents)
+		}},
+		{"events", func(a, b *api.Hook) int { return cmp.Compare(a.Statistics.Events, b.Statistics.Events) }},
+		{"calls", func(a, b *api.Hook) int { return cmp.Compare(a.Statistics.Deliveries, b.Statistics.Deliveries) }},
+		{"lastFired", func(a, b *api.Hook) int { return a.Statistics.LastFired.Compare(b.Statistics.LastFired) }},
+		{"createdAt", func(a, b *api.Hook) int { return a.CreatedAt.Compare(b.CreatedAt) }},
+	}, columns: []tableColumn[api.Hook]{
 		{"NAMESPACE", false, func(_ *display, h *api.Hook) string { return h.Namespace }},
 		{"NAME", false, func(_ *display, h *api.Hook) string { return h.Name }},
 		{"READY", false, func(_ *display, h *api.Hook) string { return readiness(*h) }},

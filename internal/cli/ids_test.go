@@ -71,7 +71,7 @@ func TestCLITakesTheBeginningOfAnID(t *testing.T) {
 		"deliveries retry 7bb12b53":                "POST /deliveries/7bb12b53-7f03-5f1b-8118-075e1fe1a03b/retry",
 		"deliveries resume 7bb12b":                 "POST /deliveries/7bb12b53-7f03-5f1b-8118-075e1fe1a03b/resume",
 		"deliveries reply 7bb12b --question q yes": "POST /deliveries/7bb12b53-7f03-5f1b-8118-075e1fe1a03b/reply",
-		"deliveries --incident 7bb12b":             "GET /deliveries?incident=7bb12b53-7f03-5f1b-8118-075e1fe1a03b&limit=50",
+		"deliveries --incident 7bb12b":             "GET /deliveries?incident=7bb12b53-7f03-5f1b-8118-075e1fe1a03b&limit=50&sort=-createdAt",
 		"why 7bb12b":                               "GET /why?incident=7bb12b53-7f03-5f1b-8118-075e1fe1a03b",
 		"why sts/db -n pay":                        "GET /why?incident=8cc12b53-7f03-5f1b-8118-075e1fe1a03b&namespace=pay",
 		"why --last --hook shop/memory":            "GET /hooks/shop/memory/why?incident=6aa12b53-7f03-5f1b-8118-075e1fe1a03b",

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,8 @@ type listFlags struct {
 	Limit int        `help:"How many to show." default:"50"`
 	All   bool       `help:"Show all, up to --max."`
 	Max   int        `help:"How many --all shows at most." default:"10000"`
+
+	mustExist string // the path of what a list is about: where that is not there, the list is not empty but wrong
 }
 
 const maxPage = 1000 // items that the API answers with at once
@@ -97,8 +100,9 @@ type foundList[T any] struct {
 	items []T
 	raw   []json.RawMessage
 	total int
-	least bool // total is a lower bound
-	more  bool // there are more than the items
+	least bool   // total is a lower bound
+	more  bool   // there are more than the items
+	order string // in which the items are, if that is not the API's; they were selected by its own
 }
 
 // list follows the pages as far as the flags say.
@@ -133,10 +137,14 @@ func list[T any](ctx context.Context, c *client.Client, path string, query url.V
 
 // shape is how things of a kind are shown.
 type shape[T any] struct {
-	plural  string // such as incidents; also where the API lists them
+	plural  string // such as incidents
+	listed  string // the path where the API lists them, if that is not named after them
 	kind    string // of their names, such as incident
 	name    func(*T) string
 	columns []tableColumn[T] // the last has the message
+
+	orders   []order[T] // which a list can have
+	selected string     // which ones the API selects where there are more, if not the newest
 
 	// Of incidents, which are also known by what they are about.
 	owners  map[string]string // kinds by what people call them
@@ -144,7 +152,7 @@ type shape[T any] struct {
 }
 
 // path is where the API lists them.
-func (s *shape[T]) path() string { return "/" + s.plural }
+func (s *shape[T]) path() string { return cmp.Or(s.listed, "/"+s.plural) }
 
 // tableColumn is a column of a table.
 type tableColumn[T any] struct {
@@ -198,6 +206,10 @@ func (s *shape[T]) print(env Env, p *display, l *foundList[T]) error {
 	if l.least {
 		least = "more than "
 	}
-	_, err := fmt.Fprintf(env.Err, "%d of %s%d; show more with --limit or --all\n", len(l.items), least, l.total)
+	which := ""
+	if l.order != "" {
+		which = ", " + cmp.Or(s.selected, "the newest")
+	}
+	_, err := fmt.Fprintf(env.Err, "%d of %s%d%s; show more with --limit or --all\n", len(l.items), least, l.total, which)
 	return err
 }

@@ -26,7 +26,7 @@ type statsCmd struct {
 // rangeFlags say what a statistic is about.
 type rangeFlags struct {
 	namespaceFlags
-	Range string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 }
 
 func (f *rangeFlags) query() url.Values {
@@ -147,7 +147,7 @@ func bar(n, most int64) string {
 type statsHookCmd struct {
 	Hook      string `arg:"" name:"hook" help:"The Hook: NAMESPACE/NAME."`
 	Namespace string `short:"n" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	Range     string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 	apiFlags
 }
 

@@ -28,6 +28,8 @@ type incidentsListCmd struct {
 	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
+	SortBy   string `aliases:"sort" help:"Order: ${incident_orders_prose}; - for descending." default:"-firstSeen" enum:"${incident_orders}" placeholder:"ORDER"`
+	watchFlags
 	listFlags
 	apiFlags
 }
@@ -44,14 +46,13 @@ func (c *incidentsListCmd) Run(ctx context.Context, env Env) error {
 		return err
 	}
 	defer remote.Close()
-	if c.ID != "" || c.Last {
+	switch {
+	case (c.ID != "" || c.Last) && c.Watch:
+		return errWatchOne
+	case c.ID != "" || c.Last:
 		return tellIncident(ctx, remote, c.display(env), c.ID, c.Last, q)
 	}
-	incidents, err := list[api.Incident](ctx, remote, "/incidents", q, &c.listFlags)
-	if err != nil {
-		return err
-	}
-	return incidentShape().print(env, c.display(env), incidents)
+	return showList(ctx, env, remote, c.display(env), incidentShape(), q, &c.listFlags, c.SortBy, &c.watchFlags)
 }
 
 // incidentsShowCmd is khook incidents show.
@@ -81,7 +82,15 @@ func tellIncident(ctx context.Context, remote *client.Client, p *display, name s
 
 // incidentShape is how incidents are shown.
 func incidentShape() *shape[api.Incident] {
-	return &shape[api.Incident]{plural: "incidents", kind: "incident", name: func(i *api.Incident) string { return i.ID }, owners: ownerKinds, subject: func(i *api.Incident) *api.Subject { return &i.Subject }, columns: []tableColumn[api.Incident]{
+	return &shape[api.Incident]{plural: "incidents", kind: "incident", name: func(i *api.Incident) string { return i.ID }, owners: ownerKinds, subject: func(i *api.Incident) *api.Subject { return &i.Subject }, orders: []order[api.Incident]{
+		{"firstSeen", nil},
+		{"lastSeen", func(a, b *api.Incident) int { return a.LastSeen.Compare(b.LastSeen) }},
+		{"lasted", func(a, b *api.Incident) int { return cmp.Compare(a.DurationSeconds, b.DurationSeconds) }},
+		{"events", func(a, b *api.Incident) int { return cmp.Compare(a.Events, b.Events) }},
+		{"eventType", func(a, b *api.Incident) int { return cmp.Compare(a.EventType, b.EventType) }},
+		{"namespace", func(a, b *api.Incident) int { return cmp.Compare(a.Namespace, b.Namespace) }},
+		{"resourceName", func(a, b *api.Incident) int { return cmp.Compare(a.ResourceName, b.ResourceName) }},
+	}, columns: []tableColumn[api.Incident]{
 		{"ID", false, func(p *display, i *api.Incident) string { return p.shortID(i.ID) }},
 		{"AGE", false, func(p *display, i *api.Incident) string { return p.age(i.FirstSeen) }},
 		{"TYPE", false, func(_ *display, i *api.Incident) string { return string(i.EventType) }},
@@ -175,6 +184,7 @@ var phases = map[delivery.Phase]string{
 type deliveriesCmd struct {
 	List   deliveriesListCmd   `cmd:"" default:"withargs" help:"List the calls to agents."`
 	Show   deliveriesShowCmd   `cmd:"" aliases:"describe,get" help:"Tell the story of a call: what was asked, said and done, and what came of it."`
+	Logs   deliveriesLogsCmd   `cmd:"" help:"Print what an agent said and did, in the order of time."`
 	Reply  deliveriesReplyCmd  `cmd:"" help:"Answer the question of an agent that waits for a person."`
 	Cancel deliveriesCancelCmd `cmd:"" help:"Cancel a call: it is not made, or the agent is told to stop."`
 	Retry  deliveriesRetryCmd  `cmd:"" help:"Make a call again that has ended."`
@@ -190,7 +200,9 @@ type deliveriesListCmd struct {
 	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
 	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Incident string `help:"Only those that were scheduled because of this incident." placeholder:"ID"`
+	SortBy   string `aliases:"sort" help:"Order: ${delivery_orders_prose}; - for descending." default:"-createdAt" enum:"${delivery_orders}" placeholder:"ORDER"`
 	Stalled  bool   `help:"Only those whose task is stalled: nothing new was seen of it for long."`
+	watchFlags
 	listFlags
 	apiFlags
 }
@@ -213,17 +225,14 @@ func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
 		}
 		q.Set("incident", id)
 	}
-	if c.ID != "" || c.Last {
+	switch {
+	case (c.ID != "" || c.Last) && c.Watch:
+		return errWatchOne
+	case c.ID != "" || c.Last:
 		return tellDelivery(ctx, remote, c.display(env), c.ID, c.Last, q)
 	}
-	deliveries, err := list[api.Delivery](ctx, remote, "/deliveries", q, &c.listFlags)
-	if err == nil && hookPath != "" && len(deliveries.items) == 0 {
-		err = mustExist(ctx, remote, hookPath)
-	}
-	if err != nil {
-		return err
-	}
-	return deliveryShape().print(env, c.display(env), deliveries)
+	c.mustExist = hookPath
+	return showList(ctx, env, remote, c.display(env), deliveryShape(), q, &c.listFlags, c.SortBy, &c.watchFlags)
 }
 
 // query is what the flags ask for, and the path of the Hook if it is one only.
@@ -257,7 +266,18 @@ func tellDelivery(ctx context.Context, remote *client.Client, p *display, name s
 
 // deliveryShape is how deliveries are shown.
 func deliveryShape() *shape[api.Delivery] {
-	return &shape[api.Delivery]{plural: "deliveries", kind: "delivery", name: func(d *api.Delivery) string { return d.ID }, columns: []tableColumn[api.Delivery]{
+	return &shape[api.Delivery]{plural: "deliveries", kind: "delivery", name: func(d *api.Delivery) string { return d.ID }, orders: []order[api.Delivery]{
+		{"createdAt", nil},
+		{"endedAt", func(a, b *api.Delivery) int { return a.EndedAt.Compare(b.EndedAt) }},
+		{"state", func(a, b *api.Delivery) int { return cmp.Compare(a.State, b.State) }},
+		{"eventType", func(a, b *api.Delivery) int { return cmp.Compare(a.EventType, b.EventType) }},
+		{"hook", func(a, b *api.Delivery) int {
+			return cmp.Or(cmp.Compare(a.Hook.Namespace, b.Hook.Namespace), cmp.Compare(a.Hook.Name, b.Hook.Name))
+		}},
+		{"agent", func(a, b *api.Delivery) int {
+			return cmp.Or(cmp.Compare(a.Agent.Namespace, b.Agent.Namespace), cmp.Compare(a.Agent.Name, b.Agent.Name))
+		}},
+	}, columns: []tableColumn[api.Delivery]{
 		{"ID", false, func(p *display, d *api.Delivery) string { return p.shortID(d.ID) }},
 		{"AGE", false, func(p *display, d *api.Delivery) string { return p.age(d.CreatedAt) }},
 		{"STATE", false, func(_ *display, d *api.Delivery) string { return stateOf(d) }},

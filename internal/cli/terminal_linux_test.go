@@ -17,16 +17,16 @@ import (
 // onTerminal is what a command prints on a terminal that has so many columns.
 func onTerminal(t *testing.T, columns uint16, args ...string) string {
 	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	monitor, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skip(err)
 	}
-	defer screen.Close()
-	n, err := unix.IoctlGetInt(int(screen.Fd()), unix.TIOCGPTN)
+	defer monitor.Close()
+	n, err := unix.IoctlGetInt(int(monitor.Fd()), unix.TIOCGPTN)
 	if err != nil {
 		t.Skip(err)
 	}
-	if err := unix.IoctlSetPointerInt(int(screen.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+	if err := unix.IoctlSetPointerInt(int(monitor.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
 	tty, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
@@ -38,7 +38,7 @@ func onTerminal(t *testing.T, columns uint16, args ...string) string {
 	}
 	shown := make(chan string)
 	go func() {
-		text, _ := io.ReadAll(screen) // ends with an error once nobody has the terminal any more
+		text, _ := io.ReadAll(monitor) // ends with an error once nobody has the terminal any more
 		shown <- string(text)
 	}()
 	var errs bytes.Buffer
