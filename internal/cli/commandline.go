@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -77,10 +78,21 @@ func Main(ctx context.Context, args []string, env Env) int {
 	}
 	if err := parsed.Run(); err != nil {
 		fmt.Fprintln(env.Err, "khook:", err)
+		if _, ok := errors.AsType[usageError](err); ok {
+			return 2
+		}
 		return 1
 	}
 	return 0
 }
+
+// usageError is an error of which the command line itself is the cause, whatever khook would answer.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// wrongUsage is an error that says how the command is to be used.
+func wrongUsage(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 // eventTypes are the variables event_types, for enumerations, and event_types_prose, for texts, of flags.
 func eventTypes() kong.Vars {

@@ -53,7 +53,7 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 	defer remote.Close()
 	if c.Follow {
 		if c.Hook != "" {
-			return errors.New("--follow shows the events of a namespace or of all: it can't be used with --hook")
+			return wrongUsage("--follow shows the events of a namespace or of all: it can't be used with --hook; --watch can")
 		}
 		return c.follow(ctx, env, remote, q)
 	}
@@ -107,7 +107,7 @@ func hookName(text, namespace string) (ns, name string, err error) {
 		ns, name = namespace, text
 	}
 	if len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return "", "", fmt.Errorf("%q names no Hook: write NAMESPACE/NAME", text)
+		return "", "", wrongUsage("%q names no Hook: write NAMESPACE/NAME", text)
 	}
 	return ns, name, nil
 }

@@ -30,11 +30,11 @@ const (
 func findID[T any](ctx context.Context, remote *client.Client, s *shape[T], name string, last bool, q url.Values) (string, error) {
 	switch {
 	case last && name != "":
-		return "", fmt.Errorf("--last is the newest of the %s: leave it out, or the ID", s.plural)
+		return "", wrongUsage("--last is the newest of the %s: leave it out, or the ID", s.plural)
 	case last:
 		return newest(ctx, remote, s, q, "that is asked for")
 	case name == "":
-		return "", fmt.Errorf("which %s? Give an ID, as khook %s has it in the first column, its first %d characters or more, or --last", s.kind, s.plural, minPrefix)
+		return "", wrongUsage("which %s? Give an ID, as khook %s has it in the first column, its first %d characters or more, or --last", s.kind, s.plural, minPrefix)
 	}
 	kind, id, qualified := strings.Cut(name, "/")
 	switch {
@@ -53,7 +53,7 @@ func findID[T any](ctx context.Context, remote *client.Client, s *shape[T], name
 	case isIDPrefix(id):
 		return ofPrefix(ctx, remote, s, id, q)
 	case len(id) < minPrefix && strings.Trim(id, idCharacters) == "":
-		return "", fmt.Errorf("%q is too short: name the %s by the first %d characters of its ID or more", name, s.kind, minPrefix)
+		return "", wrongUsage("%q is too short: name the %s by the first %d characters of its ID or more", name, s.kind, minPrefix)
 	}
 	return "", noID(s, name)
 }
@@ -76,7 +76,7 @@ func noID[T any](s *shape[T], name string) error {
 	if s.owners != nil {
 		what = "an ID, or KIND/NAME such as deploy/cart"
 	}
-	return fmt.Errorf("%q names no %s: take %s from khook %s", name, s.kind, what, s.plural)
+	return wrongUsage("%q names no %s: take %s from khook %s", name, s.kind, what, s.plural)
 }
 
 // newest is the ID of the newest that a query selects.

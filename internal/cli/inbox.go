@@ -117,7 +117,7 @@ type answerFlags struct {
 // answer sends what a person says to the question that was shown. One that is asked no more is not answered, and what is asked now is shown.
 func (f *answerFlags) answer(ctx context.Context, env Env, verdict delivery.Verdict, text string) error {
 	if len(f.Question) < minPrefix {
-		return fmt.Errorf("name the question by the first %d characters of its ID or more: khook inbox shows them", minPrefix)
+		return wrongUsage("name the question by the first %d characters of its ID or more: khook inbox shows them", minPrefix)
 	}
 	remote, err := f.connect(ctx)
 	if err != nil {
@@ -206,7 +206,7 @@ type replyCmd struct {
 // Run answers a question.
 func (c *replyCmd) Run(ctx context.Context, env Env) error {
 	if strings.TrimSpace(c.Text) == "" {
-		return errors.New("say what to tell the agent")
+		return wrongUsage("say what to tell the agent")
 	}
 	return c.answer(ctx, env, "", c.Text)
 }

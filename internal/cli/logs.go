@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -27,7 +26,7 @@ type deliveriesLogsCmd struct {
 // Run prints the log of a delivery.
 func (c *deliveriesLogsCmd) Run(ctx context.Context, env Env) error {
 	if c.Follow && !c.forLines() {
-		return errors.New("--follow prints lines: use it with --output=table, wide or json")
+		return wrongUsage("--follow prints lines: use it with --output=table, wide or json")
 	}
 	remote, err := c.connect(ctx)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestCLIFollowsTheLogOfACallToItsEnd(t *testing.T) {
 	if _, out, _ := khook(t, "deliveries", "logs", anID, "-o", "jsonpath={[*].kind}", "--server", url); out != "call message state\n" {
 		t.Errorf("%q", out)
 	}
-	if code, _, errs := khook(t, "deliveries", "logs", "-f", anID, "-o", "yaml", "--server", url); code != 1 || !strings.Contains(errs, "--follow prints lines") {
+	if code, _, errs := khook(t, "deliveries", "logs", "-f", anID, "-o", "yaml", "--server", url); code != 2 || !strings.Contains(errs, "--follow prints lines") {
 		t.Errorf("%d %s", code, errs)
 	}
 }
@@ -52,7 +52,7 @@ func TestCLIHelpsByAWordToo(t *testing.T) {
 			t.Errorf("khook help %s: %d %q %q", command, again, word, errs)
 		}
 	}
-	if code, _, errs := khook(t, "incidents", anID, "--watch", "--server", "http://127.0.0.1:1"); code != 1 || !strings.Contains(errs, "--watch is for lists") {
+	if code, _, errs := khook(t, "incidents", anID, "--watch", "--server", "http://127.0.0.1:1"); code != 2 || !strings.Contains(errs, "--watch is for lists") {
 		t.Errorf("%d %s", code, errs)
 	}
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -26,7 +25,7 @@ type deliveriesReplyCmd struct {
 func (c *deliveriesReplyCmd) Run(ctx context.Context, env Env) error {
 	decision := c.decision()
 	if decision == "" && strings.TrimSpace(c.Text) == "" {
-		return errors.New("say what to tell the agent: a text, --approve or --reject")
+		return wrongUsage("say what to tell the agent: a text, --approve or --reject")
 	}
 	client, err := c.connect(ctx)
 	if err != nil {

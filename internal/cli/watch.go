@@ -22,7 +22,7 @@ type watchFlags struct {
 }
 
 // errWatchOne is returned where one story is to be watched.
-var errWatchOne = errors.New("--watch is for lists: khook deliveries logs --follow follows one call")
+var errWatchOne = wrongUsage("--watch is for lists: khook deliveries logs --follow follows one call")
 
 // leastInterval bounds how often a watch looks.
 const leastInterval = 100 * time.Millisecond

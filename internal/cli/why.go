@@ -73,7 +73,7 @@ func (c *whyCmd) namespace() (string, error) {
 		return "", err
 	}
 	if c.Namespace != "" && c.Namespace != ns {
-		return "", fmt.Errorf("a Hook watches its own namespace only: %s/%s is never about what fails in %s", ns, name, c.Namespace)
+		return "", wrongUsage("a Hook watches its own namespace only: %s/%s is never about what fails in %s", ns, name, c.Namespace)
 	}
 	c.Hook = ns + "/" + name
 	return ns, nil
@@ -116,11 +116,11 @@ func (c *whyCmd) pod(namespace string, q url.Values) (string, error) {
 	}
 	switch {
 	case ns == "":
-		return "", fmt.Errorf("which namespace is Pod %q in? Write NAMESPACE/POD, or -n NAMESPACE", name)
+		return "", wrongUsage("which namespace is Pod %q in? Write NAMESPACE/POD, or -n NAMESPACE", name)
 	case len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0:
-		return "", fmt.Errorf("%q is no Pod, and no ID: write NAMESPACE/POD, or an ID as khook incidents has it", c.About)
+		return "", wrongUsage("%q is no Pod, and no ID: write NAMESPACE/POD, or an ID as khook incidents has it", c.About)
 	case namespace != "" && namespace != ns:
-		return "", fmt.Errorf("the Pod is in namespace %s, and what is asked for is in %s: a Hook watches its own namespace only", ns, namespace)
+		return "", wrongUsage("the Pod is in namespace %s, and what is asked for is in %s: a Hook watches its own namespace only", ns, namespace)
 	}
 	q.Set("pod", name)
 	return ns, nil

@@ -97,8 +97,8 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
 	for args, says := range map[string]string{
-		"events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "names no incident", "incidents 00000000-0000-5000-8000-000000000000": "nothing with that ID", "incidents 000000": "no incident has an ID that begins with 000000",
-		"stats --range 99d": "timeRange", "hooks " + s.shop + "/other": "no Hook other",
+		"incidents 00000000-0000-5000-8000-000000000000": "nothing with that ID", "incidents 000000": "no incident has an ID that begins with 000000",
+		"stats --range 99d": "khook: --range: must be from", "hooks " + s.shop + "/other": "no Hook other",
 	} {
 		if code, _, errs := runCLI(t, append(strings.Fields(args), flags...)...); code != 1 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)
@@ -106,6 +106,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	}
 	for args, says := range map[string]string{
 		"events --since soon": "--since", "events --start 2026-01-01T00:00:00Z --since 1h": "use one of them", "incidents --limit 0": "--limit", "deliveries --since soon": "--since",
+		"events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "names no incident",
 	} {
 		if code, _, errs := runCLI(t, append(strings.Fields(args), flags...)...); code != 2 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)
