@@ -126,7 +126,7 @@ func candidates[T any](s *shape[T], items []T) string {
 	var b strings.Builder
 	p.out = &b
 	for _, row := range rows {
-		fmt.Fprintln(p.out, "  "+padded(row, widest(rows, nil), columnGap))
+		fmt.Fprintln(p.out, "  "+padded(row, widest(rows, nil), columnGap, nil))
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

@@ -17,6 +17,7 @@ import (
 type outputFlags struct {
 	Output    string `short:"o" help:"Form of the output: table, wide, json, yaml, name or jsonpath=TEMPLATE." default:"table" offer:"table,wide,json,yaml,name,jsonpath=" placeholder:"FORM"`
 	NoHeaders bool   `help:"Print tables without their headers."`
+	Color     string `help:"Color states: auto (at a terminal, unless NO_COLOR is set), always or never." default:"auto" enum:"auto,always,never"`
 }
 
 const (
@@ -49,7 +50,7 @@ func (f *outputFlags) check(c *kong.Context) error {
 // display prints as the flags say.
 func (f *outputFlags) display(env Env) *display {
 	p := newDisplay(env, f.Output)
-	p.noHeaders = f.NoHeaders
+	p.noHeaders, p.colored = f.NoHeaders, wantsColor(f.Color, p.width > 0)
 	return p
 }
 

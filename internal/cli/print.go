@@ -24,6 +24,7 @@ type display struct {
 	out       io.Writer
 	form      string // table, wide, json, yaml, name or jsonpath=TEMPLATE
 	noHeaders bool
+	colored   bool
 	width     int // of the terminal, in columns; 0 if it is none
 	now       time.Time
 }
@@ -70,7 +71,11 @@ func (p *display) yaml(text []byte) error {
 // field prints a name and its value.
 func (p *display) field(name, value string) {
 	if value != "" {
-		fmt.Fprintf(p.out, "%-14s %s\n", name+":", incident.Clean(value, maxCell))
+		value = incident.Clean(value, maxCell)
+		if stateFields[name] {
+			value = p.paint(value)
+		}
+		fmt.Fprintf(p.out, "%-14s %s\n", name+":", value)
 	}
 }
 

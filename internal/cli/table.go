@@ -49,11 +49,25 @@ func (g *grid) print(rows [][]string) error {
 		fitted = fit(g.widths, g.p.width)
 	}
 	for _, row := range cells {
-		if _, err := fmt.Fprintln(g.p.out, g.p.cut(padded(row, fitted, columnGap))); err != nil {
+		line := padded(row, fitted, columnGap, nil)
+		if shown := g.p.cut(line); shown != line {
+			line = shown // without colors: the cut may be in the middle of a state
+		} else if g.p.colored {
+			line = padded(row, fitted, columnGap, g.paint)
+		}
+		if _, err := fmt.Fprintln(g.p.out, line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// paint colors a cell if it has a state.
+func (g *grid) paint(at int, cell string) string {
+	if at < len(g.header) && stateColumns[g.header[at]] {
+		return g.p.paint(cell)
+	}
+	return cell
 }
 
 // cleaned are cells without what could move the cursor, and with a dash for what is not there.
@@ -119,11 +133,15 @@ func fit(widths []int, room int) []int {
 }
 
 // padded is a line of cells, each as wide as its column and cut where it is wider.
-func padded(row []string, widths []int, gap int) string {
+func padded(row []string, widths []int, gap int, paint func(at int, cell string) string) string {
 	var b strings.Builder
 	for i, c := range row {
 		c = cutTo(c, widths[i])
-		b.WriteString(c)
+		if paint == nil {
+			b.WriteString(c)
+		} else {
+			b.WriteString(paint(i, c))
+		}
 		if i < len(row)-1 {
 			b.WriteString(strings.Repeat(" ", widths[i]-breadth(c)+gap))
 		}
@@ -136,7 +154,7 @@ func aligned(rows [][]string, gap int) []string {
 	widths := widest(rows, nil)
 	lines := make([]string, len(rows))
 	for i, row := range rows {
-		lines[i] = padded(row, widths, gap)
+		lines[i] = padded(row, widths, gap, nil)
 	}
 	return lines
 }

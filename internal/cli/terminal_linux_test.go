@@ -49,10 +49,32 @@ func onTerminal(t *testing.T, columns uint16, args ...string) string {
 	return strings.ReplaceAll(<-shown, "\r\n", "\n")
 }
 
+func TestCLIColorsOnATerminal(t *testing.T) {
+	url := answers(t, func(*http.Request) any {
+		return api.Page[api.Incident]{Items: []api.Incident{{ID: anID, Status: "firing", Subject: api.Subject{Message: strings.Repeat("memory ", 40)}}}}
+	})
+	t.Setenv("TERM", "xterm")
+	t.Setenv("NO_COLOR", "")
+	shown := onTerminal(t, 100, "incidents", "--server", url)
+	if !strings.Contains(shown, "\x1b[31mfiring\x1b[0m") {
+		t.Errorf("%q", shown)
+	}
+	for line := range strings.Lines(colorCodes.ReplaceAllString(shown, "")) {
+		if got := breadth(strings.TrimSuffix(line, "\n")); got > 100 || strings.HasPrefix(line, "5013") && got != 100 {
+			t.Errorf("%d columns: %s", got, line)
+		}
+	}
+	t.Setenv("NO_COLOR", "1")
+	if shown := onTerminal(t, 100, "incidents", "--server", url); strings.Contains(shown, "\x1b") {
+		t.Errorf("%q", shown)
+	}
+}
+
 func TestCLIAsksTheTerminalHowWideItIs(t *testing.T) {
 	url := answers(t, func(*http.Request) any {
 		return api.Page[api.Event]{Total: 1, Items: []api.Event{{ID: 7, Subject: api.Subject{Namespace: "订单服务", Message: strings.Repeat("内存", 40)}}}}
 	})
+	t.Setenv("NO_COLOR", "1")
 	for _, columns := range []uint16{60, 90, 120} {
 		for line := range strings.Lines(onTerminal(t, columns, "events", "--server", url)) {
 			if got := breadth(strings.TrimSuffix(line, "\n")); got > int(columns) || strings.HasPrefix(line, "7") && got < int(columns)-1 {
