@@ -12,8 +12,8 @@ import (
 
 // actionFlags are those of the commands that do something with a delivery.
 type actionFlags struct {
-	ID        string `arg:"" name:"id" help:"ID of the delivery, or its first 6 characters or more."`
-	Namespace string `short:"n" help:"Only look in this namespace for an ID that is cut." placeholder:"NS"`
+	ID        string `arg:"" name:"id" complete:"deliveries" help:"ID of the delivery, or its first 6 characters or more."`
+	Namespace string `short:"n" complete:"namespaces" help:"Only look in this namespace for an ID that is cut." placeholder:"NS"`
 	namedItems
 	apiFlags
 }

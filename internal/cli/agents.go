@@ -14,7 +14,7 @@ import (
 
 // agentsCmd is khook agents.
 type agentsCmd struct {
-	Agent string `arg:"" optional:"" name:"agent" help:"Only this agent, in detail: NAMESPACE/NAME."`
+	Agent string `arg:"" optional:"" name:"agent" complete:"agents" help:"Only this agent, in detail: NAMESPACE/NAME."`
 	namespaceFlags
 	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
 	apiFlags

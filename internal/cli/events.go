@@ -21,7 +21,7 @@ type eventsCmd struct {
 	Status   string `help:"Only firing, duplicate or resolved ones." enum:",firing,duplicate,resolved" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
-	Hook     string `help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
+	Hook     string `complete:"hooks" help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
 	Follow   bool   `short:"f" help:"Show events as they happen, until Ctrl-C; with --since also those from then on."`
 	SortBy   string `aliases:"sort" help:"Order: ${event_orders_prose}; - for descending." default:"-timestamp" enum:"${event_orders}" placeholder:"ORDER"`
 	watchFlags

@@ -14,7 +14,7 @@ import (
 
 // hooksCmd is khook hooks.
 type hooksCmd struct {
-	Hook string `arg:"" optional:"" name:"hook" help:"Show this Hook: NAMESPACE/NAME. With -o yaml: the manifest that kubectl apply takes."`
+	Hook string `arg:"" optional:"" name:"hook" complete:"hooks" help:"Show this Hook: NAMESPACE/NAME. With -o yaml: the manifest that kubectl apply takes."`
 	namespaceFlags
 	namedItems
 	Limit  int    `help:"How many to show." default:"500"`

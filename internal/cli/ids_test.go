@@ -48,8 +48,15 @@ func history(t *testing.T) (url string, asked *[]string) {
 				return api.DeliveryDetail{Delivery: deliveries[n]}
 			}
 		}
-		if strings.HasSuffix(r.URL.Path, "/deliveries") {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/deliveries"):
 			return calls
+		case strings.HasSuffix(r.URL.Path, "/hooks"):
+			return api.Page[api.Hook]{Items: []api.Hook{
+				{Namespace: "pay", Name: "till", Agents: []string{"kagent/medic"}}, {Namespace: "shop", Name: "memory", Agents: []string{"kagent/medic"}}, {Namespace: "shop", Name: "pods", Agents: []string{"ops/surgeon"}},
+			}}
+		case strings.HasSuffix(r.URL.Path, "/inbox"):
+			return api.Inbox{Items: []api.InboxItem{{QuestionID: "91b7f3a2-0000", DeliveryID: anID}, {DeliveryID: anID}}}
 		}
 		return page
 	}), asked

@@ -108,8 +108,8 @@ func textOf(item *api.InboxItem) string {
 
 // answerFlags are those of the commands that answer a question by its short ID.
 type answerFlags struct {
-	Question  string `arg:"" name:"question" help:"The ID of the question that was shown, or its first 6 characters or more."`
-	Namespace string `short:"n" help:"Only look in this namespace." placeholder:"NS"`
+	Question  string `arg:"" name:"question" complete:"questions" help:"The ID of the question that was shown, or its first 6 characters or more."`
+	Namespace string `short:"n" complete:"namespaces" help:"Only look in this namespace." placeholder:"NS"`
 	namedItems
 	apiFlags
 }

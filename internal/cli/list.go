@@ -18,7 +18,7 @@ import (
 
 // namespaceFlags say which namespace is meant.
 type namespaceFlags struct {
-	Namespace     string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
+	Namespace     string `short:"n" complete:"namespaces" help:"Only this namespace; all if empty." placeholder:"NS"`
 	AllNamespaces bool   `short:"A" help:"All namespaces, as without --namespace."`
 }
 

@@ -16,7 +16,7 @@ import (
 
 // deliveriesLogsCmd is khook deliveries logs.
 type deliveriesLogsCmd struct {
-	ID       string        `arg:"" optional:"" name:"id" help:"ID of the delivery, or its first 6 characters or more."`
+	ID       string        `arg:"" optional:"" name:"id" complete:"deliveries" help:"ID of the delivery, or its first 6 characters or more."`
 	Follow   bool          `short:"f" help:"Go on with what comes, until the delivery has ended or Ctrl-C."`
 	Interval time.Duration `help:"How often --follow looks." default:"2s" placeholder:"DURATION"`
 	storyFlags

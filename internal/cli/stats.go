@@ -145,8 +145,8 @@ func bar(n, most int64) string {
 }
 
 type statsHookCmd struct {
-	Hook      string `arg:"" name:"hook" help:"The Hook: NAMESPACE/NAME."`
-	Namespace string `short:"n" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
+	Hook      string `arg:"" name:"hook" complete:"hooks" help:"The Hook: NAMESPACE/NAME."`
+	Namespace string `short:"n" complete:"namespaces" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
 	Range     string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 	apiFlags
 }

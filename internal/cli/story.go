@@ -22,7 +22,7 @@ type incidentsCmd struct {
 
 // incidentsListCmd is khook incidents list.
 type incidentsListCmd struct {
-	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this incident, as khook incidents show does."`
+	ID       string `arg:"" optional:"" name:"id" complete:"incidents" help:"Tell the story of this incident, as khook incidents show does."`
 	Last     bool   `help:"Tell the story of the newest one."`
 	Type     string `help:"Only this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
@@ -57,7 +57,7 @@ func (c *incidentsListCmd) Run(ctx context.Context, env Env) error {
 
 // incidentsShowCmd is khook incidents show.
 type incidentsShowCmd struct {
-	ID string `arg:"" optional:"" name:"id" help:"ID of the incident, or its first 6 characters or more; or what it is about, such as deploy/cart: the newest one."`
+	ID string `arg:"" optional:"" name:"id" complete:"incidents" help:"ID of the incident, or its first 6 characters or more; or what it is about, such as deploy/cart: the newest one."`
 	storyFlags
 	apiFlags
 }
@@ -193,13 +193,13 @@ type deliveriesCmd struct {
 
 // deliveriesListCmd is khook deliveries list.
 type deliveriesListCmd struct {
-	ID       string `arg:"" optional:"" name:"id" help:"Tell the story of this delivery, as khook deliveries show does."`
+	ID       string `arg:"" optional:"" name:"id" complete:"deliveries" help:"Tell the story of this delivery, as khook deliveries show does."`
 	Last     bool   `help:"Tell the story of the newest one."`
-	Hook     string `help:"Only of this Hook; a name alone is that of Hooks in all namespaces that are listed." placeholder:"NS/NAME"`
-	Agent    string `help:"Only those to this agent." placeholder:"NS/NAME"`
+	Hook     string `complete:"hooks" help:"Only of this Hook; a name alone is that of Hooks in all namespaces that are listed." placeholder:"NS/NAME"`
+	Agent    string `complete:"agents" help:"Only those to this agent." placeholder:"NS/NAME"`
 	State    string `help:"Only in this state: pending, calling, working, input-required, succeeded, failed, rejected, canceled or expired." enum:",pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" default:""`
 	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
-	Incident string `help:"Only those that were scheduled because of this incident." placeholder:"ID"`
+	Incident string `complete:"incidents" help:"Only those that were scheduled because of this incident." placeholder:"ID"`
 	SortBy   string `aliases:"sort" help:"Order: ${delivery_orders_prose}; - for descending." default:"-createdAt" enum:"${delivery_orders}" placeholder:"ORDER"`
 	Stalled  bool   `help:"Only those whose task is stalled: nothing new was seen of it for long."`
 	watchFlags
@@ -295,7 +295,7 @@ func deliveryShape() *shape[api.Delivery] {
 
 // deliveriesShowCmd is khook deliveries show.
 type deliveriesShowCmd struct {
-	ID string `arg:"" optional:"" name:"id" help:"ID of the delivery, or its first 6 characters or more."`
+	ID string `arg:"" optional:"" name:"id" complete:"deliveries" help:"ID of the delivery, or its first 6 characters or more."`
 	storyFlags
 	apiFlags
 }

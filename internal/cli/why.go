@@ -15,10 +15,10 @@ import (
 
 // whyCmd is khook why.
 type whyCmd struct {
-	About     string `arg:"" optional:"" name:"what" help:"A Pod (POD, with --namespace, or NAMESPACE/POD), the ID of an incident or its first 6 characters or more, what owns the Pod (deploy/cart), or the ID of an event."`
+	About     string `arg:"" optional:"" name:"what" complete:"incidents" help:"A Pod (POD, with --namespace, or NAMESPACE/POD), the ID of an incident or its first 6 characters or more, what owns the Pod (deploy/cart), or the ID of an event."`
 	Last      bool   `help:"About the newest incident."`
-	Hook      string `help:"Only this Hook; else all of the namespace." placeholder:"NS/NAME"`
-	Namespace string `short:"n" help:"Namespace of the Pod; that of the Hook if empty." placeholder:"NS"`
+	Hook      string `complete:"hooks" help:"Only this Hook; else all of the namespace." placeholder:"NS/NAME"`
+	Namespace string `short:"n" complete:"namespaces" help:"Namespace of the Pod; that of the Hook if empty." placeholder:"NS"`
 	apiFlags
 }
 
