@@ -46,7 +46,16 @@ type cli struct {
 type Env struct {
 	Out, Err io.Writer  // standard output and standard error
 	Version  string     // of the build
+	Program  string     // as which khook was called; kubectl-khook is the plugin of kubectl
 	Faults   app.Faults // that a test injects into khook controller
+}
+
+// name is what a person types to run khook.
+func (e Env) name() string {
+	if e.Program == "kubectl-khook" {
+		return "kubectl khook"
+	}
+	return "khook"
 }
 
 // Main executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage. It returns when the
@@ -54,7 +63,7 @@ type Env struct {
 func Main(ctx context.Context, args []string, env Env) int {
 	exit := -1
 	c := &cli{Controller: controllerCmd{faults: env.Faults}}
-	parser, err := kong.New(c, kong.Name("khook"),
+	parser, err := kong.New(c, kong.Name(env.name()),
 		kong.Description("khook notices that something in a Kubernetes cluster went wrong, and calls the AI agent that a Hook names for it."),
 		kong.UsageOnError(), kong.Writers(env.Out, env.Err), kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
@@ -74,7 +83,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(env.Err, "khook: %v\nRun \"khook --help\" for usage.\n", err)
+		fmt.Fprintf(env.Err, "khook: %v\nRun \"%s --help\" for usage.\n", err, env.name())
 		return 2
 	}
 	if err := parsed.Run(); err != nil {

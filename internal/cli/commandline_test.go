@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -72,6 +73,18 @@ func TestCLILetsNoTextOfTheClusterReachTheTerminalAsMoreThanText(t *testing.T) {
 		}
 		if code != 0 || strings.ContainsAny(out+errs, forbidden) {
 			t.Errorf("%v: %d %q %q", args, code, out, errs)
+		}
+	}
+}
+
+func TestCLIIsAPluginOfKubectlByItsName(t *testing.T) {
+	for called, want := range map[string]string{"khook": "Usage: khook events (event,ev) [flags]", "kubectl-khook": "Usage: kubectl khook events (event,ev) [flags]", "": "Usage: khook events (event,ev) [flags]"} {
+		var out, errs bytes.Buffer
+		if code := Main(t.Context(), []string{"events", "--help"}, Env{Out: &out, Err: &errs, Program: called}); code != 0 || !strings.HasPrefix(out.String(), want+"\n") {
+			t.Errorf("%s: %d %s", called, code, out.String())
+		}
+		if code := Main(t.Context(), []string{"evnts"}, Env{Out: &out, Err: &errs, Program: called}); code != 2 || !strings.Contains(errs.String(), `Run "`+Env{Program: called}.name()+` --help"`) {
+			t.Errorf("%s: %d %s", called, code, errs.String())
 		}
 	}
 }
