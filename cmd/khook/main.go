@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"syscall"
 
@@ -22,7 +23,7 @@ func main() { os.Exit(untilSignal()) }
 func untilSignal() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return cli.Main(ctx, os.Args[1:], cli.Env{Out: os.Stdout, Err: os.Stderr, Version: buildVersion()})
+	return cli.Main(ctx, os.Args[1:], cli.Env{Out: os.Stdout, Err: os.Stderr, Version: buildVersion(), Program: filepath.Base(os.Args[0])})
 }
 
 // buildVersion is the version of the build, or of the module if it was built by go install.

@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/api/client"
@@ -14,28 +12,31 @@ import (
 
 // actionFlags are those of the commands that do something with a delivery.
 type actionFlags struct {
-	ID string `arg:"" name:"id" help:"ID of the delivery."`
+	ID        string `arg:"" name:"id" complete:"deliveries" help:"ID of the delivery, or its first 6 characters or more."`
+	Namespace string `short:"n" complete:"namespaces" help:"Only look in this namespace for an ID that is cut." placeholder:"NS"`
+	namedItems
 	apiFlags
 }
 
 // do asks khook to do something with the delivery, and prints the sentence that says what became of it.
 func (f *actionFlags) do(ctx context.Context, env Env, action string, body any, sentence func(*api.Delivery) string) error {
-	if err := f.checkID(); err != nil {
-		return err
-	}
-	client, err := f.connect(ctx)
+	remote, err := f.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
-	return f.send(ctx, client, env, action, body, sentence)
+	defer remote.Close()
+	if err := f.find(ctx, remote); err != nil {
+		return err
+	}
+	return f.send(ctx, remote, env, action, body, sentence)
 }
 
-func (f *actionFlags) checkID() error {
-	if strings.ContainsAny(f.ID, "/?#%") {
-		return errors.New("that is no ID: take one from khook deliveries")
-	}
-	return nil
+// find completes an ID of which the beginning was given.
+func (f *actionFlags) find(ctx context.Context, remote *client.Client) (err error) {
+	q := url.Values{}
+	set(q, "namespace", f.Namespace)
+	f.ID, err = findID(ctx, remote, deliveryShape(), f.ID, false, q)
+	return err
 }
 
 func (f *actionFlags) send(ctx context.Context, client *client.Client, env Env, action string, body any, sentence func(*api.Delivery) string) error {
@@ -43,13 +44,16 @@ func (f *actionFlags) send(ctx context.Context, client *client.Client, env Env, 
 	if err != nil {
 		return err
 	}
-	p := newDisplay(env, f.Output)
-	if !p.forPeople() {
-		return p.raw(raw)
-	}
+	p := f.display(env)
 	var d api.Delivery
 	if err := json.Unmarshal(raw, &d); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
+	}
+	switch {
+	case p.form == nameForm:
+		return p.name("delivery", d.ID)
+	case !p.forPeople():
+		return p.raw(raw)
 	}
 	_, err = fmt.Fprintln(env.Out, sentence(&d))
 	return err

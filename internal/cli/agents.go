@@ -14,9 +14,9 @@ import (
 
 // agentsCmd is khook agents.
 type agentsCmd struct {
-	Agent     string `arg:"" optional:"" name:"agent" help:"Only this agent, in detail: NAMESPACE/NAME."`
-	Namespace string `short:"n" help:"Only what Hooks of this namespace called for; all if empty." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
+	Agent string `arg:"" optional:"" name:"agent" complete:"agents" help:"Only this agent, in detail: NAMESPACE/NAME."`
+	namespaceFlags
+	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
 	apiFlags
 }
 

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -36,6 +38,7 @@ type cli struct {
 	Check       checkCmd       `cmd:"" help:"Look whether khook can be installed, or does its work, and say what to do."`
 	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
 	Record      recordCmd      `cmd:"" help:"Record what a cluster says of its Pods, for khook replay."`
+	Offer       offerCmd       `cmd:"" hidden:"" help:"Print what a word could become, for the completion scripts."`
 	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
 	OpenAPI     openapiCmd     `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
@@ -46,7 +49,16 @@ type cli struct {
 type Env struct {
 	Out, Err io.Writer  // standard output and standard error
 	Version  string     // of the build
+	Program  string     // as which khook was called; kubectl-khook is the plugin of kubectl
 	Faults   app.Faults // that a test injects into khook controller
+}
+
+// name is what a person types to run khook.
+func (e Env) name() string {
+	if e.Program == "kubectl-khook" {
+		return "kubectl khook"
+	}
+	return "khook"
 }
 
 // Main executes the command line and returns the exit code: 0, 1 for a failure, 2 for wrong usage. It returns when the
@@ -54,32 +66,46 @@ type Env struct {
 func Main(ctx context.Context, args []string, env Env) int {
 	exit := -1
 	c := &cli{Controller: controllerCmd{faults: env.Faults}}
-	parser, err := kong.New(c, kong.Name("khook"),
+	parser, err := kong.New(c, kong.Name(env.name()),
 		kong.Description("khook notices that something in a Kubernetes cluster went wrong, and calls the AI agent that a Hook names for it."),
 		kong.UsageOnError(), kong.Writers(env.Out, env.Err), kong.Exit(func(code int) { exit = code }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		eventTypes(), durations(), kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
+		eventTypes(), durations(), orderVariables(), kong.Configuration(yamlFlags), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(env))
 	if err != nil {
 		fmt.Fprintln(env.Err, "khook:", err)
 		return 2
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0:
 		args = []string{"--help"}
+	case args[0] == "help":
+		args = append(slices.Clone(args[1:]), "--help")
 	}
 	parsed, err := parser.Parse(args)
 	if exit >= 0 {
 		return exit
 	}
 	if err != nil {
-		fmt.Fprintf(env.Err, "khook: %v\nRun \"khook --help\" for usage.\n", err)
+		fmt.Fprintf(env.Err, "khook: %v\nRun \"%s --help\" for usage.\n", err, env.name())
 		return 2
 	}
 	if err := parsed.Run(); err != nil {
 		fmt.Fprintln(env.Err, "khook:", err)
+		if _, ok := errors.AsType[usageError](err); ok {
+			return 2
+		}
 		return 1
 	}
 	return 0
 }
+
+// usageError is an error of which the command line itself is the cause, whatever khook would answer.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+// wrongUsage is an error that says how the command is to be used.
+func wrongUsage(format string, args ...any) error { return usageError(fmt.Sprintf(format, args...)) }
 
 // eventTypes are the variables event_types, for enumerations, and event_types_prose, for texts, of flags.
 func eventTypes() kong.Vars {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -64,7 +65,7 @@ func TestCLILetsNoTextOfTheClusterReachTheTerminalAsMoreThanText(t *testing.T) {
 		}
 		return api.Page[api.Event]{Items: []api.Event{e}, Total: 1}
 	})
-	for _, args := range [][]string{{"events"}, {"events", "-o", "wide"}, {"incidents", "x"}, {"events", "-o", "json"}, {"events", "-o", "yaml"}} {
+	for _, args := range [][]string{{"events"}, {"events", "-o", "wide"}, {"incidents", anID}, {"events", "-o", "json"}, {"events", "-o", "yaml"}} {
 		code, out, errs := khook(t, append(args, "--server", url)...)
 		forbidden := "\x1b\x07\r"
 		if !slices.Contains(args, "-o") || slices.Contains(args, "wide") {
@@ -72,6 +73,18 @@ func TestCLILetsNoTextOfTheClusterReachTheTerminalAsMoreThanText(t *testing.T) {
 		}
 		if code != 0 || strings.ContainsAny(out+errs, forbidden) {
 			t.Errorf("%v: %d %q %q", args, code, out, errs)
+		}
+	}
+}
+
+func TestCLIIsAPluginOfKubectlByItsName(t *testing.T) {
+	for called, want := range map[string]string{"khook": "Usage: khook events (event,ev) [flags]", "kubectl-khook": "Usage: kubectl khook events (event,ev) [flags]", "": "Usage: khook events (event,ev) [flags]"} {
+		var out, errs bytes.Buffer
+		if code := Main(t.Context(), []string{"events", "--help"}, Env{Out: &out, Err: &errs, Program: called}); code != 0 || !strings.HasPrefix(out.String(), want+"\n") {
+			t.Errorf("%s: %d %s", called, code, out.String())
+		}
+		if code := Main(t.Context(), []string{"evnts"}, Env{Out: &out, Err: &errs, Program: called}); code != 2 || !strings.Contains(errs.String(), `Run "`+Env{Program: called}.name()+` --help"`) {
+			t.Errorf("%s: %d %s", called, code, errs.String())
 		}
 	}
 }
@@ -113,7 +126,7 @@ func TestCLICompletesCommandsFlagsAndValues(t *testing.T) {
 		"khook ev":                              {"events"},
 		"khook stats tr":                        {"trends"},
 		"khook events --st":                     {"--start", "--status"},
-		"khook events --output ":                {"json", "table", "wide", "yaml"},
+		"khook events --output ":                {"json", "jsonpath=", "name", "table", "wide", "yaml"},
 		"khook stats trends --by n":             {"namespace"},
 		"khook completion f":                    {"fish"},
 		"khook controller --api-open-to-everyb": {"--api-open-to-everybody-on-the-network"},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/kagent-dev/khook/internal/api/client"
 )
 
@@ -28,7 +30,7 @@ type connectionFlags struct {
 // apiFlags say how a command gets at the HTTP API, and how it prints.
 type apiFlags struct {
 	connectionFlags
-	Output string `short:"o" help:"Form of the output: table, wide, json or yaml." default:"table" enum:"table,wide,json,yaml"`
+	outputFlags
 }
 
 // connect finds the API. The client is to be closed.
@@ -36,8 +38,12 @@ func (f *apiFlags) connect(ctx context.Context) (*client.Client, error) {
 	return client.Connect(ctx, client.Options(f.connectionFlags))
 }
 
-// AfterApply warns of what takes the protection of TLS away. kong calls it once the flags are read.
-func (f *apiFlags) AfterApply(env Env) error {
+// AfterApply refuses forms of the output that there are not, and warns of what takes the protection of TLS away. kong calls it once
+// the flags are read. It calls no method Validate of what is embedded, as long as more than one is.
+func (f *apiFlags) AfterApply(c *kong.Context, env Env) error {
+	if err := f.check(c); err != nil {
+		return err
+	}
 	if f.InsecureSkipTLSVerify {
 		fmt.Fprintln(env.Err, "khook: warning: the server's certificate is not checked (--insecure-skip-tls-verify): whoever is on the way can read the token; --ca-file checks it")
 	}

@@ -21,9 +21,10 @@ type eventsCmd struct {
 	Status   string `help:"Only firing, duplicate or resolved ones." enum:",firing,duplicate,resolved" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
-	Hook     string `help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
+	Hook     string `complete:"hooks" help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
 	Follow   bool   `short:"f" help:"Show events as they happen, until Ctrl-C; with --since also those from then on."`
-	Sort     string `help:"Order: timestamp, eventType or resourceName; - for descending." default:"-timestamp" enum:"timestamp,-timestamp,eventType,-eventType,resourceName,-resourceName"`
+	SortBy   string `aliases:"sort" help:"Order: ${event_orders_prose}; - for descending." default:"-timestamp" enum:"${event_orders}" placeholder:"ORDER"`
+	watchFlags
 	listFlags
 	apiFlags
 }
@@ -35,15 +36,15 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 	set(q, "status", c.Status)
 	set(q, "resourceName", c.Resource)
 	set(q, "workload", c.Workload)
-	set(q, "sort", c.Sort)
-	path := "/events"
+	s := eventShape(c.Hook != "")
 	if c.Hook != "" {
 		ns, name, err := hookName(c.Hook, c.Namespace)
 		if err != nil {
 			return err
 		}
 		q.Del("namespace")
-		path = "/hooks/" + ns + "/" + name + "/events"
+		c.mustExist = "/hooks/" + ns + "/" + name
+		s.listed = c.mustExist + "/events"
 	}
 	remote, err := c.connect(ctx)
 	if err != nil {
@@ -52,29 +53,32 @@ func (c *eventsCmd) Run(ctx context.Context, env Env) error {
 	defer remote.Close()
 	if c.Follow {
 		if c.Hook != "" {
-			return errors.New("--follow shows the events of a namespace or of all: it can't be used with --hook")
+			return wrongUsage("--follow shows the events of a namespace or of all: it can't be used with --hook; --watch can")
 		}
 		return c.follow(ctx, env, remote, q)
 	}
-	events, err := list[api.Event](ctx, remote, path, q, &c.listFlags)
-	if err == nil && c.Hook != "" && len(events.items) == 0 {
-		err = mustExist(ctx, remote, strings.TrimSuffix(path, "/events"))
+	return showList(ctx, env, remote, c.display(env), s, q, &c.listFlags, c.SortBy, &c.watchFlags)
+}
+
+// eventShape is how events are shown: with what a Hook decided about them, if it is asked.
+func eventShape(ofHook bool) *shape[api.Event] {
+	columns := []tableColumn[api.Event]{
+		{"ID", false, func(_ *display, e *api.Event) string { return fmt.Sprint(e.ID) }},
+		{"AGE", false, func(p *display, e *api.Event) string { return p.age(e.Timestamp) }},
+		{"TYPE", false, func(_ *display, e *api.Event) string { return string(e.EventType) }},
+		{"STATUS", false, func(_ *display, e *api.Event) string { return string(e.Status) }},
+		{"NAMESPACE", false, func(_ *display, e *api.Event) string { return e.Namespace }},
+		{"RESOURCE", false, func(_ *display, e *api.Event) string { return e.ResourceName }},
+		{"CONTAINER", false, func(_ *display, e *api.Event) string { return e.Container }},
+		{"WORKLOAD", true, func(_ *display, e *api.Event) string { return incident.Workload(e.Workload).String() }},
+		{"NODE", true, func(_ *display, e *api.Event) string { return e.Node }},
+		{"INCIDENT", true, func(p *display, e *api.Event) string { return p.shortID(e.IncidentID) }},
 	}
-	if err != nil {
-		return err
+	if ofHook {
+		columns = append(columns, tableColumn[api.Event]{"DISPOSITION", false, func(_ *display, e *api.Event) string { return dispositions(e.Dispositions) }})
 	}
-	p := newDisplay(env, c.Output)
-	header := []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "CONTAINER"}
-	if c.Hook != "" {
-		header = append(header, "DISPOSITION")
-	}
-	return events.print(env, p, "events", append(header, "MESSAGE"), []string{"WORKLOAD", "NODE", "INCIDENT"}, func(e api.Event) (cells, more []string) {
-		cells = []string{p.age(e.Timestamp), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Container}
-		if c.Hook != "" {
-			cells = append(cells, dispositions(e.Dispositions))
-		}
-		return append(cells, e.Message), []string{incident.Workload(e.Workload).String(), e.Node, e.IncidentID}
-	})
+	return &shape[api.Event]{plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, orders: []order[api.Event]{{"timestamp", nil}, {"eventType", nil}, {"resourceName", nil}}, columns: append(columns,
+		tableColumn[api.Event]{"MESSAGE", false, func(_ *display, e *api.Event) string { return e.Message }})}
 }
 
 func dispositions(all []api.Decision) string {
@@ -103,7 +107,7 @@ func hookName(text, namespace string) (ns, name string, err error) {
 		ns, name = namespace, text
 	}
 	if len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
-		return "", "", fmt.Errorf("%q names no Hook: write NAMESPACE/NAME", text)
+		return "", "", wrongUsage("%q names no Hook: write NAMESPACE/NAME", text)
 	}
 	return ns, name, nil
 }

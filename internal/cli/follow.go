@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
@@ -23,22 +22,23 @@ func (c *eventsCmd) follow(ctx context.Context, env Env, remote *client.Client, 
 		q.Del("startTime")
 		q.Set("since", start)
 	}
-	p := newDisplay(env, c.Output)
+	p := c.display(env)
 	f := &client.Follower{Client: remote, Query: q, Trouble: func(err error) {
 		fmt.Fprintf(env.Err, "khook: the stream was lost (%v); coming back\n", err)
 	}}
+	g := &grid{p: p, header: []string{"TIME", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "MESSAGE"}, widths: []int{19, 12, 9, 20, 40}}
 	if p.forPeople() {
-		fmt.Fprintf(env.Out, followFormat, "TIME", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "MESSAGE")
+		if err := g.print(nil); err != nil { // the header, before there is anything to be below it
+			return err
+		}
 	}
-	return f.Run(ctx, func(m client.Message) error { return p.followed(env, m) })
+	return f.Run(ctx, func(m client.Message) error { return p.followed(env, g, m) })
 }
-
-const followFormat = "%-19s  %-12s  %-9s  %-20s  %-40s  %s\n"
 
 // followed prints a message of a stream. What is missing is told on the other stream, so that a program that reads the events
 // gets nothing else, and a person learns of it all the same. Kinds that this version does not know are passed over: a newer khook may
 // have more.
-func (p *display) followed(env Env, m client.Message) error {
+func (p *display) followed(env Env, g *grid, m client.Message) error {
 	switch m.Kind {
 	case "gap":
 		var g feed.Gap
@@ -51,20 +51,20 @@ func (p *display) followed(env Env, m client.Message) error {
 	default:
 		return nil
 	}
-	if !p.forPeople() {
-		return p.line(m.Data)
-	}
 	var e api.Event
 	if err := json.Unmarshal(m.Data, &e); err != nil {
 		return err
 	}
-	clean := func(s string) string { return incident.Clean(s, maxCell) }
-	line := fmt.Sprintf(followFormat, e.Timestamp.Local().Format(time.DateTime), clean(string(e.EventType)), clean(string(e.Status)), clean(e.Namespace), clean(e.ResourceName), clean(e.Message))
-	_, err := fmt.Fprintln(env.Out, p.cut(strings.TrimRight(line, "\n")))
-	return err
+	switch {
+	case p.form == nameForm:
+		return p.name("event", fmt.Sprint(e.ID))
+	case !p.forPeople():
+		return p.line(m.Data)
+	}
+	return g.print([][]string{{e.Timestamp.Local().Format(time.DateTime), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Message}})
 }
 
-// line prints one object: as a line of JSON, or as a document of YAML.
+// line prints one object: as a line of JSON, as a document of YAML, or what a template finds in it.
 func (p *display) line(data []byte) error {
 	if p.form == "yaml" {
 		if _, err := fmt.Fprintln(p.out, "---"); err != nil {
@@ -72,6 +72,9 @@ func (p *display) line(data []byte) error {
 		}
 		return p.raw(json.RawMessage(data))
 	}
-	_, err := fmt.Fprintf(p.out, "%s\n", data)
+	if p.form != "json" {
+		return p.raw(json.RawMessage(data))
+	}
+	_, err := fmt.Fprintln(p.out, escaped(string(data)))
 	return err
 }

@@ -37,7 +37,7 @@ func (c *healthCmd) Run(ctx context.Context, env Env) error {
 	if err := json.Unmarshal(raw, &h); err != nil {
 		return fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 	}
-	p := newDisplay(env, c.Output)
+	p := c.display(env)
 	if p.forPeople() {
 		p.health(&h)
 	} else if err := p.raw(json.RawMessage(raw)); err != nil {

@@ -2,10 +2,37 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"testing"
 )
+
+// TestMain lets the test binary be khook itself, where a test needs a program.
+func TestMain(m *testing.M) {
+	if os.Getenv("KHOOK_OF_A_TEST") == "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(Main(context.Background(), os.Args[1:], Env{Out: os.Stdout, Err: os.Stderr}))
+}
+
+// program is a folder with khook in it.
+func program(t *testing.T) (dir string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir = t.TempDir()
+	if err := os.Symlink(self, filepath.Join(dir, "khook")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("KHOOK_OF_A_TEST", "1")
+	return dir
+}
+
+// anID is the ID of some incident or delivery.
+const anID = "5013d5ac-1b7b-5227-903f-da709c23323e"
 
 func khook(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()

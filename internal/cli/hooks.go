@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -12,16 +14,20 @@ import (
 
 // hooksCmd is khook hooks.
 type hooksCmd struct {
-	Hook      string `arg:"" optional:"" name:"hook" help:"Show this Hook: NAMESPACE/NAME. With -o yaml: the manifest that kubectl apply takes."`
-	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Limit     int    `help:"How many to show." default:"500"`
-	All       bool   `help:"Show all, up to --max."`
-	Max       int    `help:"How many --all shows at most." default:"10000"`
+	Hook string `arg:"" optional:"" name:"hook" complete:"hooks" help:"Show this Hook: NAMESPACE/NAME. With -o yaml: the manifest that kubectl apply takes."`
+	namespaceFlags
+	namedItems
+	Limit  int    `help:"How many to show." default:"500"`
+	All    bool   `help:"Show all, up to --max."`
+	Max    int    `help:"How many --all shows at most." default:"10000"`
+	SortBy string `aliases:"sort" help:"Order: ${hook_orders_prose}; - for descending. By namespace and name if empty." enum:",${hook_orders}" default:"" placeholder:"ORDER"`
 	apiFlags
 }
 
 // Validate checks what kong can't.
-func (c *hooksCmd) Validate() error { return checkLimits(c.Limit, c.Max) }
+func (c *hooksCmd) Validate() error {
+	return errors.Join(c.namespaceFlags.Validate(), checkLimits(c.Limit, c.Max))
+}
 
 // Run prints Hooks with their status and how they did, or their manifests.
 func (c *hooksCmd) Run(ctx context.Context, env Env) error {
@@ -40,7 +46,7 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 		return err
 	}
 	defer client.Close()
-	p := newDisplay(env, c.Output)
+	p := c.display(env)
 	switch {
 	case c.Output == "yaml":
 		q.Set("format", "yaml")
@@ -49,19 +55,46 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 			return err
 		}
 		return p.yaml(text)
+	case c.Hook != "" && c.Output == nameForm:
+		if _, err := client.Get(ctx, path, q); err != nil { // that it is there
+			return err
+		}
+		return p.name("hook", strings.TrimPrefix(path, "/hooks/"))
 	case c.Hook != "":
 		return showHook(ctx, client, p, path)
 	}
-	hooks, err := list[api.Hook](ctx, client, path, q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max})
-	if err != nil {
-		return err
-	}
-	return hooks.print(env, p, "Hooks", []string{"NAMESPACE", "NAME", "READY", "ACTIVE", "EVENTS 24H", "CALLS", "BUDGET", "TOKENS 24H", "SUCCEEDED", "RECOVERED", "LAST FIRED", "AGE"},
-		[]string{"TYPES", "AGENTS", "MESSAGE"}, func(h api.Hook) (cells, more []string) {
-			s := h.Statistics
-			return []string{h.Namespace, h.Name, readiness(h), fmt.Sprint(s.ActiveIncidents), fmt.Sprint(s.Events), fmt.Sprint(s.Deliveries), budgetOf(&h), tokensUsed(&h), fmt.Sprint(s.Succeeded), fmt.Sprint(s.Recovered), p.age(s.LastFired), p.age(h.CreatedAt)},
-				[]string{strings.Join(h.Events, ","), strings.Join(h.Agents, ","), h.Message}
-		})
+	return showList(ctx, env, client, p, hookShape(), q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max}, c.SortBy, &watchFlags{})
+}
+
+// hookShape is how Hooks are shown.
+func hookShape() *shape[api.Hook] {
+	return &shape[api.Hook]{plural: "Hooks", kind: "hook", name: func(h *api.Hook) string { return h.Namespace + "/" + h.Name }, listed: "/hooks", selected: "the first by name", orders: []order[api.Hook]{
+		{"name", func(a, b *api.Hook) int { return cmp.Compare(a.Name, b.Name) }},
+		{"namespace", func(a, b *api.Hook) int { return cmp.Compare(a.Namespace, b.Namespace) }},
+		{"active", func(a, b *api.Hook) int {
+			return cmp.Compare(a.Statistics.ActiveIncidents, b.Statistics.ActiveIncidents)
+		}},
+		{"events", func(a, b *api.Hook) int { return cmp.Compare(a.Statistics.Events, b.Statistics.Events) }},
+		{"calls", func(a, b *api.Hook) int { return cmp.Compare(a.Statistics.Deliveries, b.Statistics.Deliveries) }},
+		{"lastFired", func(a, b *api.Hook) int { return a.Statistics.LastFired.Compare(b.Statistics.LastFired) }},
+		{"createdAt", func(a, b *api.Hook) int { return a.CreatedAt.Compare(b.CreatedAt) }},
+	}, columns: []tableColumn[api.Hook]{
+		{"NAMESPACE", false, func(_ *display, h *api.Hook) string { return h.Namespace }},
+		{"NAME", false, func(_ *display, h *api.Hook) string { return h.Name }},
+		{"READY", false, func(_ *display, h *api.Hook) string { return readiness(*h) }},
+		{"ACTIVE", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.ActiveIncidents) }},
+		{"EVENTS 24H", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Events) }},
+		{"CALLS", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Deliveries) }},
+		{"BUDGET", false, func(_ *display, h *api.Hook) string { return budgetOf(h) }},
+		{"TOKENS 24H", false, func(_ *display, h *api.Hook) string { return tokensUsed(h) }},
+		{"SUCCEEDED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Succeeded) }},
+		{"RECOVERED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Recovered) }},
+		{"LAST FIRED", false, func(p *display, h *api.Hook) string { return p.age(h.Statistics.LastFired) }},
+		{"AGE", false, func(p *display, h *api.Hook) string { return p.age(h.CreatedAt) }},
+		{"TYPES", true, func(_ *display, h *api.Hook) string { return strings.Join(h.Events, ",") }},
+		{"AGENTS", true, func(_ *display, h *api.Hook) string { return strings.Join(h.Agents, ",") }},
+		{"MESSAGE", true, func(_ *display, h *api.Hook) string { return h.Message }},
+	}}
 }
 
 // budgetOf is how much of a Hook's calls of an hour is used up; empty if there is no limit.

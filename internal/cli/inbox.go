@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,11 +11,13 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/api/client"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // inboxCmd is khook inbox.
 type inboxCmd struct {
-	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
+	namespaceFlags
+	namedItems
 	apiFlags
 }
 
@@ -34,8 +37,16 @@ func (c *inboxCmd) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	p := newDisplay(env, c.Output)
-	if !p.forPeople() {
+	p := c.display(env)
+	switch {
+	case p.form == nameForm:
+		for i := range box.Items {
+			if err := p.name("delivery", box.Items[i].DeliveryID); err != nil {
+				return err
+			}
+		}
+		return nil
+	case !p.forPeople():
 		return p.raw(raw)
 	}
 	if len(box.Items) == 0 {
@@ -45,7 +56,7 @@ func (c *inboxCmd) Run(ctx context.Context, env Env) error {
 	rows := make([][]string, len(box.Items))
 	for i := range box.Items {
 		item := &box.Items[i]
-		rows[i] = []string{shortID(item), p.age(item.Since), string(item.Kind), item.Hook.Namespace + "/" + item.Hook.Name, item.Group, answerTo(item), textOf(item)}
+		rows[i] = []string{p.shortID(cmp.Or(item.QuestionID, item.DeliveryID)), p.age(item.Since), string(item.Kind), item.Hook.Namespace + "/" + item.Hook.Name, item.Group, answerTo(item), textOf(item)}
 	}
 	if err := p.table([]string{"ID", "AGE", "WAITS FOR", "HOOK", "ABOUT", "COMMAND", "TEXT"}, rows); err != nil {
 		return err
@@ -61,9 +72,6 @@ func fetchInbox(ctx context.Context, remote *client.Client, namespace string) (a
 	set(q, "namespace", namespace)
 	return client.Fetch[api.Inbox](ctx, remote, "/inbox", q)
 }
-
-// shortIDLength is how much of an ID is shown where there is little room.
-const shortIDLength = 8
 
 func shortID(item *api.InboxItem) string {
 	id := item.DeliveryID
@@ -100,18 +108,16 @@ func textOf(item *api.InboxItem) string {
 
 // answerFlags are those of the commands that answer a question by its short ID.
 type answerFlags struct {
-	Question  string `arg:"" name:"question" help:"The ID of the question that was shown, or its first 6 characters or more."`
-	Namespace string `short:"n" help:"Only look in this namespace." placeholder:"NS"`
+	Question  string `arg:"" name:"question" complete:"questions" help:"The ID of the question that was shown, or its first 6 characters or more."`
+	Namespace string `short:"n" complete:"namespaces" help:"Only look in this namespace." placeholder:"NS"`
+	namedItems
 	apiFlags
 }
-
-// minPrefix is how much of an ID names it.
-const minPrefix = 6
 
 // answer sends what a person says to the question that was shown. One that is asked no more is not answered, and what is asked now is shown.
 func (f *answerFlags) answer(ctx context.Context, env Env, verdict delivery.Verdict, text string) error {
 	if len(f.Question) < minPrefix {
-		return fmt.Errorf("name the question by the first %d characters of its ID or more: khook inbox shows them", minPrefix)
+		return wrongUsage("name the question by the first %d characters of its ID or more: khook inbox shows them", minPrefix)
 	}
 	remote, err := f.connect(ctx)
 	if err != nil {
@@ -156,7 +162,11 @@ func (f *answerFlags) find(ctx context.Context, remote *client.Client) (*api.Inb
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return nil, fmt.Errorf("%d open questions begin with %s: name more of the ID", len(found), shellWord(f.Question))
+		var which strings.Builder
+		for _, item := range found {
+			fmt.Fprintf(&which, "\n  %s about %s (%s)", incident.Clean(item.QuestionID, maxCell), incident.Clean(item.Group, maxCell), item.Kind)
+		}
+		return nil, fmt.Errorf("%d open questions begin with %s: name more of the ID%s", len(found), shellWord(f.Question), which.String())
 	case box.Truncated:
 		return nil, errors.New("nothing is answered: only the oldest questions were looked at; name the namespace of its Hook with -n")
 	case len(open) == 0:
@@ -196,7 +206,7 @@ type replyCmd struct {
 // Run answers a question.
 func (c *replyCmd) Run(ctx context.Context, env Env) error {
 	if strings.TrimSpace(c.Text) == "" {
-		return errors.New("say what to tell the agent")
+		return wrongUsage("say what to tell the agent")
 	}
 	return c.answer(ctx, env, "", c.Text)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,15 +16,39 @@ import (
 	"github.com/kagent-dev/khook/internal/api/client"
 )
 
+// namespaceFlags say which namespace is meant.
+type namespaceFlags struct {
+	Namespace     string `short:"n" complete:"namespaces" help:"Only this namespace; all if empty." placeholder:"NS"`
+	AllNamespaces bool   `short:"A" help:"All namespaces, as without --namespace."`
+}
+
+// Validate checks what kong can't.
+func (f *namespaceFlags) Validate() error {
+	if f.AllNamespaces && f.Namespace != "" {
+		return errors.New("--all-namespaces and --namespace contradict each other: use one of them")
+	}
+	return nil
+}
+
+// query is what the flags ask for.
+func (f *namespaceFlags) query() url.Values {
+	q := url.Values{}
+	set(q, "namespace", f.Namespace)
+	return q
+}
+
 // listFlags select and order the items of a list.
 type listFlags struct {
-	Namespace string     `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Since     string     `help:"Only what is younger than this, such as 2h or 7d." placeholder:"DURATION" group:"Time"`
-	Start     *time.Time `help:"From this time on (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
-	End       *time.Time `help:"Before this time (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
-	Limit     int        `help:"How many to show." default:"50"`
-	All       bool       `help:"Show all, up to --max."`
-	Max       int        `help:"How many --all shows at most." default:"10000"`
+	namespaceFlags
+	namedItems
+	Since string     `help:"Only what is younger than this, such as 2h or 7d." placeholder:"DURATION" group:"Time"`
+	Start *time.Time `help:"From this time on (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
+	End   *time.Time `help:"Before this time (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
+	Limit int        `help:"How many to show." default:"50"`
+	All   bool       `help:"Show all, up to --max."`
+	Max   int        `help:"How many --all shows at most." default:"10000"`
+
+	mustExist string // the path of what a list is about: where that is not there, the list is not empty but wrong
 }
 
 const maxPage = 1000 // items that the API answers with at once
@@ -37,7 +62,7 @@ func (f *listFlags) Validate() error {
 	case f.Since != "" && f.Start != nil:
 		return errors.New("--since and --start both say where to begin: use one of them")
 	}
-	return checkLimits(f.Limit, f.Max)
+	return errors.Join(f.namespaceFlags.Validate(), checkLimits(f.Limit, f.Max))
 }
 
 func checkLimits(limit, most int) error {
@@ -49,8 +74,7 @@ func checkLimits(limit, most int) error {
 
 // query is what the flags ask for.
 func (f *listFlags) query(now time.Time) url.Values {
-	q := url.Values{}
-	set(q, "namespace", f.Namespace)
+	q := f.namespaceFlags.query()
 	start := f.Start
 	if d, err := model.ParseDuration(f.Since); err == nil && f.Since != "" {
 		since := now.Add(-time.Duration(d))
@@ -76,8 +100,9 @@ type foundList[T any] struct {
 	items []T
 	raw   []json.RawMessage
 	total int
-	least bool // total is a lower bound
-	more  bool // there are more than the items
+	least bool   // total is a lower bound
+	more  bool   // there are more than the items
+	order string // in which the items are, if that is not the API's; they were selected by its own
 }
 
 // list follows the pages as far as the flags say.
@@ -110,35 +135,81 @@ func list[T any](ctx context.Context, c *client.Client, path string, query url.V
 	}
 }
 
-// print shows a list, and on the other stream how much of it that is.
-func (l *foundList[T]) print(env Env, p *display, what string, header, wide []string, row func(T) (cells, more []string)) error {
-	if !p.forPeople() {
-		return p.raw(l.raw)
-	}
-	if len(l.items) == 0 {
-		_, err := fmt.Fprintf(env.Err, "No %s found.\n", what)
-		return err
-	}
-	rows := make([][]string, len(l.items))
-	for i, item := range l.items {
-		cells, more := row(item)
-		if rows[i] = cells; p.form == "wide" {
-			rows[i] = append(cells, more...)
+// shape is how things of a kind are shown.
+type shape[T any] struct {
+	plural  string // such as incidents
+	listed  string // the path where the API lists them, if that is not named after them
+	kind    string // of their names, such as incident
+	name    func(*T) string
+	columns []tableColumn[T] // the last has the message
+
+	orders   []order[T] // which a list can have
+	selected string     // which ones the API selects where there are more, if not the newest
+
+	// Of incidents, which are also known by what they are about.
+	owners  map[string]string // kinds by what people call them
+	subject func(*T) *api.Subject
+}
+
+// path is where the API lists them.
+func (s *shape[T]) path() string { return cmp.Or(s.listed, "/"+s.plural) }
+
+// tableColumn is a column of a table.
+type tableColumn[T any] struct {
+	name string
+	wide bool // it is shown in -o wide only
+	cell func(*display, *T) string
+}
+
+// shown are the columns that a form has.
+func (s *shape[T]) shown(p *display) (header []string, cells func(*T) []string) {
+	var columns []tableColumn[T]
+	for _, c := range s.columns {
+		if !c.wide || p.form == "wide" {
+			columns, header = append(columns, c), append(header, c.name)
 		}
 	}
-	if p.form == "wide" {
-		header = append(header, wide...)
+	return header, func(item *T) []string {
+		row := make([]string, len(columns))
+		for i, c := range columns {
+			row[i] = c.cell(p, item)
+		}
+		return row
 	}
-	if err := p.table(header, rows); err != nil {
+}
+
+// print shows a list, and on the other stream how much of it that is.
+func (s *shape[T]) print(env Env, p *display, l *foundList[T]) error {
+	switch {
+	case p.form == nameForm:
+		for i := range l.items {
+			if err := p.name(s.kind, s.name(&l.items[i])); err != nil {
+				return err
+			}
+		}
+		return nil
+	case !p.forPeople():
+		return p.raw(l.raw)
+	case len(l.items) == 0:
+		_, err := fmt.Fprintf(env.Err, "No %s found.\n", s.plural)
 		return err
 	}
-	if !l.more {
-		return nil
+	header, cells := s.shown(p)
+	rows := make([][]string, len(l.items))
+	for i := range l.items {
+		rows[i] = cells(&l.items[i])
+	}
+	if err := p.table(header, rows); err != nil || !l.more {
+		return err
 	}
 	least := ""
 	if l.least {
 		least = "more than "
 	}
-	_, err := fmt.Fprintf(env.Err, "%d of %s%d; show more with --limit or --all\n", len(l.items), least, l.total)
+	which := ""
+	if l.order != "" {
+		which = ", " + cmp.Or(s.selected, "the newest")
+	}
+	_, err := fmt.Fprintf(env.Err, "%d of %s%d%s; show more with --limit or --all\n", len(l.items), least, l.total, which)
 	return err
 }

@@ -12,8 +12,8 @@ import (
 
 // scopeFlags are whose calls are meant.
 type scopeFlags struct {
-	Hook      string `arg:"" optional:"" name:"hook" help:"This Hook: NAMESPACE/NAME, or NAME with -n."`
-	Namespace string `short:"n" help:"The Hooks of this namespace." placeholder:"NS"`
+	Hook      string `arg:"" optional:"" name:"hook" complete:"hooks" help:"This Hook: NAMESPACE/NAME, or NAME with -n."`
+	Namespace string `short:"n" complete:"namespaces" help:"The Hooks of this namespace." placeholder:"NS"`
 	All       bool   `help:"All Hooks of all namespaces."`
 	apiFlags
 }
@@ -52,7 +52,7 @@ func (f *scopeFlags) post(ctx context.Context, env Env, path string, body map[st
 	if err != nil {
 		return err
 	}
-	if p := newDisplay(env, f.Output); !p.forPeople() {
+	if p := f.display(env); !p.forPeople() {
 		return p.raw(raw)
 	}
 	if err := tell(raw); err != nil {

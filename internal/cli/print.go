@@ -7,11 +7,9 @@ import (
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 	"unicode"
 	"unicode/utf16"
-	"unicode/utf8"
 
 	nodes "go.yaml.in/yaml/v3"
 	"golang.org/x/term"
@@ -23,10 +21,12 @@ import (
 
 // display writes what a command found.
 type display struct {
-	out   io.Writer
-	form  string // table, wide, json or yaml
-	width int    // of the terminal, in characters; 0 if it is none
-	now   time.Time
+	out       io.Writer
+	form      string // table, wide, json, yaml, name or jsonpath=TEMPLATE
+	noHeaders bool
+	colored   bool
+	width     int // of the terminal, in columns; 0 if it is none
+	now       time.Time
 }
 
 func newDisplay(env Env, form string) *display {
@@ -42,11 +42,14 @@ func newDisplay(env Env, form string) *display {
 // forPeople says whether the output is a table.
 func (p *display) forPeople() bool { return p.form == "table" || p.form == "wide" }
 
-// raw prints what the server answered, as JSON or YAML.
+// raw prints what the server answered, as JSON, as YAML or by a template.
 func (p *display) raw(v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
+	}
+	if template, ok := strings.CutPrefix(p.form, jsonPathForm); ok {
+		return p.jsonPath(template, text)
 	}
 	text = append([]byte(escaped(string(text))), '\n')
 	if p.form != "yaml" {
@@ -65,70 +68,14 @@ func (p *display) yaml(text []byte) error {
 	return err
 }
 
-// noHeader is above a column that is no text.
-const noHeader = " "
-
-// maxCell bounds a cell of a table, in bytes.
-const maxCell = 2048
-
-// table prints rows below a header. The last column is cut to the terminal's width, unless the form
-// is wide. What came from the cluster can't move the cursor.
-func (p *display) table(header []string, rows [][]string) error {
-	all := make([][]string, 0, len(rows)+1)
-	names := make([]string, len(header))
-	for i, name := range header {
-		names[i] = incident.Clean(name, maxCell)
-	}
-	all = append(all, names)
-	for _, row := range rows {
-		cells := make([]string, len(row))
-		for i, c := range row {
-			if cells[i] = incident.Clean(c, maxCell); cells[i] == "" && header[min(i, len(header)-1)] != noHeader {
-				cells[i] = "-"
-			}
-		}
-		all = append(all, cells)
-	}
-	lines, err := aligned(all, 3)
-	if err != nil {
-		return err
-	}
-	for _, line := range lines {
-		if _, err := fmt.Fprintln(p.out, p.cut(line)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// aligned are the lines of a table: each column is as wide as its widest cell, with a gap of some spaces behind it.
-func aligned(rows [][]string, gap int) ([]string, error) {
-	var text strings.Builder
-	w := tabwriter.NewWriter(&text, 0, 8, gap, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	if err := w.Flush(); err != nil {
-		return nil, err
-	}
-	lines := make([]string, 0, len(rows))
-	for line := range strings.Lines(text.String()) {
-		lines = append(lines, strings.TrimRight(line, " \n"))
-	}
-	return lines, nil
-}
-
-func (p *display) cut(line string) string {
-	if p.width < 40 || p.form == "wide" || utf8.RuneCountInString(line) <= p.width {
-		return line
-	}
-	return string([]rune(line)[:p.width-1]) + incident.Ellipsis
-}
-
 // field prints a name and its value.
 func (p *display) field(name, value string) {
 	if value != "" {
-		fmt.Fprintf(p.out, "%-14s %s\n", name+":", incident.Clean(value, maxCell))
+		value = incident.Clean(value, maxCell)
+		if stateFields[name] {
+			value = p.paint(value)
+		}
+		fmt.Fprintf(p.out, "%-14s %s\n", name+":", value)
 	}
 }
 

@@ -45,7 +45,7 @@ func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
 	now := time.Now()
 	url := answers(t, func(*http.Request) any {
 		return api.Page[api.Event]{Total: 1234, Next: "more", Items: []api.Event{
-			{Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: api.Subject{
+			{ID: 7, Status: incident.Firing, Timestamp: now.Add(-192 * time.Second), IncidentID: "i1", Subject: api.Subject{
 				EventType: api.EventType(incident.OOMKill), Namespace: "shop", ResourceName: "cart-1", Container: "app", Node: "n1",
 				Workload: api.Workload{Kind: "Deployment", Name: "cart"}, Message: "used more than 128Mi"}},
 			{Status: incident.Duplicate, Timestamp: now.Add(-50 * time.Hour), Subject: api.Subject{EventType: api.EventType(incident.PodPending), Namespace: "s", ResourceName: "web"}},
@@ -53,9 +53,9 @@ func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
 	})
 	_, out, errs := khook(t, "events", "--server", url, "--limit", "2")
 	want := []string{
-		"AGE TYPE STATUS NAMESPACE RESOURCE CONTAINER MESSAGE",
-		"3m12s oom-kill firing shop cart-1 app used more than 128Mi",
-		"2d2h pod-pending duplicate s web - -",
+		"ID AGE TYPE STATUS NAMESPACE RESOURCE CONTAINER MESSAGE",
+		"7 3m12s oom-kill firing shop cart-1 app used more than 128Mi",
+		"0 2d2h pod-pending duplicate s web - -",
 	}
 	if diff := cmp.Diff(want, lines(out)); diff != "" {
 		t.Error(diff)
@@ -70,7 +70,7 @@ func TestCLIPrintsEventsInAlignedColumns(t *testing.T) {
 	if errs != "2 of 1234; show more with --limit or --all\n" {
 		t.Errorf("%q", errs)
 	}
-	if _, out, _ := khook(t, "events", "--server", url, "--limit", "2", "-o", "wide"); !strings.Contains(lines(out)[1], "Deployment/cart n1 i1") {
+	if _, out, _ := khook(t, "events", "--server", url, "--limit", "2", "-o", "wide"); !strings.Contains(lines(out)[1], "Deployment/cart n1 i1 used more") {
 		t.Errorf("%s", out)
 	}
 }
@@ -110,9 +110,9 @@ func TestCLINeutralizesTheTextOfEveryCommand(t *testing.T) {
 	for command, answer := range map[string]any{
 		"events":             api.Page[api.Event]{Items: []api.Event{{Subject: subject, Status: evilText, IncidentID: evilText}}},
 		"incidents":          api.Page[api.Incident]{Items: []api.Incident{one}},
-		"incidents x":        api.IncidentDetail{Incident: one, Effects: []api.Incident{one}, Deliveries: []api.Delivery{delivery}, Timeline: []api.TimelineEntry{{At: at, Text: evilText}}},
+		"incidents " + anID:  api.IncidentDetail{Incident: one, Effects: []api.Incident{one}, Deliveries: []api.Delivery{delivery}, Timeline: []api.TimelineEntry{{At: at, Text: evilText}}},
 		"deliveries":         api.Page[api.Delivery]{Items: []api.Delivery{delivery}},
-		"deliveries x":       api.DeliveryDetail{Delivery: delivery, Incidents: []api.Incident{one}},
+		"deliveries " + anID: api.DeliveryDetail{Delivery: delivery, Incidents: []api.Incident{one}},
 		"hooks":              api.Page[api.Hook]{Items: []api.Hook{hook}},
 		"hooks a/b":          hook,
 		"stats":              api.EventStats{Summary: api.EventSummary{TimeRange: evilText}},
@@ -161,7 +161,7 @@ func TestCLIKeepsTheShapeOfPromptsAndAnswers(t *testing.T) {
 	url := answers(t, func(*http.Request) any {
 		return api.DeliveryDetail{Delivery: api.Delivery{Prompt: "first\n\n  - indented\tby two\n", Answer: long}}
 	})
-	_, out, _ := khook(t, "deliveries", "x", "--server", url)
+	_, out, _ := khook(t, "deliveries", anID, "--server", url)
 	if !strings.Contains(out, "\n  first\n\n    - indented    by two\n") || !strings.Contains(out, long) {
 		t.Errorf("%s", out)
 	}

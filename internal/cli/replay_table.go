@@ -195,11 +195,7 @@ func (p *printer) line(format string, args ...any) {
 
 // table prints rows below each other, as aligned does.
 func (p *printer) table(rows [][]string) {
-	lines, err := aligned(rows, 2)
-	if err != nil && p.err == nil {
-		p.err = err
-	}
-	for _, line := range lines {
+	for _, line := range aligned(rows, 2) {
 		p.line("%s", line)
 	}
 }

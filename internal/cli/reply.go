@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -26,16 +25,16 @@ type deliveriesReplyCmd struct {
 func (c *deliveriesReplyCmd) Run(ctx context.Context, env Env) error {
 	decision := c.decision()
 	if decision == "" && strings.TrimSpace(c.Text) == "" {
-		return errors.New("say what to tell the agent: a text, --approve or --reject")
-	}
-	if err := c.checkID(); err != nil {
-		return err
+		return wrongUsage("say what to tell the agent: a text, --approve or --reject")
 	}
 	client, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
+	if err := c.find(ctx, client); err != nil {
+		return err
+	}
 	question := c.Question
 	if question == "" {
 		if question, err = c.ask(ctx, client, env, decision); err != nil {

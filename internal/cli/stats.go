@@ -25,13 +25,13 @@ type statsCmd struct {
 
 // rangeFlags say what a statistic is about.
 type rangeFlags struct {
-	Namespace string `short:"n" help:"Only this namespace; all if empty." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	namespaceFlags
+	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 }
 
 func (f *rangeFlags) query() url.Values {
-	q := url.Values{"timeRange": {f.Range}}
-	set(q, "namespace", f.Namespace)
+	q := f.namespaceFlags.query()
+	q.Set("timeRange", f.Range)
 	return q
 }
 
@@ -80,7 +80,7 @@ func stats[T any](ctx context.Context, env Env, f *apiFlags, path string, q url.
 	if err != nil {
 		return err
 	}
-	p := newDisplay(env, f.Output)
+	p := f.display(env)
 	if !p.forPeople() {
 		return p.raw(raw)
 	}
@@ -145,9 +145,9 @@ func bar(n, most int64) string {
 }
 
 type statsHookCmd struct {
-	Hook      string `arg:"" name:"hook" help:"The Hook: NAMESPACE/NAME."`
-	Namespace string `short:"n" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
-	Range     string `help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
+	Hook      string `arg:"" name:"hook" complete:"hooks" help:"The Hook: NAMESPACE/NAME."`
+	Namespace string `short:"n" complete:"namespaces" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
+	Range     string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 	apiFlags
 }
 

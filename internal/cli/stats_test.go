@@ -85,7 +85,7 @@ func TestCLISaysWhatCameOfACall(t *testing.T) {
 		"Outcome: not known, khook was down at the end of the window and long after": {VerifyUntil: until.AddDate(-110, 0, 0)},
 	} {
 		url := answers(t, func(*http.Request) any { return api.DeliveryDetail{Delivery: d} })
-		if _, out, _ := khook(t, "deliveries", "show", "x", "--server", url); !slices.Contains(lines(out), want) {
+		if _, out, _ := khook(t, "deliveries", "show", anID, "--server", url); !slices.Contains(lines(out), want) {
 			t.Errorf("no line %q in\n%s", want, out)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/google/uuid"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kagent-dev/khook/internal/api"
@@ -16,9 +15,10 @@ import (
 
 // whyCmd is khook why.
 type whyCmd struct {
-	About     string `arg:"" name:"what" help:"A Pod (POD, with --namespace, or NAMESPACE/POD), the ID of an incident, or that of an event."`
-	Hook      string `help:"Only this Hook; else all of the namespace." placeholder:"NS/NAME"`
-	Namespace string `short:"n" help:"Namespace of the Pod; that of the Hook if empty." placeholder:"NS"`
+	About     string `arg:"" optional:"" name:"what" complete:"incidents" help:"A Pod (POD, with --namespace, or NAMESPACE/POD), the ID of an incident or its first 6 characters or more, what owns the Pod (deploy/cart), or the ID of an event."`
+	Last      bool   `help:"About the newest incident."`
+	Hook      string `complete:"hooks" help:"Only this Hook; else all of the namespace." placeholder:"NS/NAME"`
+	Namespace string `short:"n" complete:"namespaces" help:"Namespace of the Pod; that of the Hook if empty." placeholder:"NS"`
 	apiFlags
 }
 
@@ -29,7 +29,7 @@ func (whyCmd) Help() string {
 
 // Run prints why.
 func (c *whyCmd) Run(ctx context.Context, env Env) error {
-	path, q, err := c.query()
+	namespace, err := c.namespace()
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,11 @@ func (c *whyCmd) Run(ctx context.Context, env Env) error {
 		return err
 	}
 	defer conn.Close()
-	p := newDisplay(env, c.Output)
+	path, q, err := c.query(ctx, conn, namespace)
+	if err != nil {
+		return err
+	}
+	p := c.display(env)
 	if c.Hook != "" {
 		why, raw, err := client.Fetch[api.Why](ctx, conn, path, q)
 		if err != nil {
@@ -59,25 +63,40 @@ func (c *whyCmd) Run(ctx context.Context, env Env) error {
 	return p.whyAll(&all)
 }
 
+// namespace is where the failure is, as far as the flags say.
+func (c *whyCmd) namespace() (string, error) {
+	if c.Hook == "" {
+		return c.Namespace, nil
+	}
+	ns, name, err := hookName(c.Hook, c.Namespace)
+	if err != nil {
+		return "", err
+	}
+	if c.Namespace != "" && c.Namespace != ns {
+		return "", wrongUsage("a Hook watches its own namespace only: %s/%s is never about what fails in %s", ns, name, c.Namespace)
+	}
+	c.Hook = ns + "/" + name
+	return ns, nil
+}
+
 // query is what is asked, and where.
-func (c *whyCmd) query() (path string, q url.Values, err error) {
+func (c *whyCmd) query(ctx context.Context, remote *client.Client, namespace string) (path string, q url.Values, err error) {
 	path, q = "/why", url.Values{}
-	namespace := c.Namespace
 	if c.Hook != "" {
-		ns, name, err := hookName(c.Hook, c.Namespace)
+		path = "/hooks/" + c.Hook + "/why"
+	}
+	kind, name, _ := strings.Cut(c.About, "/")
+	switch event := strings.TrimPrefix(c.About, "event/"); {
+	case event != "" && strings.Trim(event, "0123456789") == "":
+		q.Set("event", event)
+	case c.Last || c.About == "" || isIDPrefix(c.About) || name != "" && (kind == "incident" || ownerKinds[kind] != ""):
+		in := url.Values{}
+		set(in, "namespace", namespace)
+		id, err := findID(ctx, remote, incidentShape(), c.About, c.Last, in)
 		if err != nil {
 			return "", nil, err
 		}
-		if namespace != "" && namespace != ns {
-			return "", nil, fmt.Errorf("a Hook watches its own namespace only: %s/%s is never about what fails in %s", ns, name, namespace)
-		}
-		path, namespace = "/hooks/"+ns+"/"+name+"/why", ns
-	}
-	switch {
-	case uuid.Validate(c.About) == nil:
-		q.Set("incident", c.About)
-	case strings.Trim(c.About, "0123456789") == "" && c.About != "":
-		q.Set("event", c.About)
+		q.Set("incident", id)
 	default:
 		if namespace, err = c.pod(namespace, q); err != nil {
 			return "", nil, err
@@ -97,11 +116,11 @@ func (c *whyCmd) pod(namespace string, q url.Values) (string, error) {
 	}
 	switch {
 	case ns == "":
-		return "", fmt.Errorf("which namespace is Pod %q in? Write NAMESPACE/POD, or -n NAMESPACE", name)
+		return "", wrongUsage("which namespace is Pod %q in? Write NAMESPACE/POD, or -n NAMESPACE", name)
 	case len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0:
-		return "", fmt.Errorf("%q is no Pod, and no ID: write NAMESPACE/POD, or an ID as khook incidents has it", c.About)
+		return "", wrongUsage("%q is no Pod, and no ID: write NAMESPACE/POD, or an ID as khook incidents has it", c.About)
 	case namespace != "" && namespace != ns:
-		return "", fmt.Errorf("the Pod is in namespace %s, and what is asked for is in %s: a Hook watches its own namespace only", ns, namespace)
+		return "", wrongUsage("the Pod is in namespace %s, and what is asked for is in %s: a Hook watches its own namespace only", ns, namespace)
 	}
 	q.Set("pod", name)
 	return ns, nil

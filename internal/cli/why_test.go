@@ -46,7 +46,7 @@ func TestWhyAsksForPodsIncidentsAndEvents(t *testing.T) {
 		"Cart/x":                           "is no Pod, and no ID",
 		"x --hook memory":                  "names no Hook",
 	} {
-		if code, _, errs := khook(t, append([]string{"why", "--server", "http://127.0.0.1:1"}, strings.Fields(args)...)...); code != 1 || !strings.Contains(errs, want) {
+		if code, _, errs := khook(t, append([]string{"why", "--server", "http://127.0.0.1:1"}, strings.Fields(args)...)...); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("%s: %d %s", args, code, errs)
 		}
 	}

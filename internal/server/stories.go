@@ -14,7 +14,13 @@ import (
 	"github.com/kagent-dev/khook/internal/store"
 )
 
+// IDFilter restricts a list to what an ID, or its beginning, stands for.
+type IDFilter struct {
+	IDPrefix string `query:"idPrefix" minLength:"6" maxLength:"36" pattern:"^[0-9a-f-]+$" patternDescription:"the first characters of an ID (0-9, a-f and -)" doc:"Only those whose ID begins so." example:"6aa12b53"`
+}
+
 type incidentsInput struct {
+	IDFilter
 	NamespaceFilter
 	TypeFilter
 	ResourceName string `query:"resourceName" maxLength:"253" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
@@ -26,6 +32,7 @@ type incidentsInput struct {
 }
 
 type deliveriesInput struct {
+	IDFilter
 	NamespaceFilter
 	Hook  string `query:"hook" maxLength:"253" doc:"Name of the Hook." example:"memory"`
 	State string `query:"state" enum:"pending,calling,working,input-required,succeeded,failed,rejected,canceled,expired" example:"succeeded"`
@@ -59,7 +66,7 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Pag
 		namespace: in.Namespace, window: in.Window, paging: in.Paging,
 		query: func() (store.IncidentQuery, error) {
 			return store.IncidentQuery{
-				Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
+				IDPrefix: in.IDPrefix, Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
 				Workload: in.Workload, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 			}, nil
 		},
@@ -74,7 +81,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.P
 		query: func() (store.DeliveryQuery, error) {
 			agent, err := agentOf(in.Agent)
 			return store.DeliveryQuery{
-				Namespace: in.Namespace, Hook: in.Hook, State: delivery.State(in.State), Type: incident.EventType(in.EventType), Agent: agent,
+				IDPrefix: in.IDPrefix, Namespace: in.Namespace, Hook: in.Hook, State: delivery.State(in.State), Type: incident.EventType(in.EventType), Agent: agent,
 				Incident: in.Incident, Stalled: in.Stalled, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 			}, err
 		},

@@ -12,6 +12,7 @@ import (
 
 // IncidentQuery selects incidents; empty fields select all.
 type IncidentQuery struct {
+	IDPrefix  string // what the ID begins with
 	Namespace string
 	Type      incident.EventType
 	Status    incident.Status     // Firing: open, Resolved: ended
@@ -45,17 +46,19 @@ func (q IncidentQuery) listing(e engine.Engine) *listing {
 	case incident.Resolved:
 		l.where("resolution <> ''")
 	}
-	l.equal("name", q.Name, true)
-	l.equal("workload", q.Workload, q.Name == "")
-	few := open || q.Name != "" || q.Workload != ""
+	l.beginsWith("id", q.IDPrefix)
+	l.equal("name", q.Name, q.IDPrefix == "")
+	l.equal("workload", q.Workload, q.IDPrefix == "" && q.Name == "")
+	few := open || q.IDPrefix != "" || q.Name != "" || q.Workload != ""
 	l.equal("namespace", q.Namespace, !few)
 	l.equal("type", string(q.Type), !few && q.Namespace == "")
-	l.between("first_seen", q.From, q.To, true)
+	l.between("first_seen", q.From, q.To, q.IDPrefix == "")
 	return l
 }
 
 // DeliveryQuery selects deliveries; empty fields select all.
 type DeliveryQuery struct {
+	IDPrefix  string // what the ID begins with
 	Namespace string // of the hook
 	Hook      string // its name
 	State     delivery.State
@@ -85,8 +88,9 @@ func (q DeliveryQuery) listing(e engine.Engine) *listing {
 		what:   "deliveries", columns: deliveryLine, from: "deliveries",
 		order: []string{"created_at", "id"}, descending: q.Descending,
 	}
-	l.equal("incident_id", q.Incident, true)
-	one := q.Incident != "" || q.Stalled
+	l.beginsWith("id", q.IDPrefix)
+	l.equal("incident_id", q.Incident, q.IDPrefix == "")
+	one := q.IDPrefix != "" || q.Incident != "" || q.Stalled
 	if q.Stalled {
 		l.where("stalled_since > 0")
 	}
@@ -96,7 +100,7 @@ func (q DeliveryQuery) listing(e engine.Engine) *listing {
 	l.equal("type", string(q.Type), false)
 	l.equal("agent_ns", q.Agent.Namespace, false)
 	l.equal("agent", q.Agent.Name, false)
-	l.between("created_at", q.From, q.To, true)
+	l.between("created_at", q.From, q.To, q.IDPrefix == "")
 	return l
 }
 

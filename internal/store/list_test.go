@@ -247,4 +247,39 @@ func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
 	}
 }
 
+// TestABeginningOfAnIDFindsWhatItStandsFor: all of it, nothing else, and by the index of the IDs whatever else is asked for.
+func TestABeginningOfAnIDFindsWhatItStandsFor(t *testing.T) {
+	st := openStore(t, newPath(t))
+	crowd(t, st, "x", 400)
+	all, _, err := st.Reader().ListIncidents(t.Context(), IncidentQuery{}, Paging{Limit: 1000})
+	must(t, err)
+	for _, length := range []int{1, 6, 9, 36} { // one character stands for several
+		prefix := all[0].ID[:length]
+		var want, got []string
+		for _, i := range all {
+			if strings.HasPrefix(i.ID, prefix) {
+				want = append(want, i.ID)
+			}
+		}
+		found, _, err := st.Reader().ListIncidents(t.Context(), IncidentQuery{IDPrefix: prefix}, Paging{Limit: 1000})
+		must(t, err)
+		for _, i := range found {
+			got = append(got, i.ID)
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", prefix, diff)
+		}
+	}
+	from := boundAt(long)
+	for _, l := range []*listing{
+		IncidentQuery{IDPrefix: "6aa12b"}.listing(&sqlite.Engine{}), IncidentQuery{IDPrefix: "6aa12b", Namespace: "shop", Type: "oom-kill", Name: "x", Workload: "y", Status: incident.Firing, From: from, Descending: true}.listing(&sqlite.Engine{}),
+		DeliveryQuery{IDPrefix: "6aa12b"}.listing(&sqlite.Engine{}), DeliveryQuery{IDPrefix: "6aa12b", Namespace: "shop", Hook: "x", State: "failed", Incident: "y", From: from, Descending: true}.listing(&sqlite.Engine{}),
+	} {
+		text, _ := l.page(Paging{Limit: 50})
+		if steps := strings.Join(planOf(t, st, text), "\n"); !strings.Contains(steps, "(id>? AND id<?)") {
+			t.Errorf("%s\n  %s", text, steps)
+		}
+	}
+}
+
 func boundAt(t time.Time) sql.Null[time.Time] { return sql.Null[time.Time]{V: t, Valid: true} }

@@ -64,6 +64,14 @@ func (l *listing) equal(column, value string, byIndex bool) {
 	l.where(column+" = ?", value)
 }
 
+// beginsWith adds that a column of hexadecimal digits and hyphens begins with prefix, unless that is empty: a range, for
+// which the column's index is used.
+func (l *listing) beginsWith(column, prefix string) {
+	if prefix != "" {
+		l.where(column+" >= ? AND "+column+" < ?", prefix, prefix+"g")
+	}
+}
+
 // between adds a range of times, from from on and before to, each if it is valid.
 func (l *listing) between(column string, from, to sql.Null[time.Time], byIndex bool) {
 	if !byIndex {

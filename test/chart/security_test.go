@@ -224,8 +224,8 @@ func TestTheNotesSayWhatPlainHTTPMeans(t *testing.T) {
 		return text
 	}
 	for set, want := range map[string][]string{
-		"":                                  {"the HTTP API speaks plain HTTP", "name no namespaces", "from everywhere"},
-		"api.tls.mode=self-signed":          {"https:khook:api", "get configmap khook-ca"},
+		"":                                  {"the HTTP API speaks plain HTTP", "name no namespaces", "from everywhere", "kubectl khook", "exec deploy/khook -- khook health --server http://127.0.0.1:8082"},
+		"api.tls.mode=self-signed":          {"https:khook:api", "get configmap khook-ca", "khook health --server https://127.0.0.1:8082"},
 		"networkPolicy.restrictEgress=true": {"DNS, the API server, kagent"},
 		"networkPolicy.from[0].podSelector.matchLabels.may=ask": {"from networkPolicy.from"},
 	} {

@@ -123,7 +123,7 @@ func TestWhatReplayTells(t *testing.T) {
 
 // commands are all that have a help.
 var commands = []string{
-	"", "controller", "events", "incidents", "deliveries", "deliveries list", "deliveries show", "deliveries reply", "deliveries cancel", "deliveries retry",
+	"", "controller", "events", "incidents", "incidents list", "incidents show", "deliveries", "deliveries list", "deliveries show", "deliveries logs", "deliveries reply", "deliveries cancel", "deliveries retry",
 	"deliveries resume", "hooks", "stats", "stats summary", "stats by-type", "stats trends", "stats hook", "dead-letters", "dead-letters list",
 	"dead-letters replay", "dead-letters drop", "health", "check", "completion", "record", "replay", "validate", "openapi", "version",
 }

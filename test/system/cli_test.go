@@ -25,7 +25,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 		return out
 	}
 	table := strings.Split(strings.TrimSpace(run("events", "-n", s.shop, "--workload", "cart", "--sort", "timestamp")), "\n")
-	if got := strings.Fields(table[0]); !slices.Equal(got, []string{"AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "CONTAINER", "MESSAGE"}) || len(table) != 5 {
+	if got := strings.Fields(table[0]); !slices.Equal(got, []string{"ID", "AGE", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "CONTAINER", "MESSAGE"}) || len(table) != 5 {
 		t.Errorf("%s", strings.Join(table, "\n"))
 	}
 	if got := run("events", "--hook", s.shop+"/memory", "--type", "oom-kill", "-o", "wide"); !strings.Contains(got, "delivered") || !strings.Contains(got, "duplicate") || !strings.Contains(got, "Deployment/cart") {
@@ -37,6 +37,21 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	}
 	if err := yaml.Unmarshal([]byte(run("events", "-n", s.pay, "-o", "yaml")), &events); err != nil || len(events) != 1 {
 		t.Errorf("%v %+v", err, events)
+	}
+	for _, list := range []string{"incidents", "deliveries"} { // what a list shows is taken, and what owns the Pod
+		row := strings.Fields(strings.Split(run(list, "-n", s.pay), "\n")[1])
+		if story := run(list, "show", row[0], "-n", s.pay); len(row[0]) != 8 || !strings.Contains(story, row[0]+"-") {
+			t.Errorf("%s: %s", row, story)
+		}
+		if last := run(list, "show", "--last", "-n", s.pay, "-o", "name"); last != run(list, "-n", s.pay, "--limit", "1", "-o", "name") || !strings.Contains(last, "/"+row[0]) {
+			t.Errorf("%s: %s", row, last)
+		}
+	}
+	if story := run("incidents", "deploy/till", "-n", s.pay); !strings.Contains(story, s.pay+"/till-abc-1") {
+		t.Errorf("%s", story)
+	}
+	if ids := run("incidents", "-n", s.pay, "-o", "jsonpath={[*].resourceName}"); ids != "till-abc-1\n" {
+		t.Errorf("%s", ids)
 	}
 	story := run("incidents", read[api.Page[api.Incident]](s.caller, "/incidents?eventType=oom-kill&namespace="+s.shop).Items[0].ID)
 	for _, part := range []string{"oom-kill of " + s.shop + "/cart-abc-1", "Timeline:", "was called (attempt 1)", "Prompt to kagent/medic", "raise the memory limit"} {
@@ -82,8 +97,8 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
 	for args, says := range map[string]string{
-		"events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "nothing with that ID",
-		"stats --range 99d": "timeRange", "hooks " + s.shop + "/other": "no Hook other",
+		"incidents 00000000-0000-5000-8000-000000000000": "nothing with that ID", "incidents 000000": "no incident has an ID that begins with 000000",
+		"stats --range 99d": "khook: --range: must be from", "hooks " + s.shop + "/other": "no Hook other",
 	} {
 		if code, _, errs := runCLI(t, append(strings.Fields(args), flags...)...); code != 1 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)
@@ -91,6 +106,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	}
 	for args, says := range map[string]string{
 		"events --since soon": "--since", "events --start 2026-01-01T00:00:00Z --since 1h": "use one of them", "incidents --limit 0": "--limit", "deliveries --since soon": "--since",
+		"events --hook nobody": "NAMESPACE/NAME", "incidents no-such": "names no incident",
 	} {
 		if code, _, errs := runCLI(t, append(strings.Fields(args), flags...)...); code != 2 || !strings.Contains(errs, says) {
 			t.Errorf("%s: %d %s", args, code, errs)

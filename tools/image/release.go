@@ -104,6 +104,9 @@ func (o options) release(ctx context.Context, helm string) error {
 	if err := o.chart(ctx, helm); err != nil {
 		return err
 	}
+	if err := o.krew(); err != nil {
+		return err
+	}
 	listed, err := checksums(o.out)
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func TestAReleaseIsWholeAndTheSameWhenItIsMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{
-		"khook-1.2.3-linux-amd64.tar.gz", "khook-1.2.3-linux-amd64.cdx.json", "khook-1.2.3.oci.tar", "khook-1.2.3.tgz", "install.yaml",
+		"khook-1.2.3-linux-amd64.tar.gz", "khook-1.2.3-linux-amd64.cdx.json", "khook-1.2.3.oci.tar", "khook-1.2.3.tgz", "install.yaml", "khook.krew.yaml",
 	} {
 		if !bytes.Contains(first, []byte("  "+name+"\n")) {
 			t.Errorf("%s is not in the release", name)
@@ -76,6 +76,13 @@ func TestAReleaseIsWholeAndTheSameWhenItIsMadeAgain(t *testing.T) {
 	for _, want := range []string{"khook/khook:1.2.3", "kind: Namespace", "kind: CustomResourceDefinition"} {
 		if !strings.Contains(install, want) {
 			t.Errorf("install.yaml has no %q", want)
+		}
+	}
+	sum := strings.Fields(shell(t, dir, "sha256sum khook-1.2.3-linux-amd64.tar.gz"))[0]
+	krew := shell(t, dir, "cat khook.krew.yaml")
+	for _, want := range []string{"  version: v1.2.3\n", "        os: linux\n        arch: amd64\n    uri: https://github.com/kagent-dev/khook/releases/download/v1.2.3/khook-1.2.3-linux-amd64.tar.gz\n    sha256: " + sum + "\n    bin: khook\n"} {
+		if !strings.Contains(krew, want) {
+			t.Errorf("the manifest for krew has no %q:\n%s", want, krew)
 		}
 	}
 	second, err := os.ReadFile(filepath.Join(released(t, source), sums))

@@ -185,12 +185,13 @@ func explainReply(resp *http.Response, body []byte) error {
 	detail, status := problemText(body), incident.Clean(resp.Status, maxStatus)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		if detail != "" {
-			detail = " (" + detail + ")"
+		why := ""
+		if strings.HasPrefix(detail, "the bearer token") {
+			why = " (" + detail + ")"
 		}
-		return fmt.Errorf(`khook does not know who you are: pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"%s`, detail)
+		return fmt.Errorf("khook does not know who you are: pass %s%s", tokenCommand(detail), why)
 	case resp.StatusCode == http.StatusForbidden && detail == "":
-		return fmt.Errorf("you may not read this (%s): ask for a narrower --namespace, or for the right to read Hooks there", status)
+		return fmt.Errorf("you may not read this (%s): ask for a narrower -n NAMESPACE, or for the right to read Hooks there", status)
 	case resp.StatusCode == http.StatusBadRequest && strings.Contains(string(body), "HTTP request to an HTTPS server"):
 		return fmt.Errorf("%s speaks TLS: set --server to https://%s", resp.Request.URL.Host, resp.Request.URL.Host)
 	case resp.StatusCode/100 == 3:
@@ -198,7 +199,7 @@ func explainReply(resp *http.Response, body []byte) error {
 	case detail == "":
 		return fmt.Errorf("khook answered %s; is --server the address of its HTTP API?", status)
 	}
-	return errors.New(detail)
+	return errors.New(inFlags(detail))
 }
 
 // maxStatus bounds the status line that is shown, in bytes.

@@ -1,0 +1,211 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/width"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// noHeader is above a column that is no text.
+const noHeader = " "
+
+// maxCell bounds a cell of a table, in bytes.
+const maxCell = 2048
+
+// columnGap is how many spaces are between two columns.
+const columnGap = 3
+
+// table prints rows below a header, as wide as the terminal and no wider, unless the form is wide. What came from the
+// cluster can't move the cursor.
+func (p *display) table(header []string, rows [][]string) error {
+	return (&grid{p: p, header: header}).print(rows)
+}
+
+// grid prints rows in columns that stay where they are, or move to the right, as more rows come.
+type grid struct {
+	p      *display
+	header []string
+	widths []int // so far; nil before the first row
+	begun  bool  // the header is printed
+}
+
+// print prints rows, below the header if they are the first.
+func (g *grid) print(rows [][]string) error {
+	cells := make([][]string, 0, len(rows)+1)
+	if !g.begun && !g.p.noHeaders {
+		cells = append(cells, cleaned(g.header, nil))
+	}
+	g.begun = true
+	for _, row := range rows {
+		cells = append(cells, cleaned(row, g.header))
+	}
+	g.widths = widest(cells, g.widths)
+	fitted := g.widths
+	if g.p.cuts() {
+		fitted = fit(g.widths, g.p.width)
+	}
+	for _, row := range cells {
+		line := padded(row, fitted, columnGap, nil)
+		if shown := g.p.cut(line); shown != line {
+			line = shown // without colors: the cut may be in the middle of a state
+		} else if g.p.colored {
+			line = padded(row, fitted, columnGap, g.paint)
+		}
+		if _, err := fmt.Fprintln(g.p.out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paint colors a cell if it has a state.
+func (g *grid) paint(at int, cell string) string {
+	if at < len(g.header) && stateColumns[g.header[at]] {
+		return g.p.paint(cell)
+	}
+	return cell
+}
+
+// cleaned are cells without what could move the cursor, and with a dash for what is not there.
+func cleaned(row, header []string) []string {
+	cells := make([]string, len(row))
+	for i, c := range row {
+		if cells[i] = incident.Clean(c, maxCell); cells[i] == "" && len(header) > 0 && header[min(i, len(header)-1)] != noHeader {
+			cells[i] = "-"
+		}
+	}
+	return cells
+}
+
+// widest are the widths of columns, of which some may be known to be wider.
+func widest(rows [][]string, known []int) []int {
+	widths := append([]int(nil), known...)
+	for _, row := range rows {
+		for i, c := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], breadth(c))
+		}
+	}
+	return widths
+}
+
+// What is left of columns that are cut.
+const (
+	leastLast  = 24 // of the last one, which has the message
+	leastOther = 12 // of the others
+)
+
+// fit are widths that a terminal has room for, as far as that can be: first the last column gives way, then the widest of
+// those between it and the first, which has the IDs.
+func fit(widths []int, room int) []int {
+	fitted, last := append([]int(nil), widths...), len(widths)-1
+	if last < 0 {
+		return fitted
+	}
+	over := (len(widths) - 1) * columnGap
+	for _, w := range widths {
+		over += w
+	}
+	over -= room
+	shrink := func(i, least int) {
+		less := max(0, min(over, fitted[i]-least))
+		fitted[i], over = fitted[i]-less, over-less
+	}
+	for shrink(last, leastLast); over > 0; {
+		most := 0
+		for i := 1; i < last; i++ {
+			if most == 0 || fitted[i] > fitted[most] {
+				most = i
+			}
+		}
+		if most == 0 || fitted[most] <= leastOther {
+			break
+		}
+		shrink(most, fitted[most]-1)
+	}
+	return fitted
+}
+
+// padded is a line of cells, each as wide as its column and cut where it is wider.
+func padded(row []string, widths []int, gap int, paint func(at int, cell string) string) string {
+	var b strings.Builder
+	for i, c := range row {
+		c = cutTo(c, widths[i])
+		if paint == nil {
+			b.WriteString(c)
+		} else {
+			b.WriteString(paint(i, c))
+		}
+		if i < len(row)-1 {
+			b.WriteString(strings.Repeat(" ", widths[i]-breadth(c)+gap))
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// aligned are the lines of a table: each column is as wide as its widest cell, with a gap of some spaces behind it.
+func aligned(rows [][]string, gap int) []string {
+	widths := widest(rows, nil)
+	lines := make([]string, len(rows))
+	for i, row := range rows {
+		lines[i] = padded(row, widths, gap, nil)
+	}
+	return lines
+}
+
+// cuts says whether lines are to fit into a terminal.
+func (p *display) cuts() bool { return p.width > 0 && p.form != "wide" }
+
+// cut is a line as far as the terminal has room for it.
+func (p *display) cut(line string) string {
+	if !p.cuts() {
+		return line
+	}
+	return cutTo(line, p.width)
+}
+
+// cutTo is text in as many columns or fewer, with an ellipsis where something is missing.
+func cutTo(text string, room int) string {
+	if breadth(text) <= room {
+		return text
+	}
+	used := 0
+	for at, r := range text {
+		w := breadthOf(r)
+		if used+w > room-1 { // one is for the ellipsis
+			return text[:at] + incident.Ellipsis
+		}
+		used += w
+	}
+	return text
+}
+
+// breadth is how many columns of a terminal a text takes.
+func breadth(text string) int {
+	n := 0
+	for _, r := range text {
+		n += breadthOf(r)
+	}
+	return n
+}
+
+// breadthOf is how many columns a character takes: two of what East Asian typography has as wide (Unicode Standard Annex
+// 11), none of what is written onto the character before, else one.
+func breadthOf(r rune) int {
+	if r < 0x300 {
+		return 1
+	}
+	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
+		return 0
+	}
+	if k := width.LookupRune(r).Kind(); k == width.EastAsianWide || k == width.EastAsianFullwidth {
+		return 2
+	}
+	return 1
+}
