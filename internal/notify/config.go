@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -30,11 +31,18 @@ type Duration time.Duration
 
 // UnmarshalJSON reads it.
 func (d *Duration) UnmarshalJSON(text []byte) error {
-	parsed, err := time.ParseDuration(strings.Trim(string(text), `"`))
-	if err != nil {
-		return fmt.Errorf("%s is no duration: write it such as 30s, 10m or 2h", text)
+	rest := strings.Trim(string(text), `"`)
+	var days int
+	if n, after, ok := strings.Cut(rest, "d"); ok { // as flags have them
+		if parsed, err := strconv.Atoi(n); err == nil {
+			days, rest = min(max(parsed, -10_000), 10_000), after+"0s"
+		}
 	}
-	*d = Duration(parsed)
+	parsed, err := time.ParseDuration(rest)
+	if err != nil {
+		return fmt.Errorf("%s is no duration: write it such as 30s, 10m, 2h or 1d", text)
+	}
+	*d = Duration(parsed + time.Duration(days)*24*time.Hour)
 	return nil
 }
 

@@ -317,6 +317,15 @@ func TestKhookTellsThatItIsUnwellWithoutItsHistory(t *testing.T) {
 	}
 }
 
+func TestDurationsOfTheFileMayHaveDays(t *testing.T) {
+	for text, want := range map[string]time.Duration{"30s": 30 * time.Second, "1d": 24 * time.Hour, "1d12h": 36 * time.Hour} {
+		var d Duration
+		if err := d.UnmarshalJSON([]byte(`"` + text + `"`)); err != nil || time.Duration(d) != want {
+			t.Errorf("%s is %s, %v", text, time.Duration(d), err)
+		}
+	}
+}
+
 func TestAFileThatCannotBeMeantIsRefusedWithWhatToChange(t *testing.T) {
 	for text, want := range map[string]string{
 		"notifiers: [{name: a, shape: slack, url: http://localhost/a, tel: [outcome]}]":                                `unknown field "tel"`,
