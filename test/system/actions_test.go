@@ -27,7 +27,7 @@ type staffed struct {
 	responder caller // may read and do everything with deliveries in ns
 }
 
-func newStaffed(t *testing.T) *staffed {
+func newStaffed(t *testing.T, flags ...string) *staffed {
 	t.Helper()
 	s := &staffed{T: t, ns: namespace(t)}
 	s.kagent = kagenttest.New(t, kagenttest.Options{Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
@@ -47,6 +47,7 @@ func newStaffed(t *testing.T) *staffed {
 	}})
 	applyHook(t, s.ns, "shop", incident.OOMKill)
 	s.args = append(settings(s.kagent, t.TempDir()), "--stabilization=1h", "--api-rate-limit=1000", "--api-rate-burst=1000")
+	s.args = append(s.args, flags...)
 	token := s.account("ann", grant("hooks", []string{"list"}), grant("hooks/deliveries", []string{"get", "update", "approve"}))
 	s.start()
 	s.responder.token = token

@@ -7,9 +7,11 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/notice"
 	"github.com/kagent-dev/khook/internal/notify"
 )
@@ -77,5 +79,44 @@ func (p *receiver) check(t testing.TB) {
 			}
 			by[item.ID] = m.ID
 		}
+	}
+}
+
+// TestPeopleAreToldWhatAnAgentWantsAndTheCommandTheyAreToldAnswersIt goes from the message to the answer, and to the story of the incident.
+func TestPeopleAreToldWhatAnAgentWantsAndTheCommandTheyAreToldAnswersIt(t *testing.T) {
+	p := newReceiver(t, t.TempDir())
+	s := newStaffed(t, "--notifiers-file", p.file, "--external-url", "https://ops.example.com/khook/")
+	if code, out, errs := runCLI(t, "notify", "test", "oncall", "--notifiers-file", p.file); code != 0 || !strings.Contains(out, "Notifier oncall has taken a test message") {
+		t.Errorf("%d: %s%s", code, out, errs)
+	}
+	if code, _, errs := runCLI(t, "notify", "test", "team", "--notifiers-file", p.file); code != 1 || !strings.Contains(errs, `there is no notifier "team"; there are oncall`) {
+		t.Errorf("%d: %s", code, errs)
+	}
+	d := s.fail("approve", delivery.InputRequired)
+	var item notify.Item
+	eventually(t, "somebody is told", func() error {
+		for _, m := range p.all() {
+			for _, item = range m.Items {
+				if item.DeliveryID == d.ID {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("%d messages", len(p.all()))
+	})
+	if item.About != "approval" || !strings.Contains(item.Text, "delete_pod") || item.Link != "https://ops.example.com/khook/api/v1/deliveries/"+d.ID {
+		t.Errorf("%+v", item)
+	}
+	approve, _, _ := strings.Cut(item.Command, ",")
+	wantParts(t, s.cli(0, strings.Fields(strings.TrimPrefix(approve, "khook "))...), "is told")
+	s.until(d.ID, delivery.Succeeded)
+	eventually(t, "the story says that somebody was told", func() error {
+		if out := s.cli(0, "incidents", "show", d.IncidentID); !strings.Contains(out, "notifier oncall was told that a person is needed: approval") {
+			return fmt.Errorf("%s", out)
+		}
+		return nil
+	})
+	if refused := s.khook.refused(); refused != "" {
+		t.Error(refused)
 	}
 }
