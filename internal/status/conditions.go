@@ -16,7 +16,7 @@ import (
 const (
 	lookAtHolds = time.Minute // how often it is looked whether calls are still held back
 	maxHolds    = 1000        // groups that are looked at
-	maxStalled  = 1000        // deliveries that are
+	maxStalled  = 2           // deliveries that are: one is shown, and whether there are more
 	maxAsking   = 2           // deliveries that wait for a person: one is shown, and whether there are more
 )
 

@@ -42,7 +42,8 @@ type History interface {
 	HookSummary(ctx context.Context, hook delivery.HookRef) (open int, lastFired time.Time, err error)
 	// HeldGroups returns the groups of the hook whose calls are held back until after a time.
 	HeldGroups(ctx context.Context, hook delivery.HookRef, after time.Time, limit int) ([]*delivery.GroupState, error)
-	// StalledDeliveries returns the hook's deliveries whose task is stalled, the one that is stalled for longest first.
+	// StalledDeliveries returns the hook's deliveries whose task is stalled: those that can't be stopped first, then the one that is stalled
+	// for longest.
 	StalledDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error)
 	// AskingDeliveries returns the hook's deliveries whose agent waits for a person, the oldest first.
 	AskingDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error)

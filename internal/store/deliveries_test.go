@@ -223,3 +223,16 @@ func TestAStartReadsNoTextsOfWhatIsUnfinished(t *testing.T) {
 		t.Errorf("%d deliveries, %d bytes each", len(found), each)
 	}
 }
+
+func TestOfStalledTasksThoseThatCannotBeStoppedComeFirst(t *testing.T) {
+	st := openStore(t, newPath(t))
+	for i, stop := range []delivery.Stop{"", delivery.StopAsked, delivery.StopInVain, ""} {
+		d := newDelivery(fmt.Sprint("d", i))
+		d.State, d.StalledSince, d.Stop = delivery.Working, long.Add(time.Duration(i)*time.Minute), stop
+		must(t, saveChanges(t, st, &Changes{Deliveries: []*delivery.Delivery{d}}))
+	}
+	got, err := st.StalledDeliveries(t.Context(), newDelivery("d").Hook, 2)
+	if must(t, err); len(got) != 2 || got[0].ID != "d2" || got[1].ID != "d0" {
+		t.Errorf("%+v", got)
+	}
+}

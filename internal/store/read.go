@@ -57,10 +57,12 @@ func (s *Store) HeldGroups(ctx context.Context, hook delivery.HookRef, after tim
 		s.cfg.Cluster, micros(after), hook.Namespace, hook.Name, limit)
 }
 
-// StalledDeliveries returns the deliveries of a hook whose task is stalled now, the one that is stalled for longest first, without their texts.
+// StalledDeliveries returns the deliveries of a hook whose task is stalled now, without their texts: first those that can't be stopped, then the one
+// that is stalled for longest.
 func (s *Store) StalledDeliveries(ctx context.Context, hook delivery.HookRef, limit int) ([]*delivery.Delivery, error) {
 	return readAll(ctx, s.core, "stalled deliveries of hook "+hook.String(), scanDelivery, "SELECT "+deliveryLine+" FROM deliveries "+
-		"WHERE cluster = ? AND stalled_since > 0 AND hook_ns = ? AND hook = ? ORDER BY stalled_since LIMIT ?", s.cfg.Cluster, hook.Namespace, hook.Name, limit)
+		"WHERE cluster = ? AND stalled_since > 0 AND hook_ns = ? AND hook = ? ORDER BY CASE WHEN stop = ? THEN 0 ELSE 1 END, stalled_since LIMIT ?",
+		s.cfg.Cluster, hook.Namespace, hook.Name, string(delivery.StopInVain), limit)
 }
 
 // AskingDeliveries returns the deliveries of a hook whose agent waits for a person now, the oldest first, without their texts.
