@@ -31,12 +31,12 @@ type diedError struct{ error }
 
 // How long khook's own times are at the pace of the recordings.
 const (
-	stabilization = 20 * time.Second
+	stabilization = 15 * time.Second
 	pendingAfter  = 20 * time.Second
 	quietAfter    = 10 * time.Minute
 	checkEvery    = 5 * time.Second
 	// Long enough that the Deployment that is fixed after five minutes has recovered at its end.
-	verifyWindow = 320 * time.Second
+	verifyWindow = 330 * time.Second
 )
 
 // startKhook runs the controller with times that suit a demo.

@@ -173,7 +173,7 @@ func (p pace) told() string {
 	if p == asRecorded {
 		return "It takes six minutes; make demo ARGS=--fast takes one."
 	}
-	return fmt.Sprintf("It takes about a minute, since times are compressed: a second here stands for %d, and the times that khook is set to are as much shorter.", p)
+	return fmt.Sprintf("It takes a little more than a minute, since times are compressed: a second here stands for %d, and the times that khook is set to are as much shorter.", p)
 }
 
 // connect finds the cluster of KUBECONFIG and installs the CRD.
