@@ -24,6 +24,7 @@ type metrics struct {
 	callSeconds   *prometheus.HistogramVec
 	deliveries    *prometheus.CounterVec
 	outcomes      *prometheus.CounterVec
+	agents        agentMetrics
 	queued        *prometheus.GaugeVec
 	held          *prometheus.GaugeVec
 	pauses        *prometheus.GaugeVec
@@ -68,6 +69,10 @@ func newMetrics(r prometheus.Registerer, version string) *metrics {
 		}, []string{"result"})),
 		deliveries: counter("khook_deliveries_total", "Deliveries that reached a state.", "state"),
 		outcomes:   counter("khook_outcomes_total", "What became of the incidents after the agent finished.", "outcome"),
+		agents: agentMetrics{
+			deliveries: counter("khook_agent_deliveries_total", "Deliveries that ended, by their agent.", "agent", "state"),
+			outcomes:   counter("khook_agent_outcomes_total", "What became of the incidents after an agent finished.", "agent", "outcome"),
+		},
 		queued:     gauge("khook_deliveries_queued", "Deliveries that wait: due for their next step, or for their agent to have time.", "why"),
 		held:       gauge("khook_groups_held_back", "Groups of resources for which agents are not called now, though they fail: because the budget is used up, because of the loop guard, while calls are paused, or until a person lets calls through.", "why"),
 		pauses:     gauge("khook_pauses", "Pauses that stop calls now: of all Hooks, of the Hooks of a namespace, or of one Hook.", "scope"),
@@ -176,4 +181,5 @@ func (m *metrics) delivered(c dispatch.Change) {
 	if c.Delivery.Outcome != "" {
 		m.outcomes.WithLabelValues(string(c.Delivery.Outcome)).Inc()
 	}
+	m.agents.delivered(c)
 }
