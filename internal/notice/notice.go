@@ -69,7 +69,7 @@ func OfDelivery(d *delivery.Delivery) []Notice {
 		one.Kind, one.About, one.Subject, one.At = kind, about, subject, at
 		all = append(all, one.identified())
 	}
-	if about := waitsFor(d); about == AboutStalled {
+	if about := WaitsFor(d); about == AboutStalled {
 		add(NeedsPerson, about, strconv.FormatInt(d.StalledSince.UnixMicro(), 10), d.StalledSince)
 	} else if about != "" {
 		add(NeedsPerson, about, d.QuestionID, askedAt(d))
@@ -83,9 +83,9 @@ func OfDelivery(d *delivery.Delivery) []Notice {
 	return all
 }
 
-// waitsFor is what a delivery needs a person for; empty if for nothing. Who was answered, or is to stop, waits for nobody; and a stalled task
+// WaitsFor is what a delivery needs a person for; empty if for nothing. Who was answered, or is to stop, waits for nobody; and a stalled task
 // that khook stops by itself waits for khook.
-func waitsFor(d *delivery.Delivery) string {
+func WaitsFor(d *delivery.Delivery) string {
 	switch {
 	case d.State.Ended() || d.CancelRequestedBy != "":
 		return ""

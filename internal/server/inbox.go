@@ -7,6 +7,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/notice"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -27,16 +28,13 @@ func (s *Server) inbox(ctx context.Context, in *inboxInput) (api.Inbox, error) {
 		return box, err
 	}
 	rights := s.textRights()
-	for _, q := range []store.DeliveryQuery{{Namespace: in.Namespace, State: delivery.InputRequired}, {Namespace: in.Namespace, Stalled: true}} {
+	for _, q := range []store.DeliveryQuery{{Namespace: in.Namespace, State: delivery.InputRequired}, {Namespace: in.Namespace, Stalled: true, LeftToPeople: true}} {
 		found, _, err := s.cfg.Reader.ListDeliveries(ctx, q, store.Paging{Limit: maxInbox + 1})
 		if err != nil {
 			return box, s.storeError(ctx, err)
 		}
 		box.Truncated = box.Truncated || len(found) > maxInbox
 		for _, d := range found[:min(len(found), maxInbox)] {
-			if q.Stalled && !needsPerson(d) {
-				continue
-			}
 			if item, waits := s.waiting(ctx, rights, d); waits {
 				box.Items = append(box.Items, item)
 			}
@@ -57,11 +55,6 @@ func (s *Server) inbox(ctx context.Context, in *inboxInput) (api.Inbox, error) {
 	return box, nil
 }
 
-// needsPerson says whether a stalled task is left to people: khook does not stop it by itself, or did so in vain.
-func needsPerson(d *delivery.Delivery) bool {
-	return d.State != delivery.InputRequired && d.Stop != delivery.StopAsking && d.Stop != delivery.StopAsked
-}
-
 // waiting is a delivery that waits for a person, with its question where the caller may read that. One that was answered or canceled
 // does not wait.
 func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Delivery) (item api.InboxItem, waits bool) {
@@ -69,8 +62,8 @@ func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Del
 		Kind: api.InboxStalled, Since: d.StalledSince.UTC(), Hook: api.Name{Namespace: d.Hook.Namespace, Name: d.Hook.Name},
 		Config: d.Config, Group: d.Group, Agent: &api.Name{Namespace: d.Agent.Namespace, Name: d.Agent.Name}, DeliveryID: d.ID,
 	}
-	if d.State != delivery.InputRequired || d.CancelRequestedBy != "" {
-		return item, d.CancelRequestedBy == ""
+	if about := notice.WaitsFor(d); about == "" || about == notice.AboutStalled {
+		return item, about != ""
 	}
 	item.Kind, item.Since, item.QuestionID = api.InboxQuestion, d.CreatedAt.UTC(), d.QuestionID
 	if !d.HeardAt.IsZero() {
@@ -83,7 +76,7 @@ func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Del
 	if err != nil {
 		return item, true // it is gone, or can't be read now: that it waits is so all the same
 	}
-	if full.Reply != nil { // a person has answered, and the agent is about to get it
+	if notice.WaitsFor(full) == "" { // a person has answered, and the agent is about to get it
 		return item, false
 	}
 	_, shaped, err := rights.show(ctx, full)

@@ -64,9 +64,11 @@ type DeliveryQuery struct {
 	State     delivery.State
 	Type      incident.EventType
 	Agent     delivery.AgentRef
-	Incident  string              // that made it due
-	Stalled   bool                // only those whose task is stalled now
-	From, To  sql.Null[time.Time] // when it was made due: from From on, before To
+	Incident  string // that made it due
+	Stalled   bool   // only those whose task is stalled now
+	// With Stalled: only those that are left to people, since khook does not stop them by itself, or did so in vain.
+	LeftToPeople bool
+	From, To     sql.Null[time.Time] // when it was made due: from From on, before To
 
 	Descending bool
 }
@@ -93,6 +95,9 @@ func (q DeliveryQuery) listing(e engine.Engine) *listing {
 	one := q.IDPrefix != "" || q.Incident != "" || q.Stalled
 	if q.Stalled {
 		l.where("stalled_since > 0")
+	}
+	if q.LeftToPeople {
+		l.where("state <> 'input-required' AND cancel_requested_by = '' AND stop NOT IN ('asking', 'asked')")
 	}
 	l.equal("hook_ns", q.Namespace, !one)
 	l.equal("hook", q.Hook, !one && q.Namespace != "")

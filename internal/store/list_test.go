@@ -236,7 +236,7 @@ func TestListsAreReadByIndexAndInItsOrder(t *testing.T) {
 		IncidentQuery{}.listing(&sqlite.Engine{}), IncidentQuery{Namespace: "shop", Type: "oom-kill"}.listing(&sqlite.Engine{}), IncidentQuery{Status: incident.Firing, Type: "oom-kill"}.listing(&sqlite.Engine{}),
 		IncidentQuery{Type: "oom-kill", Status: incident.Resolved}.listing(&sqlite.Engine{}), IncidentQuery{Name: "x", Namespace: "shop"}.listing(&sqlite.Engine{}), IncidentQuery{Workload: "x"}.listing(&sqlite.Engine{}),
 		DeliveryQuery{}.listing(&sqlite.Engine{}), DeliveryQuery{Namespace: "shop"}.listing(&sqlite.Engine{}), DeliveryQuery{Namespace: "shop", Hook: "x", State: "failed"}.listing(&sqlite.Engine{}), DeliveryQuery{State: "failed"}.listing(&sqlite.Engine{}),
-		DeliveryQuery{Stalled: true}.listing(&sqlite.Engine{}), DeliveryQuery{Stalled: true, Namespace: "shop", State: "working"}.listing(&sqlite.Engine{}),
+		DeliveryQuery{Stalled: true}.listing(&sqlite.Engine{}), DeliveryQuery{Stalled: true, LeftToPeople: true}.listing(&sqlite.Engine{}), DeliveryQuery{Stalled: true, Namespace: "shop", State: "working"}.listing(&sqlite.Engine{}),
 	} {
 		text, _ := l.page(Paging{Limit: 50})
 		for _, step := range planOf(t, st, text) {

@@ -158,9 +158,9 @@ func (s *suite) stories() {
 	ctx, people := s.Context(), s.st.Reader()
 	s.crowd("k", 40)
 	all := store.Paging{Limit: 100, Count: true}
-	some, err := s.st.AllDeliveries(ctx, 1)
+	some, err := s.st.AllDeliveries(ctx, 2)
 	s.must(err)
-	some[0].StalledSince = start
+	some[0].StalledSince, some[1].StalledSince, some[1].Stop = start, start, delivery.StopAsking
 	s.must(s.st.Write(ctx, func(tx *store.Tx) error { return tx.Save(ctx, &store.Changes{Deliveries: some}) }))
 	for name, q := range map[string]struct {
 		query store.IncidentQuery
@@ -181,7 +181,7 @@ func (s *suite) stories() {
 		want  int
 	}{
 		"all": {store.DeliveryQuery{}, 20}, "hook": {store.DeliveryQuery{Namespace: someHook.Namespace, Hook: someHook.Name}, 20},
-		"state": {store.DeliveryQuery{State: delivery.Failed}, 0}, "stalled": {store.DeliveryQuery{Stalled: true}, 1}, "agent": {store.DeliveryQuery{Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}}, 20},
+		"state": {store.DeliveryQuery{State: delivery.Failed}, 0}, "stalled": {store.DeliveryQuery{Stalled: true}, 2}, "left to people": {store.DeliveryQuery{Stalled: true, LeftToPeople: true}, 1}, "agent": {store.DeliveryQuery{Agent: delivery.AgentRef{Namespace: "kagent", Name: "medic"}}, 20},
 	} {
 		found, total, err := people.ListDeliveries(ctx, q.query, all)
 		s.must(err)
