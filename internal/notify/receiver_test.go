@@ -130,8 +130,14 @@ func (r *rig) restart() {
 // tick lets time pass, and each teller look once a second of it.
 func (r *rig) tick(d time.Duration) {
 	r.Helper()
-	for ; d > 0; d -= time.Second {
-		r.clock.Step(min(d, time.Second))
+	r.ticks(d, time.Second)
+}
+
+// ticks does so with a look in each step.
+func (r *rig) ticks(d, step time.Duration) {
+	r.Helper()
+	for ; d > 0; d -= step {
+		r.clock.Step(min(d, step))
 		for _, one := range r.all.all {
 			if err := one.look(r.Context(), r.all.names()); err != nil {
 				r.Log(err)

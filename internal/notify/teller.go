@@ -23,6 +23,9 @@ const (
 	readTogether = 5_000            // changes that are read at once
 	maxWaiting   = 1_000            // notices of a notifier: beyond that it reads no further until some have ended
 	maxTogether  = 100              // notices of one message
+	maxLooked    = 2 * maxTogether  // notices of which the next message is made
+	giveUpEvery  = 10 * time.Minute // for what is of no use any more, while the receiver takes nothing
+	partsEvery   = 10 * time.Second // for khook's own parts
 	maxFound     = 1_000            // groups, or incidents, that are told of at once
 	refusals     = 3                // attempts at a message that the receiver judges
 	firstPause   = time.Second
@@ -44,6 +47,7 @@ type teller struct {
 	readUpTo int64     // the change log is read up to here
 	notedAt  time.Time // when that was last written
 	groupsAt time.Time // when groups and incidents were last looked at
+	gaveUpAt time.Time // when what is of no use any more was last given up
 	pausesTo time.Time // the receiver takes nothing until then
 	loggedAt time.Time
 	parts    map[string]*unwellPart // that are or were unwell
@@ -82,17 +86,21 @@ func (t *teller) look(ctx context.Context, names []string) error {
 		}
 		t.started = true
 	}
-	waiting, err := t.Store.WaitingNotices(ctx, t.notifier.Name, maxWaiting)
+	waiting, err := t.Store.CountWaitingNotices(ctx, t.notifier.Name)
 	if err != nil {
 		return err
 	}
-	t.metrics.waiting.WithLabelValues(t.notifier.Name).Set(float64(len(waiting)))
-	if len(waiting) < maxWaiting {
+	t.metrics.waiting.WithLabelValues(t.notifier.Name).Set(float64(waiting))
+	if waiting < maxWaiting {
 		if err := t.collect(ctx); err != nil {
 			return err
 		}
 	}
-	return t.send(ctx, waiting)
+	now := t.Clock.Now()
+	if now.Before(t.pausesTo) {
+		return t.giveUp(ctx, now)
+	}
+	return t.send(ctx, now)
 }
 
 // begin finds out how far the change log was read. A notifier that is new is told of what waits for people now, and of what happens from now on;
@@ -217,14 +225,10 @@ func (t *teller) write(ctx context.Context, all []notice.Notice, upTo int64) err
 }
 
 // send makes an attempt at the message that is due, if one is.
-func (t *teller) send(ctx context.Context, waiting []*notice.Line) error {
-	now := t.Clock.Now()
-	if now.Before(t.pausesTo) {
-		return t.giveUp(ctx, waiting, now)
-	}
-	lines := t.due(waiting, now)
-	if len(lines) == 0 || lines[0].Message == "" && t.room.TokensAt(now) < 1 { // then later, with what comes until then
-		return nil
+func (t *teller) send(ctx context.Context, now time.Time) error {
+	lines, err := t.due(ctx, now)
+	if err != nil || len(lines) == 0 || lines[0].Message == "" && t.room.TokensAt(now) < 1 { // then later, with what comes until then
+		return err
 	}
 	m, told, outdated, err := t.message(ctx, lines)
 	if err != nil {
@@ -245,26 +249,32 @@ func (t *teller) send(ctx context.Context, waiting []*notice.Line) error {
 
 // due are the notices of the next message: of one that was tried before and is due again, else of a kind of which one is due, with all others of
 // that kind.
-func (t *teller) due(waiting []*notice.Line, now time.Time) []*notice.Line {
+func (t *teller) due(ctx context.Context, now time.Time) ([]*notice.Line, error) {
+	waiting, err := t.Store.WaitingNotices(ctx, t.notifier.Name, maxLooked)
+	if err != nil {
+		return nil, err
+	}
 	var first *notice.Line
 	for _, l := range waiting {
 		if !l.DueAt.After(now) && (first == nil || first.Message == "" && l.Message != "") {
 			first = l
 		}
 	}
-	if first == nil {
-		return nil
+	switch {
+	case first == nil:
+		return nil, nil
+	case first.Message != "":
+		return t.Store.NoticesOfMessage(ctx, t.notifier.Name, first.Message, maxTogether)
+	case t.notifier.Shape.alone():
+		return []*notice.Line{first}, nil
 	}
 	var together []*notice.Line
 	for _, l := range waiting {
-		if l.Message == first.Message && (first.Message != "" || l.Kind == first.Kind) && len(together) < maxTogether {
+		if l.Message == "" && l.Kind == first.Kind && len(together) < maxTogether {
 			together = append(together, l)
 		}
 	}
-	if first.Message == "" && t.notifier.Shape.alone() {
-		return []*notice.Line{first}
-	}
-	return together
+	return together, nil
 }
 
 // message reads what is so now. What is not so any more is outdated, and told to nobody.
@@ -379,7 +389,15 @@ func (t *teller) attempt(ctx context.Context, m *Message, told []*notice.Line) e
 
 // giveUp ends what could not be told within a day and is of no use to anybody any more; khook's own lists have it all the same. What still waits for
 // a person, or still goes on, is told however late.
-func (t *teller) giveUp(ctx context.Context, waiting []*notice.Line, now time.Time) error {
+func (t *teller) giveUp(ctx context.Context, now time.Time) error {
+	if now.Sub(t.gaveUpAt) < giveUpEvery {
+		return nil
+	}
+	waiting, err := t.Store.WaitingNotices(ctx, t.notifier.Name, maxWaiting)
+	if err != nil {
+		return err
+	}
+	t.gaveUpAt = now
 	var late []*notice.Line
 	for _, l := range waiting {
 		if (l.Kind == notice.AgentFailed || l.Kind == notice.Outcome) && now.Sub(l.At) > notice.MaxWait {

@@ -104,6 +104,39 @@ func TestADeadReceiverHoldsUpNobodyElseAndIsToldWhenItIsBack(t *testing.T) {
 	}
 }
 
+func TestWhatIsADayOldIsGivenUpAndWhatStillWaitsIsTold(t *testing.T) {
+	to := newReceiver(t)
+	r := newRig(t, toReceiver("oncall", to))
+	to.does(func(Message) answer { return answer{status: http.StatusServiceUnavailable} })
+	r.tick(2 * time.Second)
+	fails, asks := r.asks("cart", ""), r.asks("till", "may I?")
+	fails.State, fails.EndedAt, fails.Question, fails.QuestionID = delivery.Failed, r.clock.Now(), "", ""
+	r.save(fails, asks)
+	r.ticks(27*time.Hour, time.Minute)
+	to.does(nil)
+	r.ticks(time.Hour, time.Minute)
+	if got := to.got(); len(got) != 1 || len(got[0].Items) != 1 || got[0].Items[0].DeliveryID != asks.ID {
+		t.Errorf("it got %+v", got)
+	}
+}
+
+// A khook that was down for longer than changes are kept has not read some of them.
+func TestWhatWaitsIsToldOfAlsoIfItsChangeIsGone(t *testing.T) {
+	to := newReceiver(t)
+	r := newRig(t, toReceiver("oncall", to))
+	r.tick(2 * time.Minute)
+	r.save(r.asks("cart", "may I?"))
+	if _, err := r.store.Prune(t.Context(), r.clock.Now().Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	r.save(r.asks("till", "and I?"))
+	r.restart()
+	r.tick(time.Minute)
+	if n := toldOf(to); n != 2 {
+		t.Errorf("it was told of %d, want 2", n)
+	}
+}
+
 // toldOf is how many things a receiver was told of.
 func toldOf(to *receiver) (told int) {
 	for _, m := range to.got() {

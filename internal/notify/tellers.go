@@ -3,6 +3,7 @@ package notify
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -41,6 +42,7 @@ type Tellers struct {
 func New(c *Config, o Options) (*Tellers, error) {
 	m := newMetrics(o.Registerer)
 	t := &Tellers{options: o}
+	o.Unwell = (&partsCache{look: o.Unwell, clock: o.Clock}).get
 	for _, n := range c.Notifiers {
 		s, err := newSender(n, o.Version)
 		if err != nil {
@@ -56,6 +58,25 @@ func New(c *Config, o Options) (*Tellers, error) {
 		m.begin(n.Name)
 	}
 	return t, nil
+}
+
+// partsCache looks at khook's parts for all notifiers together: whether the history can be written is found out by writing to it.
+type partsCache struct {
+	look  func(context.Context) map[string]string
+	clock clock.PassiveClock
+
+	mu    sync.Mutex
+	at    time.Time
+	parts map[string]string
+}
+
+func (c *partsCache) get(ctx context.Context) map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.clock.Now(); c.parts == nil || now.Sub(c.at) >= partsEvery {
+		c.at, c.parts = now, maps.Clone(c.look(ctx))
+	}
+	return c.parts
 }
 
 // Run tells until ctx ends.

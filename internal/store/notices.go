@@ -79,7 +79,20 @@ func (s *Store) NoticesReadUpTo(ctx context.Context, notifier string) (seq int64
 // WaitingNotices returns the notices that wait for a notifier, the one that is due first before the others.
 func (s *Store) WaitingNotices(ctx context.Context, notifier string, limit int) ([]*notice.Line, error) {
 	return readAll(ctx, s.core, "notices that wait for "+notifier, scanNotice,
-		"SELECT "+noticeColumns+" FROM notices WHERE cluster = ? AND notifier = ? AND ended_at = 0 ORDER BY due_at LIMIT ?", s.cfg.Cluster, notifier, limit)
+		"SELECT "+noticeColumns+" FROM notices WHERE cluster = ? AND notifier = ? AND ended_at = 0 ORDER BY due_at, id LIMIT ?", s.cfg.Cluster, notifier, limit)
+}
+
+// CountWaitingNotices is how many notices wait for a notifier.
+func (s *Store) CountWaitingNotices(ctx context.Context, notifier string) (int, error) {
+	n, err := readOne(ctx, s.core, "how many notices wait for "+notifier, scanNumber,
+		"SELECT count(*) FROM notices WHERE cluster = ? AND notifier = ? AND ended_at = 0", s.cfg.Cluster, notifier)
+	return int(n), err
+}
+
+// NoticesOfMessage returns the notices of one message to a notifier that wait, at most limit.
+func (s *Store) NoticesOfMessage(ctx context.Context, notifier, message string, limit int) ([]*notice.Line, error) {
+	return readAll(ctx, s.core, "the notices of message "+message, scanNotice,
+		"SELECT "+noticeColumns+" FROM notices WHERE cluster = ? AND notifier = ? AND ended_at = 0 AND message = ? ORDER BY due_at, id LIMIT ?", s.cfg.Cluster, notifier, message, limit)
 }
 
 // ChangedDeliveries returns the IDs of the deliveries that changed after a number of the change log, up to another one, each once.

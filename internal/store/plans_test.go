@@ -97,6 +97,8 @@ func everythingOfNotices(t *testing.T, st *Store, inc *incident.Incident) {
 	if must(t, err); len(waiting) != 1 || waiting[0].ID != line.ID {
 		t.Errorf("%+v", waiting)
 	}
+	_, counted := st.CountWaitingNotices(ctx, "oncall")
+	_, ofMessage := st.NoticesOfMessage(ctx, "oncall", "m", 10)
 	_, _, read := st.NoticesReadUpTo(ctx, "oncall")
 	_, changed := st.ChangedDeliveries(ctx, 0, 100)
 	_, waits := st.WaitingDeliveries(ctx, 10)
@@ -105,7 +107,7 @@ func everythingOfNotices(t *testing.T, st *Store, inc *incident.Incident) {
 	_, called := st.Called(ctx, inc.ID)
 	_, told := st.Reader().NoticesOfIncident(ctx, inc.ID, 10)
 	_, group := st.GroupState(ctx, shopGroup)
-	must(t, errors.Join(read, changed, waits, uncalled, matched, called, told, group))
+	must(t, errors.Join(counted, ofMessage, read, changed, waits, uncalled, matched, called, told, group))
 }
 
 func everythingOfDeadLetters(t *testing.T, st *Store) {
