@@ -22,6 +22,13 @@ type agentMetrics struct {
 	names                agentNames
 }
 
+func newAgentMetrics(counter func(name, help string, labels ...string) *prometheus.CounterVec) agentMetrics {
+	return agentMetrics{
+		deliveries: counter("khook_agent_deliveries_total", "Deliveries that ended, by their agent.", "agent", "state"),
+		outcomes:   counter("khook_agent_outcomes_total", "What became of the incidents after an agent finished.", "agent", "outcome"),
+	}
+}
+
 // agentNames are the agents that have series of their own.
 type agentNames struct {
 	mu    sync.Mutex
