@@ -245,6 +245,13 @@ func TestTheDefinitionOfHooks(t *testing.T) {
 	spec := func(d *apiextensionsv1.CustomResourceDefinition) map[string]apiextensionsv1.JSONSchemaProps {
 		return d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"].Properties
 	}
+	configuration := func(d *apiextensionsv1.CustomResourceDefinition) map[string]apiextensionsv1.JSONSchemaProps {
+		return spec(d)["eventConfigurations"].Items.Schema.Properties
+	}
+	var own apiextensionsv1.CustomResourceDefinition
+	if err := yaml.Unmarshal(crd.Hooks, &own); err != nil {
+		t.Fatal(err)
+	}
 	budget := apiextensionsv1.JSONSchemaProps{}
 	change(func(d *apiextensionsv1.CustomResourceDefinition) {
 		budget = spec(d)["maxTokensPerDay"]
@@ -253,6 +260,13 @@ func TestTheDefinitionOfHooks(t *testing.T) {
 	says(t, found(t, "crd", Installed, admin), "failed it lacks spec.maxTokensPerDay, and the API server drops")
 	change(func(d *apiextensionsv1.CustomResourceDefinition) {
 		spec(d)["maxTokensPerDay"] = budget
+		stall, types := configuration(d)["onStall"], configuration(d)["eventType"]
+		stall.Enum, types.XValidations = stall.Enum[:2], types.XValidations[:len(types.XValidations)-1]
+		configuration(d)["onStall"], configuration(d)["eventType"] = stall, types
+	})
+	says(t, found(t, "crd", Installed, admin), `failed it lacks spec.eventConfigurations[].eventType=(self in ['pod-restart', 'pod-pending', 'oom-kill', 'probe-failed']), spec.eventConfigurations[].onStall="retry", and`)
+	change(func(d *apiextensionsv1.CustomResourceDefinition) {
+		d.Spec = *own.Spec.DeepCopy()
 		spec(d)["ofTomorrow"] = apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"x": {Type: "string"}}}
 	})
 	says(t, found(t, "crd", Installed, admin), "warning is newer than this program: it has spec.ofTomorrow;")

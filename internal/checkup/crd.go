@@ -102,7 +102,7 @@ func crdProblem(found, own *apiextensionsv1.CustomResourceDefinition) string {
 		}
 	}
 	if lacks := missing(schemaOf(found), schemaOf(own)); len(lacks) > 0 {
-		return fmt.Sprintf("%s is older than this khook: it lacks %s, and the API server drops what Hooks say there; %s", hooksCRD, some(lacks), howToUpgrade)
+		return fmt.Sprintf("%s is older than this khook: it lacks %s, and the API server drops or refuses what Hooks say there; %s", hooksCRD, some(lacks), howToUpgrade)
 	}
 	return ""
 }
@@ -113,7 +113,8 @@ func established(d *apiextensionsv1.CustomResourceDefinition) bool {
 	})
 }
 
-// schemaOf are the fields of a CustomResourceDefinition's version that khook knows, such as spec.eventConfigurations[].match.
+// schemaOf are the fields of a CustomResourceDefinition's version that khook knows, such as spec.eventConfigurations[].match, and
+// what they can be.
 func schemaOf(d *apiextensionsv1.CustomResourceDefinition) map[string]bool {
 	paths := map[string]bool{}
 	for _, v := range d.Spec.Versions {
@@ -125,6 +126,12 @@ func schemaOf(d *apiextensionsv1.CustomResourceDefinition) map[string]bool {
 }
 
 func collectFields(s *apiextensionsv1.JSONSchemaProps, path string, into map[string]bool) {
+	for _, value := range s.Enum {
+		into[path+"="+string(value.Raw)] = true
+	}
+	for _, rule := range s.XValidations {
+		into[path+"=("+rule.Rule+")"] = true
+	}
 	for name, property := range s.Properties {
 		at := strings.TrimPrefix(path+"."+name, ".")
 		into[at] = true
@@ -151,7 +158,7 @@ func missing(have, want map[string]bool) []string {
 	for _, path := range lacks {
 		below := func(parent string) bool {
 			rest, inside := strings.CutPrefix(path, parent)
-			return inside && strings.ContainsAny(rest[:1], ".[{")
+			return inside && strings.ContainsAny(rest[:1], ".[{=")
 		}
 		if !slices.ContainsFunc(top, below) {
 			top = append(top, path)

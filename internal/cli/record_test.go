@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
@@ -120,6 +121,20 @@ func (s shop) create() *corev1.Pod {
 	return pod
 }
 
+// again is the Pod as it is, once the API server answers.
+func (s shop) again() *corev1.Pod {
+	s.t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		pod, err := s.kube.CoreV1().Pods("shop").Get(s.t.Context(), "cart-7d4b9c-x2x9k", metav1.GetOptions{})
+		if err == nil {
+			return pod
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 // status writes the next version of the Pod's status.
 func (s shop) status(pod *corev1.Pod, restarts int32, ready bool, last *corev1.ContainerStateTerminated) *corev1.Pod {
 	s.t.Helper()
@@ -222,6 +237,24 @@ func TestWhatIsRecordedOfAClusterCanBeReplayed(t *testing.T) {
 		code, _, errs := khook(t, "record", "-n", "bank", "--kubeconfig", reader, "-o", filepath.Join(t.TempDir(), "none.jsonl"))
 		if code != 1 || !strings.Contains(errs, "there is nothing that you may record") {
 			t.Errorf("%d %s", code, errs)
+		}
+	})
+	t.Run("over a restart of the API server", func(t *testing.T) {
+		r := record(t, recordCmd{Namespaces: []string{"shop"}, Kubeconfig: admin})
+		r.await("the Pod is listed", func(next recorder.Record) bool { return next.Pod != nil })
+		server := env.ControlPlane.GetAPIServer()
+		if err := server.Stop(); err != nil {
+			t.Log(err)
+		}
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s.status(s.again(), 2, false, &corev1.ContainerStateTerminated{ExitCode: 4, Reason: "Error", ContainerID: "containerd://1", StartedAt: died, FinishedAt: metav1.Now()})
+		next := r.await("the next restart is recorded", func(next recorder.Record) bool {
+			return next.Pod != nil && next.Pod.Status.ContainerStatuses[0].RestartCount == 2
+		})
+		if r.stop(); next.Type != watch.Modified || next.Listed {
+			t.Errorf("%+v", next)
 		}
 	})
 	t.Run("nothing", func(t *testing.T) {

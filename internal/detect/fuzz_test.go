@@ -50,6 +50,9 @@ func FuzzReadRecording(f *testing.F) {
 	}
 	f.Add([]byte("{\"t\":0,\"type\":\"ADDED\",\"object\":{\"kind\":\"Pod\"}}\n\n{\"t\":1,\"type\":\"DELETED\",\"object\":{\"kind\":\"Pod\"}}"))
 	f.Add([]byte(`{"t":1e300,"type":"ADDED","object":null}`))
+	f.Add([]byte(`{"t":0,"type":"ADDED","object":{"kind":"Recording","apiVersion":"khook.kagent.dev/v1","start":"2026-01-15T10:30:00Z"}}
+{"t":0.1,"type":"ADDED","listed":true,"object":{"kind":"Pod","metadata":{"uid":"a","name":"a","creationTimestamp":"2026-01-15T10:00:00Z"},"status":{"phase":"Pending"}}}
+{"t":900,"type":"DELETED","object":{"kind":"Recording","apiVersion":"khook.kagent.dev/v1","start":"9999-12-31T23:59:59Z"}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		rec, err := recording.Read(bytes.NewReader(raw))
 		if err != nil {
