@@ -32,7 +32,7 @@ func TestTheInboxTellsWhatWaitsAndTheShownCommandsAnswerIt(t *testing.T) {
 	if out := s.cli(1, "approve", "00000000", "-n", s.ns); !strings.Contains(out, "no open question has that ID") || !strings.Contains(out, short(approves)) {
 		t.Errorf("a question that is not open: %s", out)
 	}
-	if out := s.cli(1, "approve", short(approves)[:5]); !strings.Contains(out, "first 6 characters") {
+	if out := s.cli(2, "approve", short(approves)[:5]); !strings.Contains(out, "first 6 characters") {
 		t.Errorf("a prefix that is too short: %s", out)
 	}
 	if out := s.cli(1, "approve", short(asks), "-n", s.ns); !strings.Contains(out, "answer with a text") {
