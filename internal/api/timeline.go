@@ -168,6 +168,11 @@ func something(text string) string {
 	return ": " + text
 }
 
+// Sentence is the entry as a sentence; "" for what the delivery itself tells.
+func (e *LogEntry) Sentence() string {
+	return moment(&delivery.Entry{Kind: e.Kind, State: e.State, By: e.By, Name: e.Name, Text: e.Text})
+}
+
 // moment is an entry of a delivery's log as a sentence; "" for what the milestones tell.
 func moment(e *delivery.Entry) string {
 	text := incident.Clean(e.Text, maxMoment)

@@ -22,6 +22,8 @@ type connectionFlags struct {
 	AllowPlainHTTP        bool          `name:"allow-plain-http" help:"Send the token without TLS also to what is not the loopback address." group:"Connection"`
 	Kubeconfig            string        `help:"Kubeconfig of the cluster that khook runs in." group:"Connection" placeholder:"FILE"`
 	Context               string        `help:"Context of the kubeconfig; the current one if empty." group:"Connection" placeholder:"NAME"`
+	As                    string        `help:"Ask as this ServiceAccount (system:serviceaccount:NAMESPACE:NAME) instead of who the kube context is; with --token as anybody." group:"Connection" placeholder:"USER"`
+	AsGroup               []string      `help:"A group of --as; may be repeated." group:"Connection" placeholder:"GROUP"`
 	KhookNamespace        string        `help:"Namespace of khook's Service." default:"kagent" env:"KHOOK_NAMESPACE" group:"Connection" placeholder:"NS"`
 	KhookService          string        `help:"Name of khook's Service." default:"khook" env:"KHOOK_SERVICE" group:"Connection" placeholder:"NAME"`
 	Timeout               time.Duration `help:"How long an answer may take." default:"30s" group:"Connection"`

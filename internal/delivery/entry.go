@@ -2,6 +2,9 @@ package delivery
 
 import "time"
 
+// TookTheMessage is what the entry says of a call that an agent has taken, behind its attempt.
+const TookTheMessage = "the agent took the message"
+
 // EntryKind says what an Entry of a delivery's log is.
 type EntryKind string
 

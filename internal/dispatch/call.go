@@ -345,7 +345,7 @@ func (d *Dispatcher) accepted(ctx context.Context, dl *delivery.Delivery, n memo
 	dl.NextAt = time.Time{}
 	applyTask(dl, *task)
 	_, _ = d.glanced(dl, saidBy(*task))
-	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: the agent took the message", dl.Attempt)}
+	entry := delivery.Entry{Kind: delivery.EntryCall, Text: fmt.Sprintf("attempt %d: %s", dl.Attempt, delivery.TookTheMessage)}
 	if err := d.save(context.WithoutCancel(ctx), dl, Change{From: from, Took: n.took}, append([]delivery.Entry{entry}, d.said(dl, *task)...)...); err != nil {
 		return 0, err
 	}

@@ -201,7 +201,7 @@ func TestForSomeNamespacesThereAreRolesOnly(t *testing.T) {
 		}
 		in[o.GetNamespace()+" "+o.GetKind()]++
 	}
-	for what, n := range map[string]int{"shop Role": 7, "pay Role": 7, "shop RoleBinding": 1, "pay RoleBinding": 1, "kagent Role": 1, "kagent Deployment": 1} {
+	for what, n := range map[string]int{"shop Role": 7, "pay Role": 7, "shop RoleBinding": 1, "pay RoleBinding": 1, "kagent Role": 2, "kagent Deployment": 1} {
 		if in[what] != n {
 			t.Errorf("%d %s, not %d", in[what], what, n)
 		}

@@ -46,6 +46,9 @@ func TestEachRoleGivesWhatItsNameSays(t *testing.T) {
 			}
 		}
 	}
+	if diff := cmp.Diff([]string{"create /pods/portforward", "get /pods/portforward", "get /services khook", "list /pods"}, rights(t, named(t, all, "Role", "khook-connector"))); diff != "" {
+		t.Errorf("khook-connector (-want +got)\n%s", diff)
+	}
 	inNamespace := objects(t, render(t, "--set", "watchNamespaces={shop}"))
 	for _, name := range []string{"khook-viewer", "khook-reader", "khook-responder", "khook-approver", "khook-pauser", "khook-editor"} {
 		if diff := cmp.Diff(want[name], rights(t, named(t, inNamespace, "Role", name))); diff != "" {

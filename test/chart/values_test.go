@@ -83,6 +83,7 @@ var examples = []example{
 	{name: "rbac.reader.create", value: `rbac.reader.create=false`, seen: "!khook-reader", alone: true},
 	{name: "rbac.responder.create", value: `rbac.responder.create=false`, seen: "!khook-responder", alone: true},
 	{name: "rbac.pauser.create", value: `rbac.pauser.create=false`, seen: "!khook-pauser", alone: true},
+	{name: "rbac.connector.create", value: `rbac.connector.create=false`, seen: "!khook-connector", alone: true},
 	{name: "rbac.approver.create", value: `rbac.approver.create=false`, seen: "!khook-approver", alone: true},
 	{name: "rbac.metricsReader.create", value: `rbac.metricsReader.create=false`, seen: "!khook-metrics-reader", alone: true},
 	{name: "rbac.editor.create", value: `rbac.editor.create=false`, seen: "!khook-editor", alone: true},

@@ -54,7 +54,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 		t.Errorf("%s", ids)
 	}
 	story := run("incidents", read[api.Page[api.Incident]](s.caller, "/incidents?eventType=oom-kill&namespace="+s.shop).Items[0].ID)
-	for _, part := range []string{"oom-kill of " + s.shop + "/cart-abc-1", "Timeline:", "was called (attempt 1)", "Prompt to kagent/medic", "raise the memory limit"} {
+	for _, part := range []string{"oom-kill of " + s.shop + "/cart-abc-1", "Timeline:", "call to kagent/medic about Deployment/cart for Hook " + s.shop + "/memory: called ", ", finished ", "Answer of kagent/medic (delivery ", "Prompt to kagent/medic", "raise the memory limit"} {
 		if !strings.Contains(story, part) {
 			t.Errorf("the story does not tell %q:\n%s", part, story)
 		}

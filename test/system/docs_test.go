@@ -36,7 +36,7 @@ import (
 // manifests are applied, the commands run with a token of the account that they make, and the
 // answers must have what is shown.
 //
-// The rules for who writes docs/api.md: a block in sh that has $KHOOK in it is run, on its own, by
+// The rules for who writes docs/api.md: a block in sh that has $KHOOK_SERVER in it is run, on its own, by
 // bash in an empty folder; others are not. The block after it, if it is in json, yaml or text, is
 // its answer: of JSON the fields shown must be there, of the others the lines. Other blocks in
 // yaml are manifests, which are applied before.
@@ -86,7 +86,7 @@ func readPage(t *testing.T, path string) *docsPage {
 	for _, at := range fence.FindAllSubmatchIndex(text, -1) {
 		lang, body := string(text[at[2]:at[3]]), string(text[at[4]:at[5]])
 		switch {
-		case lang == "sh" && strings.Contains(body, "$KHOOK"):
+		case lang == "sh" && strings.Contains(body, "$KHOOK_SERVER"):
 			open = &example{line: bytes.Count(text[:at[0]], []byte("\n")) + 1, script: body}
 			page.examples = append(page.examples, open)
 			continue
@@ -252,7 +252,7 @@ func (e *example) run(t *testing.T, base, token string) (stdout string, err erro
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-e", "-u", "-o", "pipefail", "-c", e.script)
-	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "KHOOK="+base, "TOKEN="+token)
+	cmd.Dir, cmd.Env = t.TempDir(), append(os.Environ(), "KHOOK_SERVER="+base, "KHOOK_TOKEN="+token)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err = cmd.Run(); err != nil {
@@ -378,7 +378,7 @@ var parameter = regexp.MustCompile(`\\\{\w+\\\}`)
 func (e *example) asks(method, path string) bool {
 	pattern := parameter.ReplaceAllString(regexp.QuoteMeta(path), `[^/?"'\s]+`)
 	posts := strings.Contains(e.script, "--data") || strings.Contains(e.script, "-X POST")
-	return posts == (method == "post") && regexp.MustCompile(`\$KHOOK`+pattern+`(["'?\s]|$)`).MatchString(e.script)
+	return posts == (method == "post") && regexp.MustCompile(`\$KHOOK_SERVER`+pattern+`(["'?\s]|$)`).MatchString(e.script)
 }
 
 // TestTheGoSnippetOfTheDocsFollowsAStream runs the program of docs/api.md as a reader would.
@@ -402,7 +402,7 @@ func TestTheGoSnippetOfTheDocsFollowsAStream(t *testing.T) {
 	khook := storyOfTheDocs(t)
 	var out syncBuffer
 	follow := exec.CommandContext(t.Context(), filepath.Join(dir, "follow"))
-	follow.Env = append(os.Environ(), "KHOOK="+khook.base, "TOKEN="+allReader(t, namespace(t)))
+	follow.Env = append(os.Environ(), "KHOOK_SERVER="+khook.base, "KHOOK_TOKEN="+allReader(t, namespace(t)))
 	follow.Stdout = &out
 	if err := follow.Start(); err != nil {
 		t.Fatal(err)

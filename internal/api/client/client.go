@@ -33,6 +33,8 @@ type Options struct {
 	AllowPlainHTTP        bool          // Send the token without TLS also to what is not the loopback address.
 	Kubeconfig            string        // Kubeconfig of the cluster that khook runs in.
 	Context               string        // Context of the kubeconfig; the current one if empty.
+	As                    string        // Whom to ask as, instead of who the kube context is: a ServiceAccount, or with Token anybody.
+	AsGroup               []string      // Groups of As.
 	KhookNamespace        string        // Namespace of khook's Service.
 	KhookService          string        // Name of khook's Service.
 	Timeout               time.Duration // How long an answer may take.
@@ -58,6 +60,9 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	}
 	if o.Server == "" {
 		return o.throughCluster(ctx, token)
+	}
+	if o.As != "" || len(o.AsGroup) > 0 {
+		return nil, errors.New("--as and --as-group are about the kube context, which --server does not go through: pass a token of whom you ask as (--token)")
 	}
 	base, err := url.Parse(o.Server)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {

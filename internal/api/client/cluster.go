@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
 	"k8s.io/streaming/pkg/httpstream"
@@ -28,7 +30,7 @@ func (o *Options) throughCluster(ctx context.Context, token string) (*Client, er
 		return nil, err
 	}
 	if token == "" {
-		if token, err = contextToken(ctx, cfg); err != nil {
+		if token, err = callerToken(ctx, cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -76,11 +78,44 @@ func (o *Options) ContextNamespace() (string, error) {
 func (o *Options) kubeContext() clientcmd.ClientConfig {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = o.Kubeconfig
-	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: o.Context})
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{
+		CurrentContext: o.Context, AuthInfo: clientcmdapi.AuthInfo{Impersonate: o.As, ImpersonateGroups: o.AsGroup},
+	})
 }
 
 // ErrNoToken is returned for a kube context with which one can't ask khook, which knows people by their tokens.
 var ErrNoToken = errors.New(`the kube context has no bearer token (it may use a client certificate): pass --token "$(kubectl create token SERVICEACCOUNT -n NAMESPACE)"`)
+
+// callerToken is the token of whom the kube context is or, if it impersonates somebody, of that one. khook knows callers by
+// their tokens and nothing else: with that of who impersonates it would answer by rights that were laid aside. A
+// ServiceAccount's token is made, with the rights of who impersonates; a person's can't be.
+func callerToken(ctx context.Context, cfg *rest.Config) (string, error) {
+	as := cfg.Impersonate.UserName
+	if as == "" {
+		return contextToken(ctx, cfg)
+	}
+	namespace, name, ok := strings.Cut(strings.TrimPrefix(as, serviceAccountPrefix), ":")
+	if !ok || !strings.HasPrefix(as, serviceAccountPrefix) {
+		return "", fmt.Errorf("khook knows callers by their tokens, and there is none of %s: ask as a ServiceAccount (--as %sNAMESPACE:NAME), or pass --token", as, serviceAccountPrefix)
+	}
+	own := rest.CopyConfig(cfg)
+	own.Impersonate = rest.ImpersonationConfig{}
+	clients, err := kubernetes.NewForConfig(own)
+	if err != nil {
+		return "", err
+	}
+	within := int64(tokenSeconds)
+	made, err := clients.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &within}}, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("make a token of the ServiceAccount %s/%s to ask as: %w", namespace, name, err)
+	}
+	return made.Status.Token, nil
+}
+
+const (
+	serviceAccountPrefix = "system:serviceaccount:"
+	tokenSeconds         = 3600 // a stream is followed for longer than the least that the API server gives
+)
 
 // contextToken is the bearer token that a request of the kube context would carry.
 func contextToken(ctx context.Context, cfg *rest.Config) (string, error) {

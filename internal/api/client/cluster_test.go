@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -42,6 +43,65 @@ func TestCLITakesTheTokenThatTheKubeContextWouldSend(t *testing.T) {
 		if got != c.want || (err != nil) != (c.says != "") || err != nil && (!strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "hunter2")) {
 			t.Errorf("%s: %q %v", name, got, err)
 		}
+	}
+}
+
+// TestCLIAsksAsWhomTheKubeContextImpersonates: never as who impersonates, whose rights may be wider.
+func TestCLIAsksAsWhomTheKubeContextImpersonates(t *testing.T) {
+	env, err := kubetest.Start(filepath.Join("..", "..", "..", "config", "crd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(env.Stop)
+	clients, err := kubernetes.NewForConfig(env.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ns = "default"
+	if _, err := clients.CoreV1().ServiceAccounts(ns).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "oncall"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	as := func(user string) (string, error) {
+		cfg := rest.CopyConfig(env.Config)
+		cfg.BearerToken, cfg.Impersonate.UserName = "of-who-impersonates", user
+		return callerToken(t.Context(), cfg)
+	}
+	token, err := as("system:serviceaccount:default:oncall")
+	if err != nil {
+		t.Fatal(err)
+	}
+	review, err := clients.AuthenticationV1().TokenReviews().Create(t.Context(), &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
+	if err != nil || review.Status.User.Username != "system:serviceaccount:default:oncall" {
+		t.Errorf("it asks as %q: %v", review.Status.User.Username, err)
+	}
+	for user, says := range map[string]string{
+		"ann":                                  "there is none of ann: ask as a ServiceAccount (--as system:serviceaccount:NAMESPACE:NAME), or pass --token",
+		"system:serviceaccount:default:nobody": "make a token of the ServiceAccount default/nobody to ask as",
+		"system:serviceaccount:default":        "there is none of system:serviceaccount:default",
+	} {
+		if token, err := as(user); err == nil || token != "" || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %q %v", user, token, err)
+		}
+	}
+	if token, err := as(""); token != "of-who-impersonates" || err != nil {
+		t.Errorf("nobody: %q %v", token, err)
+	}
+}
+
+func TestCLITakesWhomToAskAsFromFlagsAndKubeconfig(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(kubeconfig, []byte(`{"apiVersion": "v1", "kind": "Config", "current-context": "x", "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}],
+"users": [{"name": "u", "user": {"token": "mine", "as": "ann"}}], "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for as, want := range map[string]string{"": "ann", "bob": "bob"} {
+		cfg, err := (&Options{Kubeconfig: kubeconfig, As: as, AsGroup: []string{"sre"}}).ClusterConfig()
+		if err != nil || cfg.Impersonate.UserName != want || len(cfg.Impersonate.Groups) != 1 {
+			t.Errorf("--as=%s: %+v %v", as, cfg, err)
+		}
+	}
+	if _, err := Connect(t.Context(), Options{Server: "http://127.0.0.1:1", As: "bob"}); err == nil || !strings.Contains(err.Error(), "--server does not go through") {
+		t.Errorf("%v", err)
 	}
 }
 
