@@ -31,7 +31,7 @@ func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	ns := namespace(t)
 	applyHook(t, ns, "shop", incident.PodRestart)
-	khook := controller(t, append(settings(kagent, t.TempDir()), "--leader-elect", "--leader-election-namespace", "kagent")...).ready()
+	khook := controller(t, append(settings(kagent, t.TempDir()), "--leader-elect", "--leader-election-namespace", "kagent", "--notifiers-file", newReceiver(t, t.TempDir()).file)...).ready()
 	becomes(t, newPod(t, ns, "cart", "cart-abc-1"), 1, "Error")
 	resp, err := http.Get("http://" + khook.api + "/api/v1/health")
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
@@ -110,6 +111,7 @@ func (k *supervisor) back() {
 		last.kill()
 	}
 	k.beFirst()
+	k.scene.patience = 4 * time.Minute // the longer khook was denied to look, the later it looks again
 	k.start("")
 }
 

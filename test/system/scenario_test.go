@@ -52,6 +52,8 @@ type scenario struct {
 	back    func()        // undoes a change that would hide for ever what came before it
 	healed  chan struct{} // closed when the Pods are healthy
 	vain    []string      // what was waited for in vain
+	// How long is waited for each thing, if that is more than longEnough.
+	patience time.Duration
 }
 
 // longEnough is how long the scene waits for what must happen. A call that may have arrived is looked
@@ -178,7 +180,7 @@ func (s *scenario) await(what string, check func() error) {
 	if len(s.vain) > 0 {
 		return
 	}
-	err := poll(longEnough, 20*time.Millisecond, func() error {
+	err := poll(max(s.patience, longEnough), 20*time.Millisecond, func() error {
 		s.tend()
 		return check()
 	})
