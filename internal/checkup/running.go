@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/api/client"
@@ -25,6 +26,9 @@ const onlyTold = "khook tells it only to those who may list Hooks in all namespa
 // running asks a khook how it does.
 func (c *checkup) running(ctx context.Context) {
 	conn, err := c.Connect(ctx)
+	if errors.Is(err, client.ErrNoToken) && c.word(ctx, err) {
+		return
+	}
 	if err != nil {
 		c.silent(err)
 		return
@@ -49,6 +53,32 @@ func (c *checkup) running(ctx context.Context) {
 	}
 	c.version(h.Version, "")
 	c.parts(ctx, conn, &h)
+}
+
+// word asks for what khook says of itself to everybody, through the API server's proxy, which takes no token of khook's; false if
+// that is not to be had.
+func (c *checkup) word(ctx context.Context, noToken error) bool {
+	var h api.Health
+	if c.Timeout > 0 { // the client would say it to khook as a parameter
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+	}
+	for _, scheme := range []string{"", "https"} {
+		raw, err := c.kube.CoreV1().RESTClient().Get().Timeout(0).Namespace(c.Namespace).Resource("services").SubResource("proxy").
+			Name(utilnet.JoinSchemeNamePort(scheme, c.Name, "api")).Suffix(api.Base + "/health").DoRaw(ctx)
+		if decode(raw, &h) == nil && (h.Status == api.Healthy || h.Status == api.Degraded || h.Status == api.Unhealthy) {
+			c.health(&h) // what is unhealthy answers with an error
+			c.byImage(ctx)
+			c.unseenParts(partsOfAPI[1:], noToken.Error())
+			c.accountRights(ctx, nil)
+			return true
+		}
+		if apierrors.IsForbidden(err) {
+			break
+		}
+	}
+	return false
 }
 
 // silent says that khook does not answer. Who has no token, or lacks a right on the way, has not seen how khook is.

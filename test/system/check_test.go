@@ -3,8 +3,19 @@ package system
 import (
 	"encoding/json"
 	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 )
 
 // TestCheckSaysHowKhookDoesAndWhatToDo looks at a running khook while it is well, while kagent is away, as somebody who may
@@ -74,4 +85,69 @@ func TestCheckBeforeInstallAsData(t *testing.T) {
 	if code != 1 || answer.OK || results["api-server"] != "ok" || results["clock"] != "ok" || results["rights"] != "failed" || results["crd"] != "not-looked-at" {
 		t.Errorf("%d %s\n%s", code, errs, out)
 	}
+}
+
+// TestCheckWithoutATokenLearnsAWord: a kube context with a certificate can't ask khook for more than what it tells everybody,
+// through the API server's proxy.
+func TestCheckWithoutATokenLearnsAWord(t *testing.T) {
+	ip := reachable(t)
+	kagent := kagenttest.New(t, kagenttest.Options{})
+	port := freeAddress(t)[len("127.0.0.1:"):]
+	controller(t, "--kagent-url", kagent.URL, "--database", filepath.Join(t.TempDir(), "khook.db"), "--api-bind-address", ip+":"+port).ready()
+	ns, serving := namespace(t), true
+	parsed, err := strconv.ParseInt(port, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := int32(parsed)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "khook-1"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "khook", Image: "khook"}}}}
+	if err := testCluster.client.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	pod.Status.PodIP, pod.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}}
+	if err := testCluster.client.Status().Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	target := &corev1.ObjectReference{Kind: "Pod", Namespace: ns, Name: pod.Name}
+	for _, object := range []client.Object{
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "khook"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "api", Port: 8082, TargetPort: intstr.FromInt32(at)}}}},
+		&discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "khook-1", Labels: map[string]string{discoveryv1.LabelServiceName: "khook"}}, AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{ip}, TargetRef: target, Conditions: discoveryv1.EndpointConditions{Ready: &serving}}}, Ports: []discoveryv1.EndpointPort{{Name: new("api"), Port: &at}},
+		},
+		&corev1.Endpoints{ //nolint:staticcheck // what API servers before 1.33 look at
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "khook"},
+			Subsets:    []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: ip, TargetRef: target}}, Ports: []corev1.EndpointPort{{Name: "api", Port: at}}}}, //nolint:staticcheck // the same
+		},
+	} {
+		if err := testCluster.client.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the API server knows where khook is, and check says how it is", func() error {
+		_, out, errs := runCLI(t, "check", "--kubeconfig", adminKubeconfig(t), "--khook-namespace", ns)
+		out = strings.Join(strings.Fields(out), " ")
+		for _, want := range []string{"ok api: khook answers, and says that it is healthy", "? version: not looked at", "? history: not looked at, because the kube context has no bearer token", "? rights:"} {
+			if !strings.Contains(out, want) {
+				return fmt.Errorf("it does not say %q: %s %s", want, out, errs)
+			}
+		}
+		return nil
+	})
+}
+
+// reachable is an address of this machine that the API server passes requests on to: it does so to no loopback address.
+func reachable(t *testing.T) string {
+	t.Helper()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			return n.IP.String()
+		}
+	}
+	t.Skip("this machine has loopback addresses only")
+	return ""
 }
