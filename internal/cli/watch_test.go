@@ -92,10 +92,10 @@ func TestCLIWatchesWhatComesAndChanges(t *testing.T) {
 
 func TestCLIWatchesInColumnsWithoutRepeatingWhatOnlyGetsOlder(t *testing.T) {
 	at := func(lasted float64, events int64, status string) any {
-		return api.Page[api.Incident]{Items: []api.Incident{{ID: anID, Status: status, Events: events, DurationSeconds: lasted, FirstSeen: watchedAt.Add(-time.Hour)}}}
+		return api.Page[api.Incident]{Items: []api.Incident{{ID: anID, Status: status, Events: events, DurationSeconds: lasted, FirstSeen: watchedAt.Add(-241 * time.Hour)}}}
 	}
 	for form, want := range map[string][]string{
-		"table": {"ID AGE TYPE STATUS NAMESPACE RESOURCE EVENTS LASTED MESSAGE", "5013d5ac 60m - firing - - 1 10s -", "5013d5ac 60m - firing - - 2 30s -", "5013d5ac 60m - resolved - - 2 40s -"},
+		"table": {"ID AGE TYPE STATUS NAMESPACE RESOURCE EVENTS LASTED MESSAGE", "5013d5ac 10d - firing - - 1 10s -", "5013d5ac 10d - firing - - 2 30s -", "5013d5ac 10d - resolved - - 2 40s -"},
 		"name":  {"incident/" + anID, "incident/" + anID, "incident/" + anID},
 	} {
 		_, out, errs := watchHistory(t, []any{at(10, 1, "firing"), at(20, 1, "firing"), at(30, 2, "firing"), at(40, 2, "resolved"), at(50, 2, "resolved")}, "incidents", "-o", form)
