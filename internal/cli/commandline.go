@@ -35,11 +35,11 @@ type cli struct {
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
 	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
-	Offer       offerCmd       `cmd:"" hidden:"" help:"Print what a word could become, for the completion scripts."`
 	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
 	OpenAPI     openapiCmd     `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
+	Offer       offerCmd       `cmd:"" hidden:"" help:"Print what a word could become, for the completion scripts."`
 }
 
 // Env is what a command line runs in.
