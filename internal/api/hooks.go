@@ -38,7 +38,8 @@ type HookStatistics struct {
 	Deliveries      int64     `json:"deliveries" doc:"Deliveries that were scheduled."`
 	CallsLastHour   int64     `json:"callsLastHour" doc:"Calls within the last hour, which count against spec.maxCallsPerHour."`
 	Succeeded       int64     `json:"succeeded"`
-	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired."`
+	Failed          int64     `json:"failed" doc:"Ended as failed, rejected, canceled or expired after a call."`
+	Skipped         int64     `json:"skipped" doc:"Ended without a call, such as those of incidents that had recovered before."`
 	Recovered       int64     `json:"recovered" doc:"Deliveries after which the cluster recovered."`
 	Tokens          int64     `json:"tokens" doc:"Tokens of the language model in the calls that were made, as far as the agents reported them."`
 }

@@ -26,7 +26,6 @@ type cli struct {
 	Hooks       hooksCmd       `cmd:"" aliases:"hook,hk" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
 	Agents      agentsCmd      `cmd:"" aliases:"agent" help:"Tell how agents do: calls, what came of them, times, questions and tokens."`
-	Notify      notifyCmd      `cmd:"" help:"Try whether people can be told."`
 	Inbox       inboxCmd       `cmd:"" help:"List what waits for a person, and how to answer it."`
 	Approve     approveCmd     `cmd:"" help:"Approve what an agent asks for, by the ID of its question."`
 	Reject      rejectCmd      `cmd:"" help:"Reject what an agent asks for, by the ID of its question."`
@@ -36,13 +35,14 @@ type cli struct {
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
 	Check       checkCmd       `cmd:"" help:"Look whether khook can be installed, or does its work, and say what to do."`
+	Notify      notifyCmd      `cmd:"" help:"Try whether people can be told."`
 	Completion  completionCmd  `cmd:"" help:"Print the completion script of a shell."`
 	Record      recordCmd      `cmd:"" help:"Record what a cluster says of its Pods, for khook replay."`
-	Offer       offerCmd       `cmd:"" hidden:"" help:"Print what a word could become, for the completion scripts."`
 	Replay      replayCmd      `cmd:"" help:"Tell what khook would have said and done about recorded failures."`
 	Validate    validateCmd    `cmd:"" help:"Check Hooks before they are applied."`
 	OpenAPI     openapiCmd     `cmd:"" name:"openapi" help:"Print the document that describes the HTTP API."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
+	Offer       offerCmd       `cmd:"" hidden:"" help:"Print what a word could become, for the completion scripts."`
 }
 
 // Env is what a command line runs in.

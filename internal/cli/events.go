@@ -102,6 +102,7 @@ func mustExist(ctx context.Context, remote *client.Client, path string) error {
 
 // hookName reads NAMESPACE/NAME, or NAME in a namespace.
 func hookName(text, namespace string) (ns, name string, err error) {
+	text = strings.TrimPrefix(text, "hook/") // as -o name prints it
 	ns, name, ok := strings.Cut(text, "/")
 	if !ok {
 		ns, name = namespace, text

@@ -91,6 +91,7 @@ func hookShape() *shape[api.Hook] {
 		{"RECOVERED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Recovered) }},
 		{"LAST FIRED", false, func(p *display, h *api.Hook) string { return p.age(h.Statistics.LastFired) }},
 		{"AGE", false, func(p *display, h *api.Hook) string { return p.age(h.CreatedAt) }},
+		{"NOT CALLED", true, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Skipped) }},
 		{"TYPES", true, func(_ *display, h *api.Hook) string { return strings.Join(h.Events, ",") }},
 		{"AGENTS", true, func(_ *display, h *api.Hook) string { return strings.Join(h.Agents, ",") }},
 		{"MESSAGE", true, func(_ *display, h *api.Hook) string { return h.Message }},
@@ -138,7 +139,7 @@ func showHook(ctx context.Context, c *client.Client, p *display, path string) er
 	}
 	p.field("Agents", strings.Join(h.Agents, ", "))
 	s := h.Statistics
-	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed, %d recovered; %d tokens reported", s.Events, s.Deliveries, s.Succeeded, s.Failed, s.Recovered, s.Tokens))
+	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed%s, %d recovered; %d tokens reported", s.Events, s.Deliveries, s.Succeeded, s.Failed, andCount(s.Skipped, "without a call"), s.Recovered, s.Tokens))
 	p.field("Budget", budgetOf(&h))
 	p.field("Last fired", p.age(s.LastFired))
 	fmt.Fprintf(p.out, "\n")

@@ -51,7 +51,7 @@ func TestCLIExportsManifestsAsTheServerWroteThem(t *testing.T) {
 }
 
 func TestCLITakesOnlyNamesOfHooks(t *testing.T) {
-	for text, want := range map[string]string{"shop/memory": "shop memory", "memory": "ns memory", "a/b/c": "", "../x": "", "shop/..": "", "sh op/x": "", "": "", "/x": "", "x/": "", "shop/a?b": "", "shop/a.b-c": "shop a.b-c"} {
+	for text, want := range map[string]string{"shop/memory": "shop memory", "hook/shop/memory": "shop memory", "memory": "ns memory", "a/b/c": "", "../x": "", "shop/..": "", "sh op/x": "", "": "", "/x": "", "x/": "", "shop/a?b": "", "shop/a.b-c": "shop a.b-c"} {
 		ns, name, err := hookName(text, "ns")
 		if got := ns + " " + name; (err != nil) != (want == "") || err == nil && got != want {
 			t.Errorf("%q: %q %v", text, got, err)
@@ -71,7 +71,14 @@ func TestCLIShowsWhatIsLeftOfBudgetsAndWhatIsPaused(t *testing.T) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
+	if _, names, _ := khook(t, "hooks", "-n", "shop", "-o", "name", "--server", url); names != "hook/shop/memory\nhook/shop/plain\n" {
+		t.Errorf("-o name: %q", names)
+	}
+	plain.Statistics = api.HookStatistics{Deliveries: 3, Succeeded: 1, Skipped: 2}
 	url = answers(t, func(*http.Request) any { return plain })
+	if _, out, _ = khook(t, "hook", "hook/shop/plain", "--server", url); !strings.Contains(out, "3 calls: 1 succeeded, 0 failed, 2 without a call, 0 recovered") {
+		t.Errorf("%s", out)
+	}
 	if _, out, _ = khook(t, "hook", "shop/plain", "--server", url); !strings.Contains(out, "calls of all Hooks are paused until somebody resumes them (ann: it does harm)") || strings.Contains(out, "Budget") {
 		t.Errorf("%s", out)
 	}

@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
+
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/api/client"
 	"github.com/kagent-dev/khook/internal/incident"
@@ -26,6 +28,7 @@ type incidentsListCmd struct {
 	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
+	Selector string `short:"l" help:"Only of Pods that had these labels when the incident opened, such as app=cart,tier!=db." placeholder:"SELECTOR"`
 	SortBy   string `aliases:"sort" help:"Order: ${incident_orders_prose}; - for descending." default:"-firstSeen" enum:"${incident_orders}" placeholder:"ORDER"`
 	watchFlags
 	listFlags
@@ -34,6 +37,10 @@ type incidentsListCmd struct {
 
 // Run prints incidents, or the story of one.
 func (c *incidentsListCmd) Run(ctx context.Context, env Env) error {
+	selector, err := labels.Parse(c.Selector)
+	if err != nil {
+		return wrongUsage("--selector: %v", err)
+	}
 	q := c.query(time.Now())
 	set(q, "eventType", c.Type)
 	set(q, "status", c.Status)
@@ -50,7 +57,9 @@ func (c *incidentsListCmd) Run(ctx context.Context, env Env) error {
 	case c.ID != "" || c.Last:
 		return tellIncident(ctx, remote, c.display(env), c.ID, c.Last, q)
 	}
-	return showList(ctx, env, remote, c.display(env), incidentShape(), q, &c.listFlags, c.SortBy, &c.watchFlags)
+	s := incidentShape()
+	s.keep = func(i *api.Incident) bool { return selector.Matches(labels.Set(i.Labels)) }
+	return showList(ctx, env, remote, c.display(env), s, q, &c.listFlags, c.SortBy, &c.watchFlags)
 }
 
 // incidentsShowCmd is khook incidents show.

@@ -107,31 +107,51 @@ type foundList[T any] struct {
 
 // list follows the pages as far as the flags say.
 func list[T any](ctx context.Context, c *client.Client, path string, query url.Values, f *listFlags) (*foundList[T], error) {
-	want := f.Limit
+	return listKept(ctx, c, path, query, f, func(*T) bool { return true })
+}
+
+// listKept is list of what is kept of the items. What is looked through for them is bounded as --all is.
+func listKept[T any](ctx context.Context, c *client.Client, path string, query url.Values, f *listFlags, keep func(*T) bool) (*foundList[T], error) {
+	want, looked, dropped, over := f.Limit, 0, 0, false
 	if f.All {
 		want = f.Max
 	}
 	all := &foundList[T]{raw: []json.RawMessage{}}
 	for {
-		query.Set("limit", strconv.Itoa(min(want-len(all.items), maxPage)))
-		page, _, err := client.Fetch[api.Page[json.RawMessage]](ctx, c, path, query)
+		page := min(want-len(all.items), maxPage)
+		if dropped > 0 { // they are rare: large pages are fewer
+			page = min(f.Max-looked, maxPage)
+		}
+		query.Set("limit", strconv.Itoa(page))
+		found, _, err := client.Fetch[api.Page[json.RawMessage]](ctx, c, path, query)
 		if err != nil {
 			return nil, err
 		}
-		if len(all.items) == 0 {
-			all.total, all.least = page.Total, page.TotalIsLowerBound
+		if looked == 0 {
+			all.total, all.least = found.Total, found.TotalIsLowerBound
 		}
-		for _, text := range page.Items {
+		for _, text := range found.Items {
 			var item T
 			if err := json.Unmarshal(text, &item); err != nil {
 				return nil, fmt.Errorf("khook's answer can't be read (is it another version?): %w", err)
 			}
-			all.items, all.raw = append(all.items, item), append(all.raw, text)
+			looked++
+			switch {
+			case !keep(&item):
+				dropped++
+			case len(all.items) < want:
+				all.items, all.raw = append(all.items, item), append(all.raw, text)
+			default:
+				over = true
+			}
 		}
-		if all.more = page.Next != ""; !all.more || len(all.items) >= want {
+		if all.more = over || found.Next != ""; found.Next == "" || len(all.items) >= want || dropped > 0 && looked >= f.Max {
+			if dropped > 0 {
+				all.total, all.least = len(all.items), all.more
+			}
 			return all, nil
 		}
-		query.Set("cursor", page.Next)
+		query.Set("cursor", found.Next)
 	}
 }
 
@@ -142,6 +162,7 @@ type shape[T any] struct {
 	kind    string // of their names, such as incident
 	name    func(*T) string
 	columns []tableColumn[T] // the last has the message
+	keep    func(*T) bool    // which of the items are asked for, if the API can't tell them apart; nil for all
 
 	orders   []order[T] // which a list can have
 	selected string     // which ones the API selects where there are more, if not the newest
@@ -190,6 +211,9 @@ func (s *shape[T]) print(env Env, p *display, l *foundList[T]) error {
 		return nil
 	case !p.forPeople():
 		return p.raw(l.raw)
+	case len(l.items) == 0 && l.more:
+		_, err := fmt.Fprintf(env.Err, "No %s found among the newest that were looked through; --max looks through more.\n", s.plural)
+		return err
 	case len(l.items) == 0:
 		_, err := fmt.Fprintf(env.Err, "No %s found.\n", s.plural)
 		return err

@@ -30,8 +30,12 @@ const leastInterval = 100 * time.Millisecond
 // showList prints a list, and what becomes of it if it is watched.
 func showList[T any](ctx context.Context, env Env, remote *client.Client, p *display, s *shape[T], q url.Values, f *listFlags, sortBy string, w *watchFlags) error {
 	s.asksFor(q, sortBy)
+	keep := s.keep
+	if keep == nil {
+		keep = func(*T) bool { return true }
+	}
 	look := func() (*foundList[T], error) {
-		found, err := list[T](ctx, remote, s.path(), maps.Clone(q), f)
+		found, err := listKept(ctx, remote, s.path(), maps.Clone(q), f, keep)
 		if err == nil && f.mustExist != "" && len(found.items) == 0 {
 			err = mustExist(ctx, remote, f.mustExist)
 		}

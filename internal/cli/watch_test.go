@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -90,10 +92,10 @@ func TestCLIWatchesWhatComesAndChanges(t *testing.T) {
 
 func TestCLIWatchesInColumnsWithoutRepeatingWhatOnlyGetsOlder(t *testing.T) {
 	at := func(lasted float64, events int64, status string) any {
-		return api.Page[api.Incident]{Items: []api.Incident{{ID: anID, Status: status, Events: events, DurationSeconds: lasted, FirstSeen: watchedAt.Add(-time.Hour)}}}
+		return api.Page[api.Incident]{Items: []api.Incident{{ID: anID, Status: status, Events: events, DurationSeconds: lasted, FirstSeen: watchedAt.Add(-241 * time.Hour)}}}
 	}
 	for form, want := range map[string][]string{
-		"table": {"ID AGE TYPE STATUS NAMESPACE RESOURCE EVENTS LASTED MESSAGE", "5013d5ac 60m - firing - - 1 10s -", "5013d5ac 60m - firing - - 2 30s -", "5013d5ac 60m - resolved - - 2 40s -"},
+		"table": {"ID AGE TYPE STATUS NAMESPACE RESOURCE EVENTS LASTED MESSAGE", "5013d5ac 10d - firing - - 1 10s -", "5013d5ac 10d - firing - - 2 30s -", "5013d5ac 10d - resolved - - 2 40s -"},
 		"name":  {"incident/" + anID, "incident/" + anID, "incident/" + anID},
 	} {
 		_, out, errs := watchHistory(t, []any{at(10, 1, "firing"), at(20, 1, "firing"), at(30, 2, "firing"), at(40, 2, "resolved"), at(50, 2, "resolved")}, "incidents", "-o", form)
@@ -135,6 +137,51 @@ func TestCLISortsWhatItShows(t *testing.T) {
 		}
 	}
 	if code, _, errs := khook(t, "incidents", "--server", url, "--sort-by", "age"); code != 2 || !strings.Contains(errs, `--sort-by must be one of "firstSeen","-firstSeen","lastSeen"`) {
+		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// TestCLISelectsIncidentsByLabels looks through the pages for them, with as few requests as it takes.
+func TestCLISelectsIncidentsByLabels(t *testing.T) {
+	asked := 0
+	url := answers(t, func(r *http.Request) any {
+		asked++
+		page, from := api.Page[api.Incident]{Total: 3000, Next: "next"}, 0
+		if r.URL.Query().Has("cursor") {
+			from = asked * 10_000
+		}
+		n, _ := strconv.Atoi(r.URL.Query().Get("limit"))
+		for i := range n {
+			app := "cart"
+			if i%100 == 7 {
+				app = "web"
+			}
+			page.Items = append(page.Items, api.Incident{ID: fmt.Sprint(from + i), Labels: map[string]string{"app": app}})
+		}
+		return page
+	})
+	for _, c := range []struct {
+		args, want, says string
+		asked            int
+	}{
+		{"-l app=web --limit 3", "20007 20107 20207", "", 2},
+		{"-l app!=cart,app --limit 1", "20007", "", 2},
+		{"-l app=other --max 2500", "", "", 4},
+		{"-l app=cart --limit 2", "0 1", "", 1},
+	} {
+		asked = 0
+		_, out, errs := khook(t, append([]string{"incidents", "--server", url, "-o", "jsonpath={[*].id}"}, strings.Fields(c.args)...)...)
+		if strings.TrimSpace(out) != c.want || errs != c.says || asked != c.asked {
+			t.Errorf("%s: %q %q after %d requests", c.args, out, errs, asked)
+		}
+	}
+	if _, _, errs := khook(t, "incidents", "--server", url, "-l", "app=web", "--limit", "3"); errs != "3 of more than 3; show more with --limit or --all\n" {
+		t.Errorf("%q", errs)
+	}
+	if _, _, errs := khook(t, "incidents", "--server", url, "-l", "app=other", "--max", "100"); errs != "No incidents found among the newest that were looked through; --max looks through more.\n" {
+		t.Errorf("%q", errs)
+	}
+	if code, _, errs := khook(t, "incidents", "--server", url, "-l", "a=b=c"); code != 2 || !strings.Contains(errs, "--selector: ") {
 		t.Errorf("%d %s", code, errs)
 	}
 }

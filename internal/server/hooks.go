@@ -257,7 +257,8 @@ func countStatistics(st *api.HookStatistics, counts map[string]int64) {
 	countMetrics(&m, counts)
 	st.Events = m.Events.Total
 	st.Succeeded = m.Deliveries.ByState[delivery.Succeeded]
-	st.Failed = m.Deliveries.Ended - st.Succeeded
+	st.Skipped = m.Deliveries.Skipped
+	st.Failed = m.Deliveries.Ended - st.Succeeded - st.Skipped
 	st.Recovered = m.Outcomes.Recovered
 	st.Tokens = m.Tokens.Total
 }
