@@ -92,6 +92,9 @@ func (o *Options) token() (string, error) {
 // New returns a client of the API at a base URL without a slash at its end, with a bearer token unless it is empty.
 func New(base, token string, transport http.RoundTripper, timeout time.Duration) *Client {
 	meter := &skew.Meter{}
+	if transport == nil { // as with http.Client
+		transport = http.DefaultTransport
+	}
 	return &Client{base: base, token: token, skew: meter, Close: func() {}, http: &http.Client{
 		Transport: meter.Wrap(transport), Timeout: timeout,
 		// A redirect would take the token elsewhere.
