@@ -41,7 +41,7 @@ func (c *agentsCmd) Run(ctx context.Context, env Env) error {
 			a := &all.Items[i]
 			rows[i] = []string{
 				a.Agent.Namespace + "/" + a.Agent.Name, fmt.Sprint(a.Calls), fmt.Sprint(a.Answered), fmt.Sprint(a.Failed), recoveredOf(&a.Outcomes), half(a.Answer), half(a.Recovery),
-				fmt.Sprint(a.Questions), fmt.Sprint(a.Tokens),
+				fmt.Sprint(a.Questions), dash(tokenSum(a.Tokens, "")),
 			}
 		}
 		return p.table([]string{"AGENT", "CALLS", "ANSWERED", "FAILED", "RECOVERED", "ANSWER P50", "RECOVERY P50", "QUESTIONS", "TOKENS"}, rows)
@@ -75,7 +75,7 @@ func printAgent(p *display, within string, a *api.AgentStats) error {
 	p.field("Recovery", percentile(a.Recovery))
 	printOutcomes(p, &a.Outcomes)
 	p.field("Questions", fmt.Sprint(a.Questions))
-	p.field("Tokens", fmt.Sprint(a.Tokens))
+	p.field("Tokens", tokenSum(a.Tokens, notReported))
 	fmt.Fprintln(p.out)
 	var rows [][]string
 	for _, t := range slices.Sorted(maps.Keys(a.ByType)) {

@@ -31,7 +31,7 @@ type cli struct {
 	Reject      rejectCmd      `cmd:"" help:"Reject what an agent asks for, by the ID of its question."`
 	Reply       replyCmd       `cmd:"" help:"Answer an agent's question, by the ID of the question."`
 	Pause       pauseCmd       `cmd:"" help:"Stop the calls of Hooks, at once and across restarts."`
-	Resume      resumeCmd      `cmd:"" help:"Let the calls of Hooks go on that were paused."`
+	Resume      resumeCmd      `cmd:"" aliases:"unpause" help:"Let the calls of Hooks go on that were paused."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
 	Check       checkCmd       `cmd:"" help:"Look whether khook can be installed, or does its work, and say what to do."`
@@ -81,6 +81,10 @@ func Main(ctx context.Context, args []string, env Env) int {
 	case args[0] == "help":
 		args = append(slices.Clone(args[1:]), "--help")
 	}
+	if hint := misplaced(args, env.name()); hint != "" {
+		fmt.Fprintln(env.Err, "khook:", hint)
+		return 2
+	}
 	parsed, err := parser.Parse(args)
 	if exit >= 0 {
 		return exit
@@ -97,6 +101,26 @@ func Main(ctx context.Context, args []string, env Env) int {
 		return 1
 	}
 	return 0
+}
+
+// otherWords are the words that other tools begin with, and what to write here.
+var otherWords = map[string]string{
+	"get": "%[2]s incidents, events, deliveries or hooks lists, and %[2]s incidents show ID tells one", "list": "%[2]s incidents, events, deliveries or hooks lists",
+	"describe": "%[2]s incidents show ID, or %[2]s deliveries show ID", "show": "%[2]s incidents show ID, or %[2]s deliveries show ID",
+	"logs": "%[2]s deliveries logs ID, or %[2]s events -f", "explain": "%[2]s why POD", "status": "%[2]s incidents --status firing, or %[2]s health",
+	"watch": "%[2]s events -f, or -w with a list",
+}
+
+// misplaced says what to write instead of a command line that is another tool's; empty if it is not.
+func misplaced(args []string, program string) string {
+	first := args[0]
+	if instead := otherWords[first]; instead != "" {
+		return fmt.Sprintf("there is no command %q: write "+instead, first, program)
+	}
+	if strings.HasPrefix(first, "-") && !slices.Contains([]string{"-h", "--help", "--version"}, first) && len(args) > 1 {
+		return fmt.Sprintf("flags go after the command, such as %s incidents -n shop", program)
+	}
+	return ""
 }
 
 // usageError is an error of which the command line itself is the cause, whatever khook would answer.

@@ -109,7 +109,7 @@ func budgetOf(h *api.Hook) string {
 // tokensUsed is how many tokens a Hook's tasks took, of how many if there is a limit.
 func tokensUsed(h *api.Hook) string {
 	if h.Spec.MaxTokensPerDay == nil {
-		return fmt.Sprint(h.Statistics.Tokens)
+		return tokenSum(h.Statistics.Tokens, "")
 	}
 	return fmt.Sprintf("%d of %d", h.Statistics.Tokens, *h.Spec.MaxTokensPerDay)
 }

@@ -102,6 +102,7 @@ type foundList[T any] struct {
 	total int
 	least bool   // total is a lower bound
 	more  bool   // there are more than the items
+	where string // the namespace that was looked in; empty for all
 	order string // in which the items are, if that is not the API's; they were selected by its own
 }
 
@@ -116,7 +117,7 @@ func listKept[T any](ctx context.Context, c *client.Client, path string, query u
 	if f.All {
 		want = f.Max
 	}
-	all := &foundList[T]{raw: []json.RawMessage{}}
+	all := &foundList[T]{raw: []json.RawMessage{}, where: query.Get("namespace")}
 	for {
 		page := min(want-len(all.items), maxPage)
 		if dropped > 0 { // they are rare: large pages are fewer
@@ -215,7 +216,11 @@ func (s *shape[T]) print(env Env, p *display, l *foundList[T]) error {
 		_, err := fmt.Fprintf(env.Err, "No %s found among the newest that were looked through; --max looks through more.\n", s.plural)
 		return err
 	case len(l.items) == 0:
-		_, err := fmt.Fprintf(env.Err, "No %s found.\n", s.plural)
+		within := ""
+		if l.where != "" { // which may be misspelled
+			within = " in namespace " + l.where
+		}
+		_, err := fmt.Fprintf(env.Err, "No %s found%s.\n", s.plural, within)
 		return err
 	}
 	header, cells := s.shown(p)

@@ -80,7 +80,7 @@ func (p *display) jsonPath(template string, text []byte) error {
 		return err
 	}
 	var b bytes.Buffer
-	if err := path.Execute(&b, v); err != nil {
+	if err := path.Execute(&b, asTemplateHasIt(template, v)); err != nil {
 		return fmt.Errorf("--output=jsonpath: %w", err)
 	}
 	if b.Len() > 0 && !bytes.HasSuffix(b.Bytes(), []byte("\n")) {
@@ -88,6 +88,22 @@ func (p *display) jsonPath(template string, text []byte) error {
 	}
 	_, err = io.WriteString(p.out, strings.Map(withoutHarm, b.String()))
 	return err
+}
+
+// asTemplateHasIt is what a template is about. A list is a list here, and {[*].id} are the IDs in it; kubectl's lists have .items, and templates are
+// written so out of habit. One of several things that are printed one by one is a list of one for a template of a list.
+func asTemplateHasIt(template string, v any) any {
+	object, one := v.(map[string]any)
+	if one && strings.Contains(template, "{[") || one && strings.HasPrefix(template, "[") {
+		return []any{object}
+	}
+	if _, has := object["items"]; has || !strings.Contains(template, ".items") {
+		return v
+	}
+	if one {
+		return map[string]any{"items": []any{object}}
+	}
+	return map[string]any{"items": v}
 }
 
 // name prints the name of a thing, as other commands take it.

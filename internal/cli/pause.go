@@ -122,6 +122,17 @@ func scopeOf(p *api.Pause) string {
 	return "the Hook " + p.Namespace + "/" + p.Hook
 }
 
+// scopeArgs names a scope as the command line does.
+func scopeArgs(p *api.Pause) string {
+	switch {
+	case p.Namespace == "":
+		return "--all"
+	case p.Hook == "":
+		return "-n " + p.Namespace
+	}
+	return p.Namespace + "/" + p.Hook
+}
+
 // resumeCmd is khook resume.
 type resumeCmd struct{ scopeFlags }
 
@@ -147,7 +158,7 @@ func (c *resumeCmd) Run(ctx context.Context, env Env) error {
 			fmt.Fprintln(env.Out, "there was no such pause")
 		}
 		for i := range done.Still {
-			fmt.Fprintln(env.Out, "still: "+pausedSentence(&done.Still[i]))
+			fmt.Fprintf(env.Out, "still: %s; %s resume %s ends that\n", pausedSentence(&done.Still[i]), env.name(), scopeArgs(&done.Still[i]))
 		}
 		return nil
 	})

@@ -44,6 +44,9 @@ func (p *display) forPeople() bool { return p.form == "table" || p.form == "wide
 
 // raw prints what the server answered, as JSON, as YAML or by a template.
 func (p *display) raw(v any) error {
+	if text, is := v.([]byte); is { // it is JSON, and no bytes to be encoded
+		v = json.RawMessage(text)
+	}
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err

@@ -21,6 +21,14 @@ func tokensOf(t *api.Tokens, called time.Time) string {
 	return ""
 }
 
+// tokenSum is how many tokens calls took together, or what is said if none was reported: 0 would be a claim.
+func tokenSum(n int64, none string) string {
+	if n == 0 {
+		return none
+	}
+	return fmt.Sprint(n)
+}
+
 // hookTokens is how many tokens the calls of a Hook took.
 func hookTokens(t *api.HookTokens) string {
 	if t.Reported == 0 {

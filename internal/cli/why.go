@@ -101,11 +101,25 @@ func (c *whyCmd) query(ctx context.Context, remote *client.Client, namespace str
 		if namespace, err = c.pod(namespace, q); err != nil {
 			return "", nil, err
 		}
+		if id := newestOfWorkload(ctx, remote, namespace, q.Get("pod")); id != "" {
+			q.Del("pod")
+			q.Set("incident", id)
+		}
 	}
 	if c.Hook == "" {
 		set(q, "namespace", namespace)
 	}
 	return path, q, nil
+}
+
+// newestOfWorkload is the newest incident of a workload with a name; empty if there is none, or the name is a Pod's own. People
+// name the Deployment as often as its Pods.
+func newestOfWorkload(ctx context.Context, remote *client.Client, namespace, name string) string {
+	found, _, err := client.Fetch[api.Page[api.Incident]](ctx, remote, "/incidents", url.Values{"namespace": {namespace}, "workload": {name}, "limit": {"1"}})
+	if err != nil || len(found.Items) == 0 || found.Items[0].ResourceName == name {
+		return "" // then it is asked for as a Pod, which tells of an error as well
+	}
+	return found.Items[0].ID
 }
 
 // pod reads POD or NAMESPACE/POD.
