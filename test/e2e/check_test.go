@@ -30,7 +30,7 @@ func TestWhatIsCheckedAndRecordedOfARealNodeIsTrue(t *testing.T) {
 	if out := r.check(); !strings.Contains(out, "NO deployment: there is no Deployment khook in namespace "+r.ns) {
 		t.Errorf("%s", out)
 	}
-	r.install()
+	r.install("--take-ownership") // of the Hook resource that another test has left
 	hook := hookAboutAll(ns)
 	r.must(c.Create(t.Context(), hook))
 
