@@ -93,7 +93,7 @@ func TestCLIShowsWhatTheAPIHas(t *testing.T) {
 	if why := run("why", "never-was", "-n", s.shop); !strings.Contains(why, "NO   seen") || !strings.Contains(why, "it watches since") {
 		t.Errorf("%s", why)
 	}
-	if code, out, errs := runCLI(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found.\n" {
+	if code, out, errs := runCLI(t, append([]string{"events", "-n", "nowhere"}, flags...)...); code != 0 || out != "" || errs != "No events found in namespace nowhere.\n" {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
 	for args, says := range map[string]string{
