@@ -166,6 +166,12 @@ const (
 // MaxWait is how long is tried to tell a notifier of something.
 const MaxWait = 24 * time.Hour
 
+// TooLate says whether it is of no use any more to tell of it: what ended more than MaxWait ago. What still waits for a person, or goes
+// on, is told however late.
+func (n *Notice) TooLate(now time.Time) bool {
+	return (n.Kind == AgentFailed || n.Kind == Outcome) && now.Sub(n.At) > MaxWait
+}
+
 // Line is a notice on its way to one notifier, as it is stored.
 type Line struct {
 	Notice

@@ -66,8 +66,8 @@ func newSender(n *Notifier, version string) (*sender, error) {
 	}}, nil
 }
 
-// send makes one attempt; the error is an *attemptError.
-func (s *sender) send(ctx context.Context, m *Message) error {
+// send makes one attempt; nil if the receiver has taken the message.
+func (s *sender) send(ctx context.Context, m *Message) *attemptError {
 	body, contentType, err := s.notifier.body(m)
 	if err != nil {
 		return &attemptError{why: "the message can't be made: " + err.Error(), message: true}
@@ -162,7 +162,7 @@ func secret(path string) (string, error) {
 const teamsLie = "Microsoft Teams endpoint returned HTTP error"
 
 // judge says whether an answer means that the message was taken.
-func judge(shape Shape, answer *http.Response, said string, secrets []string) error {
+func judge(shape Shape, answer *http.Response, said string, secrets []string) *attemptError {
 	kind, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
 	taken := answer.StatusCode >= 200 && answer.StatusCode < 300
 	switch {

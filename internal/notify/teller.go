@@ -208,7 +208,7 @@ func (t *teller) write(ctx context.Context, all []notice.Notice, upTo int64) err
 	var lines []*notice.Line
 	for i := range all {
 		n := &all[i]
-		if !t.notifier.wants(n) || now.Sub(n.At) > notice.MaxWait && n.Kind != notice.NeedsPerson && n.Kind != notice.Uncalled {
+		if !t.notifier.wants(n) || n.TooLate(now) {
 			continue
 		}
 		lines = append(lines, &notice.Line{Notice: *n, Notifier: t.notifier.Name, State: notice.Waiting, DueAt: now.Add(time.Duration(t.notifier.GroupWait))})
@@ -279,7 +279,7 @@ func (t *teller) due(ctx context.Context, now time.Time) ([]*notice.Line, error)
 
 // message reads what is so now. What is not so any more is outdated, and told to nobody.
 func (t *teller) message(ctx context.Context, lines []*notice.Line) (m *Message, told, outdated []*notice.Line, err error) {
-	m = &Message{Notifier: t.notifier.Name, Cluster: t.Cluster, Version: t.Version}
+	m = t.newMessage()
 	var ids []string
 	for _, l := range lines {
 		item, so, err := t.item(ctx, l)
@@ -318,15 +318,19 @@ func (t *teller) item(ctx context.Context, l *notice.Line) (item Item, so bool, 
 	if errors.Is(err, store.ErrNotFound) {
 		return item, false, nil
 	}
-	if t.ExternalURL != "" && so {
-		item.Link = t.link(&item)
-	}
+	item.Link = t.link(&item)
 	return item, so, err
 }
 
-// link leads to what the notice is about, as khook's API tells it.
+func (t *teller) newMessage(items ...Item) *Message {
+	return &Message{Notifier: t.notifier.Name, Cluster: t.Cluster, Version: t.Version, Items: items}
+}
+
+// link leads to what the notice is about, as khook's API tells it; empty if khook does not know its own address.
 func (t *teller) link(item *Item) string {
 	switch {
+	case t.ExternalURL == "":
+		return ""
 	case item.DeliveryID != "":
 		return t.ExternalURL + "/api/v1/deliveries/" + item.DeliveryID
 	case item.IncidentID != "":
@@ -355,40 +359,48 @@ func (t *teller) incidentItem(ctx context.Context, l *notice.Line) (Item, bool, 
 	return ofIncident(&l.Notice, inc), true, nil
 }
 
+// try makes one attempt at a message, and counts it. Of one that failed it says when the next may be made.
+func (t *teller) try(ctx context.Context, m *Message, attempt int) (failed *attemptError, again time.Time) {
+	failed = t.sender.send(ctx, m)
+	if failed == nil {
+		t.metrics.attempts.WithLabelValues(t.notifier.Name, "ok").Inc()
+		return nil, time.Time{}
+	}
+	if ctx.Err() == nil {
+		t.metrics.attempts.WithLabelValues(t.notifier.Name, "error").Inc()
+	}
+	return failed, t.Clock.Now().Add(max(pause(attempt), failed.retryAfter))
+}
+
 // attempt sends a message whose notices are noted as being sent, and records what came of it.
 func (t *teller) attempt(ctx context.Context, m *Message, told []*notice.Line) error {
-	err := t.sender.send(ctx, m)
+	failed, again := t.try(ctx, m, told[0].Attempt)
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // khook ends: the next leader sends it again, with the same ID
+		return nil // khook ends: the next leader sends it again, with the same ID
 	}
 	now := t.Clock.Now()
-	if err == nil {
-		t.metrics.attempts.WithLabelValues(t.notifier.Name, "ok").Inc()
+	if failed == nil {
 		t.trouble.over()
 		end(told, notice.Sent, now)
 		return t.save(ctx, told)
 	}
-	t.metrics.attempts.WithLabelValues(t.notifier.Name, "error").Inc()
-	why, _ := errors.AsType[*attemptError](err)
-	again := now.Add(max(pause(told[0].Attempt), why.retryAfter))
 	for _, l := range told {
-		l.Error, l.DueAt = err.Error(), again
+		l.Error, l.DueAt = failed.why, again
 	}
-	if why.message {
+	if failed.message {
 		if told[0].Attempt >= refusals {
 			end(told, notice.Failed, now)
-			t.Log.Info("a notifier refuses a message", "notifier", t.notifier.Name, "notices", len(told), "error", err.Error())
+			t.Log.Info("a notifier refuses a message", "notifier", t.notifier.Name, "notices", len(told), "error", failed.why)
 		}
 		return t.save(ctx, told)
 	}
-	t.trouble.is(now, err.Error())
+	t.trouble.is(now, failed.why)
 	t.pausesTo = again
-	t.complain(err)
+	t.complain(failed)
 	return t.save(ctx, told)
 }
 
-// giveUp ends what could not be told within a day and is of no use to anybody any more; khook's own lists have it all the same. What still waits for
-// a person, or still goes on, is told however late.
+// giveUp ends what is too late to be told; khook's own lists have it all the same.
 func (t *teller) giveUp(ctx context.Context, now time.Time) error {
 	if now.Sub(t.gaveUpAt) < giveUpEvery {
 		return nil
@@ -400,7 +412,7 @@ func (t *teller) giveUp(ctx context.Context, now time.Time) error {
 	t.gaveUpAt = now
 	var late []*notice.Line
 	for _, l := range waiting {
-		if (l.Kind == notice.AgentFailed || l.Kind == notice.Outcome) && now.Sub(l.At) > notice.MaxWait {
+		if l.TooLate(now) {
 			late = append(late, l)
 		}
 	}

@@ -120,7 +120,10 @@ func Test(ctx context.Context, n *Notifier, cluster, version string) error {
 		return err
 	}
 	item := testItem(time.Now())
-	return s.send(ctx, &Message{ID: item.ID, Notifier: n.Name, Cluster: cluster, Version: version, Items: []Item{item}})
+	if failed := s.send(ctx, &Message{ID: item.ID, Notifier: n.Name, Cluster: cluster, Version: version, Items: []Item{item}}); failed != nil {
+		return failed
+	}
+	return nil
 }
 
 // metrics are those of all notifiers. Their names are in the operator's file, and few.

@@ -2,7 +2,6 @@ package notify
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -60,14 +59,12 @@ func (t *teller) watchParts(ctx context.Context, now time.Time) {
 func (t *teller) tellPart(ctx context.Context, name string, p *unwellPart, now time.Time) {
 	n := notice.OfPart(name, p.since, p.well)
 	item := ofPart(&n, name, p.why, now)
-	if t.ExternalURL != "" {
-		item.Link = t.link(&item)
-	}
-	m := &Message{ID: incident.DeriveID("message", t.notifier.Name, n.ID), Notifier: t.notifier.Name, Cluster: t.Cluster, Version: t.Version, Items: []Item{item}}
-	err := t.sender.send(ctx, m)
+	item.Link = t.link(&item)
+	m := t.newMessage(item)
+	m.ID = incident.DeriveID("message", t.notifier.Name, n.ID)
 	p.attempt++
-	if err == nil {
-		t.metrics.attempts.WithLabelValues(t.notifier.Name, "ok").Inc()
+	failed, again := t.try(ctx, m, p.attempt)
+	if failed == nil {
 		t.metrics.notices.WithLabelValues(t.notifier.Name, string(notice.Unwell), string(notice.Sent)).Inc()
 		if p.told = true; p.well {
 			delete(t.parts, name)
@@ -77,8 +74,6 @@ func (t *teller) tellPart(ctx context.Context, name string, p *unwellPart, now t
 	if ctx.Err() != nil {
 		return
 	}
-	t.metrics.attempts.WithLabelValues(t.notifier.Name, "error").Inc()
-	why, _ := errors.AsType[*attemptError](err)
-	p.dueAt = now.Add(max(pause(p.attempt), why.retryAfter))
-	t.complain(err)
+	p.dueAt = again
+	t.complain(failed)
 }
