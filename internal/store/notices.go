@@ -15,11 +15,15 @@ const noticeColumns = "cluster, notifier, id, kind, about, subject, hook_ns, hoo
 // maxNoticeError bounds Line.Error, in bytes.
 const maxNoticeError = 512
 
-func noticeRow(cluster string, l *notice.Line) []any {
-	return []any{
-		cluster, l.Notifier, l.ID, string(l.Kind), l.About, l.Subject, l.Hook.Namespace, l.Hook.Name, string(l.Type), l.Namespace, l.Config, l.Group,
-		l.DeliveryID, l.IncidentID, micros(l.At), string(l.State), l.Message, l.Attempt, micros(l.DueAt), micros(l.EndedAt), incident.Truncate(l.Error, maxNoticeError),
+func noticeRows(cluster string, lines []*notice.Line) [][]any {
+	rows := make([][]any, 0, len(lines))
+	for _, l := range lines {
+		rows = append(rows, []any{
+			cluster, l.Notifier, l.ID, string(l.Kind), l.About, l.Subject, l.Hook.Namespace, l.Hook.Name, string(l.Type), l.Namespace, l.Config, l.Group,
+			l.DeliveryID, l.IncidentID, micros(l.At), string(l.State), l.Message, l.Attempt, micros(l.DueAt), micros(l.EndedAt), incident.Truncate(l.Error, maxNoticeError),
+		})
 	}
+	return rows
 }
 
 func scanNotice(row scanner) (*notice.Line, error) {
@@ -35,11 +39,7 @@ func scanNotice(row scanner) (*notice.Line, error) {
 // PutNotices makes notices wait for a notifier, and notes up to which change it has read the change log. A notice that the notifier has, or had,
 // is ignored.
 func (tx *Tx) PutNotices(ctx context.Context, notifier string, readUpTo int64, lines []*notice.Line) error {
-	rows := make([][]any, 0, len(lines))
-	for _, l := range lines {
-		rows = append(rows, noticeRow(tx.store.cfg.Cluster, l))
-	}
-	if err := tx.insert(ctx, "notices", noticeColumns, rows, " ON CONFLICT DO NOTHING"); err != nil {
+	if err := tx.insert(ctx, "notices", noticeColumns, noticeRows(tx.store.cfg.Cluster, lines), " ON CONFLICT DO NOTHING"); err != nil {
 		return err
 	}
 	return tx.insert(ctx, "notifiers", "cluster, name, seq", [][]any{{tx.store.cfg.Cluster, notifier, readUpTo}},
@@ -48,11 +48,7 @@ func (tx *Tx) PutNotices(ctx context.Context, notifier string, readUpTo int64, l
 
 // SaveNotices writes how far notices have come.
 func (tx *Tx) SaveNotices(ctx context.Context, lines []*notice.Line) error {
-	rows := make([][]any, 0, len(lines))
-	for _, l := range lines {
-		rows = append(rows, noticeRow(tx.store.cfg.Cluster, l))
-	}
-	return tx.insert(ctx, "notices", noticeColumns, rows, " ON CONFLICT (cluster, notifier, id) DO UPDATE SET state = excluded.state, message = excluded.message, "+
+	return tx.insert(ctx, "notices", noticeColumns, noticeRows(tx.store.cfg.Cluster, lines), " ON CONFLICT (cluster, notifier, id) DO UPDATE SET state = excluded.state, message = excluded.message, "+
 		"attempt = excluded.attempt, due_at = excluded.due_at, ended_at = excluded.ended_at, error = excluded.error")
 }
 

@@ -73,8 +73,8 @@ func (s *Store) AskingDeliveries(ctx context.Context, hook delivery.HookRef, lim
 
 // GroupState returns what is remembered of a group; an empty one if that is nothing.
 func (s *Store) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.GroupState, error) {
-	found, err := readAll(ctx, s.core, "group "+key.Group, scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
-		s.cfg.Cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group)
+	q := groupState(s.cfg.Cluster, key)
+	found, err := readAll(ctx, s.core, q.what, q.scan, q.text, q.args...)
 	return stateOf(key, found), err
 }
 
