@@ -139,7 +139,7 @@ func (r *rig) ticks(d, step time.Duration) {
 	for ; d > 0; d -= step {
 		r.clock.Step(min(d, step))
 		for _, one := range r.all.all {
-			if err := one.look(r.Context(), r.all.names()); err != nil {
+			if err := one.look(r.Context()); err != nil {
 				r.Log(err)
 			}
 		}

@@ -54,11 +54,11 @@ type teller struct {
 }
 
 // run looks every second until ctx ends.
-func (t *teller) run(ctx context.Context, names []string) error {
+func (t *teller) run(ctx context.Context) error {
 	ticker := t.Clock.NewTicker(lookEvery)
 	defer ticker.Stop()
 	for {
-		if err := t.look(ctx, names); err != nil && ctx.Err() == nil {
+		if err := t.look(ctx); err != nil && ctx.Err() == nil {
 			t.complain(err)
 		}
 		select {
@@ -78,10 +78,10 @@ func (t *teller) complain(err error) {
 }
 
 // look does what is due. What khook says of itself goes first, and does not need the history.
-func (t *teller) look(ctx context.Context, names []string) error {
+func (t *teller) look(ctx context.Context) error {
 	t.tellUnwell(ctx)
 	if !t.started {
-		if err := t.begin(ctx, names); err != nil {
+		if err := t.begin(ctx); err != nil {
 			return err
 		}
 		t.started = true
@@ -105,10 +105,7 @@ func (t *teller) look(ctx context.Context, names []string) error {
 
 // begin finds out how far the change log was read. A notifier that is new is told of what waits for people now, and of what happens from now on;
 // so is one for which changes were deleted before it had read them.
-func (t *teller) begin(ctx context.Context, names []string) error {
-	if err := t.Store.Write(ctx, func(tx *store.Tx) error { return tx.KeepNotifiers(ctx, names) }); err != nil {
-		return err
-	}
+func (t *teller) begin(ctx context.Context) error {
 	upTo, known, err := t.Store.NoticesReadUpTo(ctx, t.notifier.Name)
 	if err != nil {
 		return err
@@ -376,7 +373,7 @@ func (t *teller) try(ctx context.Context, m *Message, attempt int) (failed *atte
 func (t *teller) attempt(ctx context.Context, m *Message, told []*notice.Line) error {
 	failed, again := t.try(ctx, m, told[0].Attempt)
 	if ctx.Err() != nil {
-		return nil // khook ends: the next leader sends it again, with the same ID
+		return nil //nolint:nilerr // khook ends: the next leader sends it again, with the same ID
 	}
 	now := t.Clock.Now()
 	if failed == nil {

@@ -137,6 +137,23 @@ func TestWhatWaitsIsToldOfAlsoIfItsChangeIsGone(t *testing.T) {
 	}
 }
 
+func TestWhatWaitsForANotifierThatThereIsNoMoreIsForgotten(t *testing.T) {
+	to := newReceiver(t)
+	r := newRig(t, toReceiver("gone", to), toReceiver("stays", to))
+	to.does(func(Message) answer { return answer{status: http.StatusBadGateway} })
+	r.tick(2 * time.Second)
+	r.save(r.asks("cart", "may I?"))
+	r.tick(time.Minute)
+	r.config.Notifiers = r.config.Notifiers[1:]
+	r.restart()
+	r.all.forgetOthers(t.Context())
+	for name, want := range map[string]int{"gone": 0, "stays": 1} {
+		if n, err := r.store.CountWaitingNotices(t.Context(), name); err != nil || n != want {
+			t.Errorf("%d wait for %s, want %d: %v", n, name, want, err)
+		}
+	}
+}
+
 // toldOf is how many things a receiver was told of.
 func toldOf(to *receiver) (told int) {
 	for _, m := range to.got() {

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/clock"
 
 	"github.com/kagent-dev/khook/internal/metric"
@@ -81,25 +82,27 @@ func (c *partsCache) get(ctx context.Context) map[string]string {
 
 // Run tells until ctx ends.
 func (t *Tellers) Run(ctx context.Context) error {
-	if len(t.all) == 0 {
-		if err := t.options.Store.Write(ctx, func(tx *store.Tx) error { return tx.KeepNotifiers(ctx, nil) }); err != nil && ctx.Err() == nil {
-			t.options.Log.Error(err, "cannot forget what waits for notifiers that there are no more: the next start will")
-		}
-		return nil
-	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { t.forgetOthers(ctx); return nil })
 	for _, one := range t.all {
-		group.Go(func() error { return one.run(ctx, t.names()) })
+		group.Go(func() error { return one.run(ctx) })
 	}
 	return group.Wait()
 }
 
-func (t *Tellers) names() []string {
+// forgetOthers forgets what waits for notifiers that there are no more. It tries until that is recorded; nobody waits for it.
+func (t *Tellers) forgetOthers(ctx context.Context) {
 	names := make([]string, 0, len(t.all))
 	for _, one := range t.all {
 		names = append(names, one.notifier.Name)
 	}
-	return names
+	_ = wait.PollUntilContextCancel(ctx, time.Minute, true, func(ctx context.Context) (bool, error) {
+		err := t.options.Store.Write(ctx, func(tx *store.Tx) error { return tx.KeepNotifiers(ctx, names) })
+		if err != nil && ctx.Err() == nil {
+			t.options.Log.Error(err, "cannot forget what waits for notifiers that there are no more, will retry")
+		}
+		return err == nil, nil
+	})
 }
 
 // Warnings say which notifiers could not be told, and since when.
