@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"github.com/a2aproject/a2a-go/v2/a2a"
 
@@ -73,7 +72,7 @@ func clean(s string) string {
 		switch {
 		case r == '\n', r == '\t', r >= ' ' && r < 0x7f: // most of it: a long history is cleaned at each look
 			return r
-		case r == utf8.RuneError, unicode.IsControl(r), unicode.Is(unicode.Cf, r):
+		case incident.Unseen(r):
 			return -1
 		}
 		return r

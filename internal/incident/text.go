@@ -20,7 +20,7 @@ func Clean(text string, limit int) string {
 			space = b.Len() > 0
 			continue
 		}
-		if r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if Unseen(r) {
 			continue
 		}
 		if space {
@@ -33,6 +33,12 @@ func Clean(text string, limit int) string {
 		}
 	}
 	return Truncate(b.String(), limit)
+}
+
+// Unseen says whether a character can't be seen, or changes how others are: control and format characters, and what is no UTF-8. White space
+// among the control characters is for the caller to except.
+func Unseen(r rune) bool {
+	return r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
 }
 
 // Truncate cuts text to at most limit bytes, at a character's boundary, with an Ellipsis where

@@ -9,9 +9,9 @@ import (
 	"mime"
 	"strings"
 	"text/template"
-	"unicode"
 	"unicode/utf8"
 
+	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/notice"
 )
 
@@ -76,7 +76,7 @@ func visible(text string) string {
 		switch {
 		case r == '\n' || r == '\t':
 			return r
-		case r == utf8.RuneError, unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == '\u2028', r == '\u2029':
+		case incident.Unseen(r), r == '\u2028', r == '\u2029':
 			return -1
 		}
 		return r
