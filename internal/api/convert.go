@@ -25,8 +25,12 @@ func EventOf(e *incident.Event) Event {
 	}
 }
 
-// EncodeEvent makes the record of an event that live streams carry: the same as in lists.
-func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(EventOf(e)) }
+// EncodeEvent makes the record of an event that live streams carry: the same as in lists, with when it became so.
+func EncodeEvent(e *incident.Event, changed time.Time) ([]byte, error) {
+	shaped := EventOf(e)
+	shaped.ChangedAt = changed
+	return json.Marshal(shaped)
+}
 
 // DecisionOf is the JSON of a decision.
 func DecisionOf(d delivery.Decision) Decision {

@@ -58,6 +58,7 @@ type Event struct {
 	RecordedAt time.Time       `json:"recordedAt" doc:"When khook recorded it."`
 	Subject
 	Count        int32      `json:"count" doc:"How many occurrences this one record stands for."`
+	ChangedAt    time.Time  `json:"changedAt,omitzero" required:"false" doc:"When the status became what it is, such as resolved; in live streams only."`
 	Dispositions []Decision `json:"dispositions,omitempty" doc:"Why Hooks called or did not call their agents for it; only where one Hook or one incident is asked for."`
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -59,8 +60,8 @@ func (i introspection) aside(ctx context.Context) api.PartHealth {
 	if err != nil || n == 0 {
 		return api.PartHealth{Status: api.Healthy}
 	}
-	return api.PartHealth{Status: api.Degraded, Reason: fmt.Sprintf("%d signals from the cluster could not be recorded and were put aside: "+
-		"look at them with khook dead-letters, then replay or drop them", n)}
+	return api.PartHealth{Status: api.Degraded, Reason: fmt.Sprintf("%s from the cluster could not be recorded and %s put aside: "+
+		"khook dead-letters shows what is there, to be replayed or dropped", incident.Counted(n, "signal"), incident.Are(n))}
 }
 
 // stuckAfter is how long a delivery may wait for its agent before khook calls itself degraded.

@@ -366,7 +366,7 @@ func TestHooksAndTheirAgents(t *testing.T) {
 	says(t, found(t, "hooks", Installed, admin), "warning there is no Hook")
 	says(t, found(t, "agents", Installed, admin), "not-looked-at no Hook names any")
 	create(t, "hooks", fmt.Sprintf(oneHook, "good", false, "default/medic", "True", "all is well", 1))
-	says(t, found(t, "hooks", Installed, admin), "ok 1 are there, and all are ready")
+	says(t, found(t, "hooks", Installed, admin), "ok all are ready: 1 Hook")
 	says(t, found(t, "agents", Installed, admin), "not-looked-at the cluster has no Agents of kagent")
 
 	install(t, []byte(agentCRD))
@@ -375,12 +375,12 @@ func TestHooksAndTheirAgents(t *testing.T) {
 	})
 	says(t, found(t, "agents", Installed, admin), "failed there is no Agent default/medic in this cluster, which Hook default/good names")
 	create(t, "agents", "{apiVersion: kagent.dev/v1alpha2, kind: Agent, metadata: {name: medic, namespace: default}, spec: {}}")
-	says(t, found(t, "agents", Installed, admin), "ok 1 are named by Hooks, and all are there")
+	says(t, found(t, "agents", Installed, admin), "ok all that Hooks name are there: 1 agent")
 
 	create(t, "hooks", fmt.Sprintf(oneHook, "ill", true, "default/sick", "False", "prompt: unknown variable", 1))
 	create(t, "hooks", fmt.Sprintf(oneHook, "stale", false, "default/medic", "True", "it was well", 0))
 	create(t, "agents", "{apiVersion: kagent.dev/v1alpha2, kind: Agent, metadata: {name: sick, namespace: default}, spec: {}, status: {conditions: [{type: Ready, status: 'False'}]}}")
-	says(t, found(t, "hooks", Installed, admin), "failed default/ill is not ready: prompt: unknown variable", "failed default/stale was changed, and khook has not seen the change", "warning 1 of 3 are suspended")
+	says(t, found(t, "hooks", Installed, admin), "failed default/ill is not ready: prompt: unknown variable", "failed default/stale was changed, and khook has not seen the change", "warning 1 of 3 is suspended")
 	says(t, found(t, "agents", Installed, admin), "failed Agent default/sick, which Hook default/ill names, is not ready")
 
 	nobody := options(user(t, "stranger"))

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // deployment says whether khook runs.
@@ -85,7 +87,7 @@ func restartsOf(pod *corev1.Pod) string {
 	for i := range pod.Status.ContainerStatuses {
 		s := &pod.Status.ContainerStatuses[i]
 		if last := s.LastTerminationState.Terminated; last != nil && s.RestartCount > 0 {
-			return fmt.Sprintf("; container %s has restarted %d times, the last time because of %s (exit code %d)", s.Name, s.RestartCount, last.Reason, last.ExitCode)
+			return fmt.Sprintf("; container %s has restarted %s, last because of %s (exit code %d)", s.Name, incident.Counted(s.RestartCount, "time"), last.Reason, last.ExitCode)
 		}
 	}
 	return ""

@@ -17,6 +17,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // maxHooks bounds how many Hooks are looked at, and maxAgents how many agents.
@@ -84,15 +85,15 @@ func (c *checkup) ready(all []v1alpha2.Hook) {
 	}
 	switch {
 	case unready > maxNamed:
-		c.fail("hooks", "%d more are not ready: kubectl get hooks -A", unready-maxNamed)
+		c.fail("hooks", "%s not ready: kubectl get hooks -A", incident.Counted(unready-maxNamed, "more Hook"))
 	case unready > 0:
 	case len(all) == 0:
 		c.warn("hooks", "there is no Hook, so no agent is called: docs/hooks.md says how to write one")
 	default:
-		c.ok("hooks", "%d are there, and all are ready", len(all))
+		c.ok("hooks", "all are ready: %s", incident.Counted(len(all), "Hook"))
 	}
 	if suspended > 0 {
-		c.warn("hooks", "%d of %d are suspended by their spec, and call nobody", suspended, len(all))
+		c.warn("hooks", "%d of %d %s suspended by spec.suspend: nobody is called", suspended, len(all), incident.Are(suspended))
 	}
 }
 
@@ -150,7 +151,7 @@ func (c *checkup) agents(ctx context.Context, all []v1alpha2.Hook) {
 		}
 	}
 	if there == len(refs) {
-		c.ok("agents", "%d are named by Hooks, and all are there", there)
+		c.ok("agents", "all that Hooks name are there: %s", incident.Counted(there, "agent"))
 	}
 }
 

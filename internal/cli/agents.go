@@ -44,7 +44,7 @@ func (c *agentsCmd) Run(ctx context.Context, env Env) error {
 				fmt.Sprint(a.Questions), dash(tokenSum(a.Tokens, "")),
 			}
 		}
-		return p.table([]string{"AGENT", "CALLS", "ANSWERED", "FAILED", "RECOVERED", "ANSWER P50", "RECOVERY P50", "QUESTIONS", "TOKENS"}, rows)
+		return p.table([]string{"AGENT", "CALLS", "ANSWERED", "FAILED", "RECOVERED", "ANSWER P50", "RECOVERY P50", "QUESTIONS", "TOKENS"}, rows, "TOKENS", "QUESTIONS", "RECOVERY P50", "FAILED")
 	})
 }
 

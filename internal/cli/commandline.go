@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,7 +82,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 	case args[0] == "help":
 		args = append(slices.Clone(args[1:]), "--help")
 	}
-	if hint := misplaced(args, env.name()); hint != "" {
+	args = inOrder(parser.Model, args)
+	if hint := cmp.Or(misplaced(args, env.name()), misspelled(parser.Model, args, env.name())); hint != "" {
 		fmt.Fprintln(env.Err, "khook:", hint)
 		return 2
 	}
@@ -117,10 +119,108 @@ func misplaced(args []string, program string) string {
 	if instead := otherWords[first]; instead != "" {
 		return fmt.Sprintf("there is no command %q: write "+instead, first, program)
 	}
-	if strings.HasPrefix(first, "-") && !slices.Contains([]string{"-h", "--help", "--version"}, first) && len(args) > 1 {
-		return fmt.Sprintf("flags go after the command, such as %s incidents -n shop", program)
+	if strings.HasPrefix(first, "-") && !slices.Contains(alone, first) && len(args) > 1 {
+		return fmt.Sprintf("which command? Such as %s incidents -n shop", program)
+	}
+	if first == "record" && slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--from-history") }) {
+		return fmt.Sprintf("a recording can't be made from the history: that has what khook detected, and not the versions of Pods that %[1]s replay plays. "+
+			"Record what comes next with %[1]s record -n NAMESPACE -o FILE; %[1]s incidents show ID and %[1]s why ID tell what is known of what was", program)
 	}
 	return ""
+}
+
+// alone are the flags that need no command.
+var alone = []string{"-h", "--help", "--version"}
+
+// inOrder puts flags that are before the command behind it: kubectl -n shop get pods is what fingers know.
+func inOrder(model *kong.Application, args []string) []string {
+	at := 0
+	for at < len(args) && strings.HasPrefix(args[at], "-") && !slices.Contains(alone, args[at]) && args[at] != "--" {
+		if !strings.Contains(args[at], "=") && takesValue(model.Node, args[at]) {
+			at++
+		}
+		at++
+	}
+	if at == 0 || at >= len(args) || !isCommand(model, args[at]) {
+		return args
+	}
+	flags, rest := args[:at], args[at:]
+	end := slices.Index(rest, "--")
+	if end < 0 {
+		end = len(rest)
+	}
+	return slices.Concat(rest[:end], flags, rest[end:])
+}
+
+func isCommand(model *kong.Application, word string) bool {
+	return slices.ContainsFunc(model.Children, func(n *kong.Node) bool { return n.Name == word || slices.Contains(n.Aliases, word) })
+}
+
+// takesValue says whether a flag, as it is written, is followed by its value in the commands that have it.
+func takesValue(n *kong.Node, flag string) bool {
+	for _, f := range n.Flags {
+		if flag == "--"+f.Name || f.Short != 0 && flag == "-"+string(f.Short) || slices.Contains(f.Aliases, strings.TrimPrefix(flag, "--")) {
+			return !f.IsBool()
+		}
+	}
+	return slices.ContainsFunc(n.Children, func(child *kong.Node) bool { return takesValue(child, flag) })
+}
+
+// misspelled says which subcommand was meant, where the word in its place is a slip of the finger: a command that takes an ID would take it
+// for one. No ID is so near to a subcommand, and no KIND/NAME.
+func misspelled(model *kong.Application, args []string, program string) string {
+	if len(args) < 2 {
+		return ""
+	}
+	at := slices.IndexFunc(model.Children, func(n *kong.Node) bool { return n.Name == args[0] || slices.Contains(n.Aliases, args[0]) })
+	if at < 0 {
+		return ""
+	}
+	if meant := nearest(model.Children[at].Children, args[1]); meant != "" {
+		return fmt.Sprintf("there is no command \"%s %s\": did you mean %s %s %s?", args[0], args[1], program, args[0], meant)
+	}
+	return ""
+}
+
+// nearest is the command that is one or two slips away from a word; "" if there is none, or the word is one itself.
+func nearest(commands []*kong.Node, word string) string {
+	best, least := "", 3
+	for _, c := range commands {
+		for _, name := range append([]string{c.Name}, c.Aliases...) {
+			switch d := slips(name, word); {
+			case d == 0:
+				return ""
+			case d < least && d < len(word)-1:
+				best, least = name, d
+			}
+		}
+	}
+	return best
+}
+
+// slips is how many letters have to be changed, added, left out or exchanged with their neighbour to make one word of another.
+func slips(a, b string) int {
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
+	}
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
+		}
+	}
+	return d[len(a)][len(b)]
 }
 
 // usageError is an error of which the command line itself is the cause, whatever khook would answer.

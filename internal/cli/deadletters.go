@@ -38,7 +38,8 @@ type historyFlags struct {
 // open opens the history, which must be there.
 func (f *historyFlags) open(ctx context.Context) (*store.Store, error) {
 	if _, err := os.Stat(f.Database); err != nil {
-		return nil, fmt.Errorf("there is no history to read: %w; name the file that khook controller writes (--database)", err)
+		return nil, fmt.Errorf("there is no history to read: %w; dead letters are in the file that khook controller writes, and not in its API: "+
+			"kubectl -n kagent exec deploy/khook -- /khook dead-letters --config=/etc/khook/khook.yaml, or name the file (--database)", err)
 	}
 	return store.Open(ctx, store.Config{Path: f.Database})
 }
@@ -76,7 +77,7 @@ func (c *deadLettersListCmd) Run(ctx context.Context, env Env) error {
 			_, err := fmt.Fprintln(env.Out, "Nothing was put aside.")
 			return err
 		}
-		return p.table([]string{"ID", "AGE", "TIMES", "NAMESPACE", "RESOURCE", "EVENT", "EVENT RECORDED", "FAULT", "REPLAY", "ERROR"}, deadLetterRows(p, letters))
+		return p.table([]string{"ID", "AGE", "TIMES", "NAMESPACE", "RESOURCE", "EVENT", "EVENT RECORDED", "FAULT", "REPLAY", "ERROR"}, deadLetterRows(p, letters), "EVENT RECORDED", "TIMES", "FAULT", "REPLAY", namespaceColumn)
 	})
 }
 
@@ -122,21 +123,13 @@ func (f *letterFlags) change(ctx context.Context, env Env, done string, do func(
 			return err
 		}
 		if n > 0 || len(f.IDs) == 0 {
-			_, err = fmt.Fprintln(env.Out, deadLetters(n), done)
+			_, err = fmt.Fprintln(env.Out, plural(n, "dead letter"), done)
 		}
 		if n < len(f.IDs) {
-			return fmt.Errorf("%d of %d dead letters are there: khook dead-letters lists them", n, len(f.IDs))
+			return fmt.Errorf("%d of %s %s there: khook dead-letters lists them", n, plural(len(f.IDs), "dead letter"), incident.Are(n))
 		}
 		return err
 	})
-}
-
-// deadLetters counts dead letters.
-func deadLetters(n int) string {
-	if n == 1 {
-		return "1 dead letter"
-	}
-	return fmt.Sprintf("%d dead letters", n)
 }
 
 // deadLettersReplayCmd is khook dead-letters replay.

@@ -33,6 +33,7 @@ type deliveriesListCmd struct {
 	Type     string `help:"Only about this kind: ${event_types_prose}." enum:",${event_types}" default:""`
 	Incident string `complete:"incidents" help:"Only those that were scheduled because of this incident." placeholder:"ID"`
 	SortBy   string `aliases:"sort" help:"Order: ${delivery_orders_prose}; - for descending." default:"-createdAt" enum:"${delivery_orders}" placeholder:"ORDER"`
+	Selector string `short:"l" hidden:""`
 	Stalled  bool   `help:"Only those whose task is stalled: nothing new was seen of it for long."`
 	watchFlags
 	listFlags
@@ -41,6 +42,9 @@ type deliveriesListCmd struct {
 
 // Run prints deliveries, or the story of one.
 func (c *deliveriesListCmd) Run(ctx context.Context, env Env) error {
+	if c.Selector != "" {
+		return wrongUsage("calls have no labels: khook incidents -l %s has the incidents, and khook deliveries --incident ID the calls for one", shellWord(c.Selector))
+	}
 	q, hookPath, err := c.query(time.Now())
 	if err != nil {
 		return err
@@ -109,16 +113,16 @@ func deliveryShape() *shape[api.Delivery] {
 		{"agent", func(a, b *api.Delivery) int {
 			return cmp.Or(cmp.Compare(a.Agent.Namespace, b.Agent.Namespace), cmp.Compare(a.Agent.Name, b.Agent.Name))
 		}},
-	}, columns: []tableColumn[api.Delivery]{
+	}, spare: []string{"TYPE", namespaceColumn, "HOOK", "AGE"}, columns: []tableColumn[api.Delivery]{
 		{"ID", false, func(p *display, d *api.Delivery) string { return p.shortID(d.ID) }},
 		{"AGE", false, func(p *display, d *api.Delivery) string { return p.age(d.CreatedAt) }},
 		{"STATE", false, func(_ *display, d *api.Delivery) string { return stateOf(d) }},
 		{"OUTCOME", false, func(_ *display, d *api.Delivery) string { return string(d.Outcome) }},
-		{"NAMESPACE", false, func(_ *display, d *api.Delivery) string { return d.Hook.Namespace }},
+		{namespaceColumn, false, func(_ *display, d *api.Delivery) string { return d.Hook.Namespace }},
 		{"HOOK", false, func(_ *display, d *api.Delivery) string { return d.Hook.Name }},
 		{"TYPE", false, func(_ *display, d *api.Delivery) string { return string(d.EventType) }},
-		{"GROUP", false, func(_ *display, d *api.Delivery) string { return d.Group }},
 		{"AGENT", false, func(_ *display, d *api.Delivery) string { return d.Agent.Namespace + "/" + d.Agent.Name }},
+		{"GROUP", false, func(p *display, d *api.Delivery) string { return p.group(d.Group) }},
 		{"ATTEMPTS", true, func(_ *display, d *api.Delivery) string { return fmt.Sprint(d.Attempt) }},
 		{"TASK", true, func(_ *display, d *api.Delivery) string { return d.TaskID }},
 		{"ERROR", true, func(_ *display, d *api.Delivery) string { return d.Error }},
@@ -134,10 +138,5 @@ type deliveriesShowCmd struct {
 
 // Run prints the story of a delivery.
 func (c *deliveriesShowCmd) Run(ctx context.Context, env Env) error {
-	remote, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer remote.Close()
-	return tellDelivery(ctx, remote, c.display(env), c.ID, c.Last, c.query())
+	return c.tell(ctx, env, &c.apiFlags, c.ID, tellDelivery)
 }

@@ -22,6 +22,7 @@ type eventsCmd struct {
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
 	Hook     string `complete:"hooks" help:"Only those that this Hook decided about, with why it called its agent or not." placeholder:"NS/NAME"`
+	Selector string `short:"l" hidden:""`
 	Follow   bool   `short:"f" help:"Show events as they happen, until Ctrl-C; with --since also those from then on."`
 	SortBy   string `aliases:"sort" help:"Order: ${event_orders_prose}; - for descending." default:"-timestamp" enum:"${event_orders}" placeholder:"ORDER"`
 	watchFlags
@@ -31,6 +32,9 @@ type eventsCmd struct {
 
 // Run prints events.
 func (c *eventsCmd) Run(ctx context.Context, env Env) error {
+	if c.Selector != "" {
+		return wrongUsage("events have no labels, the incidents that they make up have: khook incidents -l %s; khook events --workload NAME has the events of a Deployment", shellWord(c.Selector))
+	}
 	q := c.query(time.Now())
 	set(q, "eventType", c.Type)
 	set(q, "status", c.Status)
@@ -67,7 +71,7 @@ func eventShape(ofHook bool) *shape[api.Event] {
 		{"AGE", false, func(p *display, e *api.Event) string { return p.age(e.Timestamp) }},
 		{"TYPE", false, func(_ *display, e *api.Event) string { return string(e.EventType) }},
 		{"STATUS", false, func(_ *display, e *api.Event) string { return string(e.Status) }},
-		{"NAMESPACE", false, func(_ *display, e *api.Event) string { return e.Namespace }},
+		{namespaceColumn, false, func(_ *display, e *api.Event) string { return e.Namespace }},
 		{"RESOURCE", false, func(_ *display, e *api.Event) string { return e.ResourceName }},
 		{"CONTAINER", false, func(_ *display, e *api.Event) string { return e.Container }},
 		{"WORKLOAD", true, func(_ *display, e *api.Event) string { return incident.Workload(e.Workload).String() }},
@@ -77,7 +81,7 @@ func eventShape(ofHook bool) *shape[api.Event] {
 	if ofHook {
 		columns = append(columns, tableColumn[api.Event]{"DISPOSITION", false, func(_ *display, e *api.Event) string { return dispositions(e.Dispositions) }})
 	}
-	return &shape[api.Event]{plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, orders: []order[api.Event]{{"timestamp", nil}, {"eventType", nil}, {"resourceName", nil}}, columns: append(columns,
+	return &shape[api.Event]{spare: []string{"CONTAINER", namespaceColumn, "AGE"}, plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, orders: []order[api.Event]{{"timestamp", nil}, {"eventType", nil}, {"resourceName", nil}}, columns: append(columns,
 		tableColumn[api.Event]{"MESSAGE", false, func(_ *display, e *api.Event) string { return e.Message }})}
 }
 

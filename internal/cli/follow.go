@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/api/client"
@@ -26,7 +25,7 @@ func (c *eventsCmd) follow(ctx context.Context, env Env, remote *client.Client, 
 	f := &client.Follower{Client: remote, Query: q, Trouble: func(err error) {
 		fmt.Fprintf(env.Err, "khook: the stream was lost (%v); coming back\n", err)
 	}}
-	g := &grid{p: p, header: []string{"TIME", "TYPE", "STATUS", "NAMESPACE", "RESOURCE", "MESSAGE"}, widths: []int{19, 12, 9, 20, 40}}
+	g := &grid{p: p, header: []string{"TIME, " + zone(p.now), "TYPE", "STATUS", namespaceColumn, "RESOURCE", "MESSAGE"}, spare: []string{namespaceColumn}, widths: []int{19, 12, 9, 12, 28, leastLast}}
 	if p.forPeople() {
 		if err := g.print(nil); err != nil { // the header, before there is anything to be below it
 			return err
@@ -61,7 +60,11 @@ func (p *display) followed(env Env, g *grid, m client.Message) error {
 	case !p.forPeople():
 		return p.line(m.Data)
 	}
-	return g.print([][]string{{e.Timestamp.Local().Format(time.DateTime), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Message}})
+	at := e.Timestamp
+	if e.Status == incident.Resolved && !e.ChangedAt.IsZero() { // its incident has ended, long after it happened as it may be
+		at = e.ChangedAt
+	}
+	return g.print([][]string{{clock(at), string(e.EventType), string(e.Status), e.Namespace, e.ResourceName, e.Message}})
 }
 
 // line prints one object: as a line of JSON, as a document of YAML, or what a template finds in it.

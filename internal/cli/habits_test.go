@@ -4,19 +4,26 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/delivery"
 )
 
 // What people type first who come from kubectl.
 func TestCLIKnowsTheHabitsOfOtherTools(t *testing.T) {
 	for line, want := range map[string]string{
 		"get incidents": "there is no command \"get\": write khook incidents", "describe incident x": "write khook incidents show ID", "logs cart": "khook deliveries logs ID",
-		"status": "khook incidents --status firing, or khook health", "explain cart": "khook why POD", "-n shop incidents": "flags go after the command, such as khook incidents -n shop",
+		"status": "khook incidents --status firing, or khook health", "explain cart": "khook why POD", "-n shop": "which command? Such as khook incidents -n shop",
+		"record --from-history 9d97edac": "khook record -n NAMESPACE -o FILE", "incidents shwo": "did you mean khook incidents show?", "deliveries shwo 9d97edac": "did you mean khook deliveries show?",
+		"deliveries cancle 9d97edac": "did you mean khook deliveries cancel?", "incdents": `did you mean "incidents"?`, "events -l app=cart": "khook incidents -l 'app=cart'", "deliveries -l app=cart": "khook incidents -l 'app=cart'",
 	} {
 		if code, _, errs := khook(t, strings.Fields(line)...); code != 2 || !strings.Contains(errs, want) {
 			t.Errorf("%s: %d %s, want %q", line, code, errs, want)
 		}
+	}
+	if code, _, errs := khook(t, "dead-letters"); code != 1 || !strings.Contains(errs, "kubectl -n kagent exec deploy/khook -- /khook dead-letters") {
+		t.Errorf("dead-letters: %d %s", code, errs)
 	}
 	if code, out, errs := khook(t, "unpause", "--help"); code != 0 || !strings.Contains(out, "resume") {
 		t.Errorf("unpause: %d %s%s", code, out, errs)
@@ -97,6 +104,66 @@ func TestCLIClaimsNoTokensWhereNoneWereReported(t *testing.T) {
 	for n, want := range map[int64]string{0: notReported, 7: "7"} {
 		if got := tokenSum(n, notReported); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestCLITakesFlagsBeforeTheCommand(t *testing.T) {
+	var asked string
+	url := answers(t, func(r *http.Request) any { asked = r.URL.Path + "?" + r.URL.RawQuery; return api.Page[api.Incident]{} })
+	for line, want := range map[string]string{
+		"-n shop incidents": "/api/v1/incidents?limit=50&namespace=shop&sort=-firstSeen", "-A --server URL events --limit 1": "/api/v1/events?limit=1&sort=-timestamp",
+		"-n hooks hooks": "/api/v1/hooks?limit=500&namespace=hooks", "--namespace=shop inc --status open": "/api/v1/incidents?limit=50&namespace=shop&sort=-firstSeen&status=firing",
+	} {
+		asked = ""
+		args := strings.Fields(strings.ReplaceAll(line, "URL", url))
+		if code, _, errs := khook(t, append(args, "--server", url)...); code != 0 || asked != want {
+			t.Errorf("%s: %d %s asked %s, want %s", line, code, errs, asked, want)
+		}
+	}
+}
+
+func TestCLITellsFirstThatTheAgentWasCalledAndThatCallsArePaused(t *testing.T) {
+	at := time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
+	d := api.Delivery{ID: anID, State: delivery.Succeeded, Outcome: delivery.OutcomeRecovered, Agent: api.Name{Namespace: "kagent", Name: "medic"}, CreatedAt: at, CalledAt: at, EndedAt: at.Add(90 * time.Second)}
+	url := answers(t, func(r *http.Request) any {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/pauses"):
+			return api.Pauses{Items: []api.Pause{{By: "ann", Reason: "it does harm"}, {Namespace: "pay", By: "ben"}}}
+		case strings.Contains(r.URL.Path, "/deliveries/"):
+			return api.DeliveryDetail{Delivery: d}
+		}
+		again := api.WhyAnswer{Basis: "recorded", Disposition: delivery.Duplicate, DeliveryID: anID, DecidedAt: at, Steps: []api.WhyStep{{Step: delivery.StepWindow, Text: "no further call before 2026-01-15T10:10:00Z"}}}
+		return api.WhyHooks{Hooks: []api.Why{{Hook: api.Name{Namespace: "shop", Name: "memory"}, IncidentID: anID, EventID: 7, Fits: true, Answers: []api.WhyAnswer{again, again}}}}
+	})
+	_, out, errs := khook(t, "why", "7", "--server", url)
+	first, rest, _ := strings.Cut(out, "\n\n")
+	got := strings.Split(first, "\n")
+	if len(got) != 2 || got[0] != "PAUSED: calls of all Hooks are paused until somebody resumes them (ann: it does harm); khook resume --all ends that." ||
+		!strings.HasPrefix(got[1], "Agent kagent/medic WAS called for it at "+clockZone(at)+", ") || !strings.HasSuffix(got[1], " ago (delivery 5013d5ac): it succeeded 90s later, outcome: recovered.") {
+		t.Errorf("%s%s", first, errs)
+	}
+	if !strings.HasPrefix(rest, "Hook shop/memory") || !strings.Contains(rest, "no further call before "+clockZone(at.Add(10*time.Minute))+"\n") {
+		t.Errorf("%s", rest)
+	}
+}
+
+func TestCLIFindsAHookByItsNameAlone(t *testing.T) {
+	six := int32(6)
+	one := api.Hook{Namespace: "shop", Name: "memory", Events: []string{"oom-kill", "pod-restart"}}
+	one.Spec.MaxCallsPerHour = &six
+	url := answers(t, func(r *http.Request) any {
+		if strings.HasSuffix(r.URL.Path, "/hooks") {
+			return api.Page[api.Hook]{Items: []api.Hook{one, {Namespace: "pay", Name: "twice"}, {Namespace: "shop", Name: "twice"}}, Total: 3}
+		}
+		return one
+	})
+	for name, want := range map[string][]string{"memory": {"shop/memory", "oom-kill, pod-restart", "0 of 6 calls this hour"}, "twice": {"several Hooks are called so: pay/twice, shop/twice"}, "nobody": {"no Hook 'nobody'"}} {
+		_, out, errs := khook(t, "hooks", name, "--server", url)
+		for _, part := range want {
+			if !strings.Contains(out+errs, part) {
+				t.Errorf("%s: %q is not in\n%s%s", name, part, out, errs)
+			}
 		}
 	}
 }

@@ -63,7 +63,7 @@ func (p *display) health(h *api.Health) {
 	}
 	p.field("Version", h.Version)
 	p.field("Up", seconds(h.UptimeSeconds))
-	p.field("Pipeline", fmt.Sprintf("%s, %d open incidents", h.Pipeline.State, h.Pipeline.OpenIncidents))
+	p.field("Pipeline", fmt.Sprintf("%s, %s", h.Pipeline.State, plural(h.Pipeline.OpenIncidents, "open incident")))
 	for _, s := range h.Plugins {
 		p.field("Source", fmt.Sprintf("%s %s %s, last contact %s ago %s", s.Name, s.Namespace, s.State, p.age(s.LastContact), s.Error))
 	}

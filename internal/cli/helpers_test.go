@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // TestMain lets the test binary be khook itself, where a test needs a program.
 func TestMain(m *testing.M) {
+	time.Local = time.UTC // whatever this machine has
 	if os.Getenv("KHOOK_OF_A_TEST") == "" {
 		os.Exit(m.Run())
 	}

@@ -32,7 +32,8 @@ func (c *hooksCmd) Validate() error {
 // Run prints Hooks with their status and how they did, or their manifests.
 func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 	path, q := "/hooks", url.Values{}
-	if c.Hook != "" {
+	bare := c.Hook != "" && c.Namespace == "" && !strings.Contains(c.Hook, "/")
+	if c.Hook != "" && !bare {
 		ns, name, err := hookName(c.Hook, c.Namespace)
 		if err != nil {
 			return err
@@ -46,6 +47,12 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 		return err
 	}
 	defer client.Close()
+	if bare {
+		if c.Hook, err = hookAnywhere(ctx, client, c.Hook); err != nil {
+			return err
+		}
+		path += "/" + c.Hook
+	}
 	p := c.display(env)
 	switch {
 	case c.Output == "yaml":
@@ -66,6 +73,27 @@ func (c *hooksCmd) Run(ctx context.Context, env Env) error {
 	return showList(ctx, env, client, p, hookShape(), q, &listFlags{Limit: c.Limit, All: c.All, Max: c.Max}, c.SortBy, &watchFlags{})
 }
 
+// hookAnywhere is the one Hook with a name, whatever its namespace.
+func hookAnywhere(ctx context.Context, remote *client.Client, name string) (string, error) {
+	all, err := hooksOf(ctx, remote, "")
+	if err != nil {
+		return "", err
+	}
+	var found []string
+	for i := range all {
+		if all[i].Name == name {
+			found = append(found, all[i].Namespace+"/"+name)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("there is no Hook %s in any namespace: khook hooks lists them", shellWord(name))
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("several Hooks are called so: %s", strings.Join(found, ", "))
+}
+
 // hookShape is how Hooks are shown.
 func hookShape() *shape[api.Hook] {
 	return &shape[api.Hook]{plural: "Hooks", kind: "hook", name: func(h *api.Hook) string { return h.Namespace + "/" + h.Name }, listed: "/hooks", selected: "the first by name", orders: []order[api.Hook]{
@@ -78,18 +106,18 @@ func hookShape() *shape[api.Hook] {
 		{"calls", func(a, b *api.Hook) int { return cmp.Compare(a.Statistics.Deliveries, b.Statistics.Deliveries) }},
 		{"lastFired", func(a, b *api.Hook) int { return a.Statistics.LastFired.Compare(b.Statistics.LastFired) }},
 		{"createdAt", func(a, b *api.Hook) int { return a.CreatedAt.Compare(b.CreatedAt) }},
-	}, columns: []tableColumn[api.Hook]{
-		{"NAMESPACE", false, func(_ *display, h *api.Hook) string { return h.Namespace }},
+	}, spare: []string{"AGE", "TOKENS 24H", "SUCCEEDED", "EVENTS 24H", "RECOVERED", "LAST FIRED"}, columns: []tableColumn[api.Hook]{
+		{namespaceColumn, false, func(_ *display, h *api.Hook) string { return h.Namespace }},
 		{"NAME", false, func(_ *display, h *api.Hook) string { return h.Name }},
 		{"READY", false, func(_ *display, h *api.Hook) string { return readiness(*h) }},
 		{"ACTIVE", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.ActiveIncidents) }},
-		{"EVENTS 24H", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Events) }},
 		{"CALLS", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Deliveries) }},
 		{"BUDGET", false, func(_ *display, h *api.Hook) string { return budgetOf(h) }},
-		{"TOKENS 24H", false, func(_ *display, h *api.Hook) string { return tokensUsed(h) }},
-		{"SUCCEEDED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Succeeded) }},
-		{"RECOVERED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Recovered) }},
 		{"LAST FIRED", false, func(p *display, h *api.Hook) string { return p.age(h.Statistics.LastFired) }},
+		{"RECOVERED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Recovered) }},
+		{"EVENTS 24H", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Events) }},
+		{"SUCCEEDED", false, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Succeeded) }},
+		{"TOKENS 24H", false, func(_ *display, h *api.Hook) string { return tokensUsed(h) }},
 		{"AGE", false, func(p *display, h *api.Hook) string { return p.age(h.CreatedAt) }},
 		{"NOT CALLED", true, func(_ *display, h *api.Hook) string { return fmt.Sprint(h.Statistics.Skipped) }},
 		{"TYPES", true, func(_ *display, h *api.Hook) string { return strings.Join(h.Events, ",") }},
@@ -103,7 +131,19 @@ func budgetOf(h *api.Hook) string {
 	if h.Spec.MaxCallsPerHour == nil {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d this hour", h.Statistics.CallsLastHour, *h.Spec.MaxCallsPerHour)
+	return fmt.Sprintf("%d of %d/h", h.Statistics.CallsLastHour, *h.Spec.MaxCallsPerHour)
+}
+
+// budgetSentence is what a Hook may use, and how much of it is used up.
+func budgetSentence(h *api.Hook) string {
+	parts := []string{"no limit of calls per hour"}
+	if most := h.Spec.MaxCallsPerHour; most != nil {
+		parts[0] = fmt.Sprintf("%d of %s this hour", h.Statistics.CallsLastHour, plural(int64(*most), "call"))
+	}
+	if most := h.Spec.MaxTokensPerDay; most != nil {
+		parts = append(parts, fmt.Sprintf("%d of %s in 24 hours", h.Statistics.Tokens, plural(*most, "token")))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // tokensUsed is how many tokens a Hook's tasks took, of how many if there is a limit.
@@ -137,10 +177,11 @@ func showHook(ctx context.Context, c *client.Client, p *display, path string) er
 	if h.Paused != nil {
 		p.field("Paused", pausedSentence(h.Paused))
 	}
+	p.field("Types", strings.Join(h.Events, ", "))
 	p.field("Agents", strings.Join(h.Agents, ", "))
 	s := h.Statistics
-	p.field("Last 24 hours", fmt.Sprintf("%d events, %d calls: %d succeeded, %d failed%s, %d recovered; %d tokens reported", s.Events, s.Deliveries, s.Succeeded, s.Failed, andCount(s.Skipped, "without a call"), s.Recovered, s.Tokens))
-	p.field("Budget", budgetOf(&h))
+	p.field("Last 24 hours", fmt.Sprintf("%s, %s: %d succeeded, %d failed%s, %d recovered; %s reported", plural(s.Events, "event"), plural(s.Deliveries, "call"), s.Succeeded, s.Failed, andCount(s.Skipped, "without a call"), s.Recovered, plural(s.Tokens, "token")))
+	p.field("Budget", budgetSentence(&h))
 	p.field("Last fired", p.age(s.LastFired))
 	fmt.Fprintf(p.out, "\n")
 	rows := [][]string{}

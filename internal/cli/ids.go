@@ -18,6 +18,16 @@ type storyFlags struct {
 	namedItems
 }
 
+// tell prints the story of what is named.
+func (f *storyFlags) tell(ctx context.Context, env Env, in *apiFlags, id string, story func(context.Context, *client.Client, *display, string, bool, url.Values) error) error {
+	remote, err := in.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer remote.Close()
+	return story(ctx, remote, in.display(env), id, f.Last, f.query())
+}
+
 const (
 	minPrefix     = 6 // characters of an ID that name it
 	shortIDLength = 8 // characters of an ID that are shown where there is little room
@@ -179,6 +189,20 @@ var ownerKinds = map[string]string{
 	"ds": "DaemonSet", "daemonset": "DaemonSet", "daemonsets": "DaemonSet",
 	"rs": "ReplicaSet", "replicaset": "ReplicaSet", "replicasets": "ReplicaSet",
 	"job": "Job", "jobs": "Job", "cj": "CronJob", "cronjob": "CronJob", "cronjobs": "CronJob",
+}
+
+// shortKinds are the shortest words for what may own a Pod.
+var shortKinds = map[string]string{
+	"Pod": "pod", "Deployment": "deploy", "StatefulSet": "sts", "DaemonSet": "ds", "ReplicaSet": "rs", "Job": "job", "CronJob": "cj",
+}
+
+// group is what a call is about as people write it, which commands take too: deploy/cart.
+func (p *display) group(group string) string {
+	kind, name, ok := strings.Cut(group, "/")
+	if short := shortKinds[kind]; ok && short != "" && p.form != "wide" {
+		return short + "/" + name
+	}
+	return group
 }
 
 // tellStory fetches the story of one incident or delivery, and prints it.

@@ -100,8 +100,8 @@ func TestCLISaysWhichIDsMayBeMeant(t *testing.T) {
 			"  6aa12b53-7f03-5f1b-8118-075e1fe1a03b   -   oom-kill   firing   shop   cart-1   0   0s   -\n" +
 			"  6aa12b99-0000-5f1b-8118-075e1fe1a03b   -   oom-kill   firing   shop   cart-0   0   0s   -\n",
 		"deliveries cancel 6aa12b": "khook: 2 deliveries begin with 6aa12b: name more of the ID\n" +
-			"  6aa12b53-7f03-5f1b-8118-075e1fe1a03b   -   failed   -   shop   memory   -   Deployment/cart   kagent/medic\n" +
-			"  6aa12b99-0000-5f1b-8118-075e1fe1a03b   -   failed   -   shop   memory   -   Deployment/cart   kagent/medic\n",
+			"  6aa12b53-7f03-5f1b-8118-075e1fe1a03b   -   failed   -   shop   memory   -   kagent/medic   deploy/cart\n" +
+			"  6aa12b99-0000-5f1b-8118-075e1fe1a03b   -   failed   -   shop   memory   -   kagent/medic   deploy/cart\n",
 		"incidents sts/db": "khook: StatefulSet/db is in 2 namespaces: name one with -n\n" +
 			"  7bb12b53-7f03-5f1b-8118-075e1fe1a03b   -   oom-kill   firing   shop   db-0   0   0s   -\n" +
 			"  8cc12b53-7f03-5f1b-8118-075e1fe1a03b   -   oom-kill   firing   pay    db-0   0   0s   -\n",

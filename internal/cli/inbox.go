@@ -56,9 +56,9 @@ func (c *inboxCmd) Run(ctx context.Context, env Env) error {
 	rows := make([][]string, len(box.Items))
 	for i := range box.Items {
 		item := &box.Items[i]
-		rows[i] = []string{p.shortID(cmp.Or(item.QuestionID, item.DeliveryID)), p.age(item.Since), string(item.Kind), item.Hook.Namespace + "/" + item.Hook.Name, item.Group, answerTo(item), textOf(item)}
+		rows[i] = []string{p.shortID(cmp.Or(item.QuestionID, item.DeliveryID)), p.age(item.Since), string(item.Kind), item.Hook.Namespace + "/" + item.Hook.Name, p.group(item.Group), answerTo(item), textOf(item)}
 	}
-	if err := p.table([]string{"ID", "AGE", "WAITS FOR", "HOOK", "ABOUT", "COMMAND", "TEXT"}, rows); err != nil {
+	if err := p.table([]string{"ID", "AGE", "WAITS FOR", "HOOK", "ABOUT", "COMMAND", "TEXT"}, rows, "HOOK", "ABOUT", "AGE"); err != nil {
 		return err
 	}
 	if box.Truncated {
@@ -74,26 +74,25 @@ func fetchInbox(ctx context.Context, remote *client.Client, namespace string) (a
 }
 
 func shortID(item *api.InboxItem) string {
-	id := item.DeliveryID
-	if item.QuestionID != "" {
-		id = item.QuestionID
-	}
-	return id[:min(len(id), shortIDLength)]
+	return abbreviated(cmp.Or(item.QuestionID, item.DeliveryID))
 }
+
+// abbreviated is as much of an ID as is shown where there is little room.
+func abbreviated(id string) string { return id[:min(len(id), shortIDLength)] }
 
 // answerTo is the command that answers.
 func answerTo(item *api.InboxItem) string {
 	switch {
 	case item.QuestionID == "" && item.Kind != api.InboxStalled && item.Kind != api.InboxLoopGuard:
-		return "khook deliveries show " + item.DeliveryID
+		return "khook deliveries show " + abbreviated(item.DeliveryID)
 	case item.Kind == api.InboxQuestion:
 		return "khook reply " + shortID(item) + " TEXT"
 	case item.Kind == api.InboxApproval:
 		return "khook approve " + shortID(item)
 	case item.Kind == api.InboxLoopGuard && item.DeliveryID != "":
-		return "khook deliveries resume " + item.DeliveryID
+		return "khook deliveries resume " + abbreviated(item.DeliveryID)
 	case item.Kind == api.InboxStalled:
-		return "khook deliveries cancel " + item.DeliveryID
+		return "khook deliveries cancel " + abbreviated(item.DeliveryID)
 	}
 	return ""
 }
@@ -166,7 +165,7 @@ func (f *answerFlags) find(ctx context.Context, remote *client.Client) (*api.Inb
 		for _, item := range found {
 			fmt.Fprintf(&which, "\n  %s about %s (%s)", incident.Clean(item.QuestionID, maxCell), incident.Clean(item.Group, maxCell), item.Kind)
 		}
-		return nil, fmt.Errorf("%d open questions begin with %s: name more of the ID%s", len(found), shellWord(f.Question), which.String())
+		return nil, fmt.Errorf("%d of the open questions begin with %s: name more of the ID%s", len(found), shellWord(f.Question), which.String())
 	case box.Truncated:
 		return nil, errors.New("nothing is answered: only the oldest questions were looked at; name the namespace of its Hook with -n")
 	case len(open) == 0:

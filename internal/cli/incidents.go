@@ -25,7 +25,7 @@ type incidentsListCmd struct {
 	ID       string `arg:"" optional:"" name:"id" complete:"incidents" help:"Tell the story of this incident, as khook incidents show does."`
 	Last     bool   `help:"Tell the story of the newest one."`
 	Type     string `help:"Only this kind: ${event_types_prose}." enum:",${event_types}" default:""`
-	Status   string `help:"Only firing or resolved ones." enum:",firing,resolved" default:""`
+	Status   string `help:"Only firing or resolved ones; open and ended are the same." enum:",firing,resolved,open,ended" default:""`
 	Resource string `help:"Only about this resource." placeholder:"NAME"`
 	Workload string `help:"Only about the resources of this Deployment, StatefulSet and so on." placeholder:"NAME"`
 	Selector string `short:"l" help:"Only of Pods that had these labels when the incident opened, such as app=cart,tier!=db." placeholder:"SELECTOR"`
@@ -35,6 +35,9 @@ type incidentsListCmd struct {
 	apiFlags
 }
 
+// statusWords are other words for an incident's status.
+var statusWords = map[string]string{"open": string(incident.Firing), "ended": string(incident.Resolved)}
+
 // Run prints incidents, or the story of one.
 func (c *incidentsListCmd) Run(ctx context.Context, env Env) error {
 	selector, err := labels.Parse(c.Selector)
@@ -43,7 +46,7 @@ func (c *incidentsListCmd) Run(ctx context.Context, env Env) error {
 	}
 	q := c.query(time.Now())
 	set(q, "eventType", c.Type)
-	set(q, "status", c.Status)
+	set(q, "status", cmp.Or(statusWords[c.Status], c.Status))
 	set(q, "resourceName", c.Resource)
 	set(q, "workload", c.Workload)
 	remote, err := c.connect(ctx)
@@ -71,12 +74,7 @@ type incidentsShowCmd struct {
 
 // Run prints the story of an incident.
 func (c *incidentsShowCmd) Run(ctx context.Context, env Env) error {
-	remote, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer remote.Close()
-	return tellIncident(ctx, remote, c.display(env), c.ID, c.Last, c.query())
+	return c.tell(ctx, env, &c.apiFlags, c.ID, tellIncident)
 }
 
 func tellIncident(ctx context.Context, remote *client.Client, p *display, name string, last bool, q url.Values) error {
@@ -97,12 +95,12 @@ func incidentShape() *shape[api.Incident] {
 		{"eventType", func(a, b *api.Incident) int { return cmp.Compare(a.EventType, b.EventType) }},
 		{"namespace", func(a, b *api.Incident) int { return cmp.Compare(a.Namespace, b.Namespace) }},
 		{"resourceName", func(a, b *api.Incident) int { return cmp.Compare(a.ResourceName, b.ResourceName) }},
-	}, columns: []tableColumn[api.Incident]{
+	}, spare: []string{"LASTED", "EVENTS", namespaceColumn, "AGE"}, columns: []tableColumn[api.Incident]{
 		{"ID", false, func(p *display, i *api.Incident) string { return p.shortID(i.ID) }},
 		{"AGE", false, func(p *display, i *api.Incident) string { return p.age(i.FirstSeen) }},
 		{"TYPE", false, func(_ *display, i *api.Incident) string { return string(i.EventType) }},
 		{"STATUS", false, func(_ *display, i *api.Incident) string { return cmp.Or(string(i.Resolution), i.Status) }},
-		{"NAMESPACE", false, func(_ *display, i *api.Incident) string { return i.Namespace }},
+		{namespaceColumn, false, func(_ *display, i *api.Incident) string { return i.Namespace }},
 		{"RESOURCE", false, func(_ *display, i *api.Incident) string { return i.ResourceName }},
 		{"EVENTS", false, func(_ *display, i *api.Incident) string { return fmt.Sprint(i.Events) }},
 		{"LASTED", false, func(_ *display, i *api.Incident) string { return seconds(i.DurationSeconds) }},

@@ -163,6 +163,8 @@ type shape[T any] struct {
 	kind    string // of their names, such as incident
 	name    func(*T) string
 	columns []tableColumn[T] // the last has the message
+	spare   []string         // those that are left out first where there is no room for all
+	within  bool             // all are of one namespace, which was asked for: it needs no column
 	keep    func(*T) bool    // which of the items are asked for, if the API can't tell them apart; nil for all
 
 	orders   []order[T] // which a list can have
@@ -183,11 +185,14 @@ type tableColumn[T any] struct {
 	cell func(*display, *T) string
 }
 
+// namespaceColumn is the header of the column that says in which namespace something is.
+const namespaceColumn = "NAMESPACE"
+
 // shown are the columns that a form has.
 func (s *shape[T]) shown(p *display) (header []string, cells func(*T) []string) {
 	var columns []tableColumn[T]
 	for _, c := range s.columns {
-		if !c.wide || p.form == "wide" {
+		if p.form == "wide" || !c.wide && (!s.within || c.name != namespaceColumn) {
 			columns, header = append(columns, c), append(header, c.name)
 		}
 	}
@@ -228,7 +233,7 @@ func (s *shape[T]) print(env Env, p *display, l *foundList[T]) error {
 	for i := range l.items {
 		rows[i] = cells(&l.items[i])
 	}
-	if err := p.table(header, rows); err != nil || !l.more {
+	if err := p.table(header, rows, s.spare...); err != nil || !l.more {
 		return err
 	}
 	least := ""

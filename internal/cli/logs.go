@@ -106,7 +106,7 @@ func (p *display) log(entries []json.RawMessage) error {
 
 // logLines are an entry as it is read: when, who, what and, behind it and below it, the text in its own lines.
 func logLines(e *api.LogEntry) []string {
-	at := e.At.Local().Format(time.DateTime)
+	at := clockZone(e.At)
 	first := at + "  " + incident.Clean(strings.Join([]string{cmp.Or(e.By, "khook"), string(e.Kind), e.State, e.Name}, " "), maxCell)
 	if strings.TrimSpace(e.Text) == "" {
 		return []string{first}

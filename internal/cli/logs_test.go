@@ -28,10 +28,10 @@ func TestCLIFollowsTheLogOfACallToItsEnd(t *testing.T) {
 		return d
 	})
 	want := []string{
-		"2026-01-15 10:00:00  khook call: sent to kagent/medic",
-		"2026-01-15 10:00:01  agent message: I look    at",
-		"                       the Pods[2J.",
-		"2026-01-15 10:00:02  agent state completed", "",
+		"2026-01-15 10:00:00 UTC  khook call: sent to kagent/medic",
+		"2026-01-15 10:00:01 UTC  agent message: I look    at",
+		"                           the Pods[2J.",
+		"2026-01-15 10:00:02 UTC  agent state completed", "",
 	}
 	_, out, errs := khook(t, "deliveries", "logs", "-f", anID, "--interval", "100ms", "--server", url)
 	if diff := cmp.Diff(want, strings.Split(out, "\n")); diff != "" || errs != "" {

@@ -23,9 +23,9 @@ func (p *display) timeline(line []moment, truncated bool) {
 		return
 	}
 	slices.SortStableFunc(line, func(a, b moment) int { return a.at.Compare(b.at) })
-	fmt.Fprintln(p.out, "\nTimeline:")
+	fmt.Fprintf(p.out, "\nTimeline, in %s:\n", zone(p.now))
 	for _, m := range line {
-		fmt.Fprintln(p.out, p.cut(fmt.Sprintf("  %s  %s", m.at.Local().Format(time.DateTime), incident.Clean(m.text, maxCell))))
+		fmt.Fprintln(p.out, p.cut(fmt.Sprintf("  %s  %s", clock(m.at), incident.Clean(m.text, maxCell))))
 	}
 	if truncated {
 		fmt.Fprintln(p.out, "  ... and more")
@@ -46,10 +46,18 @@ func incidentMoments(i *api.IncidentDetail) []moment {
 	}
 	for n := range i.Timeline {
 		if e := &i.Timeline[n]; e.Kind != aboutDelivery || !told[e.DeliveryID] {
-			line = append(line, moment{e.At, e.Text})
+			line = append(line, moment{e.At, textOfEntry(e)})
 		}
 	}
 	return line
+}
+
+// textOfEntry is what an entry of a timeline says.
+func textOfEntry(e *api.TimelineEntry) string {
+	if e.Kind == "reopened" { // khook's own words, and a time among them
+		return byTheClock(e.Text)
+	}
+	return e.Text
 }
 
 // deliveryMoments are what happened around a call, the call itself in a line, and what was said and done in it. The
@@ -61,7 +69,7 @@ func deliveryMoments(d *api.DeliveryDetail) []moment {
 	}
 	for n := range d.Timeline {
 		if e := &d.Timeline[n]; e.Kind != aboutDelivery {
-			line = append(line, moment{e.At, e.Text})
+			line = append(line, moment{e.At, textOfEntry(e)})
 		}
 	}
 	for n := range d.Log {

@@ -117,5 +117,5 @@ func (p *display) shortID(id string) string {
 	if p.form == "wide" {
 		return id
 	}
-	return id[:min(len(id), shortIDLength)]
+	return abbreviated(id)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // scopeFlags are whose calls are meant.
@@ -97,7 +98,7 @@ func (c *pauseCmd) Run(ctx context.Context, env Env) error {
 			fmt.Fprintln(env.Err, "khook: warning: there is no such Hook now: if that is a typing error, nothing was stopped")
 		}
 		if c.Cancel {
-			fmt.Fprintf(env.Out, "%d deliveries are being canceled: their agents are told to stop (khook deliveries)\n", done.Canceled)
+			fmt.Fprintf(env.Out, "%s %s being canceled: agents that work on it are told to stop (khook deliveries)\n", plural(done.Canceled, "delivery"), incident.Are(done.Canceled))
 		}
 		return nil
 	})
@@ -107,7 +108,7 @@ func (c *pauseCmd) Run(ctx context.Context, env Env) error {
 func pausedSentence(p *api.Pause) string {
 	until := "until somebody resumes them"
 	if !p.Ends.IsZero() {
-		until = "until " + p.Ends.Local().Format(time.DateTime)
+		until = "until " + clockZone(p.Ends)
 	}
 	return fmt.Sprintf("calls of %s are paused %s (%s: %s)", scopeOf(p), until, p.By, p.Reason)
 }

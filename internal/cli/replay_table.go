@@ -160,12 +160,8 @@ func printCallsPerAgent(p *printer, s *replay.Story) {
 	p.line("%s in all, in %s", plural(int64(calls), "call"), plural(int64(len(s.Recordings)), "recording"))
 }
 
-func plural(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
+// plural is incident.Counted.
+func plural[N ~int | ~int32 | ~int64](n N, what string) string { return incident.Counted(n, what) }
 
 func dash(s string) string {
 	if s == "" {

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/api/client"
@@ -44,8 +43,8 @@ type statsSummaryCmd struct {
 func (c *statsSummaryCmd) Run(ctx context.Context, env Env) error {
 	return stats(ctx, env, &c.apiFlags, "/stats/events/summary", c.query(), func(p *display, st *api.EventStats) error {
 		s := st.Summary
-		fmt.Fprintf(p.out, "%d events in %s: %d duplicates, %d incidents ended; %d are firing now\n\n",
-			s.TotalEvents, incident.Clean(s.TimeRange, maxCell), s.DuplicateEvents, s.ResolvedEvents, s.ActiveEvents)
+		fmt.Fprintf(p.out, "%s in %s: %s, %s ended; %d %s firing now\n\n", plural(s.TotalEvents, "event"), incident.Clean(s.TimeRange, maxCell),
+			plural(s.DuplicateEvents, "duplicate"), plural(s.ResolvedEvents, "incident"), s.ActiveEvents, incident.Are(s.ActiveEvents))
 		return printByType(p, st)
 	})
 }
@@ -118,13 +117,13 @@ func printTrends(p *display, t *api.Trends) error {
 	}
 	var rows [][]string
 	for _, b := range t.Buckets {
-		row := []string{b.Start.Local().Format(time.DateTime), fmt.Sprint(b.Total)}
+		row := []string{clock(b.Start), fmt.Sprint(b.Total)}
 		for _, k := range keys {
 			row = append(row, fmt.Sprint(b.Counts[k]))
 		}
 		rows = append(rows, append(row, bar(b.Total, most)))
 	}
-	header := []string{"FROM", "EVENTS"}
+	header := []string{"FROM, " + zone(p.now), "EVENTS"}
 	for _, k := range keys {
 		header = append(header, strings.ToUpper(k))
 	}
@@ -171,7 +170,7 @@ func withoutCall(n int64) string {
 func printHookMetrics(p *display, m *api.HookMetrics) error {
 	p.field("Hook", m.Hook.Namespace+"/"+m.Hook.Name)
 	p.field("Range", m.TimeRange)
-	p.field("Active", fmt.Sprintf("%d incidents", m.ActiveIncidents))
+	p.field("Active", plural(m.ActiveIncidents, "incident"))
 	p.field("Last fired", p.age(m.LastFired))
 	succeeded := " of them succeeded"
 	if m.Deliveries.Skipped > 0 {

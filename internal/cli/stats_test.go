@@ -44,7 +44,7 @@ func TestCLIDrawsTrends(t *testing.T) {
 	})
 	_, out, _ := khook(t, "stats", "trends", "--server", url)
 	if diff := cmp.Diff([]string{
-		"FROM EVENTS OOM-KILL", "2026-01-15 10:00:00 24 24 " + strings.Repeat("█", 24), "2026-01-15 11:00:00 0 0", "2026-01-15 12:00:00 6 6 " + strings.Repeat("█", 6),
+		"FROM, UTC EVENTS OOM-KILL", "2026-01-15 10:00:00 24 24 " + strings.Repeat("█", 24), "2026-01-15 11:00:00 0 0", "2026-01-15 12:00:00 6 6 " + strings.Repeat("█", 6),
 	}, lines(out)); diff != "" {
 		t.Error(diff)
 	}
@@ -81,7 +81,7 @@ func TestCLISaysWhatCameOfACall(t *testing.T) {
 		"Outcome: recovered before the agent was called":                             {Outcome: delivery.OutcomeRecovered, RecoveredIn: delivery.BeforeCall},
 		"Outcome: relapsed, it failed again 3m after it had recovered":               {Outcome: delivery.OutcomeRelapsed, RelapseSeconds: 180},
 		"Outcome: persisting":                                                        {Outcome: delivery.OutcomePersisting},
-		"Outcome: known after 2126-01-15 10:00:00":                                   {VerifyUntil: until},
+		"Outcome: known after 2126-01-15 10:00:00 UTC":                               {VerifyUntil: until},
 		"Outcome: not known, khook was down at the end of the window and long after": {VerifyUntil: until.AddDate(-110, 0, 0)},
 	} {
 		url := answers(t, func(*http.Request) any { return api.DeliveryDetail{Delivery: d} })

@@ -26,7 +26,7 @@ func printIncident(p *display, i *api.IncidentDetail) {
 	case i.Resolution != "":
 		status += " (" + string(i.Resolution) + ")"
 	}
-	p.field("Status", fmt.Sprintf("%s, %d events in %s, first seen %s ago", status, i.Events, seconds(i.DurationSeconds), p.age(i.FirstSeen)))
+	p.field("Status", fmt.Sprintf("%s, %s in %s, first seen %s ago", status, plural(i.Events, "event"), seconds(i.DurationSeconds), p.age(i.FirstSeen)))
 	p.field("Caused by", i.CausedBy)
 	for _, e := range i.Effects {
 		p.field("Effect", fmt.Sprintf("%s %s", e.EventType, e.ID))
@@ -75,7 +75,7 @@ func (p *display) outcome(d api.Delivery) {
 	case time.Since(d.VerifyUntil) > delivery.MaxDown:
 		fmt.Fprintln(p.out, "\nOutcome: not known, khook was down at the end of the window and long after")
 	default:
-		fmt.Fprintf(p.out, "\nOutcome: known after %s\n", d.VerifyUntil.Local().Format(time.DateTime))
+		fmt.Fprintf(p.out, "\nOutcome: known after %s\n", clockZone(d.VerifyUntil))
 	}
 }
 
@@ -97,7 +97,7 @@ func printDelivery(p *display, d *api.DeliveryDetail) {
 	p.field("Repeats", strings.TrimSpace(d.RetryOf+" "+by(d.RequestedBy)))
 	p.field("To be canceled", by(d.CancelRequestedBy))
 	if h := d.HeldBack; h != nil {
-		p.field("Held back", fmt.Sprintf("%d events because the budget was used up, %d by the loop guard, %d while calls were paused, of %s", h.OverBudget, h.LoopGuard, h.Paused, strings.Join(h.Resources, ", ")))
+		p.field("Held back", fmt.Sprintf("%s because the budget was used up, %d by the loop guard, %d while calls were paused, of %s", plural(h.OverBudget, "event"), h.LoopGuard, h.Paused, strings.Join(h.Resources, ", ")))
 	}
 	for _, i := range d.Incidents {
 		p.field("Incident", fmt.Sprintf("%s %s/%s %s", i.EventType, i.Namespace, i.ResourceName, i.ID))

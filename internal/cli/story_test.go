@@ -47,7 +47,7 @@ func TestCLITellsTheAnswerFirstAndNothingTwice(t *testing.T) {
 Outcome: recovered while the agent worked
 It took 7s from the call being due to recovery.
 
-Timeline:
+Timeline, in UTC:
   2026-01-15 09:59:55  oom-kill of cart-1 was first seen
   2026-01-15 10:00:00  call to kagent/medic about Deployment/cart for Hook shop/memory: called 10:00:01, taken 10:00:02, working 10:00:03, finished 10:00:09
   2026-01-15 10:00:04  the agent calls get_pods {"ns":"shop"}
@@ -73,7 +73,7 @@ func TestCLITellsTheQuestionFirst(t *testing.T) {
 	})
 	_, out, _ := khook(t, "deliveries", "show", anID, "--server", url)
 	_, story, _ := strings.Cut(out, "\n\n")
-	if !strings.HasPrefix(story, "The agent asks, and has waited for ") || !strings.Contains(story, `Answer: khook deliveries reply `+anID+` --question 'q'\''1' "..."`+"\n\nTimeline:") ||
+	if !strings.HasPrefix(story, "The agent asks, and has waited for ") || !strings.Contains(story, `Answer: khook deliveries reply `+anID+` --question 'q'\''1' "..."`+"\n\nTimeline, in ") ||
 		!strings.Contains(story, "working 10:00:03, input-required 10:00:05\n") || strings.Count(story, "May I delete the Pod?") != 2 {
 		t.Errorf("%s", story)
 	}

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -16,44 +18,55 @@ const noHeader = " "
 // maxCell bounds a cell of a table, in bytes.
 const maxCell = 2048
 
-// columnGap is how many spaces are between two columns.
-const columnGap = 3
+// How many spaces are between two columns.
+const (
+	columnGap = 3
+	narrowGap = 2 // where there is little room
+)
 
 // table prints rows below a header, as wide as the terminal and no wider, unless the form is wide. What came from the
-// cluster can't move the cursor.
-func (p *display) table(header []string, rows [][]string) error {
-	return (&grid{p: p, header: header}).print(rows)
+// cluster can't move the cursor. Columns whose headers spare names are left out where there is no room for all, the
+// first of them first.
+func (p *display) table(header []string, rows [][]string, spare ...string) error {
+	return (&grid{p: p, header: header, spare: spare}).print(rows)
 }
 
 // grid prints rows in columns that stay where they are, or move to the right, as more rows come.
 type grid struct {
 	p      *display
 	header []string
-	widths []int // so far; nil before the first row
-	begun  bool  // the header is printed
+	spare  []string // headers of columns that are left out where there is no room, the first of them first
+	widths []int    // of all columns, so far; nil before the first row
+	begun  bool     // the header is printed
+	shown  []int    // the columns that there is room for, once it has begun
+	gap    int
 }
 
 // print prints rows, below the header if they are the first.
 func (g *grid) print(rows [][]string) error {
 	cells := make([][]string, 0, len(rows)+1)
-	if !g.begun && !g.p.noHeaders {
+	first := !g.begun
+	if g.begun = true; first && !g.p.noHeaders {
 		cells = append(cells, cleaned(g.header, nil))
 	}
-	g.begun = true
 	for _, row := range rows {
 		cells = append(cells, cleaned(row, g.header))
 	}
 	g.widths = widest(cells, g.widths)
-	fitted := g.widths
+	if first || g.shown == nil {
+		g.choose()
+	}
+	fitted := picked(g.widths, g.shown)
 	if g.p.cuts() {
-		fitted = fit(g.widths, g.p.width)
+		fitted = fit(fitted, g.p.width, g.gap)
 	}
 	for _, row := range cells {
-		line := padded(row, fitted, columnGap, nil)
+		row = picked(row, g.shown)
+		line := padded(row, fitted, g.gap, nil)
 		if shown := g.p.cut(line); shown != line {
 			line = shown // without colors: the cut may be in the middle of a state
 		} else if g.p.colored {
-			line = padded(row, fitted, columnGap, g.paint)
+			line = padded(row, fitted, g.gap, g.paint)
 		}
 		if _, err := fmt.Fprintln(g.p.out, line); err != nil {
 			return err
@@ -62,9 +75,55 @@ func (g *grid) print(rows [][]string) error {
 	return nil
 }
 
+// choose finds out which columns there is room for, and how far apart they can be.
+func (g *grid) choose() {
+	g.gap, g.shown = columnGap, make([]int, len(g.widths))
+	for i := range g.shown {
+		g.shown[i] = i
+	}
+	if !g.p.cuts() || roomNeeded(g.widths, g.gap, math.MaxInt) <= g.p.width {
+		return
+	}
+	g.gap = narrowGap
+	for _, name := range g.spare {
+		if roomNeeded(picked(g.widths, g.shown), g.gap, leastOther) <= g.p.width {
+			return
+		}
+		g.shown = slices.DeleteFunc(g.shown, func(i int) bool { return g.header[i] == name })
+	}
+}
+
+// roomNeeded is how many columns of a terminal a table takes if its last column is cut as far as it can be, and those between it and the
+// first one to so much of them.
+func roomNeeded(widths []int, gap, other int) int {
+	sum := (len(widths) - 1) * gap
+	for i, w := range widths {
+		switch i {
+		case 0:
+			sum += w
+		case len(widths) - 1:
+			sum += min(w, leastLast)
+		default:
+			sum += min(w, other)
+		}
+	}
+	return sum
+}
+
+// picked are some of all.
+func picked[T any](all []T, which []int) []T {
+	some := make([]T, 0, len(which))
+	for _, i := range which {
+		if i < len(all) {
+			some = append(some, all[i])
+		}
+	}
+	return some
+}
+
 // paint colors a cell if it has a state.
 func (g *grid) paint(at int, cell string) string {
-	if at < len(g.header) && stateColumns[g.header[at]] {
+	if at < len(g.shown) && stateColumns[g.header[g.shown[at]]] {
 		return g.p.paint(cell)
 	}
 	return cell
@@ -97,18 +156,18 @@ func widest(rows [][]string, known []int) []int {
 
 // What is left of columns that are cut.
 const (
-	leastLast  = 24 // of the last one, which has the message
-	leastOther = 12 // of the others
+	leastLast  = 12 // of the last one, which has the message
+	leastOther = 15 // of the others; it has room for a state
 )
 
 // fit are widths that a terminal has room for, as far as that can be: first the last column gives way, then the widest of
 // those between it and the first, which has the IDs.
-func fit(widths []int, room int) []int {
+func fit(widths []int, room, gap int) []int {
 	fitted, last := append([]int(nil), widths...), len(widths)-1
 	if last < 0 {
 		return fitted
 	}
-	over := (len(widths) - 1) * columnGap
+	over := (len(widths) - 1) * gap
 	for _, w := range widths {
 		over += w
 	}

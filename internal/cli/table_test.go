@@ -55,9 +55,9 @@ func TestCLIMakesTablesAsWideAsTheTerminalAndNoWider(t *testing.T) {
 		t.Errorf("-o wide: %s", diff)
 	}
 	if diff := cmp.Diff([]string{
-		"ID         AGE   RESOURCE              NAMESPACE   MESSAGE",
-		"6aa12b53   3m    cart-7d4b9c-x2x9k-…   订单服务    容器使用的内存超过了限…",
-		"7bb12b53   2d    web                   shop        short",
+		"ID        AGE  RESOURCE                             NAMESPACE  MESSAGE",
+		"6aa12b53  3m   cart-7d4b9c-x2x9k-of-a-very-long-n…  订单服务   容器使用的…",
+		"7bb12b53  2d   web                                  shop       short",
 	}, crowdedTable(t, 75, "table")); diff != "" {
 		t.Errorf("75 columns: %s", diff)
 	}

@@ -34,5 +34,5 @@ func hookTokens(t *api.HookTokens) string {
 	if t.Reported == 0 {
 		return notReported
 	}
-	return fmt.Sprintf("%s, reported by %d calls", tokensOf(&t.Tokens, time.Time{}), t.Reported)
+	return fmt.Sprintf("%s, reported by %s", tokensOf(&t.Tokens, time.Time{}), plural(t.Reported, "call"))
 }

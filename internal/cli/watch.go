@@ -30,6 +30,7 @@ const leastInterval = 100 * time.Millisecond
 // showList prints a list, and what becomes of it if it is watched.
 func showList[T any](ctx context.Context, env Env, remote *client.Client, p *display, s *shape[T], q url.Values, f *listFlags, sortBy string, w *watchFlags) error {
 	s.asksFor(q, sortBy)
+	s.within = q.Get("namespace") != "" || f.mustExist != ""
 	keep := s.keep
 	if keep == nil {
 		keep = func(*T) bool { return true }
@@ -103,7 +104,7 @@ type watched[T any] struct {
 
 func newWatched[T any](s *shape[T], p *display) *watched[T] {
 	header, cells := s.shown(p)
-	return &watched[T]{shape: s, p: p, grid: &grid{p: p, header: header}, cells: cells, printed: map[string]string{}}
+	return &watched[T]{shape: s, p: p, grid: &grid{p: p, header: header, spare: s.spare}, cells: cells, printed: map[string]string{}}
 }
 
 func (w *watched[T]) print(l *foundList[T]) error {

@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/kagent-dev/khook/internal/api"
@@ -43,24 +47,59 @@ func (c *whyCmd) Run(ctx context.Context, env Env) error {
 		return err
 	}
 	p := c.display(env)
+	var around surroundings
+	if p.forPeople() {
+		around.pauses = pausesNow(ctx, conn)
+	}
+	var all api.WhyHooks
+	var raw json.RawMessage
 	if c.Hook != "" {
-		why, raw, err := client.Fetch[api.Why](ctx, conn, path, q)
-		if err != nil {
-			return err
-		}
-		if !p.forPeople() {
-			return p.raw(raw)
-		}
-		return p.why(&why)
+		var why api.Why
+		why, raw, err = client.Fetch[api.Why](ctx, conn, path, q)
+		all.Hooks = []api.Why{why}
+	} else {
+		all, raw, err = client.Fetch[api.WhyHooks](ctx, conn, path, q)
 	}
-	all, raw, err := client.Fetch[api.WhyHooks](ctx, conn, path, q)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !p.forPeople() {
+	case !p.forPeople():
 		return p.raw(raw)
 	}
-	return p.whyAll(&all)
+	around.calls = callsOf(ctx, conn, &all)
+	return p.whyAll(&all, &around)
+}
+
+// surroundings are what a person wants to know before the checklists: whether calls are paused now, and what came of those that were made.
+type surroundings struct {
+	pauses []api.Pause
+	calls  map[string]*api.Delivery // by ID
+}
+
+// pausesNow are the pauses that are known to the caller; none if that can't be found out, which then is not said either.
+func pausesNow(ctx context.Context, remote *client.Client) []api.Pause {
+	found, _, err := client.Fetch[api.Pauses](ctx, remote, "/pauses", nil)
+	if err != nil {
+		return nil
+	}
+	return found.Items
+}
+
+// callsOf are the calls that answers speak of, as far as they can be read.
+func callsOf(ctx context.Context, remote *client.Client, all *api.WhyHooks) map[string]*api.Delivery {
+	calls := map[string]*api.Delivery{}
+	for i := range all.Hooks {
+		for n := range all.Hooks[i].Answers {
+			id := all.Hooks[i].Answers[n].DeliveryID
+			if id == "" || calls[id] != nil {
+				continue
+			}
+			if d, _, err := client.Fetch[api.DeliveryDetail](ctx, remote, "/deliveries/"+url.PathEscape(id), nil); err == nil {
+				calls[id] = &d.Delivery
+			}
+		}
+	}
+	return calls
 }
 
 // namespace is where the failure is, as far as the flags say.
@@ -141,7 +180,7 @@ func (c *whyCmd) pod(namespace string, q url.Values) (string, error) {
 }
 
 // whyAll prints the Hooks that fit or, if none does, the nearest.
-func (p *display) whyAll(all *api.WhyHooks) error {
+func (p *display) whyAll(all *api.WhyHooks, around *surroundings) error {
 	if len(all.Hooks) == 0 {
 		_, err := fmt.Fprintln(p.out, "There is no Hook in the namespace that could call an agent.")
 		return err
@@ -154,7 +193,7 @@ func (p *display) whyAll(all *api.WhyHooks) error {
 		if i > 0 {
 			fmt.Fprintln(p.out)
 		}
-		if err := p.why(&all.Hooks[i]); err != nil {
+		if err := p.why(&all.Hooks[i], around); err != nil {
 			return err
 		}
 		shown++
@@ -168,8 +207,14 @@ func (p *display) whyAll(all *api.WhyHooks) error {
 	return nil
 }
 
-// why prints the checklists of one Hook.
-func (p *display) why(w *api.Why) error {
+// why prints the checklists of one Hook: below what stops all its calls now, and below the call that was made already.
+func (p *display) why(w *api.Why, around *surroundings) error {
+	if first := p.beforehand(w, around); len(first) > 0 {
+		for _, sentence := range first {
+			fmt.Fprintln(p.out, incident.Clean(sentence, maxCell))
+		}
+		fmt.Fprintln(p.out)
+	}
 	for i := range w.Answers {
 		if i > 0 {
 			fmt.Fprintln(p.out)
@@ -179,6 +224,43 @@ func (p *display) why(w *api.Why) error {
 		}
 	}
 	return nil
+}
+
+// beforehand are the sentences that come before the checklists of a Hook.
+func (p *display) beforehand(w *api.Why, around *surroundings) (all []string) {
+	for i := range around.pauses {
+		pause := &around.pauses[i]
+		if (pause.Namespace == "" || pause.Namespace == w.Hook.Namespace) && (pause.Hook == "" || pause.Hook == w.Hook.Name) {
+			all = append(all, fmt.Sprintf("PAUSED: %s; khook resume %s ends that.", pausedSentence(pause), scopeArgs(pause)))
+		}
+	}
+	for i := range w.Answers {
+		if d := around.calls[w.Answers[i].DeliveryID]; d != nil {
+			if sentence := p.callMade(d); !slices.Contains(all, sentence) {
+				all = append(all, sentence)
+			}
+		}
+	}
+	return all
+}
+
+// callMade says of a call what became of it.
+func (p *display) callMade(d *api.Delivery) string {
+	agent, id := d.Agent.Namespace+"/"+d.Agent.Name, abbreviated(d.ID)
+	switch {
+	case d.CalledAt.IsZero() && d.EndedAt.IsZero():
+		return fmt.Sprintf("A call to agent %s is due for it (delivery %s, %s, since %s).", agent, id, d.State, clockZone(d.CreatedAt))
+	case d.CalledAt.IsZero():
+		return fmt.Sprintf("A call to agent %s was due for it, and was not made (delivery %s, %s).", agent, id, cmp.Or(string(d.Skipped), string(d.State)))
+	}
+	became := fmt.Sprintf("it is %s", stateOf(d))
+	if !d.EndedAt.IsZero() {
+		became = fmt.Sprintf("it %s %s later", d.State, duration.HumanDuration(d.EndedAt.Sub(d.CalledAt)))
+		if d.Outcome != "" {
+			became += fmt.Sprintf(", outcome: %s", d.Outcome)
+		}
+	}
+	return fmt.Sprintf("Agent %s WAS called for it at %s, %s ago (delivery %s): %s.", agent, clockZone(d.CalledAt), p.age(d.CalledAt), id, became)
 }
 
 func (p *display) checklist(w *api.Why, a *api.WhyAnswer) error {
@@ -201,7 +283,7 @@ func (p *display) checklist(w *api.Why, a *api.WhyAnswer) error {
 		if !s.OK {
 			ok = "NO"
 		}
-		rows[i] = []string{ok, string(s.Step), s.Text}
+		rows[i] = []string{ok, string(s.Step), byTheClock(s.Text)}
 	}
 	fmt.Fprintln(p.out, incident.Clean(title, maxCell))
 	return p.table([]string{noHeader, "STEP", "WHY"}, rows)

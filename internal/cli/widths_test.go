@@ -52,6 +52,11 @@ func ofCart(pod string) api.Subject {
 	}
 }
 
+func within[T any](s *shape[T]) *shape[T] {
+	s.within = true
+	return s
+}
+
 // TestListsAtTheWidthsOfTerminals holds what the lists show at three widths, and where there is no terminal.
 func TestListsAtTheWidthsOfTerminals(t *testing.T) {
 	for _, width := range []int{80, 100, 140, 0} {
@@ -63,6 +68,17 @@ func TestListsAtTheWidthsOfTerminals(t *testing.T) {
 			func() error { return incidentShape().print(env, p, &foundList[api.Incident]{items: night.incidents}) },
 			func() error { return deliveryShape().print(env, p, &foundList[api.Delivery]{items: night.deliveries}) },
 			func() error { return hookShape().print(env, p, &foundList[api.Hook]{items: night.hooks}) },
+			// With -n, which says the namespace.
+			func() error {
+				return within(eventShape(true)).print(env, p, &foundList[api.Event]{items: night.events})
+			},
+			func() error {
+				return within(incidentShape()).print(env, p, &foundList[api.Incident]{items: night.incidents})
+			},
+			func() error {
+				return within(deliveryShape()).print(env, p, &foundList[api.Delivery]{items: night.deliveries})
+			},
+			func() error { return within(hookShape()).print(env, p, &foundList[api.Hook]{items: night.hooks}) },
 		} {
 			if err := show(); err != nil {
 				t.Fatal(err)

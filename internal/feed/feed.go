@@ -35,8 +35,8 @@ type History interface {
 // Config holds the settings of a Feed; zero values take the defaults.
 type Config struct {
 	History History
-	// Encode makes the record of an event that readers get.
-	Encode func(*incident.Event) ([]byte, error)
+	// Encode makes the record of an event that readers get, from the event and when the change was made.
+	Encode func(*incident.Event, time.Time) ([]byte, error)
 	Log    logr.Logger
 	// Poll is how often the history is looked at without being woken, for changes of other
 	// processes; 1 s.
@@ -212,7 +212,7 @@ func (f *Feed) read(ctx context.Context, filter Filter, after, upTo int64) ([]*M
 }
 
 func (f *Feed) encode(c store.EventChange) (*Message, error) {
-	data, err := f.cfg.Encode(c.Event)
+	data, err := f.cfg.Encode(c.Event, c.At)
 	if err != nil {
 		return nil, fmt.Errorf("encode event %d: %w", c.Event.ID, err)
 	}

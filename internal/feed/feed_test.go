@@ -43,7 +43,7 @@ func open(t testing.TB) *store.Store {
 func newFixture(t testing.TB, st *store.Store, cfg Config) *fixture {
 	t.Helper()
 	cfg.History, cfg.Log = st, logr.Discard()
-	cfg.Encode = func(e *incident.Event) ([]byte, error) {
+	cfg.Encode = func(e *incident.Event, _ time.Time) ([]byte, error) {
 		return []byte(fmt.Sprintf(`{"id":%d,"status":%q}`, e.ID, e.Status)), nil
 	}
 	fx := &fixture{Feed: New(cfg), t: t, store: st}

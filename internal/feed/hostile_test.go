@@ -59,7 +59,7 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 		fx.crowd("mine", 10)
 	}
 	history, encoded := &counting{Store: st}, atomic.Int64{}
-	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) {
+	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event, _ time.Time) ([]byte, error) {
 		encoded.Add(1)
 		return []byte(fmt.Sprint(e.ID)), nil
 	}})
@@ -96,7 +96,7 @@ func TestAReaderOfOneNamespaceHasOnlyItsOwnChangesReadAndEncoded(t *testing.T) {
 }
 
 func TestWhatAReaderGotStaysWhateverTheTailDrops(t *testing.T) {
-	f := New(Config{Tail: 4, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	f := New(Config{Tail: 4, Encode: func(e *incident.Event, _ time.Time) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	add := func(from, to int64) {
 		var messages []*Message
 		for seq := from; seq <= to; seq++ {
@@ -125,7 +125,7 @@ func TestWhatAReaderGotStaysWhateverTheTailDrops(t *testing.T) {
 
 // TestManyReadersWhileTheTailIsTrimmed is for the race detector as well.
 func TestManyReadersWhileTheTailIsTrimmed(t *testing.T) {
-	f := New(Config{Tail: 8, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	f := New(Config{Tail: 8, Encode: func(e *incident.Event, _ time.Time) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	ctx, stop := context.WithCancel(t.Context())
 	var reading sync.WaitGroup
 	var total atomic.Int64
@@ -186,7 +186,7 @@ func TestWhatIsDeletedBetweenTwoLooksIsToldAsAGap(t *testing.T) {
 	fx := &fixture{t: t, store: st}
 	fx.crowd("mine", 100)
 	history := &shortened{Store: st}
-	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
+	f := New(Config{History: history, Tail: 10, Encode: func(e *incident.Event, _ time.Time) ([]byte, error) { return []byte(fmt.Sprint(e.ID)), nil }})
 	if err := f.advance(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package incident
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -52,4 +53,24 @@ func Truncate(text string, limit int) string {
 		cut--
 	}
 	return text[:cut] + Ellipsis
+}
+
+// Counted is a number of things in words that agree with it: 1 event, 2 events, 2 deliveries.
+func Counted[N ~int | ~int32 | ~int64](n N, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	many := one + "s"
+	if stem, ok := strings.CutSuffix(one, "y"); ok && !strings.HasSuffix(stem, "a") && !strings.HasSuffix(stem, "e") && !strings.HasSuffix(stem, "o") {
+		many = stem + "ies"
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Are is the verb of a number of things.
+func Are[N ~int | ~int32 | ~int64](n N) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }

@@ -199,7 +199,7 @@ func tellPaused(_ *hook.Config, _ incident.Facts, r ruling, ok bool) string {
 func (b *batch) tellGuard(c *hook.Config, _ incident.Facts, r ruling, ok bool) string {
 	switch {
 	case ok:
-		return fmt.Sprintf("%d calls within a day for %s: the loop guard has no objection", loopGuardOf(c, r.group).repeats(b.now), r.group.Group)
+		return fmt.Sprintf("%s within a day for %s: the loop guard has no objection", incident.Counted(loopGuardOf(c, r.group).repeats(b.now), "call"), r.group.Group)
 	case !r.held.person:
 		return r.held.why // which has until when
 	case len(r.group.past) == 0:

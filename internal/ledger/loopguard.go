@@ -8,6 +8,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
@@ -106,7 +107,7 @@ func roundsOf(calls []store.GroupCall, name string, now time.Time) (rounds []tim
 func (l loopGuard) holds(now time.Time) (groupHold, bool) {
 	n := l.repeats(now)
 	if n >= dayCalls {
-		return groupHold{why: fmt.Sprintf("agent %s was called %d times within a day for %s, and the failure came back each time", l.agent, n, l.group),
+		return groupHold{why: fmt.Sprintf("agent %s was called %s within a day for %s, and the failure came back each time", l.agent, incident.Counted(n, "time"), l.group),
 			until: l.calls[dayCalls-1].Add(guardDay), person: true}, true
 	}
 	if n == 0 {
@@ -116,8 +117,8 @@ func (l loopGuard) holds(now time.Time) (groupHold, bool) {
 	if !now.Before(next) {
 		return groupHold{}, false
 	}
-	return groupHold{why: fmt.Sprintf("agent %s was called %d times within a day for %s: the next call waits until %s",
-		l.agent, n, l.group, next.UTC().Format(time.RFC3339)), until: next}, true
+	return groupHold{why: fmt.Sprintf("agent %s was called %s within a day for %s: the next call waits until %s",
+		l.agent, incident.Counted(n, "time"), l.group, next.UTC().Format(time.RFC3339)), until: next}, true
 }
 
 // repeats counts the calls that the guard minds.

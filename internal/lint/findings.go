@@ -82,7 +82,7 @@ func (f *findings) report(r *Report) {
 }
 
 func leftOut(n int, shown []Finding) Finding {
-	note := Finding{Document: 1, Message: fmt.Sprintf("%d more findings were left out: correct the others and check again", n)}
+	note := Finding{Document: 1, Message: fmt.Sprintf("%s left out: correct the others and check again", incident.Counted(n, "more finding"))}
 	if len(shown) > 0 {
 		note.Document, note.Line = shown[len(shown)-1].Document, shown[len(shown)-1].Line
 	}

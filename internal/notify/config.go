@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
+	"github.com/kagent-dev/khook/internal/days"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/notice"
 )
@@ -31,18 +31,11 @@ type Duration time.Duration
 
 // UnmarshalJSON reads it.
 func (d *Duration) UnmarshalJSON(text []byte) error {
-	rest := strings.Trim(string(text), `"`)
-	var days int
-	if n, after, ok := strings.Cut(rest, "d"); ok { // as flags have them
-		if parsed, err := strconv.Atoi(n); err == nil {
-			days, rest = min(max(parsed, -10_000), 10_000), after+"0s"
-		}
-	}
-	parsed, err := time.ParseDuration(rest)
+	parsed, err := days.Parse(strings.Trim(string(text), `"`))
 	if err != nil {
-		return fmt.Errorf("%s is no duration: write it such as 30s, 10m, 2h or 1d", text)
+		return err
 	}
-	*d = Duration(parsed + time.Duration(days)*24*time.Hour)
+	*d = Duration(parsed)
 	return nil
 }
 

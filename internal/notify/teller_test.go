@@ -386,7 +386,7 @@ func TestAFileThatCannotBeMeantIsRefusedWithWhatToChange(t *testing.T) {
 		"notifiers: [{name: a, shape: slack, url: http://localhost/a, tell: [all]}]":                                   `tell has "all"`,
 		"notifiers: [{name: a, shape: slack, url: http://localhost/a, match: {types: [oom]}}]":                         `match.types has "oom"`,
 		"notifiers: [{name: a, shape: slack, url: http://localhost/a, match: {hooks: [h]}}]":                           "write it as namespace/name",
-		"notifiers: [{name: a, shape: slack, url: http://localhost/a, groupWait: 5}]":                                  "write it such as 30s",
+		"notifiers: [{name: a, shape: slack, url: http://localhost/a, groupWait: 5}]":                                  "write it such as 90s",
 		"notifiers: [{name: a, shape: slack, url: http://localhost/a, maxPerHour: -1}]":                                "maxPerHour is -1",
 		"notifiers: [{name: a, shape: slack, url: http://localhost/a, template: x}]":                                   "for the shape template only",
 		"notifiers: [{name: a, shape: json, url: http://localhost/a}, {name: a, shape: json, url: http://localhost/}]": "another one with the name",

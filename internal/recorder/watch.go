@@ -82,25 +82,30 @@ func (r *Recorder) forbidden(ctx context.Context, namespace, group, resource str
 
 func (r *Recorder) watchOf(resource, namespace string, object runtime.Object, after *objectWatch) *objectWatch {
 	w := &objectWatch{recorder: r, resource: resource, namespace: namespace, object: object, after: after, listed: make(chan struct{})}
+	pods := resource == "pods"
+	selected := func(o metav1.ListOptions) metav1.ListOptions {
+		if pods {
+			o.LabelSelector = r.options.Selector
+		} else {
+			o.FieldSelector = kube.AboutPods
+		}
+		return o
+	}
 	w.lw = &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (list runtime.Object, err error) {
-			if resource == "pods" {
-				o.LabelSelector = r.options.Selector
-				list, err = r.kube.CoreV1().Pods(namespace).List(ctx, o)
+			if pods {
+				list, err = r.kube.CoreV1().Pods(namespace).List(ctx, selected(o))
 			} else {
-				o.FieldSelector = kube.AboutPods
-				list, err = r.kube.EventsV1().Events(namespace).List(ctx, o)
+				list, err = r.kube.EventsV1().Events(namespace).List(ctx, selected(o))
 			}
 			w.trouble(ctx, err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (opened watch.Interface, err error) {
-			if resource == "pods" {
-				o.LabelSelector = r.options.Selector
-				opened, err = r.kube.CoreV1().Pods(namespace).Watch(ctx, o)
+			if pods {
+				opened, err = r.kube.CoreV1().Pods(namespace).Watch(ctx, selected(o))
 			} else {
-				o.FieldSelector = kube.AboutPods
-				opened, err = r.kube.EventsV1().Events(namespace).Watch(ctx, o)
+				opened, err = r.kube.EventsV1().Events(namespace).Watch(ctx, selected(o))
 			}
 			w.trouble(ctx, err)
 			return opened, err

@@ -322,7 +322,7 @@ func serveBare(l net.Listener) (change func(*incident.Event)) {
 	return func(e *incident.Event) {
 		seq++
 		e.ID = seq
-		data, _ := api.EncodeEvent(e)
+		data, _ := api.EncodeEvent(e, e.RecordedAt)
 		frame := fmt.Appendf(nil, "id: %d\nevent: event\ndata: %s\n\n", seq, data)
 		mu.Lock()
 		defer mu.Unlock()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/access"
 	"github.com/kagent-dev/khook/internal/api"
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // State is how the parts of khook do beside the server. All of it must be quick, and safe for
@@ -105,7 +106,7 @@ func (s *Server) pauseWarnings(ctx context.Context) []string {
 		warnings = append(warnings, all[i].Why())
 	}
 	if more := len(all) - maxPauseWarnings; more > 0 {
-		warnings = append(warnings, fmt.Sprintf("%d more pauses: khook hooks shows which Hooks they stop", more))
+		warnings = append(warnings, fmt.Sprintf("%s: khook hooks shows which Hooks are stopped", incident.Counted(more, "more pause")))
 	}
 	return warnings
 }

@@ -21,7 +21,7 @@ var answers = map[string][]string{
 	"khook events --hook shop/cart --since 2h": {"delivered", "duplicate", "explained"},
 	"khook deliveries -n shop":                 {"succeeded", "recovered", "persisting", "kagent/stand-in"},
 	"khook deliveries show DELIVERY":           {"oom-kill of Deployment/oom-hog in shop", "raise its limit or mend the leak", "Outcome: recovered"},
-	"khook incidents INCIDENT":                 {"oom-kill of shop/oom-hog", "Timeline:", "raise its limit or mend the leak"},
+	"khook incidents INCIDENT":                 {"oom-kill of shop/oom-hog", "Timeline, in ", "raise its limit or mend the leak"},
 	"khook inbox":                              {"Nothing waits for a person."},
 	"khook stats hook shop/cart":               {"4 scheduled, 4 ended, 100.0% of them succeeded", "3 of 4 with a known outcome"},
 	"khook hooks":                              {"shop", "True"},

@@ -59,7 +59,7 @@ func TestWhatIsCheckedAndRecordedOfARealNodeIsTrue(t *testing.T) {
 		for _, line := range []string{
 			"ok crd: hooks.kagent.dev is served", "ok deployment: 1 of 1 Pods of Deployment " + r.ns + "/khook are ready", "ok pods: Pod khook-", "ok api: khook answers, and says that it is healthy",
 			"NO version: khook is " + tags[0] + ", and this program is ", "ok history:", "ok leader: the replica that answers watches and calls", "ok watches: 2 of 2 are up", "ok queue:",
-			"ok kagent: khook reached " + r.kagent.URL, "the newest call went in the dialect ", "ok rights: khook's ServiceAccount khook may do all", "ok hooks: 1 are there, and all are ready", " 1 to mend,",
+			"ok kagent: khook reached " + r.kagent.URL, "the newest call went in the dialect ", "ok rights: khook's ServiceAccount khook may do all", "ok hooks: all are ready: 1 Hook", " 1 to mend,",
 		} {
 			if !strings.Contains(out, line) {
 				return fmt.Errorf("no %q in %s", line, out)

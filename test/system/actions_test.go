@@ -190,7 +190,7 @@ func TestPeopleActOnDeliveries(t *testing.T) {
 		if n := len(s.kagent.Requests(kagenttest.Cancel)); n != 1 {
 			t.Errorf("the agent was told %d times to stop", n)
 		}
-		wantParts(t, s.cli(0, "deliveries", "list", "--state", "canceled", "-n", s.ns), "Deployment/work")
+		wantParts(t, s.cli(0, "deliveries", "list", "--state", "canceled", "-n", s.ns), "deploy/work")
 	})
 	t.Run("a call is made again", func(t *testing.T) {
 		d := s.fail("done", delivery.Succeeded)

@@ -42,7 +42,7 @@ func TestCheckSaysHowKhookDoesAndWhatToDo(t *testing.T) {
 	says(out, "ok api-server: Kubernetes v1.", "ok crd: hooks.kagent.dev is served as v1alpha2", "? deployment: not looked at, because there is no Deployment khook",
 		"ok api: khook answers, and says that it is healthy", "ok clock: this machine's clock and", "ok clock: khook's clock and the API server's are less than", "ok version: khook and this program are test", "ok history:", "ok leader: the replica that answers watches and calls",
 		"ok watches: 2 of 2 are up", "ok queue: signals-to-record: 0", "ok kagent: khook reached "+s.kagent.URL, "the newest call went in the dialect ",
-		"? rights: not looked at, because there is no Deployment", "ok hooks: 2 are there, and all are ready", "? agents: not looked at, because the cluster has no Agents of kagent", " 0 to mend,")
+		"? rights: not looked at, because there is no Deployment", "ok hooks: all are ready: 2 Hooks", "? agents: not looked at, because the cluster has no Agents of kagent", " 0 to mend,")
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}

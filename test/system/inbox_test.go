@@ -23,8 +23,8 @@ func TestTheInboxTellsWhatWaitsAndTheShownCommandsAnswerIt(t *testing.T) {
 	wantParts(t, saysHold(t, hook, v1alpha2.ConditionAgentAsks, v1alpha2.ReasonQuestionOpen), "Deployment/ask", "khook deliveries show "+asks.ID, "More agents wait")
 	short := func(d api.DeliveryDetail) string { return d.QuestionID[:8] }
 	out := s.cli(0, "inbox", "-n", s.ns)
-	wantParts(t, out, short(asks), "question", s.ns+"/shop", "Deployment/ask", "khook reply "+short(asks)+" TEXT", "May I")
-	wantParts(t, out, short(approves), "approval", "Deployment/approve", "khook approve "+short(approves), "delete_pod")
+	wantParts(t, out, short(asks), "question", s.ns+"/shop", "deploy/ask", "khook reply "+short(asks)+" TEXT", "May I")
+	wantParts(t, out, short(approves), "approval", "deploy/approve", "khook approve "+short(approves), "delete_pod")
 	if strings.Contains(out, "\x1b") {
 		t.Errorf("an agent's escape sequence reaches the terminal: %q", out)
 	}
@@ -54,7 +54,7 @@ func TestTheInboxTellsWhatWaitsAndTheShownCommandsAnswerIt(t *testing.T) {
 		if out := s.cli(1, list, "--hook", s.ns+"/shpo"); !strings.Contains(out, "there is no Hook shpo in namespace "+s.ns) {
 			t.Errorf("%s of a Hook with a typing error: %s", list, out)
 		}
-		if out := s.cli(0, list, "--hook", s.ns+"/shop"); !strings.Contains(out, "ask-1") && !strings.Contains(out, "Deployment/ask") {
+		if out := s.cli(0, list, "--hook", s.ns+"/shop"); !strings.Contains(out, "ask-1") && !strings.Contains(out, "deploy/ask") {
 			t.Errorf("%s of the Hook: %s", list, out)
 		}
 	}

@@ -62,7 +62,7 @@ func TestWhatPeoplePauseStaysPausedUntilTheyResumeIt(t *testing.T) {
 		t.Errorf("who may pause a namespace is told of all: %s", out)
 	}
 	wantParts(t, as(ben, 0, "pause", "-n", s.ns, "--reason", "it does harm", "--cancel"),
-		"calls of the Hooks of namespace "+s.ns+" are paused until somebody resumes them", ":ben: it does harm", "1 deliveries are being canceled")
+		"calls of the Hooks of namespace "+s.ns+" are paused until somebody resumes them", ":ben: it does harm", "1 delivery is being canceled")
 	s.until(works.ID, delivery.Canceled)
 	crashLoops(t, newPod(t, s.ns, "first", "first-1"), 1, "OOMKilled")
 	s.decidesAs("first", delivery.Paused)
