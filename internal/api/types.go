@@ -10,6 +10,10 @@ import (
 // Base is the path below which all routes are, but those of pprof.
 const Base = "/api/v1"
 
+// TokenHeader is the header of a request that carries the bearer token, bare, where Authorization does not arrive: the API server's proxy for
+// Services authenticates by it, and takes it away.
+const TokenHeader = "X-Khook-Token" //nolint:gosec // the name of a header
+
 // Page is one page of a list.
 type Page[T any] struct {
 	Items             []T    `json:"items" nullable:"false" doc:"What was found, in the order of the sort parameter."`

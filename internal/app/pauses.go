@@ -12,6 +12,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/server"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -135,7 +136,7 @@ func (p *pauses) Pause(ctx context.Context, asked delivery.Pause) (canceled int,
 		return 0, server.ErrStandby
 	}
 	if !p.put(asked) {
-		return 0, &delivery.RefusedError{Reason: fmt.Sprintf("%d Hooks are paused one by one, as many as may be: pause a namespace, or all Hooks", delivery.MaxPauses)}
+		return 0, &delivery.RefusedError{Reason: fmt.Sprintf("%s are paused one by one, as many as may be: pause a namespace, or all Hooks", incident.Counted(delivery.MaxPauses, "Hook"))}
 	}
 	p.touch(asked.PauseScope)
 	if asked.Cancel {

@@ -26,6 +26,7 @@ type connectionFlags struct {
 	AsGroup               []string      `help:"A group of --as; may be repeated." group:"Connection" placeholder:"GROUP"`
 	KhookNamespace        string        `help:"Namespace of khook's Service." default:"kagent" env:"KHOOK_NAMESPACE" group:"Connection" placeholder:"NS"`
 	KhookService          string        `help:"Name of khook's Service." default:"khook" env:"KHOOK_SERVICE" group:"Connection" placeholder:"NAME"`
+	ViaAPIServer          bool          `name:"via-api-server" help:"Through the API server's proxy for Services, where you may not forward ports; on its way on from there nobody checks who gets the token." group:"Connection"`
 	Timeout               time.Duration `help:"How long an answer may take." default:"30s" group:"Connection"`
 }
 

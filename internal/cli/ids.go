@@ -169,7 +169,7 @@ func ofOwner[T any](ctx context.Context, remote *client.Client, s *shape[T], kin
 	case len(first) == 1:
 		return s.name(&first[0]), nil
 	case len(first) > 1:
-		return "", fmt.Errorf("%s/%s is in %d namespaces: name one with -n\n%s", kind, name, len(first), candidates(s, first))
+		return "", fmt.Errorf("%s/%s is in %s: name one with -n\n%s", kind, name, plural(len(first), "namespace"), candidates(s, first))
 	}
 	return "", fmt.Errorf("there is no %s of %s/%s%s", s.kind, kind, name, inNamespace(q.Get("namespace")))
 }

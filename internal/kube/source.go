@@ -251,7 +251,7 @@ func (s *Source) Check() error {
 		}
 	}
 	if err := s.queue.failure(); err != nil {
-		errs = append(errs, fmt.Errorf("%d signals wait to be recorded: %w", s.queue.depth(), err))
+		errs = append(errs, fmt.Errorf("%s waiting to be recorded: %w", incident.Counted(s.queue.depth(), "signal"), err))
 	}
 	return errors.Join(errs...)
 }

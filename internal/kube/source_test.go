@@ -223,7 +223,7 @@ func TestSignalsThatCannotBeRecordedAreKeptAndShown(t *testing.T) {
 	}
 	w.await("Check says so", func() bool {
 		err := w.source.Check()
-		return err != nil && strings.Contains(err.Error(), "signals wait to be recorded: the disk is full")
+		return err != nil && strings.Contains(err.Error(), "waiting to be recorded: the disk is full")
 	})
 	w.await("Health says how many", func() bool { return w.source.Health()[0].Waiting == 5 })
 	w.refusing(nil)

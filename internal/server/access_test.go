@@ -82,6 +82,15 @@ func badTokensAreRefused(t *testing.T, a access.Control) {
 	if w := askServer(f.Server, http.MethodGet, api.Base+"/events", "", "Authorization", "Bearer "+good); w.Code != http.StatusForbidden {
 		t.Errorf("a good one without rights: %d %s", w.Code, w.Body)
 	}
+	// As it comes through the API server's proxy.
+	for header, code := range map[string]int{good: http.StatusOK, elsewhere: http.StatusUnauthorized, "Bearer " + good: http.StatusUnauthorized} {
+		if w := askServer(f.Server, http.MethodGet, api.Base+"/openapi.json", "", api.TokenHeader, header); w.Code != code {
+			t.Errorf("in %s: %d %s, want %d", api.TokenHeader, w.Code, w.Body, code)
+		}
+	}
+	if w := askServer(f.Server, http.MethodGet, api.Base+"/openapi.json", "", api.TokenHeader, good, "Authorization", "Bearer a.b.c"); w.Code != http.StatusUnauthorized {
+		t.Errorf("two tokens: %d %s", w.Code, w.Body)
+	}
 	if err := client.CoreV1().ServiceAccounts(shop).Delete(t.Context(), account.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

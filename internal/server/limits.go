@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/limit"
 	"github.com/kagent-dev/khook/internal/review"
 	"github.com/kagent-dev/khook/internal/stream"
@@ -42,6 +43,7 @@ func (s *Server) limitAddress(next http.Handler) http.Handler {
 		if r.URL.Path == streamPath { // elsewhere no browser needs it
 			stream.TakeToken(r)
 		}
+		takeToken(r)
 		address := requestOf(r.Context()).limitBy
 		if address != "" && s.isOnlyAnAddress(r) {
 			if wait, ok := s.limits.byAddress.Allow(address); !ok {
@@ -52,6 +54,15 @@ func (s *Server) limitAddress(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// takeToken puts a token that came in khook's own header where the others are. The API server's proxy takes the header Authorization away, which
+// is for itself. Nothing behind this sees two of them.
+func takeToken(r *http.Request) {
+	if token := r.Header.Get(api.TokenHeader); token != "" && r.Header.Get("Authorization") == "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	r.Header.Del(api.TokenHeader)
 }
 
 // isOnlyAnAddress says whether nothing but its address tells who sent a request.

@@ -114,7 +114,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		h.Set("X-Request-Id", req.id)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
-		h.Set("Vary", "Accept, Authorization")
+		h.Set("Vary", "Accept, Authorization, "+api.TokenHeader)
 		rec := &recorder{ResponseWriter: w}
 		s.metrics.inFlight.Inc()
 		s.metrics.open.Add(1)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+
+	"github.com/kagent-dev/khook/internal/incident"
 )
 
 // streamCount bounds the streams, of all clients and of each.
@@ -22,11 +24,11 @@ func (c *streamCount) enter(client string) (leave func(), err error) {
 	free := c.most - c.all
 	switch own := c.byClient[client]; {
 	case own >= c.mostEach:
-		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, which is the most: close one, or use one with a wider filter", c.mostEach))
+		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %s open, which is the most: close one, or use one with a wider filter", incident.Counted(c.mostEach, "stream")))
 	case c.all >= c.most:
 		return nil, tooManyStreams(http.StatusServiceUnavailable, "too many streams are open: come back later")
 	case own > 0 && own >= free: // whoever has streams leaves room for others, as at a capacity.Gate
-		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %d streams open, and %d more of all are possible: close one, or use one with a wider filter", own, free))
+		return nil, tooManyStreams(http.StatusTooManyRequests, fmt.Sprintf("you have %s open, and there is room for %d more of all clients: close one, or use one with a wider filter", incident.Counted(own, "stream"), free))
 	}
 	c.all++
 	c.byClient[client]++

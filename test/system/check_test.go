@@ -11,8 +11,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
@@ -90,11 +93,28 @@ func TestCheckBeforeInstallAsData(t *testing.T) {
 // TestCheckWithoutATokenLearnsAWord: a kube context with a certificate can't ask khook for more than what it tells everybody,
 // through the API server's proxy.
 func TestCheckWithoutATokenLearnsAWord(t *testing.T) {
+	ns := behindService(t)
+	eventually(t, "the API server knows where khook is, and check says how it is", func() error {
+		_, out, errs := runCLI(t, "check", "--kubeconfig", adminKubeconfig(t), "--khook-namespace", ns)
+		out = strings.Join(strings.Fields(out), " ")
+		for _, want := range []string{"ok api: khook answers, and says that it is healthy", "? version: not looked at", "? history: not looked at, because the kube context has no bearer token", "? rights:"} {
+			if !strings.Contains(out, want) {
+				return fmt.Errorf("it does not say %q: %s %s", want, out, errs)
+			}
+		}
+		return nil
+	})
+}
+
+// behindService runs a khook, and tells the API server of it as of a Pod behind the Service khook of a namespace.
+func behindService(t *testing.T) (ns string) {
+	t.Helper()
 	ip := reachable(t)
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	port := freeAddress(t)[len("127.0.0.1:"):]
 	controller(t, "--kagent-url", kagent.URL, "--database", filepath.Join(t.TempDir(), "khook.db"), "--api-bind-address", ip+":"+port).ready()
-	ns, serving := namespace(t), true
+	ns = namespace(t)
+	serving := true
 	parsed, err := strconv.ParseInt(port, 10, 32)
 	if err != nil {
 		t.Fatal(err)
@@ -124,16 +144,64 @@ func TestCheckWithoutATokenLearnsAWord(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "the API server knows where khook is, and check says how it is", func() error {
-		_, out, errs := runCLI(t, "check", "--kubeconfig", adminKubeconfig(t), "--khook-namespace", ns)
-		out = strings.Join(strings.Fields(out), " ")
-		for _, want := range []string{"ok api: khook answers, and says that it is healthy", "? version: not looked at", "? history: not looked at, because the kube context has no bearer token", "? rights:"} {
-			if !strings.Contains(out, want) {
-				return fmt.Errorf("it does not say %q: %s %s", want, out, errs)
-			}
+	return ns
+}
+
+// contextOf is a kubeconfig of the test's cluster with a token.
+func contextOf(t *testing.T, token string) string {
+	t.Helper()
+	cfg, err := clientcmd.Load(testCluster.KubeConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range cfg.AuthInfos {
+		*user = clientcmdapi.AuthInfo{Token: token}
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*cfg, file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestCLIGetsThroughTheAPIServersProxyWhereNoPortMayBeForwarded: that proxy has the header Authorization for itself, and takes it away.
+func TestCLIGetsThroughTheAPIServersProxyWhereNoPortMayBeForwarded(t *testing.T) {
+	ns := behindService(t)
+	token := newReader(t, ns)
+	meta := metav1.ObjectMeta{Namespace: ns, Name: "proxied"}
+	for _, object := range []client.Object{
+		&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"services/proxy"}, ResourceNames: []string{"khook:api"}, Verbs: []string{"get", "create"}}}},
+		&rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: ns, Name: "reader"}}, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "proxied"}},
+	} {
+		if err := testCluster.client.Create(t.Context(), object); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(token string, more ...string) (int, string) {
+		t.Helper()
+		args := append([]string{"incidents", "-n", ns, "--kubeconfig", contextOf(t, token), "--khook-namespace", ns}, more...)
+		code, out, errs := runCLI(t, args...)
+		return code, out + errs
+	}
+	if code, says := ask(token); code != 1 || !strings.Contains(says, "is forbidden") || !strings.Contains(says, "--via-api-server") {
+		t.Errorf("without the right to forward ports: %d %s", code, says)
+	}
+	eventually(t, "it gets through", func() error {
+		if code, says := ask(token, "--via-api-server"); code != 0 || says != "No incidents found in namespace "+ns+".\n" {
+			return fmt.Errorf("%d %s", code, says)
 		}
 		return nil
 	})
+	// Whose token it is decides, and not who gets through.
+	if code, says := ask(token, "--via-api-server", "--token", serviceAccount(t, ns, "stranger")); code != 1 || !strings.Contains(says, "stranger may not list hooks.kagent.dev in namespace "+ns) {
+		t.Errorf("as somebody without rights: %d %s", code, says)
+	}
+	if code, says := ask(token, "--via-api-server", "--token", "nobody's"); code != 1 || !strings.Contains(says, "khook does not know who you are") {
+		t.Errorf("as nobody: %d %s", code, says)
+	}
+	if code, says := ask(serviceAccount(t, ns, "outsider"), "--via-api-server"); code != 1 || !strings.Contains(says, "the API server answered: services \"khook:api\" is forbidden") {
+		t.Errorf("without the right to the proxy: %d %s", code, says)
+	}
 }
 
 // reachable is an address of this machine that the API server passes requests on to: it does so to no loopback address.

@@ -37,12 +37,14 @@ type Options struct {
 	AsGroup               []string      // Groups of As.
 	KhookNamespace        string        // Namespace of khook's Service.
 	KhookService          string        // Name of khook's Service.
+	ViaAPIServer          bool          // Through the API server's proxy for Services, instead of a port that is forwarded.
 	Timeout               time.Duration // How long an answer may take.
 }
 
 // Client asks the HTTP API.
 type Client struct {
 	base, token string
+	proxied     bool // through the API server's proxy, which has the header Authorization for itself
 	http        *http.Client
 	skew        *skew.Meter
 	Close       func()
@@ -60,6 +62,9 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	}
 	if o.Server == "" {
 		return o.throughCluster(ctx, token)
+	}
+	if o.ViaAPIServer {
+		return nil, errors.New("--via-api-server is a way through the kube context, which --server does not go through: use one of them (KHOOK_SERVER may be set)")
 	}
 	if o.As != "" || len(o.AsGroup) > 0 {
 		return nil, errors.New("--as and --as-group are about the kube context, which --server does not go through: pass a token of whom you ask as (--token)")
@@ -120,9 +125,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.URL.RawQuery = query.Encode()
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
+	c.identify(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask khook: %w%s", shownError{withoutURL(err)}, unreachable(err))
@@ -136,6 +139,17 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 		return nil, &StatusError{explainReply(resp, body), resp.StatusCode, resp.Header.Get("Content-Type"), body}
 	}
 	return body, nil
+}
+
+// identify says with a request who sends it.
+func (c *Client) identify(req *http.Request) {
+	switch {
+	case c.token == "":
+	case c.proxied:
+		req.Header.Set(api.TokenHeader, c.token)
+	default:
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
 }
 
 // Post sends a JSON body, which may be nil, to a path below /api/v1.
@@ -192,6 +206,8 @@ func withoutURL(err error) error {
 func explainReply(resp *http.Response, body []byte) error {
 	detail, status := problemText(body), incident.Clean(resp.Status, maxStatus)
 	switch {
+	case detail == "" && statusText(body) != "": // it did not get as far as khook
+		return fmt.Errorf("the API server answered: %s", statusText(body))
 	case resp.StatusCode == http.StatusUnauthorized:
 		why := ""
 		if strings.HasPrefix(detail, "the bearer token") {
@@ -233,6 +249,15 @@ func problemText(body []byte) string {
 		}
 	}
 	return incident.Clean(strings.Join(parts, "; "), incident.MaxMessage)
+}
+
+// statusText is what a Status of the API server says; empty if body is none.
+func statusText(body []byte) string {
+	var status struct{ Kind, Message string }
+	if json.Unmarshal(body, &status) != nil || status.Kind != "Status" {
+		return ""
+	}
+	return incident.Clean(status.Message, incident.MaxMessage)
 }
 
 // shownError is an error with words of the other side in it, such as names in its certificate: they

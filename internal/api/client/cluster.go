@@ -1,11 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -14,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -43,9 +46,12 @@ func (o *Options) throughCluster(ctx context.Context, token string) (*Client, er
 		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 		defer cancel()
 	}
+	if o.ViaAPIServer {
+		return o.throughProxy(ctx, cfg, clients, token)
+	}
 	svc, pod, err := o.khookPod(ctx, clients)
 	if err != nil {
-		return nil, err
+		return nil, otherWays(err)
 	}
 	scheme, transport, err := o.tunnel(svc)
 	if err != nil {
@@ -53,10 +59,45 @@ func (o *Options) throughCluster(ctx context.Context, token string) (*Client, er
 	}
 	local, stop, err := forward(ctx, cfg, clients, pod, apiPort(svc, pod))
 	if err != nil {
-		return nil, fmt.Errorf("forward a port to Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		return nil, otherWays(fmt.Errorf("forward a port to Pod %s/%s: %w", pod.Namespace, pod.Name, err))
 	}
 	c := New(fmt.Sprintf("%s://127.0.0.1:%d", scheme, local), token, transport, o.Timeout)
 	c.Close = stop
+	return c, nil
+}
+
+// otherWays says what else there is for those who may not forward ports.
+func otherWays(err error) error {
+	if !apierrors.IsForbidden(err) && !strings.Contains(err.Error(), "is forbidden") { // the latter of a stream that is not upgraded
+		return err
+	}
+	return fmt.Errorf("%w\nOther ways to khook: ask for the Role khook-connector; --server URL, where khook has an address; or --via-api-server, for those who may use services/proxy there (docs/cli.md has what that means for the token)", err)
+}
+
+// throughProxy asks by way of the API server's proxy for Services, which needs no right to list Pods and to forward ports. The API server
+// authenticates by the header Authorization and takes it away: the token for khook is in another one. It checks no certificate of khook's, so
+// that who is between it and the Pod may read the token. Nobody gets here who did not say so.
+func (o *Options) throughProxy(ctx context.Context, cfg *rest.Config, clients *kubernetes.Clientset, token string) (*Client, error) {
+	scheme, port := "", "api"
+	switch svc, err := clients.CoreV1().Services(o.KhookNamespace).Get(ctx, o.KhookService, metav1.GetOptions{}); {
+	case apierrors.IsForbidden(err): // it is not needed for more than this
+	case err != nil:
+		return nil, o.noService(err)
+	default:
+		if speaksTLS(svc) {
+			scheme = "https"
+		}
+		if p := apiServicePort(svc); p != nil {
+			port = cmp.Or(p.Name, strconv.Itoa(int(p.Port)))
+		}
+	}
+	transport, err := rest.TransportFor(cfg)
+	if err != nil {
+		return nil, err
+	}
+	base := clients.CoreV1().RESTClient().Get().Namespace(o.KhookNamespace).Resource("services").SubResource("proxy").Name(utilnet.JoinSchemeNamePort(scheme, o.KhookService, port)).URL()
+	c := New(base.String(), token, transport, o.Timeout)
+	c.proxied = true
 	return c, nil
 }
 
@@ -153,10 +194,7 @@ func (a *authorization) RoundTrip(r *http.Request) (*http.Response, error) {
 func (o *Options) khookPod(ctx context.Context, clients kubernetes.Interface) (*corev1.Service, *corev1.Pod, error) {
 	svc, err := clients.CoreV1().Services(o.KhookNamespace).Get(ctx, o.KhookService, metav1.GetOptions{})
 	if err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil, fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", o.KhookService, o.KhookNamespace)
-		}
-		return nil, nil, fmt.Errorf("look for khook's Service: %w", err)
+		return nil, nil, o.noService(err)
 	}
 	if len(svc.Spec.Selector) == 0 {
 		return nil, nil, fmt.Errorf("the Service %s/%s selects no Pods: set --server", svc.Namespace, svc.Name)
@@ -171,6 +209,14 @@ func (o *Options) khookPod(ctx context.Context, clients kubernetes.Interface) (*
 		}
 	}
 	return nil, nil, fmt.Errorf("no Pod of Service %s/%s is ready: kubectl -n %s get pods", svc.Namespace, svc.Name, svc.Namespace)
+}
+
+// noService says why khook's Service was not found.
+func (o *Options) noService(err error) error {
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("there is no Service %s in namespace %s: set --khook-namespace and --khook-service, or --server", o.KhookService, o.KhookNamespace)
+	}
+	return fmt.Errorf("look for khook's Service: %w", err)
 }
 
 func podReady(p *corev1.Pod) bool {

@@ -87,9 +87,7 @@ func (f *Follower) Once(ctx context.Context, handle func(Message) error) error {
 		return err
 	}
 	req.Header.Set("Accept", "text/event-stream")
-	if f.Client.token != "" {
-		req.Header.Set("Authorization", "Bearer "+f.Client.token)
-	}
+	f.Client.identify(req)
 	if f.last != "" {
 		req.Header.Set("Last-Event-ID", f.last)
 	}
