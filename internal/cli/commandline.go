@@ -82,7 +82,7 @@ func Main(ctx context.Context, args []string, env Env) int {
 	case args[0] == "help":
 		args = append(slices.Clone(args[1:]), "--help")
 	}
-	args = inOrder(parser.Model, args)
+	args = asHere(parser.Model, inOrder(parser.Model, args))
 	if hint := cmp.Or(misplaced(args, env.name()), misspelled(parser.Model, args, env.name())); hint != "" {
 		fmt.Fprintln(env.Err, "khook:", hint)
 		return 2
@@ -150,6 +150,25 @@ func inOrder(model *kong.Application, args []string) []string {
 		end = len(rest)
 	}
 	return slices.Concat(rest[:end], flags, rest[end:])
+}
+
+// asHere are words as kubectl has them in khook's order: get incidents, describe delivery ID.
+func asHere(model *kong.Application, args []string) []string {
+	if len(args) < 2 || !isCommand(model, args[1]) {
+		return args
+	}
+	switch args[0] {
+	case "get", "list":
+		return args[1:]
+	case "describe", "show":
+		for _, n := range model.Children {
+			if (n.Name == args[1] || slices.Contains(n.Aliases, args[1])) && slices.ContainsFunc(n.Children, func(c *kong.Node) bool { return c.Name == "show" }) {
+				return slices.Concat(args[1:2], []string{"show"}, args[2:])
+			}
+		}
+		return args[1:]
+	}
+	return args
 }
 
 func isCommand(model *kong.Application, word string) bool {

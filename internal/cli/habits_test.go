@@ -13,7 +13,7 @@ import (
 // What people type first who come from kubectl.
 func TestCLIKnowsTheHabitsOfOtherTools(t *testing.T) {
 	for line, want := range map[string]string{
-		"get incidents": "there is no command \"get\": write khook incidents", "describe incident x": "write khook incidents show ID", "logs cart": "khook deliveries logs ID",
+		"get pods": "there is no command \"get\": write khook incidents", "describe x": "write khook incidents show ID", "logs cart": "khook deliveries logs ID",
 		"status": "khook incidents --status firing, or khook health", "explain cart": "khook why POD", "-n shop": "which command? Such as khook incidents -n shop",
 		"record --from-history 9d97edac": "khook record -n NAMESPACE -o FILE", "incidents shwo": "did you mean khook incidents show?", "deliveries shwo 9d97edac": "did you mean khook deliveries show?",
 		"deliveries cancle 9d97edac": "did you mean khook deliveries cancel?", "incdents": `did you mean "incidents"?`, "events -l app=cart": "khook incidents -l 'app=cart'", "deliveries -l app=cart": "khook incidents -l 'app=cart'",
@@ -113,7 +113,7 @@ func TestCLITakesFlagsBeforeTheCommand(t *testing.T) {
 	url := answers(t, func(r *http.Request) any { asked = r.URL.Path + "?" + r.URL.RawQuery; return api.Page[api.Incident]{} })
 	for line, want := range map[string]string{
 		"-n shop incidents": "/api/v1/incidents?limit=50&namespace=shop&sort=-firstSeen", "-A --server URL events --limit 1": "/api/v1/events?limit=1&sort=-timestamp",
-		"-n hooks hooks": "/api/v1/hooks?limit=500&namespace=hooks", "--namespace=shop inc --status open": "/api/v1/incidents?limit=50&namespace=shop&sort=-firstSeen&status=firing",
+		"get events --limit 1": "/api/v1/events?limit=1&sort=-timestamp", "describe hook shop/memory": "/api/v1/hooks/shop/memory?", "describe delivery " + anID: "/api/v1/deliveries/" + anID + "?", "-n hooks hooks": "/api/v1/hooks?limit=500&namespace=hooks", "--namespace=shop inc --status open": "/api/v1/incidents?limit=50&namespace=shop&sort=-firstSeen&status=firing",
 	} {
 		asked = ""
 		args := strings.Fields(strings.ReplaceAll(line, "URL", url))

@@ -25,7 +25,11 @@ func (p *display) timeline(line []moment, truncated bool) {
 	slices.SortStableFunc(line, func(a, b moment) int { return a.at.Compare(b.at) })
 	fmt.Fprintf(p.out, "\nTimeline, in %s:\n", zone(p.now))
 	for _, m := range line {
-		fmt.Fprintln(p.out, p.cut(fmt.Sprintf("  %s  %s", clock(m.at), incident.Clean(m.text, maxCell))))
+		at := "  " + clock(m.at) + "  "
+		for _, text := range p.wrapped(incident.Clean(m.text, maxCell), len(at)) {
+			fmt.Fprintln(p.out, at+text)
+			at = strings.Repeat(" ", len(at))
+		}
 	}
 	if truncated {
 		fmt.Fprintln(p.out, "  ... and more")

@@ -245,6 +245,30 @@ func cutTo(text string, room int) string {
 	return text
 }
 
+// leastWrapped is how many columns a text is given at least that goes on in further lines.
+const leastWrapped = 20
+
+// wrapped is a text in lines that a terminal has room for behind an indentation, broken between words; one line where it need not fit.
+func (p *display) wrapped(text string, indent int) []string {
+	if !p.cuts() {
+		return []string{text}
+	}
+	room := max(leastWrapped, p.width-indent)
+	lines := []string{""}
+	for word := range strings.FieldsSeq(text) {
+		last := &lines[len(lines)-1]
+		switch {
+		case *last == "":
+			*last = word
+		case breadth(*last)+1+breadth(word) <= room:
+			*last += " " + word
+		default:
+			lines = append(lines, word)
+		}
+	}
+	return lines
+}
+
 // breadth is how many columns of a terminal a text takes.
 func breadth(text string) int {
 	n := 0

@@ -73,6 +73,19 @@ func TestCLIMakesTablesAsWideAsTheTerminalAndNoWider(t *testing.T) {
 	}
 }
 
+func TestCLIBreaksWhatMustNotBeCutBetweenWords(t *testing.T) {
+	const why = "its agent had been called for 订单服务 within the window"
+	p := &display{form: "table", width: 40}
+	if diff := cmp.Diff([]string{"its agent had been called for", "订单服务 within the window"}, p.wrapped(why, 10)); diff != "" {
+		t.Error(diff)
+	}
+	for _, whole := range []*display{{form: "table"}, {form: "wide", width: 40}} {
+		if got := whole.wrapped(why, 10); len(got) != 1 || got[0] != why {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
 func TestCLIPrintsWhatATemplateFinds(t *testing.T) {
 	url := answers(t, func(r *http.Request) any {
 		if strings.Contains(r.URL.Path, "/incidents/") {

@@ -277,14 +277,27 @@ func (p *display) checklist(w *api.Why, a *api.WhyAnswer) error {
 	default:
 		title += ": as it would be decided now"
 	}
-	rows := make([][]string, len(a.Steps))
-	for i, s := range a.Steps {
+	fmt.Fprintln(p.out, incident.Clean(title, maxCell))
+	widths := []int{2, len("STEP")}
+	for _, step := range a.Steps {
+		widths[1] = max(widths[1], len(step.Step))
+	}
+	indent := widths[0] + widths[1] + 2*columnGap
+	if !p.noHeaders {
+		fmt.Fprintln(p.out, padded([]string{noHeader, "STEP", "WHY"}, append(widths, indent), columnGap, nil))
+	}
+	for _, step := range a.Steps {
 		ok := "ok"
-		if !s.OK {
+		if !step.OK {
 			ok = "NO"
 		}
-		rows[i] = []string{ok, string(s.Step), byTheClock(s.Text)}
+		for i, line := range p.wrapped(incident.Clean(byTheClock(step.Text), maxCell), indent) {
+			if i > 0 {
+				fmt.Fprintln(p.out, strings.Repeat(" ", indent)+line)
+				continue
+			}
+			fmt.Fprintln(p.out, p.paint(ok)+padded([]string{"", string(step.Step), line}, []int{0, widths[1], breadth(line)}, columnGap, nil))
+		}
 	}
-	fmt.Fprintln(p.out, incident.Clean(title, maxCell))
-	return p.table([]string{noHeader, "STEP", "WHY"}, rows)
+	return nil
 }
