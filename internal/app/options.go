@@ -109,6 +109,8 @@ type Options struct {
 	APIMaxConnections int
 	// Take HTTP/2 also without TLS, from proxies that speak it; HTTP/2 with TLS is always taken.
 	APIHTTP2Cleartext bool
+	// Serve the dashboard at / of the HTTP API's address.
+	Dashboard bool
 	// Serve Go's profiles at /debug/pprof to those who may get that path.
 	APIPprof bool
 

@@ -32,6 +32,7 @@ func (s *Server) middleware() http.Handler {
 		s.ownHost,      // against DNS rebinding, while nobody is asked who they are
 		fewFields,      // bounds the header
 		s.limitAddress, // bounds the requests of an address, as far as it is all that is known
+		s.dashboard,    // answers with the page and its files, which are the same for everybody
 		compressed,
 		s.routed,       // notes which route it is for, and answers if there is none
 		acceptable,     // the content type

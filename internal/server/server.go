@@ -63,6 +63,8 @@ type Config struct {
 	Limits   Limits
 	Warnings func() []string // of the settings, and of notifiers that take nothing, for the health; nil if there are none
 	Pprof    bool            // serve /debug/pprof
+	// Dashboard is the page for people, beside the API; nil for none.
+	Dashboard Dashboard
 
 	// GetCertificate is the certificate of TLS, as in tls.Config; nil: no TLS.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)

@@ -1,0 +1,145 @@
+// What all pages share: the URL as the state, who looks, what may be done, and short messages.
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { createContext, useCallback, useContext, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
+import { useLocation, useSearchParams } from "wouter";
+import { askMe, type Me } from "../api/queries";
+import { words } from "../words";
+
+/** One value of the URL's query; setting it leaves no step in the history, unless it is asked to. */
+export function useParam<T extends string = string>(name: string, unset = "" as T): [T, (v: T) => void] {
+  const [params, setParams] = useSearchParams();
+  const value = (params.get(name) ?? unset) as T;
+  const set = useCallback(
+    (v: T) =>
+      setParams(
+        (before) => {
+          const next = new URLSearchParams(before);
+          if (v && v !== unset) next.set(name, v);
+          else next.delete(name);
+          return next;
+        },
+        { replace: true },
+      ),
+    [name, unset, setParams],
+  );
+  return [value, set];
+}
+
+/** The namespace that the page is about; "" for all. It goes along from page to page. */
+export const useNamespace = () => useParam("namespace");
+
+/** Leads to another page, and keeps the namespace. */
+export function useGo() {
+  const [, navigate] = useLocation();
+  const [namespace] = useNamespace();
+  return useCallback((path: string) => navigate(withNamespace(path, namespace)), [navigate, namespace]);
+}
+
+export function withNamespace(path: string, namespace: string): string {
+  if (!namespace || path.includes("namespace=")) return path;
+  return `${path}${path.includes("?") ? "&" : "?"}namespace=${encodeURIComponent(namespace)}`;
+}
+
+// --- who looks ---------------------------------------------------------------------------------------------------
+
+const MeContext = createContext<Me | null>(null);
+export const useMe = () => useContext(MeContext);
+
+export function MeProvider({ children }: { children: ReactNode }) {
+  const me = useQuery(askMe());
+  return <MeContext value={me.data ?? null}>{children}</MeContext>;
+}
+
+export type Action = "reply" | "approve" | "reject" | "cancel" | "retry" | "resume" | "pause" | "unpause";
+
+/** Whether somebody may do something with a Hook's deliveries; else why not. khook asks again when it is done. */
+export function refusal(_me: Me | null, _action: Action, _hook: { namespace: string; name: string }): string | undefined {
+  return undefined;
+}
+
+// --- messages ----------------------------------------------------------------------------------------------------
+
+const SayContext = createContext<(text: string) => void>(() => {});
+export const useSay = () => useContext(SayContext);
+
+export function Says({ children }: { children: ReactNode }) {
+  const [text, setText] = useState("");
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const say = useCallback((t: string) => {
+    setText(t);
+    clearTimeout(timer.current);
+    timer.current = setTimeout(() => setText(""), 4000);
+  }, []);
+  return (
+    <SayContext value={say}>
+      {children}
+      <div className={text ? "toast shown" : "toast"} role="status" aria-live="polite">
+        {text}
+      </div>
+    </SayContext>
+  );
+}
+
+// --- title -------------------------------------------------------------------------------------------------------
+
+export function useTitle(title: string) {
+  useEffect(() => {
+    document.title = `${title} · ${words.product}`;
+  }, [title]);
+}
+
+/** Rows that j, k and Enter move over. */
+export function useRows(length: number, open: (i: number) => void, reveal?: (i: number) => void) {
+  const [at, setAt] = useState(-1);
+  useEffect(() => {
+    const key = (e: KeyboardEvent) => {
+      if (e.ctrlKey || e.metaKey || e.altKey || isTyping(e.target) || document.querySelector("dialog[open]")) return;
+      const step = e.key === "j" ? 1 : e.key === "k" ? -1 : 0;
+      if (step !== 0 && length > 0) {
+        e.preventDefault();
+        const next = Math.min(length - 1, Math.max(0, at + step));
+        setAt(next);
+        reveal?.(next);
+      }
+      if (e.key === "Enter" && at >= 0 && at < length && (e.target === document.body || (e.target as HTMLElement).tagName === "H1")) open(at);
+    };
+    document.addEventListener("keydown", key);
+    return () => document.removeEventListener("keydown", key);
+  }, [at, length, open, reveal]);
+  return at;
+}
+
+export function isTyping(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && (target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName));
+}
+
+// --- views that are kept in the browser --------------------------------------------------------------------------
+
+export type View = { name: string; query: string };
+
+export function useViews(page: string) {
+  const key = `khook views ${page}`;
+  const [views, setViews] = useState<View[]>(() => {
+    try {
+      const kept: unknown = JSON.parse(localStorage.getItem(key) ?? "[]");
+      return Array.isArray(kept) ? kept.filter((v): v is View => typeof v?.name === "string" && typeof v?.query === "string") : [];
+    } catch {
+      return [];
+    }
+  });
+  const keep = (next: View[]) => {
+    setViews(next);
+    try {
+      localStorage.setItem(key, JSON.stringify(next));
+    } catch {
+      // The browser keeps nothing: the views last as long as the page.
+    }
+  };
+  return useMemo(
+    () => ({ views, save: (v: View) => keep([...views.filter((x) => x.name !== v.name), v]), remove: (name: string) => keep(views.filter((x) => x.name !== name)) }),
+    // eslint-disable-next-line
+    [views],
+  );
+}
+
+export { useQueryClient };
