@@ -45,6 +45,10 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 	if err != nil {
 		return nil, err
 	}
+	external, err := o.externalURL()
+	if err != nil {
+		return nil, err
+	}
 	reader := app.store.Reader()
 	page, err := o.dashboard()
 	if err != nil {
@@ -54,7 +58,7 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 		Reader: reader, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader}, Pausing: app.pauses,
 		Validate: app.validate(access), Explain: app.explain(reader), Configurations: app.hooks.Of, VerifyWindow: o.VerifyWindow, Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
 		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.warnings, HTTP2Cleartext: o.APIHTTP2Cleartext,
-		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),
+		Hosts: o.hosts(), TrustedProxies: proxies, ExternalURL: external, TokenAudience: o.tokenAudience(),
 		Dashboard: page, Pprof: o.APIPprof, GetCertificate: own, Drain: o.ShutdownTimeout,
 	})
 	if err != nil {

@@ -129,6 +129,9 @@ func (c *streamCaller) MayRead(ctx context.Context, namespace string) (bool, err
 	if control == nil {
 		return true, nil
 	}
+	if ends := requestOf(c.request.Context()).session.ends; !ends.IsZero() && time.Now().After(ends) { //nolint:contextcheck // whose request it is stands in its own context
+		return false, nil
+	}
 	caller, err := control.Authenticate(c.request.WithContext(ctx), requestOf(c.request.Context()).limitBy) //nolint:contextcheck // whose request it is stands in its own context
 	if errors.Is(err, access.ErrUnknownCaller) {
 		return false, nil
