@@ -168,7 +168,7 @@ func (f *file) send(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodHead {
 		return
 	}
-	_, _ = w.Write(body) // the client has left, if it fails
+	_, _ = w.Write(body) //nolint:gosec // a file of this package; if it fails, the client has left
 }
 
 // takesGzip reads an Accept-Encoding: gzip is named, and not with q=0.

@@ -6,17 +6,19 @@ import (
 	"time"
 )
 
-// TestHold shows the scene for as long as KHOOK_DASHBOARD_HOLD says, such as 1h, to work on the page: see docs/dashboard.md.
+// TestHold shows the scene to who works on the page, until the file is deleted that KHOOK_DASHBOARD_HOLD names and that the
+// address is written into: see docs/dashboard.md.
 func TestHold(t *testing.T) {
-	hold, err := time.ParseDuration(os.Getenv("KHOOK_DASHBOARD_HOLD"))
-	if err != nil {
-		t.Skip("KHOOK_DASHBOARD_HOLD is not set")
+	file := os.Getenv("KHOOK_DASHBOARD_HOLD")
+	if file == "" {
+		t.Skip("KHOOK_DASHBOARD_HOLD names no file")
 	}
-	s := newScene(t, "--api-auth", "none")
+	s := newScene(t)
 	s.play()
-	t.Log("the dashboard is at " + s.url)
-	if err := os.WriteFile(os.Getenv("KHOOK_DASHBOARD_URL_FILE"), []byte(s.url), 0o600); err != nil {
-		t.Log(err)
+	if err := os.WriteFile(file, []byte(s.admin), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	time.Sleep(hold)
+	for _, err := os.Stat(file); err == nil; _, err = os.Stat(file) {
+		time.Sleep(time.Second)
+	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/test/injections"
 )
 
 // scene is a khook with something of everything that the page shows: a day of history, failures that go on, an agent that
@@ -30,6 +31,7 @@ type scene struct {
 	testing.TB
 	agent *kagenttest.Server
 	dir   string
+	admin string // where a proxy shows khook to somebody who may do everything
 }
 
 // The namespaces of the scene.
@@ -77,20 +79,25 @@ func answers(m kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Never: true, Usage: usage}
 	case strings.Contains(m.Text, "Deployment/web"):
 		return kagenttest.Act{Answer: hostile}
+	case strings.Contains(m.Text, "Deployment/corpus"):
+		var short []string
+		for _, text := range injections.All() {
+			short = append(short, text[:min(len(text), 2000)])
+		}
+		return kagenttest.Act{Answer: strings.ToValidUTF8(strings.Join(short, "\n\n"), "?")}
 	}
 	return kagenttest.Act{Work: time.Second, Answer: "I looked at the last log lines: the process ends because it can't reach **its database**. I changed nothing.", Usage: usage}
 }
 
 // newScene starts khook on a history of a day, and lets Pods fail.
-func newScene(t testing.TB, flags ...string) *scene {
+func newScene(t testing.TB) *scene {
 	t.Helper()
 	s := &scene{TB: t, dir: t.TempDir()}
 	s.agent = kagenttest.New(t, kagenttest.Options{Cancels: true, Script: answers})
 	s.history()
 	s.hooks()
-	s.khook = startKhook(t, append([]string{
-		"--kagent-url", s.agent.URL, "--database", filepath.Join(s.dir, "khook.db"), "--stabilization", "2s", "--verify-window", "20s",
-	}, flags...)...)
+	s.khook = startKhook(t, "--kagent-url", s.agent.URL, "--database", filepath.Join(s.dir, "khook.db"), "--stabilization", "2s", "--verify-window", "20s")
+	s.admin = authenticatingProxy(t, s.url)
 	return s
 }
 
@@ -128,14 +135,21 @@ func (s *scene) history() {
 		s.Fatal(err)
 	}
 	defer st.Close()
-	rnd := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // the same each time
+	rnd := rand.New(rand.NewPCG(7, 7))
+	c := &store.Changes{}
 	err = st.WriteRelaxed(s.Context(), func(tx *store.Tx) error {
-		c := &store.Changes{}
 		for n := range 140 {
 			past(tx, c, rnd, n, time.Now().UTC().Add(-24*time.Hour+time.Duration(n)*10*time.Minute))
 		}
 		return tx.Save(s.Context(), c)
 	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, inc := range c.Incidents {
+		inc.Resolve(incident.Recovered, inc.FirstSeen.Add(time.Duration(30+rnd.IntN(400))*time.Second))
+	}
+	err = st.WriteRelaxed(s.Context(), func(tx *store.Tx) error { return tx.Save(s.Context(), &store.Changes{Incidents: c.Incidents}) })
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -163,9 +177,7 @@ func past(tx *store.Tx, c *store.Changes, rnd *rand.Rand, n int, at time.Time) {
 	inc := incident.Open("", sig)
 	ev := incident.NewEvent(inc, sig, at)
 	ev.ID = tx.Next()
-	ev.Status = incident.Resolved
 	took := time.Duration(30+rnd.IntN(400)) * time.Second
-	inc.Resolve(incident.Recovered, at.Add(took))
 	hook := delivery.HookRef{Namespace: ns, Name: ns}
 	decision := delivery.Decision{EventID: ev.ID, IncidentID: inc.ID, Hook: hook, Config: string(kind), Disposition: delivery.Duplicate, At: at}
 	if n%3 != 0 {
@@ -191,7 +203,7 @@ func past(tx *store.Tx, c *store.Changes, rnd *rand.Rand, n int, at time.Time) {
 func (s *scene) play() {
 	s.Helper()
 	for _, w := range []struct{ ns, name, reason string }{
-		{shop, "cart", "OOMKilled"}, {shop, "checkout", "OOMKilled"}, {shop, "indexer", "Error"}, {shop, "web", "Error"}, {payments, "ledger", "Error"}, {payments, "inventory", "Error"},
+		{shop, "cart", "OOMKilled"}, {shop, "checkout", "OOMKilled"}, {shop, "indexer", "Error"}, {shop, "web", "Error"}, {payments, "ledger", "Error"}, {payments, "inventory", "Error"}, {payments, "corpus", "Error"},
 	} {
 		p := s.pod(w.ns, w.name, w.name+"-6c9f-x2x9k")
 		s.status(p, 1, w.reason, true)
@@ -201,7 +213,7 @@ func (s *scene) play() {
 		if len(inbox.Items) < 2 {
 			return fmt.Errorf("%d wait", len(inbox.Items))
 		}
-		for group, want := range map[string]delivery.State{"Deployment/cart": delivery.Succeeded, "Deployment/web": delivery.Succeeded, "Deployment/inventory": delivery.Succeeded, "Deployment/indexer": delivery.Working} {
+		for group, want := range map[string]delivery.State{"Deployment/cart": delivery.Succeeded, "Deployment/web": delivery.Succeeded, "Deployment/inventory": delivery.Succeeded, "Deployment/corpus": delivery.Succeeded, "Deployment/indexer": delivery.Working} {
 			if d := s.delivery(group); d.State != want {
 				return fmt.Errorf("%s is %s", group, d.State)
 			}
@@ -224,7 +236,7 @@ func (s *scene) delivery(group string) (newest api.Delivery) {
 // read asks the API.
 func read[T any](s *scene, path string) (v T) {
 	s.Helper()
-	resp, err := http.Get(s.url + "/api/v1" + path) //nolint:noctx // it is this machine
+	resp, err := http.Get(s.admin + prefix + "/api/v1" + path)
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 import { QueryCache, QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useEffect, useMemo, useRef, useState, useSyncExternalStore, type ComponentType } from "react";
 import { Link, Route, Switch, useLocation } from "wouter";
-import { basePath, Problem } from "./api/client";
+import { basePath, client, Problem } from "./api/client";
 import { Live, type Kind } from "./api/live";
 import { ask } from "./api/queries";
 import { clock } from "./lib/time";
@@ -47,6 +47,11 @@ function signIn() {
   const here = location.pathname.slice(basePath.length) + location.search;
   if (here.startsWith("/login")) return;
   history.pushState(null, "", `${basePath}/login?from=${encodeURIComponent(here || "/")}`);
+}
+
+async function signOut() {
+  await client.DELETE("/api/v1/session").catch(() => undefined);
+  location.assign(`${basePath}/login`);
 }
 
 function newCache() {
@@ -202,16 +207,17 @@ function Brand() {
 function Side({ live, path, onPalette, onKeys }: { live: Live; path: string; onPalette: () => void; onKeys: () => void }) {
   const [namespace, setNamespace] = useNamespace();
   const inbox = useQuery(ask.inbox(namespace));
-  const hooks = useQuery(ask.hooks(""));
   const me = useMe();
+  const all = me?.everywhere.read ?? false;
+  const hooks = useQuery(ask.hooks(all ? "" : namespace));
   const waiting = inbox.data?.data.length ?? 0;
   const options = useMemo(() => {
-    const names = new Set((hooks.data?.items ?? []).map((h) => h.namespace));
+    const names = new Set(all ? (hooks.data?.items ?? []).map((h) => h.namespace) : (me?.namespaces ?? []).map((n) => n.namespace));
     if (namespace) names.add(namespace);
-    return Object.fromEntries([["", words.allNamespaces], ...[...names].sort().map((n) => [n, n])]) as Record<string, string>;
-  }, [hooks.data, namespace]);
+    return Object.fromEntries([...(all ? [["", words.allNamespaces]] : []), ...[...names].sort().map((n) => [n, n])]) as Record<string, string>;
+  }, [hooks.data, namespace, all, me]);
   return (
-    <div className="side">
+    <aside className="side" aria-label={words.product}>
       <Brand />
       <label className="field namespace">
         <span className="visually-hidden">{words.namespace}</span>
@@ -249,19 +255,24 @@ function Side({ live, path, onPalette, onKeys }: { live: Live; path: string; onP
         <Theme />
         <div className="who">
           <span className="dim" title={me?.name}>{me?.name ?? ""}</span>
+          {me?.authentication === "session" && (
+            <button type="button" className="small" onClick={() => void signOut()}>
+              {words.session.signOut}
+            </button>
+          )}
           <button type="button" className="plain" onClick={onKeys} aria-label={words.keys.title} title={words.keys.title}>
             <kbd>?</kbd>
           </button>
         </div>
       </div>
-    </div>
+    </aside>
   );
 }
 
 function LiveState({ live, short }: { live: Live; short?: boolean }) {
   const { status } = useSyncExternalStore(live.subscribe, live.getState);
   return (
-    <span className={`live ${status}`} role={short ? undefined : "status"} aria-hidden={short}>
+    <span className={`live is-${status}`} role={short ? undefined : "status"} aria-hidden={short}>
       <span className="dot" aria-hidden="true" />
       {words.live[status]}
     </span>
@@ -279,7 +290,7 @@ function Lost({ live }: { live: Live }) {
   }, [status, since]);
   if (!shown) return null;
   return (
-    <div className="lost" role="alert">
+    <div className="lost-banner" role="alert">
       {words.live.banner(clock(new Date(since)))}
     </div>
   );

@@ -37,9 +37,8 @@ export const words = {
   session: {
     title: "Sign in to khook", token: "Token", hint: "A token of your cluster, for example:", submit: "Sign in", signOut: "Sign out", failed: "That did not work",
     ended: "Your session has ended. Sign in, and you are back where you were.",
-    insecure: "This page came over plain HTTP, where others on the way could read a token. Open it over HTTPS, or run khook dashboard on your own machine.",
     easier: "Easier: run khook dashboard where you use kubectl. It opens this page with your own credentials, and no token enters the browser.",
-    command: "kubectl -n NAMESPACE create token SERVICEACCOUNT --audience khook",
+    command: (audience: string) => `kubectl -n NAMESPACE create token SERVICEACCOUNT${audience ? ` --audience ${audience}` : ""}`,
   },
   load: { loading: "Loading…", more: "Loading more…", failed: "This can't be shown", again: "Try again", request: (id: string) => `Request ${id}`, unreachable: "khook can't be reached. The page tries again by itself.", notFound: "Not found", noPage: "There is no such page.", home: "Go to Now" },
   palette: { title: "Go to…", hint: "A page, a workload, or the beginning of an ID", nothing: "Nothing fits." },
@@ -135,7 +134,8 @@ export const words = {
       pause: "No Hook of this scope calls an agent until somebody resumes. What is due is held back.", unpause: "What was held back is called for if it still fails.",
     } as Record<string, string>,
     text: "Your answer", reason: "Reason (optional)", reasonNeeded: "Why, for those who find it paused", done: { reply: "The agent is told.", approve: "Approved: the agent is told.", reject: "Rejected: the agent is told.", cancel: "The agent is asked to stop.", retry: "It is called again.", resume: "Calls go through again.", pause: "Calls are paused.", unpause: "Calls go on." } as Record<string, string>,
-    refused: "khook refused", mayNot: (what: string) => `You may not: it takes ${what}.`, readOnly: "It has ended.", sending: "Sending…",
+    refused: "khook refused", mayNot: (right: string, hook: string) => `You may not: it takes ${right}${hook ? ` for Hook ${hook}` : ""}`,
+    rights: { act: "update on hooks/deliveries", approve: "approve on hooks/deliveries", pause: "update on hooks/pause" }, readOnly: "It has ended.", sending: "Sending…",
   },
   hooks: {
     title: "Hooks", none: "There is no Hook.", noneHint: "A Hook says which failures call which agent.", columns: { name: "Hook", ready: "State", types: "About", agents: "Agents", calls: "Calls, 24 h", budget: "Last hour", recovered: "Recovered", fired: "Last fired" }, ready: "ready", notReady: "not ready", unknown: "not checked yet", suspended: "suspended", paused: "paused",

@@ -1,6 +1,6 @@
 // What the page asks khook for, by name. A key begins with what it is about, so that the live stream can say what is stale.
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
-import { basePath, client, must, Problem, problemOf, type Schemas } from "./client";
+import { basePath, client, must, problemOf, type Schemas } from "./client";
 
 export type IncidentFilter = {
   namespace?: string;
@@ -82,23 +82,11 @@ export const ask = {
     queryOptions({ queryKey: ["stats", "trends", query], queryFn: ({ signal }) => must(client.GET("/api/v1/stats/trends", { signal, params: { query } })), placeholderData: keepPreviousData }),
 };
 
-/** Who looks at the page, and what that person may. */
-export type Me = {
-  name?: string;
-  groups?: string[];
-  [more: string]: unknown;
-};
+/** Who looks at the page, and what that person may: everywhere and in namespaces, or in one namespace and for its Hooks. */
+export type Me = Schemas["Me"];
 
-export const askMe = () =>
-  queryOptions({
-    queryKey: ["me"],
-    queryFn: async ({ signal }): Promise<Me | null> => {
-      const response = await fetch(`${basePath}/api/v1/me`, { signal, headers: { Accept: "application/json" } }).catch(() => {
-        throw new Problem(0, "", "unreachable", "", 0);
-      });
-      if (response.status === 404) return null;
-      if (!response.ok) throw problemOf(response, await response.json().catch(() => null));
-      return (await response.json()) as Me;
-    },
-    staleTime: 60_000,
-  });
+export const askMe = (namespace = "") =>
+  queryOptions({ queryKey: ["me", namespace], queryFn: ({ signal }) => must(client.GET("/api/v1/me", { signal, params: { query: namespace ? { namespace } : {} } })), staleTime: 60_000 });
+
+/** Whether the browser is known, and whether a token may be entered here. */
+export const askSession = () => queryOptions({ queryKey: ["session"], queryFn: ({ signal }) => must(client.GET("/api/v1/session", { signal })) });

@@ -426,6 +426,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell who asks, and what they may
+         * @description Needs a token, and no further right. By the same questions to Kubernetes as each route asks, so that what is told here is what is allowed there; it is not more than a hint, since rights change.
+         */
+        get: operations["getMe"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/metrics": {
         parameters: {
             query?: never;
@@ -541,6 +561,34 @@ export interface paths {
          */
         post: operations["resume"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell whether a browser is known
+         * @description Open to everybody. A session is a token in cookies that no page can read (HttpOnly, SameSite=Strict); khook keeps nothing of it.
+         */
+        get: operations["getSession"];
+        put?: never;
+        /**
+         * Begin a session
+         * @description Takes a token, asks Kubernetes whose it is as for any request, and answers with cookies that hold it until it ends, and for 12 hours at most. They count on any replica as the token would; what changes something must come from a page of khook's own. Over TLS, also of a trusted proxy that sends X-Forwarded-Proto, and on the loopback address only: else 403 of the kind insecure-login.
+         */
+        post: operations["login"];
+        /**
+         * End a session
+         * @description Takes the cookies away. The token itself goes on counting until it ends: khook can't take it back.
+         */
+        delete: operations["logout"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1500,6 +1548,20 @@ export interface components {
              */
             unknown: number;
         };
+        HookRights: {
+            /** @description Reply, cancel, retry, resume: update on hooks/deliveries. */
+            act: boolean;
+            /** @description Approve and reject: approve on hooks/deliveries. */
+            approve: boolean;
+            /** @example memory */
+            hook: string;
+            /** @description Pause and resume calls: update on hooks/pause. */
+            pause: boolean;
+            /** @description Events, incidents, deliveries without their texts, Hooks, statistics: list on hooks. */
+            read: boolean;
+            /** @description What was asked and said in deliveries: get on hooks/deliveries. */
+            texts: boolean;
+        };
         HookStatistics: {
             /**
              * Format: int64
@@ -1821,6 +1883,46 @@ export interface components {
             /** @description The text was longer. */
             truncated?: boolean;
         };
+        Login: {
+            /** @description Whether POST /session takes a token from here. */
+            allowed: boolean;
+            /** @description The audience for which the token must be made; absent if one for the API server does. */
+            audience?: string;
+            /** @description Why not, and what to do. */
+            reason?: string;
+        };
+        LoginInputBody: {
+            /**
+             * @description A bearer token of the cluster, such as kubectl create token makes.
+             * @example eyJhbGciOi...
+             */
+            token: string;
+        };
+        Me: {
+            /**
+             * @description By what the caller is known: a bearer token, the cookies of a session; none: khook asks nobody, and everybody may do everything.
+             * @enum {string}
+             */
+            authentication: "token" | "session" | "none";
+            /** @description What the caller may in all namespaces. */
+            everywhere: components["schemas"]["Rights"];
+            /**
+             * Format: date-time
+             * @description When the session ends.
+             */
+            expiresAt?: string;
+            /** @description At most 100. */
+            groups: string[];
+            /**
+             * @description As Kubernetes names the caller; empty where nobody is asked who they are.
+             * @example system:serviceaccount:shop:oncall
+             */
+            name: string;
+            /** @description The namespaces with Hooks in which the caller may read, with what they may there; none where everything is allowed everywhere. With the parameter namespace: that one, with its Hooks. */
+            namespaces: components["schemas"]["NamespaceRights"][];
+            /** @description There are more namespaces, or Hooks in the one that was named, than were looked at. */
+            truncated?: boolean;
+        };
         MemoryHealth: {
             /**
              * Format: int64
@@ -1855,6 +1957,22 @@ export interface components {
             name: string;
             /** @example shop */
             namespace: string;
+        };
+        NamespaceRights: {
+            /** @description Reply, cancel, retry, resume: update on hooks/deliveries. */
+            act: boolean;
+            /** @description Approve and reject: approve on hooks/deliveries. */
+            approve: boolean;
+            /** @description The Hooks for which the caller may more than in the whole namespace; with the parameter namespace only. */
+            hooks?: components["schemas"]["HookRights"][] | null;
+            /** @example shop */
+            namespace: string;
+            /** @description Pause and resume calls: update on hooks/pause. */
+            pause: boolean;
+            /** @description Events, incidents, deliveries without their texts, Hooks, statistics: list on hooks. */
+            read: boolean;
+            /** @description What was asked and said in deliveries: get on hooks/deliveries. */
+            texts: boolean;
         };
         PageDelivery: {
             /** @description What was found, in the order of the sort parameter. */
@@ -2103,6 +2221,18 @@ export interface components {
             /** @description Pauses of other scopes that go on stopping calls of these Hooks. */
             still: components["schemas"]["Pause"][];
         };
+        Rights: {
+            /** @description Reply, cancel, retry, resume: update on hooks/deliveries. */
+            act: boolean;
+            /** @description Approve and reject: approve on hooks/deliveries. */
+            approve: boolean;
+            /** @description Pause and resume calls: update on hooks/pause. */
+            pause: boolean;
+            /** @description Events, incidents, deliveries without their texts, Hooks, statistics: list on hooks. */
+            read: boolean;
+            /** @description What was asked and said in deliveries: get on hooks/deliveries. */
+            texts: boolean;
+        };
         RuntimeStats: {
             /** Format: int64 */
             cpus: number;
@@ -2159,6 +2289,29 @@ export interface components {
              * @example shop
              */
             namespace?: string;
+        };
+        Session: {
+            /**
+             * @description none: khook asks nobody who they are, so nobody needs to log in.
+             * @enum {string}
+             */
+            authentication: "kubernetes" | "none";
+            /**
+             * Format: date-time
+             * @description When the session ends: with its token, and after 12 hours at the latest.
+             */
+            expiresAt?: string;
+            login: components["schemas"]["Login"];
+            /**
+             * @description Who logged in, as Kubernetes names them.
+             * @example system:serviceaccount:shop:oncall
+             */
+            name?: string;
+            /**
+             * @description none: the request has no session. ended: it has one that does not count any more, because its token ended or was taken back, or because a part of it is missing.
+             * @enum {string}
+             */
+            state: "none" | "active" | "ended";
         };
         StoreStats: {
             /**
@@ -5177,6 +5330,119 @@ export interface operations {
             };
         };
     };
+    getMe: {
+        parameters: {
+            query?: {
+                /** @description What the caller may in this namespace, and for its Hooks. */
+                namespace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     metrics: {
         parameters: {
             query?: never;
@@ -6828,6 +7094,352 @@ export interface operations {
             };
             /** @description Unsupported Media Type */
             415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    getSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginInputBody"];
+            };
+        };
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unsupported Media Type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    "Set-Cookie"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
                 headers: {
                     [name: string]: unknown;
                 };

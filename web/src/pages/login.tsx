@@ -1,9 +1,10 @@
 // Signing in by a token, which goes to khook and comes back as a cookie that no script can read.
-import { useQueryClient } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { useLocation, useSearchParams } from "wouter";
-import { basePath, Problem, problemOf } from "../api/client";
-import { Untrusted } from "../ui/base";
+import { Link, useLocation, useSearchParams } from "wouter";
+import { client, must, Problem } from "../api/client";
+import { askSession } from "../api/queries";
+import { Ready, Untrusted } from "../ui/base";
 import { useTitle } from "../ui/state";
 import { words } from "../words";
 
@@ -14,13 +15,12 @@ export function wayBack(from: string | null): string {
   return from && /^\/(?![/\\])/.test(from) && !from.startsWith("/login") ? from : "/";
 }
 
-const safe = () => location.protocol === "https:" || ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
-
 export default function Login() {
   useTitle(w.title);
   const [, navigate] = useLocation();
   const [params] = useSearchParams();
   const cache = useQueryClient();
+  const session = useQuery(askSession());
   const [token, setToken] = useState("");
   const [error, setError] = useState<unknown>();
   const [busy, setBusy] = useState(false);
@@ -28,8 +28,7 @@ export default function Login() {
     setBusy(true);
     setError(undefined);
     try {
-      const response = await fetch(`${basePath}/api/v1/session`, { method: "POST", body: JSON.stringify({ token: token.trim() }), headers: { "Content-Type": "application/json", Accept: "application/json" } });
-      if (!response.ok) throw problemOf(response, await response.json().catch(() => null));
+      await must(client.POST("/api/v1/session", { body: { token: token.trim() } }));
       setToken("");
       cache.clear();
       navigate(wayBack(params.get("from")), { replace: true });
@@ -45,20 +44,24 @@ export default function Login() {
         <h1>{w.title}</h1>
         {params.get("from") && params.get("from") !== "/" && <p>{w.ended}</p>}
         <p className="dim">{w.easier}</p>
-        {safe() ? (
-          <>
-            <label className="field block">
-              <span>{w.token}</span>
-              <input type="password" value={token} required autoComplete="off" autoFocus spellCheck={false} onChange={(e) => setToken(e.target.value)} />
-            </label>
-            <p className="dim">{w.hint}</p>
-            <code className="command">{w.command}</code>
-            {error !== undefined && <p className="refused" role="alert">{w.failed}: <Untrusted text={error instanceof Problem && error.status > 0 ? error.detail : words.load.unreachable} /></p>}
-            <button type="submit" className="primary" disabled={busy}>{w.submit}</button>
-          </>
-        ) : (
-          <p className="refused" role="alert">{w.insecure}</p>
-        )}
+        <Ready of={session}>
+          {(now) =>
+            now.authentication === "none" ? <Link href="/">{words.load.home}</Link> : now.login.allowed ? (
+              <>
+                <label className="field block">
+                  <span>{w.token}</span>
+                  <input type="password" name="token" value={token} required autoComplete="off" autoFocus spellCheck={false} onChange={(e) => setToken(e.target.value)} />
+                </label>
+                <p className="dim">{w.hint}</p>
+                <code className="command">{w.command(now.login.audience ?? "")}</code>
+                {error !== undefined && <p className="refused" role="alert">{w.failed}: <Untrusted text={error instanceof Problem && error.status > 0 ? error.detail : words.load.unreachable} /></p>}
+                <button type="submit" className="primary" disabled={busy}>{w.submit}</button>
+              </>
+            ) : (
+              <p className="refused" role="alert">{now.login.reason}</p>
+            )
+          }
+        </Ready>
       </form>
     </main>
   );

@@ -74,9 +74,9 @@ function Heat({ namespace }: { namespace: string }) {
           const days = heat(t.buckets);
           const most = Math.max(1, ...days.flat());
           return (
-            <div className="scroll" tabIndex={0} role="region" aria-label={w.heat}>
+            <div className="scroll" tabIndex={0} role="group" aria-label={w.heat}>
             <table className="heat">
-              <thead><tr><td />{days[0]!.map((_, h) => <th key={h} scope="col">{h % 6 === 0 ? h : ""}</th>)}</tr></thead>
+              <thead><tr><td />{days[0]!.map((_, h) => <th key={h} scope="col">{h % 6 === 0 ? h : <span className="visually-hidden">{h}</span>}</th>)}</tr></thead>
               <tbody>
                 {days.map((hours, d) => (
                   <tr key={d}>

@@ -5,7 +5,7 @@ import { Link, useSearchParams } from "wouter";
 import type { Schemas } from "../api/client";
 import { ask } from "../api/queries";
 import { deliveryPath, Empty, HookLink, incidentPath, Mark, Page, Ready, Section, Select, Time, Untrusted } from "../ui/base";
-import { useNamespace, useTitle } from "../ui/state";
+import { useMe, useNamespace, useTitle } from "../ui/state";
 import { words } from "../words";
 
 const w = words.why;
@@ -17,7 +17,7 @@ export default function WhyPage() {
   const hook = params.get("hook") ?? "";
   const pod = params.get("pod") ?? "";
   const incident = params.get("incident") ?? "";
-  const hooks = useQuery(ask.hooks(""));
+  const hooks = useQuery(ask.hooks(useMe()?.everywhere.read ? "" : namespace));
   const names = [...new Set((hooks.data?.items ?? []).map((h) => h.namespace))].sort();
   const [typed, setTyped] = useState({ pod, incident });
   const asked = Boolean(namespace && (pod || incident));

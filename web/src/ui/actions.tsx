@@ -4,13 +4,13 @@ import { useState } from "react";
 import { client, must, Problem } from "../api/client";
 import { words } from "../words";
 import { Dialog, Untrusted } from "./base";
-import { refusal, useMe, useSay, type Action } from "./state";
+import { useRefusal, useSay, type Action } from "./state";
 
 type Target = { id: string; hook: { namespace: string; name: string }; questionId?: string; text?: string };
 
 export function ActionButton({ action, target, primary, small }: { action: Action; target: Target; primary?: boolean; small?: boolean }) {
   const [open, setOpen] = useState(false);
-  const why = refusal(useMe(), action, target.hook);
+  const why = useRefusal(action, target.hook);
   const tone = action === "reject" || action === "cancel" ? "danger" : primary ? "primary" : "";
   return (
     <>

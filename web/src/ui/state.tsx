@@ -4,6 +4,7 @@ import { createContext, useCallback, useContext, useEffect, useMemo, useRef, use
 import { useLocation, useSearchParams } from "wouter";
 import { askMe, type Me } from "../api/queries";
 import { words } from "../words";
+import { Failed, Loading } from "./base";
 
 /** One value of the URL's query; setting it leaves no step in the history, unless it is asked to. */
 export function useParam<T extends string = string>(name: string, unset = "" as T): [T, (v: T) => void] {
@@ -25,8 +26,13 @@ export function useParam<T extends string = string>(name: string, unset = "" as 
   return [value, set];
 }
 
-/** The namespace that the page is about; "" for all. It goes along from page to page. */
-export const useNamespace = () => useParam("namespace");
+/** The namespace that the page is about; "" for all. It goes along from page to page. Who may not read all reads the first. */
+export function useNamespace(): [string, (v: string) => void] {
+  const [namespace, set] = useParam("namespace");
+  const me = useMe();
+  const only = me && !me.everywhere.read ? (me.namespaces?.[0]?.namespace ?? "") : "";
+  return [namespace || only, set];
+}
 
 /** Leads to another page, and keeps the namespace. */
 export function useGo() {
@@ -45,16 +51,37 @@ export function withNamespace(path: string, namespace: string): string {
 const MeContext = createContext<Me | null>(null);
 export const useMe = () => useContext(MeContext);
 
+/** Shows the page once it is known who looks: what may be asked for depends on it. */
 export function MeProvider({ children }: { children: ReactNode }) {
   const me = useQuery(askMe());
-  return <MeContext value={me.data ?? null}>{children}</MeContext>;
+  if (me.data) return <MeContext value={me.data}>{children}</MeContext>;
+  return <main className="page">{me.error ? <Failed error={me.error} retry={() => void me.refetch()} /> : <Loading rows={6} />}</main>;
 }
 
 export type Action = "reply" | "approve" | "reject" | "cancel" | "retry" | "resume" | "pause" | "unpause";
 
-/** Whether somebody may do something with a Hook's deliveries; else why not. khook asks again when it is done. */
-export function refusal(_me: Me | null, _action: Action, _hook: { namespace: string; name: string }): string | undefined {
-  return undefined;
+const rights = { reply: "act", cancel: "act", retry: "act", resume: "act", approve: "approve", reject: "approve", pause: "pause", unpause: "pause" } as const;
+
+type HookName = { namespace: string; name: string };
+
+/** Whether somebody may do something with a Hook's calls, as far as is known; khook asks Kubernetes again when it is done. */
+export function may(me: Me, here: Me | undefined, action: Action, hook: HookName): boolean {
+  const right = rights[action];
+  if (me.everywhere[right]) return true;
+  for (const known of [me, here]) {
+    const namespace = known?.namespaces?.find((n) => n.namespace === hook.namespace);
+    if (namespace?.[right] || namespace?.hooks?.find((h) => h.hook === hook.name)?.[right]) return true;
+  }
+  return false;
+}
+
+/** Why somebody may not do something; undefined if they may. */
+export function useRefusal(action: Action, hook: HookName): string | undefined {
+  const me = useMe();
+  const wide = me !== null && may(me, undefined, action, hook);
+  const here = useQuery({ ...askMe(hook.namespace), enabled: me !== null && !wide && hook.namespace !== "" });
+  if (!me || wide || may(me, here.data, action, hook)) return undefined;
+  return words.act.mayNot(words.act.rights[rights[action]], hook.namespace ? `${hook.namespace}/${hook.name}` : "");
 }
 
 // --- messages ----------------------------------------------------------------------------------------------------
