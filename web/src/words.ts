@@ -71,7 +71,7 @@ export const words = {
     incidents: (k: number) => n(k, "incident", "incidents"),
     funnel: { seen: "seen", incidents: "incidents", called: "called", answered: "answered", recovered: "recovered" },
     funnelHint: "Events seen, the incidents they belong to, calls to agents, those answered, and those after which the cluster recovered.",
-    strip: { open: "open incidents", waiting: "waiting for you", working: "agents at work", recovered: "recovered after a call, 24 h", held: "paused or suspended" },
+    strip: { open: "open incidents", waiting: "waiting for you", working: "agents at work", recovered: "recovered after a call", held: "paused or suspended" },
     paused: (scope: string, by: string) => `Calls are paused for ${scope} by ${by}`,
     pausedAll: "all Hooks",
     pausedUntil: (t: string) => `until ${t}`,

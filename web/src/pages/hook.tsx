@@ -30,7 +30,7 @@ function Whole({ h }: { h: Hook }) {
   return (
     <Page
       wide
-      title={<><span className="dim">{h.namespace}/</span>{h.name} <HookState h={h} /></>}
+      title={<><span><span className="dim">{h.namespace}/</span>{h.name}</span> <HookState h={h} /></>}
       lead={h.message && <Untrusted text={h.message} />}
       actions={
         <>
@@ -53,7 +53,7 @@ function Whole({ h }: { h: Hook }) {
                   rows={[
                     [w.match, c.match && <code>{c.match}</code>],
                     [w.selector, c.selector ? <code>{JSON.stringify(c.selector)}</code> : undefined],
-                    [w.groupBy, c.groupBy],
+                    [w.groupBy, c.groupBy !== "workload" && c.groupBy],
                     [w.dedup, c.dedupWindow],
                   ]}
                 />

@@ -230,7 +230,7 @@ function TimelineText({ e }: { e: TimelineEntry }) {
   return (
     <>
       <Untrusted text={e.text} />
-      {e.event?.exitCode !== undefined && <span className="tag mono">exit {e.event.exitCode}</span>}
+      {e.event?.exitCode !== undefined && !e.text.includes("exit code") && <span className="tag mono">exit {e.event.exitCode}</span>}
       {e.decision && <span className="tag">{words.dispositions[e.decision.disposition] ?? e.decision.disposition}</span>}
     </>
   );

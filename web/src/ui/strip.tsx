@@ -1,5 +1,5 @@
 // A strip of columns: how many of each kind in each bucket of time.
-import { clock, dayAndHour } from "../lib/time";
+import { dayAndHour, hour } from "../lib/time";
 import type { Schemas } from "../api/client";
 import { typeOf } from "../words";
 
@@ -26,7 +26,7 @@ export function Strip({ trends, height = 72 }: { trends: Schemas["Trends"]; heig
         })}
       </svg>
       <figcaption>
-        <span className="dim">{clock(new Date(trends.startTime))}</span>
+        <span className="dim">{hour(new Date(trends.startTime))}</span>
         <span className="legend">
           {trends.keys.slice(0, 6).map((k, j) => (
             <span key={k} className={byType ? `key t-${k}` : `key s-${j % 8}`}>
@@ -34,7 +34,7 @@ export function Strip({ trends, height = 72 }: { trends: Schemas["Trends"]; heig
             </span>
           ))}
         </span>
-        <span className="dim">{clock(new Date(trends.endTime))}</span>
+        <span className="dim">{hour(new Date(trends.endTime))}</span>
       </figcaption>
     </figure>
   );
