@@ -116,7 +116,7 @@ func (b *tab) holds(what, expression string) {
 	eventually(b, what, func() error {
 		ok, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](expression))
 		if err != nil || !ok {
-			return fmt.Errorf("%s: %w; the page says: %.600s", expression, err, eval[string](b, `document.body ? document.body.innerText : ""`))
+			return fmt.Errorf("%s: %w; the page says: %.900s", expression, err, eval[string](b, `(document.querySelector("main") ?? document.body)?.innerText ?? ""`))
 		}
 		return nil
 	})

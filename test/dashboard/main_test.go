@@ -108,7 +108,7 @@ func (k *khook) start(t testing.TB) {
 			t.Logf("the end of khook's log:\n%s", text[max(0, len(text)-4000):])
 		}
 	})
-	k.cmd = exec.Command(os.Args[0], k.args...) //nolint:noctx // kill ends it
+	k.cmd = exec.Command(os.Args[0], k.args...)
 	k.cmd.Env = append(os.Environ(), asKhook+"=1")
 	k.cmd.Stdout, k.cmd.Stderr = log, log
 	if err := k.cmd.Start(); err != nil {

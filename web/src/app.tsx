@@ -5,6 +5,7 @@ import { Link, Route, Switch, useLocation } from "wouter";
 import { basePath, client, Problem } from "./api/client";
 import { Live, type Kind } from "./api/live";
 import { ask } from "./api/queries";
+import { dress, keep, look, type Look } from "./lib/kept";
 import { clock } from "./lib/time";
 import { Dialog, Empty, Loading } from "./ui/base";
 import { Boundary } from "./ui/boundary";
@@ -296,24 +297,18 @@ function Lost({ live }: { live: Live }) {
   );
 }
 
-type Look = "auto" | "light" | "dark";
-
 function Theme() {
-  const [look, setLook] = useState<Look>(() => (localStorage.getItem("khook theme") as Look | null) ?? "auto");
-  useEffect(() => {
-    if (look === "auto") {
-      delete document.documentElement.dataset.theme;
-      localStorage.removeItem("khook theme");
-      return;
-    }
-    document.documentElement.dataset.theme = look;
-    localStorage.setItem("khook theme", look);
-  }, [look]);
+  const [theme, setTheme] = useState(look);
+  const choose = (chosen: Look) => {
+    keep("theme", chosen);
+    dress(chosen);
+    setTheme(chosen);
+  };
   return (
     <div className="choice theme" role="group" aria-label={words.theme.label}>
-      {(["auto", "light", "dark"] as const).map((l) => (
-        <button key={l} type="button" aria-pressed={look === l} onClick={() => setLook(l)} data-theme-choice={l}>
-          {words.theme[l]}
+      {(["", "light", "dark"] as const).map((l) => (
+        <button key={l} type="button" aria-pressed={theme === l} onClick={() => choose(l)} data-theme-choice={l || "auto"}>
+          {words.theme[l || "auto"]}
         </button>
       ))}
     </div>

@@ -90,8 +90,7 @@ export const words = {
   },
   incident: {
     title: "Incident",
-    sentence: (type: string, where: string, times: number) => (times > 1 ? `${type} of ${where}, seen ${count(times)} times` : `${type} of ${where}`),
-    verbs: { "oom-kill": "was OOM-killed", "pod-restart": "restarted", "pod-pending": "is pending", "probe-failed": "fails its probe" } as Record<string, string>,
+    failingFor: (d: string) => `failing for ${d}`, lasted: (d: string) => `lasted ${d}`, times: (k: number) => `seen ${n(k, "time", "times")}`,
     steps: { seen: "Seen", called: "Called", answered: "Answered", proof: "Proof" },
     notCalled: "nobody was called", notAnswered: "not yet", noProof: "no verdict yet",
     story: "Story", density: { story: "Story", line: "Time line", all: "Everything" }, densityLabel: "How much is shown",

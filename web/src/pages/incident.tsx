@@ -29,7 +29,7 @@ function Story({ i }: { i: IncidentDetail }) {
     <Page
       wide
       title={<><Type type={i.eventType} /> <WorkloadName namespace={i.namespace} workload={i.workload} /></>}
-      lead={<Untrusted text={i.message} />}
+      lead={<><Untrusted text={i.message} /> <span className="dim">· {i.status === "firing" ? w.failingFor(duration(i.durationSeconds)) : w.lasted(duration(i.durationSeconds))}{i.events > 1 && ` · ${w.times(i.events)}`}</span></>}
       actions={
         <>
           <Link className="button" href={`/why?namespace=${encodeURIComponent(i.namespace)}&incident=${i.id}`}>{w.whyNot}</Link>

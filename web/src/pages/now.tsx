@@ -6,10 +6,10 @@ import type { Delivery, Hook, Incident, InboxItem, Pause, Schemas } from "../api
 import { ask } from "../api/queries";
 import { compact, dayAndHour } from "../lib/time";
 import { ActionButton } from "../ui/actions";
-import { DeliveryState, deliveryPath, Empty, HookLink, incidentPath, Mark, Page, Ready, Section, Time, Type, Untrusted, WorkloadName } from "../ui/base";
+import { DeliveryState, deliveryPath, Empty, HookLink, incidentPath, Mark, Page, Ready, Section, Time, Type, Untrusted, useNow, WorkloadName } from "../ui/base";
 import { Strip } from "../ui/strip";
 import { useNamespace, useTitle, withNamespace } from "../ui/state";
-import { nameOf, typeOf, words } from "../words";
+import { typeOf, words } from "../words";
 
 const w = words.now;
 
@@ -20,6 +20,8 @@ export default function Now() {
   const firing = useQuery(ask.incidents({ namespace, status: "firing", limit: 200 }));
   const working = useQuery(ask.deliveries({ namespace, state: "working", limit: 20 }));
   const calling = useQuery(ask.deliveries({ namespace, state: "calling", limit: 20 }));
+  const yesterday = new Date(Math.floor(useNow().getTime() / 600_000) * 600_000 - 24 * 3_600_000).toISOString();
+  const expired = useQuery(ask.deliveries({ namespace, state: "expired", startTime: yesterday, limit: 10 }));
   const agents = useQuery(ask.agents({ timeRange: "24h", namespace }));
   const pauses = useQuery(ask.pauses(namespace));
   const hooks = useQuery(ask.hooks(namespace));
@@ -48,7 +50,14 @@ export default function Now() {
         <div className="now-main">
           {!calm && (
             <Section title={w.waiting} className="waiting" aside={inbox.data?.data.length ? <Link href={withNamespace("/deliveries?tab=inbox", namespace)}>{w.openAll}</Link> : undefined}>
-              <Ready of={inbox}>{(box) => (box.data.length === 0 ? <p className="nothing">{w.waitingNone}</p> : <ul className="cards">{box.data.map((i) => <Waits key={`${i.kind} ${i.deliveryId} ${i.group}`} item={i} />)}</ul>)}</Ready>
+              <Ready of={inbox}>{(box) => 
+                box.data.length + (expired.data?.items.length ?? 0) === 0 ? <p className="nothing">{w.waitingNone}</p> : (
+                  <ul className="cards">
+                    {box.data.map((i) => <Waits key={`${i.kind} ${i.deliveryId} ${i.group}`} item={i} />)}
+                    {expired.data?.items.map((d) => <Expired key={d.id} d={d} />)}
+                  </ul>
+                )
+              }</Ready>
             </Section>
           )}
           {!calm && (
@@ -149,6 +158,24 @@ function Waits({ item }: { item: InboxItem }) {
           )}
           {item.kind === "loop-guard" && <ActionButton action="resume" target={target} primary small />}
         </div>
+      </div>
+    </li>
+  );
+}
+
+/** A task that took longer than it may: nobody knows what its agent did. */
+function Expired({ d }: { d: Delivery }) {
+  return (
+    <li className="card">
+      <div className="card-head">
+        <DeliveryState d={d} />
+        <Link href={deliveryPath(d.id)} className="strong"><Untrusted text={d.group} /></Link>
+        <span className="dim">{d.hook.namespace} · {d.agent.name}</span>
+        <span className="age"><Time at={d.endedAt} /></span>
+      </div>
+      <div className="card-row">
+        <p className="says"><Untrusted text={d.error ?? ""} /></p>
+        <div className="buttons"><ActionButton action="retry" target={{ id: d.id, hook: d.hook }} small /></div>
       </div>
     </li>
   );
@@ -267,5 +294,3 @@ function Funnel({ summary, agents }: { summary: Schemas["EventSummary"]; agents:
     </dl>
   );
 }
-
-export { nameOf };

@@ -1,8 +1,9 @@
 // What all pages share: the URL as the state, who looks, what may be done, and short messages.
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { createContext, useCallback, useContext, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { createContext, useCallback, useContext, useEffect, useRef, useState, type ReactNode } from "react";
 import { useLocation, useSearchParams } from "wouter";
 import { askMe, type Me } from "../api/queries";
+import { keep, kept } from "../lib/kept";
 import { words } from "../words";
 import { Failed, Loading } from "./base";
 
@@ -145,28 +146,19 @@ export function isTyping(target: EventTarget | null): boolean {
 export type View = { name: string; query: string };
 
 export function useViews(page: string) {
-  const key = `khook views ${page}`;
-  const [views, setViews] = useState<View[]>(() => {
-    try {
-      const kept: unknown = JSON.parse(localStorage.getItem(key) ?? "[]");
-      return Array.isArray(kept) ? kept.filter((v): v is View => typeof v?.name === "string" && typeof v?.query === "string") : [];
-    } catch {
-      return [];
-    }
-  });
-  const keep = (next: View[]) => {
+  const [views, setViews] = useState(() => viewsOf(kept(`views ${page}`)));
+  const change = (next: View[]) => {
     setViews(next);
-    try {
-      localStorage.setItem(key, JSON.stringify(next));
-    } catch {
-      // The browser keeps nothing: the views last as long as the page.
-    }
+    keep(`views ${page}`, next.length > 0 ? JSON.stringify(next) : "");
   };
-  return useMemo(
-    () => ({ views, save: (v: View) => keep([...views.filter((x) => x.name !== v.name), v]), remove: (name: string) => keep(views.filter((x) => x.name !== name)) }),
-    // eslint-disable-next-line
-    [views],
-  );
+  return { views, save: (v: View) => change([...views.filter((x) => x.name !== v.name), v]), remove: (name: string) => change(views.filter((x) => x.name !== name)) };
 }
 
-export { useQueryClient };
+function viewsOf(text: string): View[] {
+  try {
+    const parsed: unknown = JSON.parse(text || "[]");
+    return Array.isArray(parsed) ? parsed.filter((v): v is View => typeof v?.name === "string" && typeof v?.query === "string") : [];
+  } catch {
+    return [];
+  }
+}
