@@ -28,6 +28,11 @@ func EventOf(e *incident.Event) Event {
 // EncodeEvent makes the record of an event that live streams carry: the same as in lists.
 func EncodeEvent(e *incident.Event) ([]byte, error) { return json.Marshal(EventOf(e)) }
 
+// EncodeIncident makes that of an incident.
+func EncodeIncident(i *incident.Incident) ([]byte, error) {
+	return json.Marshal(IncidentOf(i, time.Now()))
+}
+
 // DecisionOf is the JSON of a decision.
 func DecisionOf(d delivery.Decision) Decision {
 	return Decision{EventID: d.EventID, MadeFor: d.MadeFor, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}

@@ -54,7 +54,7 @@ export class Live {
 
   private open() {
     this.source?.close();
-    const query = new URLSearchParams();
+    const query = new URLSearchParams({ kinds: "event,incident,delivery" });
     if (this.lastId) query.set("after", this.lastId);
     if (this.namespace) query.set("namespace", this.namespace);
     const source = new EventSource(`${basePath}/api/v1/events/stream?${query}`);

@@ -22,14 +22,11 @@ export type DeliveryFilter = {
 
 const pageSize = 100;
 
-// The stream tells of events only: what becomes of deliveries is looked at again.
-const again = 3000;
-
 export const ask = {
   health: () => queryOptions({ queryKey: ["health"], queryFn: ({ signal }) => must(client.GET("/api/v1/health", { signal })) as Promise<Schemas["Health"]>, refetchInterval: 15_000 }),
   diagnostics: () => queryOptions({ queryKey: ["diagnostics"], queryFn: ({ signal }) => must(client.GET("/api/v1/diagnostics", { signal })), refetchInterval: 15_000 }),
   inbox: (namespace: string) =>
-    queryOptions({ queryKey: ["deliveries", "inbox", namespace], queryFn: ({ signal }) => must(client.GET("/api/v1/inbox", { signal, params: { query: { namespace } } })), placeholderData: keepPreviousData, refetchInterval: again }),
+    queryOptions({ queryKey: ["deliveries", "inbox", namespace], queryFn: ({ signal }) => must(client.GET("/api/v1/inbox", { signal, params: { query: { namespace } } })), placeholderData: keepPreviousData }),
   pauses: (namespace: string) => queryOptions({ queryKey: ["pauses", namespace], queryFn: ({ signal }) => must(client.GET("/api/v1/pauses", { signal, params: { query: { namespace } } })), refetchInterval: 30_000 }),
   incidents: (query: IncidentFilter & { limit?: number; sort?: "firstSeen" | "-firstSeen" }) =>
     queryOptions({ queryKey: ["incidents", "some", query], queryFn: ({ signal }) => must(client.GET("/api/v1/incidents", { signal, params: { query } })), placeholderData: keepPreviousData }),
@@ -41,9 +38,9 @@ export const ask = {
       getNextPageParam: (last) => last.next || undefined,
       staleTime: Infinity, // new rows announce themselves, and never move what is read
     }),
-  incident: (id: string) => queryOptions({ queryKey: ["incidents", "one", id], queryFn: ({ signal }) => must(client.GET("/api/v1/incidents/{id}", { signal, params: { path: { id } } })), refetchInterval: again }),
+  incident: (id: string) => queryOptions({ queryKey: ["incidents", "one", id], queryFn: ({ signal }) => must(client.GET("/api/v1/incidents/{id}", { signal, params: { path: { id } } })) }),
   deliveries: (query: DeliveryFilter & { limit?: number; eventType?: Schemas["Delivery"]["eventType"] }) =>
-    queryOptions({ queryKey: ["deliveries", "some", query], queryFn: ({ signal }) => must(client.GET("/api/v1/deliveries", { signal, params: { query } })), placeholderData: keepPreviousData, refetchInterval: again }),
+    queryOptions({ queryKey: ["deliveries", "some", query], queryFn: ({ signal }) => must(client.GET("/api/v1/deliveries", { signal, params: { query } })), placeholderData: keepPreviousData }),
   deliveryPages: (query: DeliveryFilter) =>
     infiniteQueryOptions({
       queryKey: ["deliveries", "pages", query],
@@ -51,7 +48,7 @@ export const ask = {
       initialPageParam: "",
       getNextPageParam: (last) => last.next || undefined,
     }),
-  delivery: (id: string) => queryOptions({ queryKey: ["deliveries", "one", id], queryFn: ({ signal }) => must(client.GET("/api/v1/deliveries/{id}", { signal, params: { path: { id } } })), refetchInterval: again }),
+  delivery: (id: string) => queryOptions({ queryKey: ["deliveries", "one", id], queryFn: ({ signal }) => must(client.GET("/api/v1/deliveries/{id}", { signal, params: { path: { id } } })) }),
   hooks: (namespace: string) =>
     queryOptions({ queryKey: ["hooks", "all", namespace], queryFn: ({ signal }) => must(client.GET("/api/v1/hooks", { signal, params: { query: { namespace, limit: 1000 } } })) as Promise<{ items: Schemas["Hook"][]; total: number }>, refetchInterval: 30_000 }),
   hook: (namespace: string, name: string) =>

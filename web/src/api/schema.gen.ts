@@ -192,10 +192,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Follow the events live
-         * @description New events and changes of their status, each with its number in the change sequence as ID and with the whole record. A client that comes back with the last ID it saw (Last-Event-ID, or after) gets every change once and in order, whatever happened meanwhile; if the history does not reach back so far, a message gap tells which range is missing.
+         * Follow what happens live
+         * @description New events and changes of their status, each with its number in the change sequence as ID and with the whole record; with kinds also incidents and deliveries that were recorded or changed, as the lists have them when they are read: of several changes at once the last one is told. A client that comes back with the last ID it saw (Last-Event-ID, or after) gets every change once and in order, whatever happened meanwhile; if the history does not reach back so far, a message gap tells which range is missing.
          *
-         *     Server-sent events, or a WebSocket on upgrade with the same messages as JSON: {type: ready|event|gap|position|filter|error, id, event}. A WebSocket client may send {"type": "filter", ...} with the filters and maxRate of this route to change them. Its token goes into the header, or into the subprotocol khook.bearer.TOKEN beside khook.v1.
+         *     Server-sent events, or a WebSocket on upgrade with the same messages as JSON: {type: ready|event|incident|delivery|gap|position|filter|error, id, event|incident|delivery}. A WebSocket client may send {"type": "filter", ...} with the filters and maxRate of this route to change them. Its token goes into the header, or into the subprotocol khook.bearer.TOKEN beside khook.v1.
          */
         get: operations["streamEvents"];
         put?: never;
@@ -3755,6 +3755,8 @@ export interface operations {
     streamEvents: {
         parameters: {
             query?: {
+                /** @description Of what changes are told, separated by commas; of events only if absent. A filter for what a kind does not have selects none of it: deliveries have a namespace, which is their Hook's, and an eventType. */
+                kinds?: ("event" | "incident" | "delivery")[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
                 /** @description Only this kind of problem. */
@@ -3769,7 +3771,7 @@ export interface operations {
                 after?: number;
                 /** @description Begin with the first change that was made at or after this time (RFC 3339). */
                 since?: string;
-                /** @description The most messages a second; 0 for no bound. Above it the changes of one event are put together: the last one wins. */
+                /** @description The most messages a second; 0 for no bound. Above it the changes of one event, incident or delivery are put together: the last one wins. */
                 maxRate?: number;
             };
             header?: {

@@ -272,8 +272,10 @@ export function Select({ label, value, options, onChange, hideLabel }: { label: 
 export function Search({ label, value, onChange, placeholder }: { label: string; value: string; onChange: (v: string) => void; placeholder?: string }) {
   const [text, setText] = useState(value);
   const sent = useRef(value);
+  const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
-    if (value !== sent.current) {
+    // What comes back of the address late must not take away what is typed meanwhile.
+    if (value !== sent.current && document.activeElement !== field.current) {
       sent.current = value;
       setText(value);
     }
@@ -289,7 +291,7 @@ export function Search({ label, value, onChange, placeholder }: { label: string;
   return (
     <label className="field">
       <span>{label}</span>
-      <input type="search" data-search value={text} placeholder={placeholder} spellCheck={false} autoComplete="off" onChange={(e) => setText(e.target.value)} />
+      <input ref={field} type="search" data-search value={text} placeholder={placeholder} spellCheck={false} autoComplete="off" onChange={(e) => setText(e.target.value)} />
     </label>
   );
 }
