@@ -79,7 +79,7 @@ func answers(m kagenttest.Message) kagenttest.Act {
 		return kagenttest.Act{Never: true, Usage: usage}
 	case strings.Contains(m.Text, "Deployment/web"):
 		return kagenttest.Act{Answer: hostile}
-	case strings.Contains(m.Text, "Deployment/corpus"):
+	case strings.Contains(m.Text, "Deployment/imports"):
 		var short []string
 		for _, text := range injections.All() {
 			short = append(short, text[:min(len(text), 2000)])
@@ -203,7 +203,7 @@ func past(tx *store.Tx, c *store.Changes, rnd *rand.Rand, n int, at time.Time) {
 func (s *scene) play() {
 	s.Helper()
 	for _, w := range []struct{ ns, name, reason string }{
-		{shop, "cart", "OOMKilled"}, {shop, "checkout", "OOMKilled"}, {shop, "indexer", "Error"}, {shop, "web", "Error"}, {payments, "ledger", "Error"}, {payments, "inventory", "Error"}, {payments, "corpus", "Error"},
+		{shop, "cart", "OOMKilled"}, {shop, "checkout", "OOMKilled"}, {shop, "indexer", "Error"}, {shop, "web", "Error"}, {payments, "ledger", "Error"}, {payments, "inventory", "Error"}, {payments, "imports", "Error"},
 	} {
 		p := s.pod(w.ns, w.name, w.name+"-6c9f-x2x9k")
 		s.status(p, 1, w.reason, true)
@@ -213,7 +213,7 @@ func (s *scene) play() {
 		if len(inbox.Items) < 2 {
 			return fmt.Errorf("%d wait", len(inbox.Items))
 		}
-		for group, want := range map[string]delivery.State{"Deployment/cart": delivery.Succeeded, "Deployment/web": delivery.Succeeded, "Deployment/inventory": delivery.Succeeded, "Deployment/corpus": delivery.Succeeded, "Deployment/indexer": delivery.Working} {
+		for group, want := range map[string]delivery.State{"Deployment/cart": delivery.Succeeded, "Deployment/web": delivery.Succeeded, "Deployment/inventory": delivery.Succeeded, "Deployment/imports": delivery.Succeeded, "Deployment/indexer": delivery.Working} {
 			if d := s.delivery(group); d.State != want {
 				return fmt.Errorf("%s is %s", group, d.State)
 			}

@@ -94,6 +94,8 @@ export function App() {
 
 /** What the stream tells is read again, but not more often than it can be looked at. */
 function useLive(cache: QueryClient): Live {
+  const [namespace] = useNamespace();
+  const scope = useMe()?.everywhere.read ? "" : namespace; // all tabs of somebody who may read all share one stream
   const live = useMemo(() => {
     let kinds = new Set<Kind>();
     let everything = false;
@@ -106,6 +108,7 @@ function useLive(cache: QueryClient): Live {
       void cache.invalidateQueries({ predicate: (q) => isStale(String(q.queryKey[0]), stale) });
     };
     return new Live(
+      scope,
       (changed) => {
         if (changed === "all") everything = true;
         else for (const k of changed) kinds.add(k);
@@ -113,9 +116,8 @@ function useLive(cache: QueryClient): Live {
       },
       () => void cache.invalidateQueries({ queryKey: ["me"] }),
     );
-  }, [cache]);
-  const [namespace] = useNamespace();
-  useEffect(() => live.start(namespace), [live, namespace]);
+  }, [cache, scope]);
+  useEffect(live.start, [live]);
   return live;
 }
 
@@ -255,7 +257,7 @@ function Side({ live, path, onPalette, onKeys }: { live: Live; path: string; onP
         <LiveState live={live} />
         <Theme />
         <div className="who">
-          <span className="dim" title={me?.name}>{me?.name ?? ""}</span>
+          <span className="dim" title={me?.name}>{me?.name?.replace("system:serviceaccount:", "") ?? ""}</span>
           {me?.authentication === "session" && (
             <button type="button" className="small" onClick={() => void signOut()}>
               {words.session.signOut}

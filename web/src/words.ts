@@ -36,7 +36,7 @@ export const words = {
   },
   session: {
     title: "Sign in to khook", token: "Token", hint: "A token of your cluster, for example:", submit: "Sign in", signOut: "Sign out", failed: "That did not work",
-    ended: "Your session has ended. Sign in, and you are back where you were.",
+    ended: "Your session has ended.", back: "Sign in, and you go on where you were.",
     easier: "Easier: run khook dashboard where you use kubectl. It opens this page with your own credentials, and no token enters the browser.",
     command: (audience: string) => `kubectl -n NAMESPACE create token SERVICEACCOUNT${audience ? ` --audience ${audience}` : ""}`,
   },

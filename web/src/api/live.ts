@@ -9,15 +9,16 @@ type Message = { type: "state"; state: State } | { type: "change"; kind: Kind; i
 export class Live {
   private state: State = { status: "connecting", since: Date.now() };
   private readonly watchers = new Set<() => void>();
-  private readonly channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(`khook-live ${basePath}`);
+  private channel: BroadcastChannel | undefined;
   private source: EventSource | undefined;
+  private release: () => void = () => {};
   private lastId = "";
   private failures = 0;
-  private started = false;
-  private namespace = "";
   private reads = false;
 
+  /** Follows a namespace, or all if it is "". */
   constructor(
+    private readonly namespace: string,
     private readonly changed: (kinds: Set<Kind> | "all") => void,
     private readonly refused: () => void,
   ) {}
@@ -28,29 +29,33 @@ export class Live {
     return () => void this.watchers.delete(watch);
   };
 
-  /** Begins to follow, or goes on in another namespace; "" for all. */
-  start(namespace: string) {
-    if (this.started && namespace === this.namespace) return;
-    this.namespace = namespace;
-    if (this.started) {
-      if (this.reads) this.open();
-      return;
+  /** Begins to follow; returns what ends it. */
+  start = (): (() => void) => {
+    const name = `khook-live ${basePath} ${this.namespace}`;
+    if (typeof BroadcastChannel !== "undefined") {
+      this.channel = new BroadcastChannel(name);
+      this.channel.addEventListener("message", (e: MessageEvent<Message>) => this.take(e.data));
+      this.channel.postMessage({ type: "hello" } satisfies Message);
     }
-    this.started = true;
-    this.channel?.addEventListener("message", (e: MessageEvent<Message>) => this.take(e.data));
-    this.channel?.postMessage({ type: "hello" } satisfies Message);
+    const ended = new AbortController();
+    const lead = () => {
+      if (ended.signal.aborted) return Promise.resolve();
+      this.reads = true;
+      this.open();
+      return new Promise<void>((resolve) => (this.release = resolve)); // until the tab is closed, or goes elsewhere
+    };
     // Without a secure context there are no locks, and each tab reads for itself.
-    if (!navigator.locks) return this.lead();
-    void navigator.locks.request(`khook-live ${basePath} ${namespace}`, () => {
-      this.lead();
-      return new Promise(() => {}); // until the tab is closed
-    });
-  }
-
-  private lead() {
-    this.reads = true;
-    this.open();
-  }
+    if (navigator.locks) navigator.locks.request(name, { signal: ended.signal }, lead).catch(() => {});
+    else void lead();
+    return () => {
+      ended.abort();
+      this.reads = false;
+      this.source?.close();
+      this.source = undefined;
+      this.channel?.close();
+      this.release();
+    };
+  };
 
   private open() {
     this.source?.close();

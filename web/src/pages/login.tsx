@@ -42,7 +42,8 @@ export default function Login() {
     <main className="login">
       <form className="panel" onSubmit={(e) => { e.preventDefault(); void submit(); }}>
         <h1>{w.title}</h1>
-        {params.get("from") && params.get("from") !== "/" && <p>{w.ended}</p>}
+        {session.data?.state === "ended" && <p>{w.ended}</p>}
+        {wayBack(params.get("from")) !== "/" && <p>{w.back}</p>}
         <p className="dim">{w.easier}</p>
         <Ready of={session}>
           {(now) =>
