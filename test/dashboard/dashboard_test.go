@@ -199,7 +199,8 @@ func withoutRights(t *testing.T, s *scene, _ *tab) {
 	if cookies := eval[string](b, "document.cookie"); cookies != "" {
 		t.Errorf("scripts can read the cookies %s", cookies)
 	}
-	eval[bool](b, `fetch("/api/v1/session", {method: "DELETE"}).then(() => true)`)
+	eval[bool](b, `fetch("/api/v1/session", {method: "DELETE"}).then(() => { window.left = true }), true`)
+	b.holds("the session is ended", "window.left === true")
 	b.open("/incidents?status=firing")
 	b.holds("a session that has ended leads to the login", `document.querySelector("input[name=token]") !== null`)
 	b.do(chromedp.SendKeys("input[name=token]", viewer(t)))

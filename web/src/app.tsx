@@ -176,7 +176,7 @@ function Frame({ cache }: { cache: QueryClient }) {
               ))}
               <Route>
                 <div className="page">
-                  <Empty title={words.load.noPage}>
+                  <Empty title={words.load.noPage} whole>
                     <Link href="/">{words.load.home}</Link>
                   </Empty>
                 </div>

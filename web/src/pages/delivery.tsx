@@ -17,7 +17,7 @@ export default function DeliveryPage() {
   const { id } = useParams<{ id: string }>();
   const delivery = useQuery(ask.delivery(id));
   useTitle(delivery.data ? `${delivery.data.agent.name}, ${delivery.data.group}` : w.title);
-  return <Ready of={delivery} rows={8}>{(d) => <Whole d={d} />}</Ready>;
+  return <Ready of={delivery} rows={8} whole>{(d) => <Whole d={d} />}</Ready>;
 }
 
 const ended = ["succeeded", "failed", "rejected", "canceled", "expired"];

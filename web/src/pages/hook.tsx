@@ -19,7 +19,7 @@ export default function HookPage() {
   const { namespace, name } = useParams<{ namespace: string; name: string }>();
   const hook = useQuery(ask.hook(decodeURIComponent(namespace), decodeURIComponent(name)));
   useTitle(hook.data ? hook.data.name : words.hooks.title);
-  return <Ready of={hook} rows={8}>{(h) => <Whole h={h} />}</Ready>;
+  return <Ready of={hook} rows={8} whole>{(h) => <Whole h={h} />}</Ready>;
 }
 
 function Whole({ h }: { h: Hook }) {

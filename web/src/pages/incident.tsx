@@ -18,7 +18,7 @@ export default function IncidentPage() {
   const { id } = useParams<{ id: string }>();
   const incident = useQuery(ask.incident(id));
   useTitle(incident.data ? `${typeOf(incident.data.eventType)} ${incident.data.workload.name}` : w.title);
-  return <Ready of={incident} rows={8}>{(i) => <Story i={i} />}</Ready>;
+  return <Ready of={incident} rows={8} whole>{(i) => <Story i={i} />}</Ready>;
 }
 
 function Story({ i }: { i: IncidentDetail }) {

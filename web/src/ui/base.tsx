@@ -156,7 +156,8 @@ export function Loading({ rows = 3 }: { rows?: number }) {
   );
 }
 
-export function Empty({ title, children, good }: { title: string; children?: ReactNode; good?: boolean }) {
+export function Empty({ title, children, good, whole }: { title: string; children?: ReactNode; good?: boolean; whole?: boolean }) {
+  const Title = whole ? "h1" : "p";
   return (
     <div className={good ? "empty good" : "empty"}>
       {good && (
@@ -165,17 +166,18 @@ export function Empty({ title, children, good }: { title: string; children?: Rea
           <path d="m7 12.5 3.4 3.4L17 9" />
         </svg>
       )}
-      <p className="title">{title}</p>
+      <Title className="title">{title}</Title>
       {children && <div className="dim">{children}</div>}
     </div>
   );
 }
 
-export function Failed({ error, retry }: { error: unknown; retry?: () => void }) {
+export function Failed({ error, retry, whole }: { error: unknown; retry?: () => void; whole?: boolean }) {
+  const Title = whole ? "h1" : "p";
   const p = error instanceof Problem ? error : undefined;
   return (
     <div className="failed" role="alert">
-      <p className="title">{p?.status === 404 ? words.load.notFound : words.load.failed}</p>
+      <Title className="title">{p?.status === 404 ? words.load.notFound : words.load.failed}</Title>
       <p>{p?.status === 0 ? words.load.unreachable : <Untrusted text={p?.detail ?? String(error)} />}</p>
       {p?.requestId && <p className="dim mono">{words.load.request(p.requestId)}</p>}
       {retry && (
@@ -188,9 +190,9 @@ export function Failed({ error, retry }: { error: unknown; retry?: () => void })
 }
 
 /** What a query has: its data, or why not, or that it is on its way. */
-export function Ready<T>({ of, children, rows }: { of: { data: T | undefined; error: unknown; refetch: () => unknown }; children: (data: T) => ReactNode; rows?: number }) {
+export function Ready<T>({ of, children, rows, whole }: { of: { data: T | undefined; error: unknown; refetch: () => unknown }; children: (data: T) => ReactNode; rows?: number; whole?: boolean }) {
   if (of.data !== undefined) return children(of.data);
-  if (of.error) return <Failed error={of.error} retry={() => void of.refetch()} />;
+  if (of.error) return <Failed error={of.error} retry={() => void of.refetch()} whole={whole} />;
   return <Loading rows={rows} />;
 }
 

@@ -9,7 +9,7 @@ export class Boundary extends Component<{ children: ReactNode }, { error?: unkno
     if (this.state.error === undefined) return this.props.children;
     return (
       <div className="page">
-        <Failed error={this.state.error} retry={() => location.reload()} />
+        <Failed error={this.state.error} retry={() => location.reload()} whole />
       </div>
     );
   }

@@ -56,7 +56,7 @@ export const useMe = () => useContext(MeContext);
 export function MeProvider({ children }: { children: ReactNode }) {
   const me = useQuery(askMe());
   if (me.data) return <MeContext value={me.data}>{children}</MeContext>;
-  return <main className="page">{me.error ? <Failed error={me.error} retry={() => void me.refetch()} /> : <Loading rows={6} />}</main>;
+  return <main className="page">{me.error ? <Failed error={me.error} retry={() => void me.refetch()} whole /> : <Loading rows={6} />}</main>;
 }
 
 export type Action = "reply" | "approve" | "reject" | "cancel" | "retry" | "resume" | "pause" | "unpause";
