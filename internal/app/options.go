@@ -65,7 +65,7 @@ type Options struct {
 
 	// File with the notifiers, by which people are told of what they must know; nobody is told if empty.
 	NotifiersFile string
-	// The URL by which people reach khook, such as https://ops.example.com/khook; messages to people, prompts and Kubernetes Events then have links.
+	// The URL by which people reach khook, such as https://ops.example.com/khook; messages to people then have links, and khook answers below its path too.
 	ExternalURL string
 
 	// How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call.

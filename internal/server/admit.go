@@ -230,6 +230,10 @@ func answerCost(r *http.Request, route string) int64 {
 	switch path := strings.TrimPrefix(route, api.Base); {
 	case strings.HasSuffix(path, "/{id}"):
 		return answerStory
+	case path == "/incidents/{id}/earlier":
+		return answerBase + answerRow*(maxEarlier+maxEarlierCalls)
+	case path == "/incidents/groups":
+		return answerBase + answerRow*maxGroups
 	case strings.HasPrefix(path, "/stats/"):
 		return answerStats
 	case strings.HasSuffix(path, "events"), strings.HasPrefix(path, "/events"), path == "/incidents", path == "/deliveries":
