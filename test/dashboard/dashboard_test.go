@@ -138,7 +138,7 @@ func keysAndAddresses(t *testing.T, _ *scene, b *tab) {
 	eval[bool](b, `document.body.dispatchEvent(new KeyboardEvent("keydown", {key: "/", bubbles: true, cancelable: true}))`)
 	b.holds("/ goes to the field", `document.activeElement?.dataset.search !== undefined`)
 	b.keys("cart")
-	b.holds("the filter is in the address", `location.search === "?workload=cart"`)
+	b.holds("the filter is in the address", `location.search === "?text=cart"`)
 	b.holds("and in the list", `[...document.querySelectorAll(".rows .row")].length > 0 && [...document.querySelectorAll(".rows .workload")].every(w => w.innerText.endsWith("cart"))`)
 	address := eval[string](b, "location.href")
 	b.do(chromedp.Navigate(address))

@@ -82,7 +82,7 @@ export const words = {
     openAll: "Show all",
   },
   incidents: {
-    title: "Incidents", search: "Workload", type: "Type", status: "Status", range: "First seen", clear: "Clear filters", saved: "Saved views", save: "Save this view", saveName: "Name of the view", remove: "Remove",
+    title: "Incidents", text: "Search", textHint: "message, Pod, node…", search: "Workload", type: "Type", status: "Status", range: "First seen", clear: "Clear filters", saved: "Saved views", save: "Save this view", saveName: "Name of the view", remove: "Remove",
     none: "No incident fits.", noneHint: "Widen the time range, or clear a filter.", noneEver: "Nothing has failed since khook watches.", fresh: (k: number) => `${n(k, "new incident", "new incidents")}: show`,
     total: (k: number, more: boolean) => `${more ? "more than " : ""}${n(k, "incident", "incidents")}`,
     columns: { what: "What", workload: "Workload", container: "Container", seen: "First seen", lasted: "Lasted", events: "Events", end: "State" },

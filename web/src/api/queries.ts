@@ -4,6 +4,8 @@ import { basePath, client, must, problemOf, type Schemas } from "./client";
 
 export type IncidentFilter = {
   namespace?: string;
+  text?: string;
+  agent?: string;
   workload?: string;
   resourceName?: string;
   eventType?: Schemas["Incident"]["eventType"];
@@ -39,6 +41,7 @@ export const ask = {
       staleTime: Infinity, // new rows announce themselves, and never move what is read
     }),
   incident: (id: string) => queryOptions({ queryKey: ["incidents", "one", id], queryFn: ({ signal }) => must(client.GET("/api/v1/incidents/{id}", { signal, params: { path: { id } } })) }),
+  earlier: (id: string) => queryOptions({ queryKey: ["incidents", "earlier", id], queryFn: ({ signal }) => must(client.GET("/api/v1/incidents/{id}/earlier", { signal, params: { path: { id } } })) }),
   deliveries: (query: DeliveryFilter & { limit?: number; eventType?: Schemas["Delivery"]["eventType"] }) =>
     queryOptions({ queryKey: ["deliveries", "some", query], queryFn: ({ signal }) => must(client.GET("/api/v1/deliveries", { signal, params: { query } })), placeholderData: keepPreviousData }),
   deliveryPages: (query: DeliveryFilter) =>

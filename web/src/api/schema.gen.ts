@@ -406,6 +406,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/incidents/groups": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Count what is open by workload and type
+         * @description The open incidents together that have one workload and one eventType; what was seen last comes first. At most 500 groups of the 10,000 newest that are open: truncated says that there is more.
+         */
+        get: operations["listIncidentGroups"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/incidents/{id}": {
         parameters: {
             query?: never;
@@ -418,6 +438,26 @@ export interface paths {
          * @description Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. What was asked and said (prompt, data, answer, question, replies, the log's texts) is for those with the verb get on hooks/deliveries; for others textsWithheld stands in its place. An ID of a namespace whose Hooks the caller may not list is not found.
          */
         get: operations["getIncident"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/incidents/{id}/earlier": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List what happened to the workload before
+         * @description The incidents of the same workload and eventType that were seen first before this one, with the calls about each and what came of them; the newest first, at most 20. Who may know of the incident may know of these: the calls are without their texts.
+         */
+        get: operations["listEarlierIncidents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1198,6 +1238,107 @@ export interface components {
              */
             samples: number;
         };
+        EarlierIncident: {
+            /** @description ID of the incident that caused this one. */
+            causedBy?: string;
+            /** @description Name of the cluster, if khook was given one. */
+            cluster?: string;
+            /** @description The container; absent if the whole Pod is meant. */
+            container?: string;
+            /** @description The calls that cover it, without their texts, with their outcome. */
+            deliveries: components["schemas"]["Delivery"][];
+            /** Format: int64 */
+            duplicates: number;
+            /**
+             * Format: double
+             * @description From the first event to the end, or to now.
+             */
+            durationSeconds: number;
+            /**
+             * @description The kind of problem.
+             * @enum {string}
+             */
+            eventType: "pod-restart" | "pod-pending" | "oom-kill" | "probe-failed";
+            /**
+             * Format: int64
+             * @description All its events, the duplicates included.
+             */
+            events: number;
+            /**
+             * Format: int32
+             * @description Of the container's last termination, if there was one.
+             */
+            exitCode?: number;
+            /** Format: date-time */
+            firstSeen: string;
+            id: string;
+            /** @description Of the Pod when the incident opened. */
+            labels?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: date-time
+             * @description The newest event, or the newest sign that it goes on, as the cluster tells the time.
+             */
+            lastSeen: string;
+            /** @description What happened, in a sentence; at most 1,024 bytes. */
+            message: string;
+            /** @example shop */
+            namespace: string;
+            node?: string;
+            /**
+             * Format: date-time
+             * @description When khook last saw either, by its own clock: it ends as quiet by that.
+             */
+            observedAt?: string;
+            /** @description One word, such as OOMKilled or Unschedulable. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When that was last.
+             */
+            reopenedAt?: string;
+            /**
+             * Format: int64
+             * @description How often it had ended as quiet, and was seen to go on.
+             */
+            reopenings?: number;
+            /**
+             * @description Why it ended.
+             * @enum {string}
+             */
+            resolution?: "recovered" | "quiet" | "gone";
+            /** Format: date-time */
+            resolvedAt?: string;
+            /** @example Pod */
+            resourceKind: string;
+            /**
+             * @description Name of the Kubernetes resource.
+             * @example cart-7d4b9c-x2x9k
+             */
+            resourceName: string;
+            resourceUid: string;
+            /** Format: int32 */
+            restartCount: number;
+            /**
+             * @description firing while it is open.
+             * @enum {string}
+             */
+            status: "firing" | "resolved";
+            /**
+             * Format: date-time
+             * @description Since when nothing is heard of the Pod's node: nobody knows whether it goes on, and it does not end.
+             */
+            unheardSince?: string;
+            /** @description The controller that owns the resource, or the resource itself. */
+            workload: components["schemas"]["Workload"];
+        };
+        EarlierIncidents: {
+            /** @description The newest first. */
+            items: components["schemas"]["EarlierIncident"][];
+            /** @description There are older ones: list the incidents of the workload. */
+            truncated?: boolean;
+        };
         ErrorDetail: {
             /** @description Where the error occurred, e.g. 'body.items[3].tags' or 'path.thing-id' */
             location?: string;
@@ -1855,6 +1996,51 @@ export interface components {
             unheardSince?: string;
             /** @description The controller that owns the resource, or the resource itself. */
             workload: components["schemas"]["Workload"];
+        };
+        IncidentGroup: {
+            /**
+             * Format: int64
+             * @description How many of the incidents another one explains.
+             */
+            caused: number;
+            /** @description ID of an incident that explains one of them. */
+            causedBy?: string;
+            /** @enum {string} */
+            eventType: "pod-restart" | "pod-pending" | "oom-kill" | "probe-failed";
+            /**
+             * Format: int64
+             * @description All their events, the duplicates included.
+             */
+            events: number;
+            /**
+             * Format: date-time
+             * @description Of the oldest one.
+             */
+            firstSeen: string;
+            /**
+             * Format: int64
+             * @description How many are open.
+             */
+            incidents: number;
+            /**
+             * Format: date-time
+             * @description Of the one that was seen last.
+             */
+            lastSeen: string;
+            /** @example shop */
+            namespace: string;
+            workload: components["schemas"]["Workload"];
+        };
+        IncidentGroups: {
+            /**
+             * Format: int64
+             * @description How many open incidents were looked at.
+             */
+            incidents: number;
+            /** @description What was seen last comes first. */
+            items: components["schemas"]["IncidentGroup"][];
+            /** @description There is more: name a namespace, or list the incidents. */
+            truncated?: boolean;
         };
         KagentHealth: {
             /** Format: date-time */
@@ -5090,6 +5276,10 @@ export interface operations {
                 workload?: string;
                 /** @description firing while it is open. */
                 status?: "firing" | "resolved";
+                /** @description What the name of the resource, the workload, the reason, the message or the node has in it; letters A to Z in either case. 5,000 incidents of those that the other parameters select are looked through for a page: a page with a cursor may be short, or empty, and the next one goes on. */
+                text?: string;
+                /** @description Only those about which this agent was called, as namespace/name; looked for as text is. */
+                agent?: string;
                 /** @description From this time on (RFC 3339). */
                 startTime?: string;
                 /** @description Before this time (RFC 3339). */
@@ -5210,6 +5400,119 @@ export interface operations {
             };
         };
     };
+    listIncidentGroups: {
+        parameters: {
+            query?: {
+                /** @description Only this namespace; all if it is absent. */
+                namespace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IncidentGroups"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     getIncident: {
         parameters: {
             query?: never;
@@ -5229,6 +5532,128 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["IncidentDetail"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
+    listEarlierIncidents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The ID, as the lists have it. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EarlierIncidents"];
                 };
             };
             /** @description Bad Request */

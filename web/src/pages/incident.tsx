@@ -250,24 +250,22 @@ function Others({ list }: { list: Incident[] }) {
   );
 }
 
+/** What was wrong with this workload before, and what came of it. */
 function Earlier({ i }: { i: IncidentDetail }) {
-  const same = useQuery(ask.incidents({ namespace: i.namespace, workload: i.workload.name, limit: 12 }));
-  const calls = useQuery(ask.deliveries({ namespace: i.namespace, eventType: i.eventType, limit: 200 }));
-  const byIncident = useMemo(() => new Map((calls.data?.items ?? []).map((d) => [d.incidentId, d])), [calls.data]);
-  const earlier = (same.data?.items ?? []).filter((x) => x.id !== i.id && x.firstSeen < i.firstSeen).slice(0, 8);
+  const earlier = useQuery(ask.earlier(i.id));
   return (
     <Section title={w.earlier}>
-      <Ready of={same} rows={2}>
-        {() =>
-          earlier.length === 0 ? <p className="nothing">{w.earlierNone}</p> : (
+      <Ready of={earlier} rows={2}>
+        {(before) =>
+          before.items.length === 0 ? <p className="nothing">{w.earlierNone}</p> : (
             <ul className="lines">
-              {earlier.map((x) => {
-                const d = byIncident.get(x.id);
+              {before.items.slice(0, 10).map((x) => {
+                const d = x.deliveries?.find((c) => c.outcome) ?? x.deliveries?.[0];
                 return (
                   <li key={x.id}>
                     <Link href={incidentPath(x.id)} className="line">
                       <Type type={x.eventType} />
-                      {d ? <><span>{d.agent.name}</span><Outcome outcome={d.outcome} /></> : <IncidentState i={x} />}
+                      {d ? <><span>{d.agent.name}</span>{d.outcome ? <Outcome outcome={d.outcome} /> : <DeliveryState d={d} />}</> : <IncidentState i={x} />}
                       <span className="dim num">{duration(x.durationSeconds)}</span>
                       <span className="age"><Time at={x.firstSeen} /></span>
                     </Link>

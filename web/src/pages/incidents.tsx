@@ -15,28 +15,32 @@ const w = words.incidents;
 export default function Incidents() {
   useTitle(w.title);
   const [namespace] = useNamespace();
+  const [text, setText] = useParam("text");
   const [workload, setWorkload] = useParam("workload");
+  const [agent, setAgent] = useParam("agent");
   const [type, setType] = useParam("type");
   const [status, setStatus] = useParam("status");
   const [range, setRange] = useParam("range");
   const startTime = useMemo(() => since(range), [range]);
   const filter: IncidentFilter = {
-    ...(namespace && { namespace }), ...(workload && { workload }), ...(type && { eventType: type as Incident["eventType"] }), ...(status && { status: status as "firing" | "resolved" }), ...(startTime && { startTime }),
+    ...(namespace && { namespace }), ...(text && { text }), ...(workload && { workload }), ...(agent.includes("/") && { agent }), ...(type && { eventType: type as Incident["eventType"] }), ...(status && { status: status as "firing" | "resolved" }), ...(startTime && { startTime }),
   };
   return (
     <Page title={w.title} wide actions={<Views />}>
       <div className="filters">
+        <Search label={w.text} value={text} onChange={setText} placeholder={w.textHint} />
         <Search label={w.search} value={workload} onChange={setWorkload} />
         <Select label={w.type} value={type} onChange={setType} options={{ "": words.all, ...words.types }} />
         <Select label={w.status} value={status} onChange={setStatus} options={{ "": words.all, firing: words.firing, resolved: words.resolved }} />
         <Select label={w.range} value={range} onChange={setRange} options={w.ranges} />
-        {(workload || type || status || range) && (
+        <Search label={words.deliveries.agent} value={agent} onChange={setAgent} placeholder="namespace/name" />
+        {(text || agent || workload || type || status || range) && (
           <Link href="/incidents" className="clear">
             {w.clear}
           </Link>
         )}
       </div>
-      <List filter={filter} filtered={Boolean(workload || type || status || range)} />
+      <List filter={filter} filtered={Boolean(text || agent || workload || type || status || range)} />
     </Page>
   );
 }

@@ -43,7 +43,7 @@ export default function Palette({ onClose }: { onClose: () => void }) {
         seen.add(name);
         all.push({ key: `w ${name}`, text: name, hint: words.firing, path: incidentPath(i.id) });
       }
-      all.push({ key: "search", text: `${words.incidents.title}: ${text.trim()}`, hint: words.incidents.search, path: `/incidents?workload=${encodeURIComponent(text.trim())}` });
+      all.push({ key: "search", text: `${words.incidents.title}: ${text.trim()}`, hint: words.incidents.text, path: `/incidents?text=${encodeURIComponent(text.trim())}` });
     }
     return all.slice(0, 12);
   }, [text, byId.data, hooks.data, firing.data]);
