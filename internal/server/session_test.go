@@ -414,8 +414,7 @@ func TestBelowAPathThatAProxyKeepsOrTakesOff(t *testing.T) {
 	for name, c := range map[string]struct{ host, prefix string }{"keeps": {"khook.kagent:8082", "/khook"}, "takes it off": {"ops.example.com", ""}} {
 		t.Run(name, func(t *testing.T) {
 			b := f.browser(c.host, "10.1.1.1", "X-Forwarded-Proto", "https")
-			r := httptest.NewRecorder()
-			if r = b.ask(http.MethodPost, c.prefix+sessionPath, `{"token": "viewer"}`, "Origin", "https://ops.example.com"); r.Code != http.StatusOK {
+			if r := b.ask(http.MethodPost, c.prefix+sessionPath, `{"token": "viewer"}`, "Origin", "https://ops.example.com"); r.Code != http.StatusOK {
 				t.Fatalf("%d %s", r.Code, r.Body)
 			}
 			cookie := b.cookies["__Secure-khook-session.0"]
