@@ -272,10 +272,10 @@ func TestALongTokenIsCutIntoCookiesOfWhichNoneMayBeMissing(t *testing.T) {
 	}
 	broken := func(what string, change func(*browser)) {
 		t.Helper()
-		b := whole()
-		change(b)
-		wantAnswer(t, what, b.ask(http.MethodGet, shopEvents, ""), http.StatusUnauthorized, "problem-session-ended")
-		wantAnswer(t, what, b.ask(http.MethodGet, sessionPath, ""), http.StatusOK, `"state":"ended"`)
+		fresh := whole()
+		change(fresh)
+		wantAnswer(t, what, fresh.ask(http.MethodGet, shopEvents, ""), http.StatusUnauthorized, "problem-session-ended")
+		wantAnswer(t, what, fresh.ask(http.MethodGet, sessionPath, ""), http.StatusOK, `"state":"ended"`)
 	}
 	for i := range 4 {
 		name := fmt.Sprint("khook-session.", i)
@@ -357,7 +357,7 @@ func TestASessionOpensWebSocketsOfItsOwnPagesOnly(t *testing.T) {
 		}
 		return websocket.Dial(t.Context(), srv.URL+streamPath+"?namespace=shop", &websocket.DialOptions{HTTPHeader: header, Subprotocols: []string{stream.Protocol}})
 	}
-	conn, _, err := open("http://" + own) //nolint:bodyclose // it has none
+	conn, _, err := open("http://" + own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestASessionOpensWebSocketsOfItsOwnPagesOnly(t *testing.T) {
 		t.Errorf("%s %v", text, err)
 	}
 	_ = conn.CloseNow()
-	if _, resp, err := open("http://evil.example"); err == nil || resp == nil || resp.StatusCode != http.StatusForbidden { //nolint:bodyclose // the library has read it
+	if _, resp, err := open("http://evil.example"); err == nil || resp == nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("a page of another site: %v", err)
 	}
 }
