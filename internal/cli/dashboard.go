@@ -212,7 +212,7 @@ func openBrowser(ctx context.Context, address string) error {
 	case "windows":
 		program, args = "rundll32", []string{"url.dll,FileProtocolHandler", address}
 	}
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...) //nolint:gosec // the address is khook's own
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), program, args...)
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -179,7 +179,7 @@ func TestCLIDashboardPassesStreamsOn(t *testing.T) {
 	if line, err := bufio.NewReader(resp.Body).ReadString('\n'); line != "event: ready\n" || err != nil {
 		t.Errorf("%q %v", line, err)
 	}
-	conn, _, err := websocket.Dial(ctx, address+"api/v1/events/stream", nil) //nolint:bodyclose // it has none
+	conn, _, err := websocket.Dial(ctx, address+"api/v1/events/stream", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -226,11 +226,13 @@ func (f *Feed) read(ctx context.Context, filter Filter, after, upTo int64) (mess
 		if len(changes) == batch { // something may have been left out after the last one
 			reach = changes[batch-1].Seq
 		}
-		messages = make([]*Message, len(changes))
-		for i, c := range changes {
-			if messages[i], err = f.encode(c); err != nil {
+		messages = make([]*Message, 0, len(changes))
+		for _, c := range changes {
+			m, err := f.encode(c)
+			if err != nil {
 				return nil, after, err
 			}
+			messages = append(messages, m)
 		}
 	}
 	kinds := store.StoryKinds{Incidents: f.cfg.EncodeIncident != nil && filter.Kinds.of(KindIncident), Deliveries: f.cfg.EncodeDelivery != nil && filter.Kinds.of(KindDelivery)}
@@ -321,7 +323,8 @@ func (m *Message) frame(data []byte) {
 	frame = append(frame, "\ndata: "...)
 	at := len(frame)
 	frame = append(frame, data...)
-	m.Frame = append(frame, "\n\n"...)
+	frame = append(frame, "\n\n"...)
+	m.Frame = frame
 	m.Data = m.Frame[at : at+len(data)]
 }
 

@@ -79,7 +79,7 @@ func (p site) cookie() string {
 }
 
 func (p site) chunk(i int, value string, maxAge int) http.Cookie {
-	return http.Cookie{
+	return http.Cookie{ //nolint:gosec // Secure is left out on the loopback address only
 		Name: p.cookie() + "." + strconv.Itoa(i), Value: value, Path: p.path, MaxAge: maxAge,
 		HttpOnly: true, Secure: p.secure, SameSite: http.SameSiteStrictMode,
 	}

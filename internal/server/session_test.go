@@ -272,10 +272,10 @@ func TestALongTokenIsCutIntoCookiesOfWhichNoneMayBeMissing(t *testing.T) {
 	}
 	broken := func(what string, change func(*browser)) {
 		t.Helper()
-		b := whole()
-		change(b)
-		wantAnswer(t, what, b.ask(http.MethodGet, shopEvents, ""), http.StatusUnauthorized, "problem-session-ended")
-		wantAnswer(t, what, b.ask(http.MethodGet, sessionPath, ""), http.StatusOK, `"state":"ended"`)
+		fresh := whole()
+		change(fresh)
+		wantAnswer(t, what, fresh.ask(http.MethodGet, shopEvents, ""), http.StatusUnauthorized, "problem-session-ended")
+		wantAnswer(t, what, fresh.ask(http.MethodGet, sessionPath, ""), http.StatusOK, `"state":"ended"`)
 	}
 	for i := range 4 {
 		name := fmt.Sprint("khook-session.", i)
@@ -357,7 +357,7 @@ func TestASessionOpensWebSocketsOfItsOwnPagesOnly(t *testing.T) {
 		}
 		return websocket.Dial(t.Context(), srv.URL+streamPath+"?namespace=shop", &websocket.DialOptions{HTTPHeader: header, Subprotocols: []string{stream.Protocol}})
 	}
-	conn, _, err := open("http://" + own) //nolint:bodyclose // it has none
+	conn, _, err := open("http://" + own)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestASessionOpensWebSocketsOfItsOwnPagesOnly(t *testing.T) {
 		t.Errorf("%s %v", text, err)
 	}
 	_ = conn.CloseNow()
-	if _, resp, err := open("http://evil.example"); err == nil || resp == nil || resp.StatusCode != http.StatusForbidden { //nolint:bodyclose // the library has read it
+	if _, resp, err := open("http://evil.example"); err == nil || resp == nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("a page of another site: %v", err)
 	}
 }
@@ -414,8 +414,7 @@ func TestBelowAPathThatAProxyKeepsOrTakesOff(t *testing.T) {
 	for name, c := range map[string]struct{ host, prefix string }{"keeps": {"khook.kagent:8082", "/khook"}, "takes it off": {"ops.example.com", ""}} {
 		t.Run(name, func(t *testing.T) {
 			b := f.browser(c.host, "10.1.1.1", "X-Forwarded-Proto", "https")
-			r := httptest.NewRecorder()
-			if r = b.ask(http.MethodPost, c.prefix+sessionPath, `{"token": "viewer"}`, "Origin", "https://ops.example.com"); r.Code != http.StatusOK {
+			if r := b.ask(http.MethodPost, c.prefix+sessionPath, `{"token": "viewer"}`, "Origin", "https://ops.example.com"); r.Code != http.StatusOK {
 				t.Fatalf("%d %s", r.Code, r.Body)
 			}
 			cookie := b.cookies["__Secure-khook-session.0"]

@@ -65,14 +65,14 @@ func (t *Tunnel) RoundTrip(r *http.Request) (*http.Response, error) {
 	case err != nil && r.Context().Err() != nil:
 		return nil, err
 	case err != nil:
-		c, again := t.client(r.Context(), c)
-		if again != nil {
-			return nil, again
+		fresh, failed := t.client(r.Context(), c)
+		if failed != nil {
+			return nil, failed
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			return nil, shownError{withoutURL(err)}
 		}
-		return c.carry(r, body)
+		return fresh.carry(r, body)
 	case resp.StatusCode == http.StatusUnauthorized:
 		renewed, failed := t.client(r.Context(), c)
 		if failed != nil || renewed.token == c.token {
