@@ -96,7 +96,7 @@ bin/cluster:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-go test-models bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
+test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-web test-go test-models bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
 
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
@@ -105,6 +105,23 @@ test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API ser
 	go test -C test/cluster ./...
 	HELM=$(HELM) go test -C tools/image ./...
 	go test -C tools/govulncheck ./...
+
+# The dashboard's sources are in web, and what is built of them in internal/web/dist: both are committed, so that khook is built
+# without Node.js. KHOOK_NEEDS_NODE=1 makes it an error that there is none, as in CI.
+NODE_IS_NEW := node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null && command -v npm >/dev/null
+
+.PHONY: test-web
+test-web: ## Check the dashboard: types, unit tests, and that internal/web/dist is what the sources give; needs Node.js
+	@if ! { $(NODE_IS_NEW); }; then \
+		echo 'make test-web: there is no Node.js 20.19 or newer with npm: the dashboard in web is NOT CHECKED, nor that internal/web/dist is built from it' >&2; \
+		test -z "$${KHOOK_NEEDS_NODE:-}"; exit; fi; \
+	$(MAKE) --no-print-directory web && npm --prefix web run --silent check && npm --prefix web run --silent test && \
+	git diff --stat --exit-code -- internal/web/dist web/src/api/schema.gen.ts && test -z "$$(git ls-files --others --exclude-standard internal/web/dist)" || \
+		{ echo 'make test-web: failed, or internal/web/dist was not what the sources give: commit what "make web" builds' >&2; exit 1; }
+
+.PHONY: screenshots
+screenshots: cluster-assets ## Take the README's pictures of the dashboard, on a real API server; needs Chromium
+	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_NEEDS_BROWSER=1 KHOOK_SCREENSHOTS=$(CURDIR)/docs/images go test -count=1 -timeout 20m -run '^TestScreenshots$$' ./test/dashboard
 
 # With the race detector test-go draws a tenth of their inputs: each takes ten times as long.
 MODELS := TestAnySequenceEndsInAtMostOneRun TestAnySilenceIsToldAndEndsNoDelivery TestAnySequenceOfTheDispatcherKeepsThePromises \
@@ -306,6 +323,10 @@ generate: $(CONTROLLER_GEN) ## Generate deepcopy, CRD, RBAC and the OpenAPI docu
 	$(CONTROLLER_GEN) rbac:roleName=khook paths=./internal/app/... output:rbac:artifacts:config=config/rbac
 	go run -C tools/values .
 	go run ./cmd/khook openapi >docs/openapi.yaml.new && mv docs/openapi.yaml.new docs/openapi.yaml
+
+.PHONY: web
+web: ## Build the dashboard into internal/web/dist; needs Node.js 20.19 or newer
+	@cd web && npm ci --loglevel=error && npm run --silent types && npm run --silent build
 
 .PHONY: check-generate
 check-generate: generate ## Fail if a generated file is not up to date

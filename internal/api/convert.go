@@ -32,6 +32,11 @@ func EncodeEvent(e *incident.Event, changed time.Time) ([]byte, error) {
 	return json.Marshal(shaped)
 }
 
+// EncodeIncident makes that of an incident.
+func EncodeIncident(i *incident.Incident) ([]byte, error) {
+	return json.Marshal(IncidentOf(i, time.Now()))
+}
+
 // DecisionOf is the JSON of a decision.
 func DecisionOf(d delivery.Decision) Decision {
 	return Decision{EventID: d.EventID, MadeFor: d.MadeFor, Hook: Name(d.Hook), Config: d.Config, Disposition: d.Disposition, DeliveryID: d.DeliveryID, At: d.At}

@@ -18,6 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/feed"
 	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/web"
 )
 
 // apiServer is the HTTP API of the process, on every replica.
@@ -44,13 +45,21 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 	if err != nil {
 		return nil, err
 	}
+	external, err := o.externalURL()
+	if err != nil {
+		return nil, err
+	}
 	reader := app.store.Reader()
+	page, err := o.dashboard()
+	if err != nil {
+		return nil, err
+	}
 	a.server, err = server.New(server.Config{
 		Reader: reader, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader}, Pausing: app.pauses,
 		Validate: app.validate(access), Explain: app.explain(reader), Configurations: app.hooks.Of, VerifyWindow: o.VerifyWindow, Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
 		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.warnings, HTTP2Cleartext: o.APIHTTP2Cleartext,
-		Hosts: o.hosts(), TrustedProxies: proxies, TokenAudience: o.tokenAudience(),
-		Pprof: o.APIPprof, GetCertificate: own, Drain: o.ShutdownTimeout,
+		Hosts: o.hosts(), TrustedProxies: proxies, ExternalURL: external, TokenAudience: o.tokenAudience(),
+		Dashboard: page, Pprof: o.APIPprof, GetCertificate: own, Drain: o.ShutdownTimeout,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the HTTP API: %w", err)
@@ -62,6 +71,18 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 		return nil, fmt.Errorf("--api-bind-address: %w", err)
 	}
 	return a, nil
+}
+
+// dashboard is the page for people; nil if it is turned off.
+func (o *Options) dashboard() (server.Dashboard, error) {
+	if !o.Dashboard {
+		return nil, nil //nolint:nilnil // it is turned off
+	}
+	page, err := web.New()
+	if err != nil {
+		return nil, fmt.Errorf("read the dashboard: %w", err)
+	}
+	return page, nil
 }
 
 // Start implements manager.Runnable.

@@ -31,6 +31,7 @@ import (
 	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/notify"
+	"github.com/kagent-dev/khook/internal/server"
 	"github.com/kagent-dev/khook/internal/source"
 	"github.com/kagent-dev/khook/internal/status"
 	"github.com/kagent-dev/khook/internal/store"
@@ -83,7 +84,7 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 	status := status.NewWriter(status.Config{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: recordHolds(events), Log: log.WithName("status"),
 	})
-	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: log.WithName("feed"), TailBytes: int(plan.N(capacity.Tail))})
+	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: server.EncodeDelivery, Log: log.WithName("feed"), TailBytes: int(plan.N(capacity.Tail))})
 	a := &App{
 		options: cfg.Options, version: cfg.Version, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status, feed: live,
 		lookups: newLookupLimits(int(plan.N(capacity.Callers))),

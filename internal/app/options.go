@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ type Options struct {
 
 	// File with the notifiers, by which people are told of what they must know; nobody is told if empty.
 	NotifiersFile string
-	// The URL by which people reach khook, such as https://ops.example.com/khook; messages to people then have links.
+	// The URL by which people reach khook, such as https://ops.example.com/khook; messages to people then have links, and khook answers below its path too.
 	ExternalURL string
 
 	// How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call.
@@ -109,6 +110,8 @@ type Options struct {
 	APIMaxConnections int
 	// Take HTTP/2 also without TLS, from proxies that speak it; HTTP/2 with TLS is always taken.
 	APIHTTP2Cleartext bool
+	// Serve the dashboard at / of the HTTP API's address.
+	Dashboard bool
 	// Serve Go's profiles at /debug/pprof to those who may get that path.
 	APIPprof bool
 
@@ -179,7 +182,7 @@ func (o *Options) Validate() error {
 	if o.MaxCallsPerHour < 0 {
 		errs = append(errs, fmt.Errorf("--max-calls-per-hour is %d: it must be at least 1, or 0 for no limit", o.MaxCallsPerHour))
 	}
-	if err := checkExternalURL(o.ExternalURL); err != nil {
+	if _, err := o.externalURL(); err != nil {
 		errs = append(errs, err)
 	}
 	if o.AgentConcurrency < 1 {
@@ -190,16 +193,20 @@ func (o *Options) Validate() error {
 	return errors.Join(errs...)
 }
 
-// checkExternalURL checks --external-url. What has a password in it would be sent to everybody who is told something.
-func checkExternalURL(text string) error {
-	if text == "" {
-		return nil
+// externalURL reads --external-url; nil if it is not set. What has a password in it would be sent to everybody who is told
+// something.
+func (o *Options) externalURL() (*url.URL, error) {
+	if o.ExternalURL == "" {
+		return nil, nil //nolint:nilnil // it is not known
 	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(o.ExternalURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return errors.New("--external-url must be such as https://ops.example.com/khook, without a user, a query or a fragment")
+		return nil, errors.New("--external-url must be such as https://ops.example.com/khook, without a user, a query or a fragment")
 	}
-	return nil
+	if clean := path.Clean("/" + u.EscapedPath()); u.Path != "" && strings.TrimSuffix(u.EscapedPath(), "/") != strings.TrimSuffix(clean, "/") || strings.ContainsAny(u.EscapedPath(), ";,%") {
+		return nil, errors.New("--external-url has a path that no cookie can be for: write it without //, . and .., and of letters, digits and - . _ ~")
+	}
+	return u, nil
 }
 
 func checkNamespaces(flag string, names []string) (errs []error) {

@@ -13,3 +13,15 @@ func TestVariablesOfTheOriginalSetTheAddresses(t *testing.T) {
 		t.Error("the variable wins over the flag")
 	}
 }
+
+func TestAnExternalURLHasAPathThatACookieCanBeFor(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"": true, "https://ops.example.com": true, "https://ops.example.com/": true, "https://ops.example.com/khook": true, "http://ops.example.com:8080/a/khook/": true,
+		"https://ops.example.com//khook": false, "https://ops.example.com/../khook": false, "https://ops.example.com/a;b": false, "https://ops.example.com/%20": false,
+		"ops.example.com/khook": false, "https://ann:secret@ops.example.com": false, "https://ops.example.com/?a=b": false,
+	} {
+		if _, err := (&Options{ExternalURL: text}).externalURL(); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func (o *Options) apiSettings() map[string]any {
 		"api-tls-cert-file": o.APITLSCertFile, "api-tls-key-file": o.APITLSKeyFile, "api-tls-self-signed": o.APITLSSelfSigned,
 		"api-rate-limit": o.APIRateLimit, "api-rate-burst": o.APIRateBurst, "api-request-timeout": o.APIRequestTimeout.String(),
 		"api-max-streams": o.APIMaxStreams, "api-max-streams-per-client": o.APIMaxClientStreams, "api-max-connections": o.APIMaxConnections,
-		"api-http2-cleartext": o.APIHTTP2Cleartext, "api-pprof": o.APIPprof,
+		"api-http2-cleartext": o.APIHTTP2Cleartext, "api-pprof": o.APIPprof, "dashboard": o.Dashboard,
 	}
 }
 

@@ -27,6 +27,7 @@ type cli struct {
 	Hooks       hooksCmd       `cmd:"" aliases:"hook,hk" help:"List Hooks with how they do, or export them."`
 	Stats       statsCmd       `cmd:"" help:"Count events over time, and how Hooks do."`
 	Agents      agentsCmd      `cmd:"" aliases:"agent" help:"Tell how agents do: calls, what came of them, times, questions and tokens."`
+	Dashboard   dashboardCmd   `cmd:"" help:"Open the dashboard in the browser, with the rights of the kube context."`
 	Inbox       inboxCmd       `cmd:"" help:"List what waits for a person, and how to answer it."`
 	Approve     approveCmd     `cmd:"" help:"Approve what an agent asks for, by the ID of its question."`
 	Reject      rejectCmd      `cmd:"" help:"Reject what an agent asks for, by the ID of its question."`

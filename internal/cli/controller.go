@@ -123,6 +123,7 @@ type controllerFlags struct {
 	APIMaxClientStreams int           `name:"api-max-streams-per-client" help:"Live streams of one client at the same time." default:"100" group:"HTTP API"`
 	APIMaxConnections   int           `name:"api-max-connections" help:"Connections to the HTTP API at the same time; 0 for as many as the memory has room for, at most 20000." default:"0" group:"HTTP API"`
 	APIHTTP2Cleartext   bool          `name:"api-http2-cleartext" help:"Take HTTP/2 also without TLS, from proxies that speak it; HTTP/2 with TLS is always taken." group:"HTTP API"`
+	Dashboard           bool          `help:"Serve the dashboard at / of the HTTP API's address." default:"true" negatable:"" group:"HTTP API"`
 	APIPprof            bool          `name:"api-pprof" help:"Serve Go's profiles at /debug/pprof to those who may get that path." group:"HTTP API"`
 
 	MetricsBindAddress      string        `help:"Address of the Prometheus metrics; 0 turns them off." default:":8080" group:"Serving"`

@@ -1,4 +1,4 @@
-// Package feed fans the changes of events out to many readers, live.
+// Package feed fans the changes of events, incidents and deliveries out to many readers, live.
 //
 // A stream is "all changes after n" on the store's change sequence. Each change is encoded once and
 // kept in a bounded tail; a reader that falls behind the tail reads from the store until it has
@@ -9,9 +9,9 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"sort"
 	"strconv"
@@ -20,6 +20,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
 )
@@ -27,6 +28,7 @@ import (
 // History is what the feed reads.
 type History interface {
 	EventChanges(ctx context.Context, f store.ChangeFilter, after, upTo int64, limit int) ([]store.EventChange, error)
+	StoryChanges(ctx context.Context, kinds store.StoryKinds, after, upTo int64, limit int) ([]store.StoryChange, int64, error)
 	LastChange(ctx context.Context) (int64, error)
 	FirstChange(ctx context.Context) (int64, error)
 	ChangeAt(ctx context.Context, t time.Time) (int64, error)
@@ -37,7 +39,10 @@ type Config struct {
 	History History
 	// Encode makes the record of an event that readers get, from the event and when the change was made.
 	Encode func(*incident.Event, time.Time) ([]byte, error)
-	Log    logr.Logger
+	// EncodeIncident and EncodeDelivery make those of incidents and deliveries; nil: their changes are not read.
+	EncodeIncident func(*incident.Incident) ([]byte, error)
+	EncodeDelivery func(*delivery.Delivery) ([]byte, error)
+	Log            logr.Logger
 	// Poll is how often the history is looked at without being woken, for changes of other
 	// processes; 1 s.
 	Poll time.Duration
@@ -47,13 +52,39 @@ type Config struct {
 	CatchUps int
 }
 
-// Message is one change of an event: it was recorded, or its status changed.
+// Message is one change: something was recorded, or changed.
 type Message struct {
-	Seq   int64           // in the change sequence
-	At    time.Time       // when the change was made
-	Event *incident.Event // with the status that the change gave it; not to be changed
+	Seq   int64     // in the change sequence
+	At    time.Time // when the change was made
+	Kind  Kind
+	Event *incident.Event // with the status that the change gave it; not to be changed; nil for another kind
 	Frame []byte          // as a server-sent event
 	Data  []byte          // the record in JSON; a part of Frame
+
+	of facts // what the filters go by, of another kind
+}
+
+// facts are what is known of an incident or a delivery to filter it by.
+type facts struct {
+	id, namespace  string
+	eventType      incident.EventType
+	status         incident.Status // empty for a delivery, as are the others
+	name, workload string
+}
+
+// Subject is what a message is about: a later one about the same takes its place.
+type Subject struct {
+	kind  Kind
+	event int64
+	id    string
+}
+
+// Subject returns what the message is about.
+func (m *Message) Subject() Subject {
+	if m.Event != nil {
+		return Subject{event: m.Event.ID}
+	}
+	return Subject{kind: m.Kind, id: m.of.id}
 }
 
 // Feed reads changes once, for all readers.
@@ -63,7 +94,7 @@ type Feed struct {
 	catchUp chan struct{} // holds a token for each reader of the history
 
 	mu      sync.Mutex
-	tail    []*Message    // in order; all changes of events in (from, head]
+	tail    []*Message    // in order; all changes in (from, head]
 	bytes   int           // of the frames in the tail
 	from    int64         // the tail begins after it
 	head    int64         // the feed has seen the changes up to it
@@ -143,27 +174,14 @@ func (f *Feed) advance(ctx context.Context) error {
 	}
 	f.mu.Unlock()
 	for head < last {
-		messages, err := f.read(ctx, Filter{}, head, math.MaxInt64)
+		messages, reach, err := f.read(ctx, Filter{Kinds: Events | Incidents | Deliveries}, head, last)
 		if err != nil {
 			return err
 		}
-		head = coveredTo(messages, last)
+		head = reach
 		f.add(messages, head)
 	}
 	return nil
-}
-
-// coveredTo is the number up to which a batch has everything, if it was read when the sequence had come
-// to last at least. A full one may have left something out after its last message.
-func coveredTo(messages []*Message, last int64) int64 {
-	n := len(messages)
-	switch n {
-	case 0:
-		return last
-	case batch:
-		return messages[n-1].Seq
-	}
-	return max(last, messages[n-1].Seq)
 }
 
 func isClosed(c chan struct{}) bool {
@@ -196,19 +214,93 @@ func (f *Feed) add(messages []*Message, head int64) {
 	f.changed = make(chan struct{})
 }
 
-// read reads a batch of changes from the history, and encodes those that the filter selects.
-func (f *Feed) read(ctx context.Context, filter Filter, after, upTo int64) ([]*Message, error) {
-	changes, err := f.cfg.History.EventChanges(ctx, store.ChangeFilter(filter), after, upTo, batch)
-	if err != nil {
-		return nil, err
-	}
-	messages := make([]*Message, len(changes))
-	for i, c := range changes {
-		if messages[i], err = f.encode(c); err != nil {
-			return nil, err
+// read reads a batch of changes from the history, up to a number that is committed, and encodes those that the filter selects.
+// It has everything up to reach.
+func (f *Feed) read(ctx context.Context, filter Filter, after, upTo int64) (messages []*Message, reach int64, err error) {
+	reach = upTo
+	if filter.Kinds.of(KindEvent) {
+		changes, err := f.cfg.History.EventChanges(ctx, filter.changes(), after, upTo, batch)
+		if err != nil {
+			return nil, after, err
+		}
+		if len(changes) == batch { // something may have been left out after the last one
+			reach = changes[batch-1].Seq
+		}
+		messages = make([]*Message, 0, len(changes))
+		for _, c := range changes {
+			m, err := f.encode(c)
+			if err != nil {
+				return nil, after, err
+			}
+			messages = append(messages, m)
 		}
 	}
-	return messages, nil
+	kinds := store.StoryKinds{Incidents: f.cfg.EncodeIncident != nil && filter.Kinds.of(KindIncident), Deliveries: f.cfg.EncodeDelivery != nil && filter.Kinds.of(KindDelivery)}
+	if kinds == (store.StoryKinds{}) {
+		return messages, reach, nil
+	}
+	stories, told, err := f.readStories(ctx, filter, kinds, after, reach)
+	if err != nil {
+		return nil, after, err
+	}
+	if told < reach { // the events after it come with the next batch
+		reach = told
+		messages = slices.DeleteFunc(messages, func(m *Message) bool { return m.Seq > reach })
+	}
+	if len(stories) > 0 {
+		messages = append(messages, stories...)
+		slices.SortFunc(messages, func(a, b *Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	}
+	return messages, reach, nil
+}
+
+// readStories reads the changes of incidents and deliveries.
+func (f *Feed) readStories(ctx context.Context, filter Filter, kinds store.StoryKinds, after, upTo int64) ([]*Message, int64, error) {
+	changes, reach, err := f.cfg.History.StoryChanges(ctx, kinds, after, upTo, batch)
+	if err != nil {
+		return nil, after, err
+	}
+	messages := make([]*Message, 0, len(changes))
+	for i := range changes {
+		m := about(&changes[i])
+		if !filter.Selects(m) {
+			continue
+		}
+		if err := f.encodeStory(m, &changes[i]); err != nil {
+			return nil, after, err
+		}
+		messages = append(messages, m)
+	}
+	return messages, reach, nil
+}
+
+// about is the message about a change of an incident or of a delivery, without its record.
+func about(c *store.StoryChange) *Message {
+	if d := c.Delivery; d != nil {
+		return &Message{Seq: c.Seq, At: c.At, Kind: KindDelivery, of: facts{id: d.ID, namespace: d.Hook.Namespace, eventType: d.EventType}}
+	}
+	i := c.Incident
+	status := incident.Resolved
+	if i.Open() {
+		status = incident.Firing
+	}
+	return &Message{Seq: c.Seq, At: c.At, Kind: KindIncident, of: facts{
+		id: i.ID, namespace: i.Resource.Namespace, eventType: i.Type, status: status, name: i.Resource.Name, workload: i.Workload.Name,
+	}}
+}
+
+func (f *Feed) encodeStory(m *Message, c *store.StoryChange) (err error) {
+	var data []byte
+	if c.Delivery != nil {
+		data, err = f.cfg.EncodeDelivery(c.Delivery)
+	} else {
+		data, err = f.cfg.EncodeIncident(c.Incident)
+	}
+	if err != nil {
+		return fmt.Errorf("encode %s %s: %w", m.Kind, m.of.id, err)
+	}
+	m.frame(data)
+	return nil
 }
 
 func (f *Feed) encode(c store.EventChange) (*Message, error) {
@@ -216,14 +308,24 @@ func (f *Feed) encode(c store.EventChange) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode event %d: %w", c.Event.ID, err)
 	}
-	frame := make([]byte, 0, len(data)+48)
+	m := &Message{Seq: c.Seq, At: c.At, Kind: KindEvent, Event: c.Event}
+	m.frame(data)
+	return m, nil
+}
+
+// frame puts the record into a server-sent event.
+func (m *Message) frame(data []byte) {
+	frame := make([]byte, 0, len(data)+56)
 	frame = append(frame, "id: "...)
-	frame = strconv.AppendInt(frame, c.Seq, 10)
-	frame = append(frame, "\nevent: event\ndata: "...)
+	frame = strconv.AppendInt(frame, m.Seq, 10)
+	frame = append(frame, "\nevent: "...)
+	frame = append(frame, m.Kind...)
+	frame = append(frame, "\ndata: "...)
 	at := len(frame)
 	frame = append(frame, data...)
 	frame = append(frame, "\n\n"...)
-	return &Message{Seq: c.Seq, At: c.At, Event: c.Event, Frame: frame, Data: frame[at : at+len(data)]}, nil
+	m.Frame = frame
+	m.Data = m.Frame[at : at+len(data)]
 }
 
 // Head is the newest number of the change sequence that the feed has seen.

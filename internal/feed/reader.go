@@ -5,10 +5,12 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store"
 )
 
-// Filter selects events; empty fields select all.
+// Filter selects changes; empty fields select all, but for Kinds.
 type Filter struct {
+	Kinds     Kinds // none: events
 	Namespace string
 	Type      incident.EventType
 	Status    incident.Status
@@ -21,6 +23,24 @@ func (f *Filter) Matches(e *incident.Event) bool {
 	return (f.Namespace == "" || f.Namespace == e.Resource.Namespace) && (f.Type == "" || f.Type == e.Type) &&
 		(f.Status == "" || f.Status == e.Status) && (f.Name == "" || f.Name == e.Resource.Name) &&
 		(f.Workload == "" || f.Workload == e.Workload.Name)
+}
+
+// Selects says whether the filter selects a message. What a delivery does not have, such as a resource, selects none.
+func (f *Filter) Selects(m *Message) bool {
+	switch {
+	case !f.Kinds.of(m.Kind):
+		return false
+	case m.Event != nil:
+		return f.Matches(m.Event)
+	}
+	of := &m.of
+	return (f.Namespace == "" || f.Namespace == of.namespace) && (f.Type == "" || f.Type == of.eventType) &&
+		(f.Status == "" || f.Status == of.status) && (f.Name == "" || f.Name == of.name) && (f.Workload == "" || f.Workload == of.workload)
+}
+
+// changes is the filter for the history.
+func (f *Filter) changes() store.ChangeFilter {
+	return store.ChangeFilter{Namespace: f.Namespace, Type: f.Type, Status: f.Status, Name: f.Name, Workload: f.Workload}
 }
 
 // Gap is a range of the change sequence that a reader missed: both ends included.
@@ -127,13 +147,11 @@ func (r *Reader) next(ctx context.Context, behind func(context.Context) (Batch, 
 // progressStep is how far a position moves without a message before the reader is told.
 const progressStep = 10_000
 
+// selected are those that the filter selects, in the place of the messages, which are the reader's own.
 func (r *Reader) selected(messages []*Message) []*Message {
-	if r.filter == (Filter{}) {
-		return messages
-	}
-	var selected []*Message
+	selected := messages[:0]
 	for _, m := range messages {
-		if r.filter.Matches(m.Event) {
+		if r.filter.Selects(m) {
 			selected = append(selected, m)
 		}
 	}
@@ -181,7 +199,7 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	// What is read from the history now must not be told again by the tail, nor left out between both:
 	// the feed has seen all up to head, so all of it is committed before the history is read here.
 	upTo := max(r.position, min(r.position+window, r.feed.Head()))
-	messages, err := r.feed.read(ctx, r.filter, r.position, upTo)
+	messages, reach, err := r.feed.read(ctx, r.filter, r.position, upTo)
 	if err != nil {
 		return Batch{Position: r.position}, err
 	}
@@ -192,6 +210,6 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	if err != nil || first-1 > r.position {
 		return Batch{Position: r.position}, err
 	}
-	r.position = coveredTo(messages, upTo)
+	r.position = reach
 	return Batch{Messages: messages, Position: r.position}, nil
 }

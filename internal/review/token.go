@@ -87,6 +87,9 @@ func numericDate(seconds float64) time.Time {
 // skew is how wrong a clock may be.
 const skew = time.Minute
 
+// Ends is when the token claims to end; zero if it does not say.
+func (c Claims) Ends() time.Time { return c.ends }
+
 // Current says whether the token claims to be valid now.
 func (c Claims) Current(now time.Time) bool {
 	return !c.ends.IsZero() && now.Before(c.ends.Add(skew)) && !now.Before(c.begins.Add(-skew))

@@ -107,13 +107,23 @@ func wellFormed(next http.Handler) http.Handler {
 	})
 }
 
-// ownOrigin refuses what a page of another site lets a browser do, where being able to reach khook may
-// be all that it takes.
-func ownOrigin(next http.Handler) http.Handler {
+// ownOrigin refuses what a page of another site lets a browser do, where being able to reach khook, or a session in that
+// browser, may be all that it takes. A WebSocket is asked for by GET, and any page may open one: it is no mere reading, since
+// nothing keeps what it says from that page.
+func (s *Server) ownOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
+	if s.external != nil { // a proxy may have put another name into the header Host
+		if err := protection.AddTrustedOrigin(s.external.Scheme + "://" + s.external.Host); err != nil {
+			panic(err) // of a URL that was checked
+		}
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := protection.Check(r); err != nil {
-			writeProblemOf(w, crossOrigin, http.StatusForbidden, "pages of other sites may not change anything here")
+		asked := r
+		if stream.IsUpgrade(r) {
+			asked = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
+		}
+		if err := protection.Check(asked); err != nil {
+			writeProblemOf(w, crossOrigin, http.StatusForbidden, "pages of other sites may not change anything here, nor open a WebSocket")
 			return
 		}
 		next.ServeHTTP(w, r)

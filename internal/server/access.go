@@ -63,17 +63,20 @@ func (s *Server) accessFailed(ctx context.Context, err error) error {
 // authenticate finds out who calls; on open routes only if the caller wants to be known.
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		open := openRoute(routeOf(r.Context()))
-		if s.cfg.Access != nil && (!open || r.Header.Get("Authorization") != "") {
+		route, req := routeOf(r.Context()), requestOf(r.Context())
+		open := openRoute(route)
+		ends := route == sessionPath && r.Method != http.MethodGet && r.Method != http.MethodHead // or begins: whoever did the last one
+		if s.cfg.Access != nil && !ends && (!open || r.Header.Get("Authorization") != "") {
 			ctx, cancel := context.WithTimeout(r.Context(), s.cfg.Limits.RequestTimeout)
-			caller, err := s.cfg.Access.Authenticate(r.WithContext(ctx), requestOf(r.Context()).limitBy)
+			caller, err := s.cfg.Access.Authenticate(r.WithContext(ctx), req.limitBy)
 			cancel()
 			if err != nil && !open { // an open route tells strangers, and those with a bad token, what everybody may know
 				s.refuseUnknown(w, r, err)
 				return
 			}
+			req.authFailed = err
 			if err == nil {
-				requestOf(r.Context()).caller = caller
+				req.caller = caller
 			}
 		}
 		if s.limitCaller(w, r) {
@@ -83,35 +86,53 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 }
 
 // openRoute says whether a route answers also those who do not say who they are.
-func openRoute(route string) bool { return route == api.Base+"/health" }
+func openRoute(route string) bool { return route == api.Base+"/health" || route == sessionPath }
 
 func (s *Server) refuseUnknown(w http.ResponseWriter, r *http.Request, err error) {
-	switch {
-	case errors.Is(err, access.ErrUnknownCaller):
+	if errors.Is(err, access.ErrUnknownCaller) {
 		s.refuseToken(w, r)
-	case errors.Is(err, review.ErrBusy):
-		s.metrics.limited.WithLabelValues("review").Inc()
-		w.Header().Set("Retry-After", fmt.Sprint(comeBackIn()))
-		writeProblem(w, http.StatusTooManyRequests, "too many tokens that khook does not know yet are waiting to be checked: come back when Retry-After says, with the same token")
-	default:
-		s.cfg.Log.Error(err, "cannot ask Kubernetes who calls", "request", requestID(r.Context()))
-		w.Header().Set("Retry-After", "5")
-		writeProblemOf(w, kubernetesUnavailable, http.StatusServiceUnavailable, "Kubernetes could not be asked who you are; try again")
+		return
 	}
+	answerError(w, s.notAsked(r.Context(), err))
 }
 
-// refuseToken answers a request whose token is nobody's, or that has none.
-func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request) {
-	made, audience := "", ""
-	if s.cfg.TokenAudience != "" {
-		made, audience = ", or was not made for the audience "+s.cfg.TokenAudience, " --audience "+s.cfg.TokenAudience
+// notAsked is the answer where it could not be found out who calls.
+func (s *Server) notAsked(ctx context.Context, err error) error {
+	if errors.Is(err, review.ErrBusy) {
+		s.metrics.limited.WithLabelValues("review").Inc()
+		return huma.ErrorWithHeaders(huma.Error429TooManyRequests("too many tokens that khook does not know yet are waiting to be checked: come back when Retry-After says, with the same token"), http.Header{"Retry-After": {fmt.Sprint(comeBackIn())}})
 	}
-	detail, challenge := "the bearer token is not valid, or no longer"+made, `Bearer realm="khook", error="invalid_token"`
-	if r.Header.Get("Authorization") == "" {
-		detail, challenge = `send a token of the cluster, such as: -H "Authorization: Bearer $(kubectl create token SERVICEACCOUNT`+audience+`)"`, `Bearer realm="khook"`
+	s.cfg.Log.Error(err, "cannot ask Kubernetes who calls", "request", requestID(ctx))
+	return huma.ErrorWithHeaders(ofKind(kubernetesUnavailable, huma.Error503ServiceUnavailable("Kubernetes could not be asked who you are; try again")), http.Header{"Retry-After": {"5"}})
+}
+
+// refuseToken answers a request whose token is nobody's, or that has none. A browser whose session does not count any more
+// is told so, since it has to begin another one.
+func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request) {
+	_, how := s.madeFor()
+	kind, detail, challenge := kindOfStatus[http.StatusUnauthorized], s.badToken(), `Bearer realm="khook", error="invalid_token"`
+	switch req := requestOf(r.Context()); {
+	case req.session.sent():
+		kind, detail = sessionEnded, "your session has ended, or was taken back: log in again (POST "+sessionPath+")"
+	case r.Header.Get("Authorization") == "":
+		detail, challenge = `send a token of the cluster, such as: -H "Authorization: Bearer $(kubectl create token SERVICEACCOUNT`+how+`)"`, `Bearer realm="khook"`
 	}
 	w.Header().Set("WWW-Authenticate", challenge)
-	writeProblem(w, http.StatusUnauthorized, detail)
+	writeProblemOf(w, kind, http.StatusUnauthorized, detail)
+}
+
+// badToken says what is wrong with a token that is nobody's.
+func (s *Server) badToken() string {
+	made, _ := s.madeFor()
+	return "the bearer token is not valid, or no longer" + made
+}
+
+// madeFor says for which audience a token has to be made, and how.
+func (s *Server) madeFor() (made, how string) {
+	if s.cfg.TokenAudience == "" {
+		return "", ""
+	}
+	return ", or was not made for the audience " + s.cfg.TokenAudience, " --audience " + s.cfg.TokenAudience
 }
 
 // comeBackIn is in how many seconds to try again: not all at once.

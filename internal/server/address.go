@@ -42,7 +42,7 @@ const maxHops = 16
 func (a addresses) behind(r *http.Request) (netip.Addr, bool) {
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	if len(r.Header.Values("X-Forwarded-For")) == 0 {
-		hops = forwardedHops(strings.Join(r.Header.Values("Forwarded"), ","))
+		hops = forwardedPairs(strings.Join(r.Header.Values("Forwarded"), ","), "for")
 	}
 	for i := len(hops) - 1; i >= max(0, len(hops)-maxHops); i-- {
 		hop, ok := parseAddress(strings.TrimSpace(hops[i]))
@@ -56,19 +56,19 @@ func (a addresses) behind(r *http.Request) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// forwardedHops lists what the elements of a Forwarded header (RFC 7239) have after for=; empty for one that
+// forwardedPairs lists what the elements of a Forwarded header (RFC 7239) have of a name, such as for; empty for one that
 // has none.
-func forwardedHops(header string) (hops []string) {
+func forwardedPairs(header, wanted string) (values []string) {
 	for element := range strings.SplitSeq(header, ",") {
-		hop := ""
+		found := ""
 		for pair := range strings.SplitSeq(element, ";") {
-			if name, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && strings.EqualFold(name, "for") {
-				hop = strings.Trim(value, `"`)
+			if name, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok && strings.EqualFold(name, wanted) {
+				found = strings.Trim(value, `"`)
 			}
 		}
-		hops = append(hops, hop)
+		values = append(values, found)
 	}
-	return hops
+	return values
 }
 
 // parseAddress reads an address, with a port or without.

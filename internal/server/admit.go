@@ -23,6 +23,7 @@ type gates struct {
 	answers   *capacity.Gate // bytes of answers, until they are written
 	manifests *capacity.Gate // texts with Hooks that are checked
 	catchUps  *capacity.Gate // streams that have messages of their own in memory
+	logins    *capacity.Gate // bytes of bodies with tokens, which strangers send
 }
 
 func newGates(l Limits) *gates {
@@ -30,6 +31,7 @@ func newGates(l Limits) *gates {
 		bodies:    capacity.NewGate(capacity.GateConfig{Size: l.BodyBytes}),
 		answers:   capacity.NewGate(capacity.GateConfig{Size: l.ResponseBytes, ClientLine: l.Burst, Lines: 4 * max(l.Burst, 256)}),
 		manifests: capacity.NewGate(capacity.GateConfig{Size: int64(l.Validations)}),
+		logins:    capacity.NewGate(capacity.GateConfig{Size: min(16*maxLogin, l.BodyBytes)}),
 		catchUps:  capacity.NewGate(capacity.GateConfig{Size: int64(l.CatchUps), ClientLine: l.ClientStreams, Lines: l.Streams}),
 	}
 }
@@ -50,7 +52,7 @@ func (s *Server) ownPlace(next http.Handler) http.Handler {
 func (s *Server) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		route := routeOf(r.Context())
-		if openRoute(route) || route == streamPath || strings.HasPrefix(route, "/debug/") {
+		if route == api.Base+"/health" || route == streamPath || strings.HasPrefix(route, "/debug/") {
 			next.ServeHTTP(w, r) // what these hold is bounded otherwise
 			return
 		}
@@ -117,7 +119,21 @@ func (s *Server) explainNoRoom(err error) (status int, detail string) {
 // maxAction bounds the body of an action on a delivery, in bytes: a reply in JSON with all escaped.
 const maxAction = 128 << 10
 
+// maxLogin bounds the body of a login, in bytes: a token in JSON.
+const maxLogin = 24 << 10
+
+// gateOf is where the body of a request has its place: those of strangers take none from callers who are known.
+func (s *Server) gateOf(r *http.Request) *capacity.Gate {
+	if routeOf(r.Context()) == sessionPath {
+		return s.gates.logins
+	}
+	return s.gates.bodies
+}
+
 func (s *Server) maxBody(route string) int64 {
+	if route == sessionPath {
+		return min(maxLogin, s.cfg.Limits.BodyBytes)
+	}
 	if strings.HasSuffix(route, "/hooks/validate") {
 		return s.cfg.Limits.MaxBody
 	}
@@ -139,7 +155,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) (pass *capacity
 	if cost < 0 { // it does not say
 		cost = most
 	}
-	pass, err := s.gates.bodies.Enter(r.Context(), clientOf(r.Context()), cost)
+	pass, err := s.gateOf(r).Enter(r.Context(), clientOf(r.Context()), cost)
 	if err != nil {
 		s.noRoom(w, r, err)
 		return nil, false
@@ -214,6 +230,10 @@ func answerCost(r *http.Request, route string) int64 {
 	switch path := strings.TrimPrefix(route, api.Base); {
 	case strings.HasSuffix(path, "/{id}"):
 		return answerStory
+	case path == "/incidents/{id}/earlier":
+		return answerBase + answerRow*(maxEarlier+maxEarlierCalls)
+	case path == "/incidents/groups":
+		return answerBase + answerRow*maxGroups
 	case strings.HasPrefix(path, "/stats/"):
 		return answerStats
 	case strings.HasSuffix(path, "events"), strings.HasPrefix(path, "/events"), path == "/incidents", path == "/deliveries":

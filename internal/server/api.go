@@ -16,6 +16,7 @@ const (
 	tagStats  = "Statistics"
 	tagHooks  = "Hooks"
 	tagHealth = "Health"
+	tagPeople = "People"
 )
 
 func apiConfig(version string) huma.Config {
@@ -32,15 +33,17 @@ func apiConfig(version string) huma.Config {
 	config.Transformers = append(config.Transformers, explainError)
 	config.RejectUnknownQueryParameters = true
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"bearer": {Type: "http", Scheme: "bearer", Description: "A token of the cluster, such as that of a service account."},
+		"bearer":  {Type: "http", Scheme: "bearer", Description: "A token of the cluster, such as that of a service account."},
+		"session": {Type: "apiKey", In: "cookie", Name: sessionCookie + ".0", Description: "The cookies of POST /session, for browsers; over TLS their names begin with __Host- or __Secure-. A bearer token wins."},
 	}
-	config.Security = []map[string][]string{{"bearer": {}}}
+	config.Security = []map[string][]string{{"bearer": {}}, {"session": {}}}
 	config.Tags = []*huma.Tag{
 		{Name: tagEvents, Description: "What happened."},
 		{Name: tagStory, Description: "What was one problem, and what agents did about it."},
 		{Name: tagStats, Description: "How often, over time; from counters."},
 		{Name: tagHooks, Description: "The Hook resources, as this replica sees them."},
 		{Name: tagHealth, Description: "How khook does."},
+		{Name: tagPeople, Description: "Who asks, what they may, and how a browser logs in."},
 	}
 	return config
 }
@@ -67,6 +70,7 @@ func (s *Server) registerRoutes() {
 	s.registerHooks()
 	s.registerWhy()
 	s.registerHealth()
+	s.registerSession()
 }
 
 // commonErrors are the errors that every route can answer with.

@@ -14,6 +14,9 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 )
 
+// anonymous is the security of routes that answer also those who do not say who they are.
+var anonymous = []map[string][]string{{}, {"bearer": {}}, {"session": {}}}
+
 // registerOpen registers the health, which needs no caller.
 func registerOpen(s *Server) {
 	schemas := s.api.OpenAPI().Components.Schemas
@@ -26,7 +29,7 @@ func registerOpen(s *Server) {
 	huma.Register(s.api, huma.Operation{
 		OperationID: "health", Method: http.MethodGet, Path: api.Base + "/health", Tags: []string{tagHealth}, Summary: "Tell how khook does",
 		Description: "Open to everybody, who are told the status only. The whole Health is for those with the right for all namespaces, or to get the nonResourceURL /diagnostics. 200 for healthy and degraded, 503 for unhealthy. What is told is at most a second old; kagent is looked at every 30 seconds.",
-		Security:    []map[string][]string{{}, {"bearer": {}}}, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
+		Security:    anonymous, Errors: []int{http.StatusBadRequest, http.StatusNotAcceptable, http.StatusTooManyRequests},
 		Responses: map[string]*huma.Response{"200": body("healthy or degraded"), "503": body("unhealthy")},
 	}, s.healthOf)
 }

@@ -269,7 +269,7 @@ func serveKhook(ctx context.Context, l net.Listener) (change func(*incident.Even
 	if err != nil {
 		panic(err)
 	}
-	f := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard()})
+	f := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: EncodeDelivery, Log: logr.Discard()})
 	s, err := New(Config{
 		Reader: st.Reader(), Feed: f, State: calm{}, Registry: prometheus.NewRegistry(), Log: logr.Discard(),
 		Limits: Limits{Rate: 1e9, Burst: 1 << 30, Streams: 1 << 20, ClientStreams: 1 << 20},

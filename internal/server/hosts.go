@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/kagent-dev/khook/internal/incident"
@@ -52,5 +53,9 @@ func (s *Server) ownHost(next http.Handler) http.Handler {
 	if s.cfg.Access != nil {
 		return next
 	}
-	return OwnHost(s.cfg.Hosts, next)
+	names := s.cfg.Hosts
+	if s.external != nil {
+		names = append(slices.Clone(names), s.external.Hostname())
+	}
+	return OwnHost(names, next)
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/limit"
 	"github.com/kagent-dev/khook/internal/review"
-	"github.com/kagent-dev/khook/internal/stream"
 )
 
 // limiters hold back clients that ask too often: by their name, and those who have none by their address.
@@ -40,10 +39,6 @@ type recaller interface {
 // of strangers, which is what bounds it.
 func (s *Server) limitAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == streamPath { // elsewhere no browser needs it
-			stream.TakeToken(r)
-		}
-		takeToken(r)
 		address := requestOf(r.Context()).limitBy
 		if address != "" && s.isOnlyAnAddress(r) {
 			if wait, ok := s.limits.byAddress.Allow(address); !ok {

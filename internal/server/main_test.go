@@ -123,7 +123,7 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 			return lint.Check(ctx, text, lint.Options{Policy: hook.Policy{AgentNamespaces: []string{"kagent"}}})
 		},
 	}
-	cfg.Feed = feed.New(feed.Config{History: st, Encode: api.EncodeEvent, Log: logr.Discard()})
+	cfg.Feed = feed.New(feed.Config{History: st, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: EncodeDelivery, Log: logr.Discard()})
 	set := hook.NewSet(hook.Policy{AgentNamespaces: []string{"kagent"}})
 	set.Put(theHook())
 	book, err := ledger.New(t.Context(), ledger.Config{}, st, set)

@@ -57,7 +57,7 @@ func newMetrics(r prometheus.Registerer) *serverMetrics {
 }
 
 // methods are those that are told apart.
-var methods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodOptions: true}
+var methods = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodPost: true, http.MethodDelete: true, http.MethodOptions: true}
 
 func (m *serverMetrics) observe(route, method string, code int, took time.Duration) {
 	if !methods[method] {

@@ -29,14 +29,17 @@ func (s *Server) middleware() http.Handler {
 	steps := []func(http.Handler) http.Handler{
 		conns.Track,    // on which connection it came
 		s.observe,      // gives it an ID; a panic below is answered, and every answer logged and counted
+		s.prefixed,     // takes the path of --external-url off
 		s.ownHost,      // against DNS rebinding, while nobody is asked who they are
 		fewFields,      // bounds the header
+		s.credentials,  // finds the one token of the request, also that of a session
 		s.limitAddress, // bounds the requests of an address, as far as it is all that is known
+		s.dashboard,    // answers with the page and its files, which are the same for everybody
 		compressed,
 		s.routed,       // notes which route it is for, and answers if there is none
 		acceptable,     // the content type
 		wellFormed,     // the query
-		ownOrigin,      // against what pages of other sites make a browser send
+		s.ownOrigin,    // against what pages of other sites make a browser send
 		s.authenticate, // who calls; bounds the requests of a caller
 		s.ownPlace,     // the connection is a caller's from here on
 		s.timed,        // bounds the time
@@ -70,6 +73,10 @@ type requestInfo struct {
 	id, route, address string
 	limitBy            string        // the address as it is limited; empty if it stands for nobody in particular
 	caller             access.Caller // nil while it is not known
+	authFailed         error         // why it is not, on an open route
+	base               string        // the path below which the client reaches khook, with a slash at its end
+	site               site          // how a browser reached khook
+	session            loginCookies  // of one that counts, or that does not any more
 }
 
 type requestKey struct{}
@@ -114,7 +121,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		h.Set("X-Request-Id", req.id)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
-		h.Set("Vary", "Accept, Authorization, "+api.TokenHeader)
+		h.Set("Vary", "Accept, Authorization, Cookie, "+api.TokenHeader)
 		rec := &recorder{ResponseWriter: w}
 		s.metrics.inFlight.Inc()
 		s.metrics.open.Add(1)

@@ -14,7 +14,7 @@ import (
 func completeDocument(doc *huma.OpenAPI) {
 	strict := map[string]bool{}
 	for _, path := range doc.Paths {
-		for _, op := range []*huma.Operation{path.Get, path.Post} {
+		for _, op := range []*huma.Operation{path.Get, path.Post, path.Delete} {
 			if op == nil {
 				continue
 			}

@@ -111,7 +111,7 @@ func TestEveryDocumentedExampleWorks(t *testing.T) {
 				case p.In == "path":
 					target = strings.ReplaceAll(target, "{"+p.Name+"}", f.pathExample(op.path, p.Name, example))
 				case p.In == "query" && example != nil:
-					query.Set(p.Name, fmt.Sprint(example))
+					query.Set(p.Name, strings.ReplaceAll(strings.Trim(fmt.Sprint(example), "[]"), " ", ",")) // a list is written with commas
 				case p.In == "query" && p.Schema.Default != nil:
 					query.Set(p.Name, fmt.Sprint(p.Schema.Default))
 				}
@@ -137,6 +137,8 @@ func (f *fixture) bodyExample(t *testing.T, path string) (body string, headers [
 	switch {
 	case strings.HasSuffix(path, "/hooks/validate"):
 		return "kind: Hook", []string{"Content-Type", "application/yaml"}
+	case path == sessionPath:
+		return `{"token": "eyJhbGciOi..."}`, []string{"Content-Type", "application/json"}
 	case strings.HasSuffix(path, "/reply"):
 		f.make(t, func(d *delivery.Delivery) { d.State, d.Question, d.QuestionID = delivery.InputRequired, "May I?", "q" })
 		return `{"text": "Yes, the volume may be resized."}`, []string{"Content-Type", "application/json"}
@@ -181,7 +183,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 		"GET /events", "GET /events/{namespace}", "GET /hooks/{namespace}/{name}/events", "GET /events/types/{eventType}", "GET /stats/events/summary",
 		"GET /stats/events/by-type", "GET /stats/hooks/{namespace}/{name}/metrics", "GET /stats/trends", "GET /hooks", "GET /hooks/{namespace}/{name}",
 		"GET /hooks/{namespace}/{name}/why", "GET /why", "POST /hooks/validate", "POST /pause", "POST /resume", "GET /pauses", "GET /inbox", "GET /agents", "GET /health", "GET /diagnostics", "GET /metrics",
-		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /openapi.json", "GET /openapi.yaml",
+		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /incidents/{id}/earlier", "GET /incidents/groups", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /me", "GET /session", "POST /session", "DELETE /session", "GET /openapi.json", "GET /openapi.yaml",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		if !described[method+" "+api.Base+path] {

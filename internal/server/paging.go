@@ -141,7 +141,10 @@ func pageOf[R, T any](p Paging, rows []R, total store.Total, query any, position
 	for _, row := range rows {
 		page.Items = append(page.Items, shape(row))
 	}
-	if total.More {
+	switch {
+	case total.After != nil:
+		page.Next = writeCursor(query, *total.After)
+	case total.More:
 		page.Next = writeCursor(query, position(rows[len(rows)-1]))
 	}
 	return page

@@ -14,6 +14,8 @@ type problemKind string
 const (
 	noSuchRoute           problemKind = "no-such-route"
 	crossOrigin           problemKind = "cross-origin"
+	sessionEnded          problemKind = "session-ended"
+	insecureLogin         problemKind = "insecure-login"
 	standby               problemKind = "standby"
 	notDurable            problemKind = "not-durable"
 	answerTooSlow         problemKind = "answer-too-slow"

@@ -293,7 +293,7 @@ func TestNoListAndNoOtherRouteCarriesTexts(t *testing.T) {
 			if op.method != http.MethodGet || strings.HasSuffix(op.path, "/{id}") || strings.HasSuffix(op.path, "/inbox") {
 				continue
 			}
-			target := strings.NewReplacer("{namespace}", shop, "{name}", "memory", "{eventType}", "oom-kill").Replace(op.path)
+			target := strings.NewReplacer("{namespace}", shop, "{name}", "memory", "{eventType}", "oom-kill", "{id}", f.incident).Replace(op.path)
 			if target == streamPath {
 				target += "?after=0"
 			}
@@ -313,7 +313,7 @@ func TestAStrangerCannotTellAnIDFromNone(t *testing.T) {
 	g := people()
 	f := newFixture(t, func(c *Config) { c.Access = g })
 	for _, route := range []struct{ method, path, id, action string }{
-		{http.MethodGet, "/incidents/", f.incident, ""}, {http.MethodGet, "/deliveries/", f.delivery, ""}, {http.MethodPost, "/deliveries/", f.delivery, "/cancel"},
+		{http.MethodGet, "/incidents/", f.incident, ""}, {http.MethodGet, "/incidents/", f.incident, "/earlier"}, {http.MethodGet, "/deliveries/", f.delivery, ""}, {http.MethodPost, "/deliveries/", f.delivery, "/cancel"},
 	} {
 		for _, down := range []bool{false, true} {
 			g.down.Store(down)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -36,6 +37,9 @@ type Config struct {
 	Hosts []string
 	// TrustedProxies are the addresses of proxies that say for whom they ask, by X-Forwarded-For or Forwarded.
 	TrustedProxies []netip.Prefix
+	// ExternalURL is the URL by which people reach khook; nil if it is not known. What is asked for below its path is answered
+	// as what is asked for below /.
+	ExternalURL *url.URL
 	// TokenAudience is the one that a token must have been made for, to say so to who has none; empty if
 	// those of the API server do too.
 	TokenAudience string
@@ -63,6 +67,8 @@ type Config struct {
 	Limits   Limits
 	Warnings func() []string // of the settings, and of notifiers that take nothing, for the health; nil if there are none
 	Pprof    bool            // serve /debug/pprof
+	// Dashboard is the page for people, beside the API; nil for none.
+	Dashboard Dashboard
 
 	// GetCertificate is the certificate of TLS, as in tls.Config; nil: no TLS.
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -127,6 +133,8 @@ type Server struct {
 	metrics   *serverMetrics
 	limits    *limiters
 	origins   addresses
+	external  *url.URL // nil if it is not known
+	prefix    string   // the path of the external URL, with a slash at its end
 	health    recent[api.Health]
 	probe     recent[writeProbe]
 	started   time.Time
@@ -150,6 +158,7 @@ func New(cfg Config) (*Server, error) {
 	cfg.Log = boundedlog.New(cfg.Log) // most of its lines can be caused by anybody
 	s := &Server{accessLog: requests, gates: newGates(cfg.Limits), cfg: cfg, mux: http.NewServeMux(), started: time.Now(), metrics: newMetrics(cfg.Registry)}
 	s.limits, s.origins = newLimiters(cfg.Limits), addresses{cfg.TrustedProxies}
+	s.external, s.prefix = cfg.ExternalURL, prefixOf(cfg.ExternalURL)
 	s.streams = &streamCount{most: cfg.Limits.Streams, mostEach: cfg.Limits.ClientStreams, byClient: map[string]int{}, changed: func(n int) { s.metrics.streams.Set(float64(n)) }}
 	s.api = humago.New(s.mux, apiConfig(cfg.Version))
 	ownErrors(s.api)

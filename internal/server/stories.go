@@ -26,6 +26,8 @@ type incidentsInput struct {
 	ResourceName string `query:"resourceName" maxLength:"253" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
 	Workload     string `query:"workload" maxLength:"253" doc:"Name of the controller that owns the resource." example:"cart"`
 	Status       string `query:"status" enum:"firing,resolved" doc:"firing while it is open." example:"resolved"`
+	Text         string `query:"text" maxLength:"200" doc:"What the name of the resource, the workload, the reason, the message or the node has in it; letters A to Z in either case. 5,000 incidents of those that the other parameters select are looked through for a page: a page with a cursor may be short, or empty, and the next one goes on." example:"killed"`
+	Agent        string `query:"agent" maxLength:"317" doc:"Only those about which this agent was called, as namespace/name; looked for as text is." example:"kagent/medic"`
 	Window
 	Sort string `query:"sort" enum:"firstSeen,-firstSeen" default:"-firstSeen" doc:"The order; - for descending."`
 	Paging
@@ -54,6 +56,7 @@ const textsDoc = "What was asked and said (prompt, data, answer, question, repli
 	"for others textsWithheld stands in its place. An ID of a namespace whose Hooks the caller may not list is not found."
 
 func (s *Server) registerStories() {
+	s.registerFound()
 	getRoute(s, "listIncidents", "/incidents", tagStory, "List incidents", "startTime and endTime are about when it was first seen.", s.listIncidents)
 	getRoute(s, "getIncident", "/incidents/{id}", tagStory, "Tell an incident's story",
 		"Its events, what the Hooks decided about them, the calls with prompt, answer and outcome, and how it ended, as one timeline. "+textsDoc, s.incident, with404)
@@ -65,10 +68,11 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Pag
 	return listPage(ctx, s, listing[store.IncidentQuery, incident.Incident, api.Incident]{
 		namespace: in.Namespace, window: in.Window, paging: in.Paging,
 		query: func() (store.IncidentQuery, error) {
+			agent, err := agentOf(in.Agent)
 			return store.IncidentQuery{
 				IDPrefix: in.IDPrefix, Namespace: in.Namespace, Type: incident.EventType(in.EventType), Status: incident.Status(in.Status), Name: in.ResourceName,
-				Workload: in.Workload, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
-			}, nil
+				Workload: in.Workload, Text: in.Text, Agent: agent, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
+			}, err
 		},
 		rows: s.cfg.Reader.ListIncidents, position: store.IncidentQuery.Position,
 		shape: api.IncidentOf,

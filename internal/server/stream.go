@@ -23,8 +23,9 @@ import (
 
 const streamPath = api.Base + "/events/stream"
 
-// StreamFilter selects the events of a stream.
+// StreamFilter selects the changes of a stream.
 type StreamFilter struct {
+	Kinds []feed.Kind `query:"kinds" enum:"event,incident,delivery" uniqueItems:"true" doc:"Of what changes are told, separated by commas; of events only if absent. A filter for what a kind does not have selects none of it: deliveries have a namespace, which is their Hook's, and an eventType." example:"event,incident,delivery"`
 	NamespaceFilter
 	TypeFilter
 	ResourceName string `query:"resourceName" maxLength:"253" doc:"Name of the Kubernetes resource." example:"cart-7d4b9c-x2x9k"`
@@ -33,14 +34,15 @@ type StreamFilter struct {
 }
 
 func (f StreamFilter) filter() feed.Filter {
-	return feed.Filter{Namespace: f.Namespace, Type: incident.EventType(f.EventType), Status: incident.Status(f.Status), Name: f.ResourceName, Workload: f.Workload}
+	kinds, _ := feed.KindsOf(f.Kinds) // they are checked by their description
+	return feed.Filter{Kinds: kinds, Namespace: f.Namespace, Type: incident.EventType(f.EventType), Status: incident.Status(f.Status), Name: f.ResourceName, Workload: f.Workload}
 }
 
 type streamInput struct {
 	StreamFilter
 	After       int64   `query:"after" minimum:"-1" default:"-1" doc:"Begin after this number of the change sequence: the ID of the last message that was seen. -1 begins at the end."`
 	Since       Instant `query:"since" doc:"Begin with the first change that was made at or after this time (RFC 3339)."`
-	MaxRate     float64 `query:"maxRate" minimum:"0" maximum:"1000" default:"0" doc:"The most messages a second; 0 for no bound. Above it the changes of one event are put together: the last one wins."`
+	MaxRate     float64 `query:"maxRate" minimum:"0" maximum:"1000" default:"0" doc:"The most messages a second; 0 for no bound. Above it the changes of one event, incident or delivery are put together: the last one wins."`
 	LastEventID string  `header:"Last-Event-ID" maxLength:"20" doc:"As after; browsers send it when they come back, and it wins."`
 }
 
@@ -73,10 +75,10 @@ func (in *streamInput) since() time.Time {
 
 func (s *Server) registerStream() {
 	huma.Register(s.api, huma.Operation{
-		OperationID: "streamEvents", Method: http.MethodGet, Path: streamPath, Tags: []string{tagEvents}, Summary: "Follow the events live",
-		Description: "New events and changes of their status, each with its number in the change sequence as ID and with the whole record. A client that comes back with the last ID it saw " +
+		OperationID: "streamEvents", Method: http.MethodGet, Path: streamPath, Tags: []string{tagEvents}, Summary: "Follow what happens live",
+		Description: "New events and changes of their status, each with its number in the change sequence as ID and with the whole record; with kinds also incidents and deliveries that were recorded or changed, as the lists have them when they are read: of several changes at once the last one is told. A client that comes back with the last ID it saw " +
 			"(Last-Event-ID, or after) gets every change once and in order, whatever happened meanwhile; if the history does not reach back so far, a message gap tells which range is missing.\n\n" +
-			"Server-sent events, or a WebSocket on upgrade with the same messages as JSON: {type: ready|event|gap|position|filter|error, id, event}. A WebSocket client may send {\"type\": \"filter\", ...} with the " +
+			"Server-sent events, or a WebSocket on upgrade with the same messages as JSON: {type: ready|event|incident|delivery|gap|position|filter|error, id, event|incident|delivery}. A WebSocket client may send {\"type\": \"filter\", ...} with the " +
 			"filters and maxRate of this route to change them. Its token goes into the header, or into the subprotocol " + stream.TokenProtocol + "TOKEN beside " + stream.Protocol + ".",
 		Errors:    append([]int{http.StatusUpgradeRequired}, commonErrors...),
 		Responses: map[string]*huma.Response{"200": {Description: "A stream that does not end by itself.", Content: map[string]*huma.MediaType{stream.ContentType: {Schema: &huma.Schema{Type: huma.TypeString}}}}},
@@ -128,6 +130,9 @@ func (c *streamCaller) MayRead(ctx context.Context, namespace string) (bool, err
 	control := c.server.cfg.Access
 	if control == nil {
 		return true, nil
+	}
+	if ends := requestOf(c.request.Context()).session.ends; !ends.IsZero() && time.Now().After(ends) { //nolint:contextcheck // whose request it is stands in its own context
+		return false, nil
 	}
 	caller, err := control.Authenticate(c.request.WithContext(ctx), requestOf(c.request.Context()).limitBy) //nolint:contextcheck // whose request it is stands in its own context
 	if errors.Is(err, access.ErrUnknownCaller) {

@@ -193,6 +193,7 @@ func TestAStreamOverHTTP2IsToldThatKhookStops(t *testing.T) {
 
 // wsMessage is what a WebSocket carries, as a client reads it.
 type wsMessage struct {
+	Incident, Delivery      json.RawMessage
 	Type, Reason, Namespace string
 	MaxRate                 float64
 	ID, From, To            int64

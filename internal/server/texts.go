@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/google/uuid"
 
@@ -23,6 +24,11 @@ func withoutTexts(d *delivery.Delivery) *delivery.Delivery {
 		seen.Reply = &reply
 	}
 	return &seen
+}
+
+// EncodeDelivery makes the record of a delivery that live streams carry: the same as in lists, for everybody.
+func EncodeDelivery(d *delivery.Delivery) ([]byte, error) {
+	return json.Marshal(api.DeliveryOf(withoutTexts(d)))
 }
 
 // ownID is an ID that another system chose if it is a UUID, as kagent's are, else "": an agent could say

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -104,4 +105,83 @@ func (s *Store) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
 		}
 	}
 	return from, nil
+}
+
+// StoryChange is a change of an incident or of a delivery, of which one is set: it was recorded, or something of it changed.
+type StoryChange struct {
+	Seq      int64
+	At       time.Time
+	Incident *incident.Incident // as it is now
+	Delivery *delivery.Delivery // as it is now, without its texts
+}
+
+// StoryKinds says which changes of stories are wanted.
+type StoryKinds struct{ Incidents, Deliveries bool }
+
+func (k StoryKinds) names() (one, other string) {
+	switch {
+	case !k.Deliveries:
+		return kindIncident, kindIncident
+	case !k.Incidents:
+		return kindDelivery, kindDelivery
+	}
+	return kindIncident, kindDelivery
+}
+
+// StoryChanges returns the changes of incidents and deliveries after a number and up to another one, in order, and the number
+// up to which these are all: at most limit changes are looked at. Of several changes of one it is the last: rows have no
+// history of their own. What was deleted meanwhile is left out.
+func (s *Store) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo int64, limit int) (changes []StoryChange, reach int64, err error) {
+	type logged struct {
+		StoryChange
+		kind, id string
+	}
+	one, other := kinds.names()
+	log, err := readAll(ctx, s.core, "changes of incidents and deliveries", func(row scanner) (l logged, err error) {
+		var at int64
+		err = row.Scan(&l.Seq, &l.kind, &l.id, &at)
+		l.At = fromMicros(at)
+		return l, err
+	}, "SELECT seq, kind, id, at FROM changes WHERE seq > ? AND seq <= ? AND kind IN (?, ?) ORDER BY seq LIMIT ?", after, upTo, one, other, limit)
+	if err != nil {
+		return nil, after, err
+	}
+	reach = upTo
+	if len(log) == limit {
+		reach = log[len(log)-1].Seq
+	}
+	log = lastOfEach(log, func(l logged) string { return l.kind + l.id })
+	ids := map[string][]string{}
+	for _, l := range log {
+		ids[l.kind] = append(ids[l.kind], l.id)
+	}
+	incidents, err := s.Incidents(ctx, ids[kindIncident])
+	if err != nil {
+		return nil, after, err
+	}
+	deliveries, err := s.deliveryLines(ctx, ids[kindDelivery])
+	if err != nil {
+		return nil, after, err
+	}
+	found := map[string]StoryChange{}
+	for _, i := range incidents {
+		found[kindIncident+i.ID] = StoryChange{Incident: i}
+	}
+	for _, d := range deliveries {
+		found[kindDelivery+d.ID] = StoryChange{Delivery: d}
+	}
+	for _, l := range log {
+		if c, there := found[l.kind+l.id]; there {
+			c.Seq, c.At = l.Seq, l.At
+			changes = append(changes, c)
+		}
+	}
+	return changes, reach, nil
+}
+
+// deliveryLines returns deliveries by their IDs, without their texts.
+func (s *Store) deliveryLines(ctx context.Context, ids []string) ([]*delivery.Delivery, error) {
+	return readByIDs(ctx, s.core, "deliveries", scanDelivery, ids, func(in string) string {
+		return "SELECT " + deliveryLine + " FROM deliveries WHERE id IN " + in
+	})
 }

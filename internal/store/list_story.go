@@ -20,6 +20,10 @@ type IncidentQuery struct {
 	Workload  string              // its name
 	From, To  sql.Null[time.Time] // when it was first seen: from From on, before To
 
+	// What no index finds; see ScanBound.
+	Text  string            // in the name, workload, reason, message or node, whether in capitals or not
+	Agent delivery.AgentRef // that was called for it
+
 	Descending bool
 }
 
@@ -53,6 +57,7 @@ func (q IncidentQuery) listing(e engine.Engine) *listing {
 	l.equal("namespace", q.Namespace, !few)
 	l.equal("type", string(q.Type), !few && q.Namespace == "")
 	l.between("first_seen", q.From, q.To, q.IDPrefix == "")
+	q.search(l)
 	return l
 }
 

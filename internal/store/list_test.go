@@ -209,7 +209,7 @@ func TestATotalIsALowerBoundBeyondTheBound(t *testing.T) {
 	crowd(t, st, "k", CountBound+500)
 	_, total, err := st.Reader().ListEvents(t.Context(), EventQuery{}, Paging{Limit: 10, Count: true})
 	must(t, err)
-	if total != (Total{CountBound, true, true}) {
+	if total != (Total{N: CountBound, AtLeast: true, More: true}) {
 		t.Errorf("total %+v", total)
 	}
 	_, total, err = st.Reader().ListEvents(t.Context(), EventQuery{Namespace: "shop"}, Paging{Limit: 10, Count: true})

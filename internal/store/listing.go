@@ -30,7 +30,8 @@ type Paging struct {
 type Total struct {
 	N       int
 	AtLeast bool
-	More    bool // there are rows after the page
+	More    bool   // there are rows after the page
+	After   *[]any // where to go on, if it is not after the last row of the page; see ScanBound
 }
 
 // listing is a query of one table with filters, an order and a page. The order is by columns that
@@ -44,6 +45,14 @@ type listing struct {
 	descending          bool
 	conditions          []string
 	args                []any
+	searches            []string // conditions that no index helps with, on ScanBound rows of those that the others select
+	searchArgs          []any
+}
+
+// search adds a condition that no index helps with.
+func (l *listing) search(condition string, args ...any) {
+	l.searches = append(l.searches, condition)
+	l.searchArgs = append(l.searchArgs, args...)
 }
 
 // where adds a condition.
@@ -87,23 +96,44 @@ func (l *listing) between(column string, from, to sql.Null[time.Time], byIndex b
 
 // page is the query of one page.
 func (l *listing) page(p Paging) (string, []any) {
+	from, order, args := l.scanned(p.After)
+	query := "SELECT " + l.columns + from + whereAll(l.searches) + order + " LIMIT ? OFFSET ?"
+	return query, append(append(args, l.searchArgs...), p.Limit+1, p.Offset) // one more, to know whether there are more
+}
+
+// scanned is the part of a query that says from which rows, and the order. What is searched is a subquery with a limit.
+func (l *listing) scanned(after []any) (from, order string, args []any) {
 	direction, beyond := "", ">"
 	if l.descending {
 		direction, beyond = " DESC", "<"
 	}
-	conditions, args := l.conditions, l.args
-	if p.After != nil {
+	conditions := l.conditions
+	args = slices.Clone(l.args)
+	if after != nil {
 		conditions = append(slices.Clip(conditions),
 			fmt.Sprintf("(%s) %s (%s)", strings.Join(l.order, ", "), beyond, placeholders(len(l.order))))
-		args = append(slices.Clip(args), p.After...)
+		args = append(args, after...)
 	}
-	query := "SELECT " + l.columns + " FROM " + l.from + whereAll(conditions) +
-		" ORDER BY " + strings.Join(l.order, direction+", ") + direction + " LIMIT ? OFFSET ?"
-	return query, append(slices.Clip(args), p.Limit+1, p.Offset) // one more, to know whether there are more
+	from = " FROM " + l.from + whereAll(conditions)
+	order = " ORDER BY " + strings.Join(l.order, direction+", ") + direction
+	if len(l.searches) > 0 {
+		from, args = " FROM (SELECT "+l.columns+from+order+" LIMIT ?) AS found", append(args, ScanBound)
+	}
+	return from, order, args
+}
+
+// end is the query of the last row that is searched, if there are as many as are searched at all.
+func (l *listing) end(after []any) (string, []any) {
+	from, order, args := l.scanned(after)
+	return "SELECT " + strings.Join(l.order, ", ") + from + order + " LIMIT 1 OFFSET ?", append(args, ScanBound-1)
 }
 
 // count is the query of the total.
 func (l *listing) count() (string, []any) {
+	if len(l.searches) > 0 {
+		from, _, args := l.scanned(nil)
+		return "SELECT count(*) FROM (SELECT 1" + from + whereAll(l.searches) + " LIMIT ?) AS counted", append(append(args, l.searchArgs...), CountBound+1)
+	}
 	return "SELECT count(*) FROM (SELECT 1 FROM " + cmp.Or(l.countFrom, l.from) + whereAll(l.conditions) + " LIMIT ?) AS counted",
 		append(slices.Clip(l.args), CountBound+1)
 }
@@ -127,6 +157,9 @@ func pageOf[T any](ctx context.Context, r *Reader, l *listing, p Paging, scan fu
 	if more {
 		items = items[:p.Limit]
 	}
+	if len(l.searches) > 0 {
+		return searched(ctx, r, l, p, items, more)
+	}
 	switch {
 	case !p.Count:
 		return items, Total{More: more}, nil
@@ -140,4 +173,43 @@ func pageOf[T any](ctx context.Context, r *Reader, l *listing, p Paging, scan fu
 	}
 	n := int(counted[0])
 	return items, Total{N: min(n, CountBound), AtLeast: n > CountBound, More: more}, nil
+}
+
+// searched is a page of what was searched for, with where to go on: a page that is not full is the last one only if all rows
+// were looked at.
+func searched[T any](ctx context.Context, r *Reader, l *listing, p Paging, items []T, more bool) ([]T, Total, error) {
+	position := func(row scanner) (at []any, err error) {
+		var seen int64
+		var id string
+		err = row.Scan(&seen, &id)
+		return []any{seen, id}, err
+	}
+	ends := func(after []any) ([][]any, error) {
+		text, args := l.end(after)
+		return readAll(ctx, r.handle, "where the search for "+l.what+" ended", position, text, args...)
+	}
+	total := Total{More: more, N: p.Offset + len(items)}
+	if !more {
+		end, err := ends(p.After)
+		if err != nil {
+			return nil, Total{}, err
+		}
+		if len(end) > 0 {
+			total.More, total.After, total.AtLeast = true, &end[0], true
+		}
+	}
+	if !p.Count || p.After == nil && !more && p.Offset == 0 {
+		return items, total, nil
+	}
+	text, args := l.count()
+	counted, err := readAll(ctx, r.handle, "how many "+l.what+" there are", scanNumber, text, args...)
+	if err != nil {
+		return nil, Total{}, err
+	}
+	first, err := ends(nil)
+	if err != nil {
+		return nil, Total{}, err
+	}
+	total.N, total.AtLeast = min(int(counted[0]), CountBound), counted[0] > CountBound || len(first) > 0
+	return items, total, nil
 }

@@ -79,6 +79,8 @@ func everything(t *testing.T, st *Store) {
 	note(st.AllIncidents(ctx, 10))
 	note(st.AllDeliveries(ctx, 10))
 	note(st.LastChange(ctx))
+	_, _, err = st.StoryChanges(ctx, StoryKinds{Incidents: true, Deliveries: true}, 0, 100, 10)
+	note(nil, err)
 	note(st.Reader().EventCounts(ctx, long, time.Now(), "shop"))
 	everythingOfDeadLetters(t, st)
 	note(nil, st.Check(ctx))

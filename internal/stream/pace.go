@@ -16,7 +16,7 @@ const (
 	maxHeldBytes = 16 << 10
 )
 
-// pace bounds the rate of messages. What is above it waits, and the changes of one event are put
+// pace bounds the rate of messages. What is above it waits, and the changes of one event, incident or delivery are put
 // together meanwhile: the last one wins.
 type pace struct {
 	limiter *rate.Limiter // nil for no bound
@@ -42,7 +42,7 @@ func (p *pace) nextIn() time.Duration {
 }
 
 // pass returns what may be sent now, in order, and how many messages were made one with a later one.
-// A message is left out only for a later one of the same event: so a client that leaves at any moment
+// A message is left out only for a later one about the same: so a client that leaves at any moment
 // and comes back with the last ID misses nothing.
 func (p *pace) pass(messages []*feed.Message) (now []*feed.Message, coalesced int) {
 	if p.limiter == nil && len(p.held) == 0 {
@@ -50,7 +50,7 @@ func (p *pace) pass(messages []*feed.Message) (now []*feed.Message, coalesced in
 	}
 	p.held = append(p.held, messages...)
 	before := len(p.held)
-	p.held = lastOfEachEvent(p.held)
+	p.held = lastOfEach(p.held)
 	coalesced = before - len(p.held)
 	n := 0
 	for n < len(p.held) && (p.limiter == nil || p.limiter.Allow()) {
@@ -75,17 +75,17 @@ func (p *pace) forget() (reach int64, ok bool) {
 	return 0, false
 }
 
-func lastOfEachEvent(messages []*feed.Message) []*feed.Message {
-	last := make(map[int64]int64, len(messages))
+func lastOfEach(messages []*feed.Message) []*feed.Message {
+	last := make(map[feed.Subject]int64, len(messages))
 	for _, m := range messages {
-		last[m.Event.ID] = m.Seq
+		last[m.Subject()] = m.Seq
 	}
 	if len(last) == len(messages) {
 		return messages
 	}
 	kept := make([]*feed.Message, 0, len(last))
 	for _, m := range messages {
-		if last[m.Event.ID] == m.Seq {
+		if last[m.Subject()] == m.Seq {
 			kept = append(kept, m)
 		}
 	}

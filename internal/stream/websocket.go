@@ -47,6 +47,7 @@ type wsMessage struct {
 	To     int64           `json:"to,omitempty"`
 	Reason string          `json:"reason,omitempty"`
 
+	Kinds        []feed.Kind        `json:"kinds,omitempty"`
 	Namespace    string             `json:"namespace,omitempty"`
 	EventType    incident.EventType `json:"eventType,omitempty"`
 	ResourceName string             `json:"resourceName,omitempty"`
@@ -188,19 +189,26 @@ func readControl(text []byte) wsMessage {
 	}
 	switch err := d.Decode(&m); {
 	case err != nil:
-		return wrong("%v; send {\"type\": \"filter\", ...} with namespace, eventType, resourceName, workload, status and maxRate", err)
+		return wrong("%v; send {\"type\": \"filter\", ...} with kinds, namespace, eventType, resourceName, workload, status and maxRate", err)
 	case m.Type != "filter":
 		return wrong("there is no message of type %q: send one of type filter", m.Type)
 	case m.EventType != "" && !m.EventType.Valid():
 		return wrong("eventType is %q: it must be one of %v", m.EventType, incident.EventTypes())
 	case m.Status != "" && !slices.Contains([]incident.Status{incident.Firing, incident.Duplicate, incident.Resolved}, m.Status):
 		return wrong("status is %q: it must be firing, duplicate or resolved", m.Status)
+	case !kindsKnown(m.Kinds):
+		return wrong("kinds must be a list of event, incident and delivery")
 	case m.MaxRate < 0 || m.MaxRate > 1000:
 		return wrong("maxRate must be from 0 to 1000")
 	case m.ID != 0 || m.Event != nil || m.From != 0 || m.To != 0 || m.Reason != "":
-		return wrong("a filter has namespace, eventType, resourceName, workload, status and maxRate only")
+		return wrong("a filter has kinds, namespace, eventType, resourceName, workload, status and maxRate only")
 	}
 	return m
+}
+
+func kindsKnown(kinds []feed.Kind) bool {
+	_, ok := feed.KindsOf(kinds)
+	return ok
 }
 
 // applyControl does what the client asked for.
@@ -218,7 +226,8 @@ func (s *Session) applyControl(ctx context.Context, out *ws) error {
 				m = wsMessage{Type: "error", Reason: err.Error()}
 			} else {
 				s.Namespace = m.Namespace
-				s.Reader.Filter(feed.Filter{Namespace: m.Namespace, Type: m.EventType, Status: m.Status, Name: m.ResourceName, Workload: m.Workload})
+				kinds, _ := feed.KindsOf(m.Kinds) // they were looked at
+				s.Reader.Filter(feed.Filter{Kinds: kinds, Namespace: m.Namespace, Type: m.EventType, Status: m.Status, Name: m.ResourceName, Workload: m.Workload})
 				held := s.rate.held
 				s.rate = newPace(m.MaxRate)
 				s.rate.held = held
@@ -251,7 +260,7 @@ func (w *ws) ready(position int64) error { return w.send(wsMessage{Type: "ready"
 func (w *ws) events(messages []*feed.Message) error {
 	var text []byte
 	for _, m := range messages {
-		text = append(fmt.Appendf(text[:0], `{"type":"event","id":%d,"event":`, m.Seq), m.Data...)
+		text = append(fmt.Appendf(text[:0], `{"type":"%s","id":%d,"%[1]s":`, m.Kind, m.Seq), m.Data...)
 		if err := w.write(append(text, '}')); err != nil {
 			return err
 		}

@@ -153,6 +153,7 @@ func free(ctx context.Context, port int) error {
 func (k *khook) tellHowToAsk(tell *teller) {
 	tell.say(me, "While it runs, ask khook from another terminal, in this folder:")
 	tell.plain(fmt.Sprintf(`
+    the dashboard      %s/
     khook's HTTP API   %s/api/v1/events
     khook's log        %s
     the sample agent   %s
@@ -163,5 +164,5 @@ func (k *khook) tellHowToAsk(tell *teller) {
     %s incidents --status firing           # what is failing now?
     %s events --hook shop/shop             # why did the Hook call its agent, or not?
     %s deliveries                          # what were agents called for, and what came of it?
-`, k.server, k.log, k.kagent, k.server, os.Getenv("KUBECONFIG"), k.program, k.program, k.program))
+`, k.server, k.server, k.log, k.kagent, k.server, os.Getenv("KUBECONFIG"), k.program, k.program, k.program))
 }
