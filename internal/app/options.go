@@ -23,8 +23,9 @@ import (
 type Options struct {
 	// Kubeconfig of the cluster; the KUBECONFIG variable, the in-cluster account or ~/.kube/config if empty.
 	Kubeconfig string
-	// Name of the cluster, recorded with its history and told to agents.
-	Cluster string
+	// Name of the cluster, told to people and agents; it can change. What the cluster is known by in its history is ClusterUID: the UID of the
+	// namespace kube-system if empty.
+	Cluster, ClusterUID string
 	// Watch these namespaces only; all if empty.
 	Namespaces []string
 

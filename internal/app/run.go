@@ -8,11 +8,15 @@ import (
 	"os"
 	goruntime "runtime"
 	"strings"
+	"time"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -92,7 +96,11 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	if err != nil {
 		return err
 	}
-	st, err := openHistory(ctx, cfg, plan)
+	uid, err := clusterUID(ctx, o, cluster, log)
+	if err != nil {
+		return err
+	}
+	st, err := openHistory(ctx, cfg, plan, uid)
 	if err != nil {
 		return err
 	}
@@ -124,12 +132,37 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	return nil
 }
 
-func openHistory(ctx context.Context, cfg Config, plan *capacity.Plan) (*store.Store, error) {
+// clusterUID is what the cluster is known by. Where that can't be read it is known by its name alone.
+func clusterUID(ctx context.Context, o *Options, cluster *rest.Config, log logr.Logger) (string, error) {
+	if o.ClusterUID != "" {
+		return o.ClusterUID, nil
+	}
+	clients, err := kubernetes.NewForConfig(cluster)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, clusterUIDTimeout)
+	defer cancel()
+	system, err := clients.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
+		log.Info("the history can't tell this cluster from another one of the same name: name it by --cluster-uid, or let khook get the namespace kube-system", "reason", err.Error())
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read the UID of the namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return string(system.UID), nil
+}
+
+// clusterUIDTimeout is how long the API server has for that.
+const clusterUIDTimeout = 30 * time.Second
+
+func openHistory(ctx context.Context, cfg Config, plan *capacity.Plan, clusterUID string) (*store.Store, error) {
 	o := &cfg.Options
 	if err := o.prepareDatabase(); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
+	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, ClusterUID: clusterUID, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
 	if err != nil {
 		return nil, fmt.Errorf("open the history (--database): %w", err)
 	}

@@ -77,6 +77,7 @@ const maxConfigFile = 1 << 20
 type controllerFlags struct {
 	Kubeconfig string   `help:"Kubeconfig of the cluster; the KUBECONFIG variable, the in-cluster account or ~/.kube/config if empty." group:"Cluster" placeholder:"FILE"`
 	Cluster    string   `help:"Name of the cluster, recorded with its history and told to agents." env:"KHOOK_CLUSTER" group:"Cluster"`
+	ClusterUID string   `name:"cluster-uid" help:"What the cluster is known by in its history, whatever its name is; the UID of its namespace kube-system if empty." env:"KHOOK_CLUSTER_UID" group:"Cluster" placeholder:"UID"`
 	Namespaces []string `help:"Watch these namespaces only; all if empty." env:"KHOOK_NAMESPACES" group:"Cluster" placeholder:"NS,..."`
 
 	PendingAfter  time.Duration `help:"How long a Pod may be Pending before that is an event." default:"1m" group:"Detection"`

@@ -18,7 +18,7 @@ func (s *scene) opened() *incident.Incident {
 	if len(all) == 0 {
 		s.t.Fatal("nothing was told")
 	}
-	return incident.Open("", &all[len(all)-1])
+	return incident.Open(incident.Origin{}, &all[len(all)-1])
 }
 
 func TestAfterARestartOfKhook(t *testing.T) {

@@ -158,7 +158,7 @@ func (n *node) record(slot containerSlot, s *incident.Signal) {
 		inc.Observe(s)
 		return
 	}
-	n.open[slot] = incident.Open("", s)
+	n.open[slot] = incident.Open(incident.Origin{}, s)
 }
 
 func (n *node) wait(d time.Duration) {

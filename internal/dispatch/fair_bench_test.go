@@ -52,7 +52,7 @@ func benchDeliveries(b *testing.B, agents, each int) *store.Store {
 			s := incident.Signal{Key: fmt.Sprint("k", n), Kind: incident.Observed, Type: incident.OOMKill, At: now, Count: 1, Observation: incident.Observation{
 				Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: fmt.Sprint("cart-", n), UID: fmt.Sprint("u", n)}, Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
 			}}
-			inc := incident.Open("", &s)
+			inc := incident.Open(incident.Origin{}, &s)
 			c.Incidents = append(c.Incidents, inc)
 			c.Deliveries = append(c.Deliveries, &delivery.Delivery{
 				ID: incident.DeriveID("bench", s.Key), State: delivery.Pending, Hook: delivery.HookRef{Namespace: "shop", Name: "h"}, HookUID: "uid", Config: "oom-kill",

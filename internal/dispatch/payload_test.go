@@ -24,13 +24,13 @@ func (r *rig) beside(d *delivery.Delivery, key, message string, change ...func(*
 			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
 		}, Count: 1,
 	}
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	for _, c := range change {
 		c(inc)
 	}
 	r.write(func(tx *storeTx) *storeChanges {
 		ev := incident.NewEvent(inc, &s, s.At)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		c := &storeChanges{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}}
 		if inc.CausedBy == "" {
 			c.Decisions = []delivery.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: d.Hook, Config: d.Config, Disposition: delivery.Grouped, DeliveryID: d.ID, At: s.At}}

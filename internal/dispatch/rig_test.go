@@ -117,7 +117,7 @@ func (r *rig) dueOf(workload string, change ...func(*delivery.Delivery)) *delive
 			Reason:   "OOMKilled", Message: "it was OOM-killed",
 		}, Count: 1,
 	}
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	hook := delivery.HookRef{Namespace: "shop", Name: "h"}
 	d := &delivery.Delivery{
 		ID: incident.DeriveID("test", r.Name(), s.Key), State: delivery.Pending, Hook: hook, HookUID: "uid", Config: "oom-kill", EventType: incident.OOMKill,
@@ -129,7 +129,7 @@ func (r *rig) dueOf(workload string, change ...func(*delivery.Delivery)) *delive
 	}
 	r.write(func(tx *store.Tx) *store.Changes {
 		ev := incident.NewEvent(inc, &s, now)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		return &store.Changes{
 			Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}, Deliveries: []*delivery.Delivery{d},
 			Decisions: []delivery.Decision{{EventID: ev.ID, IncidentID: inc.ID, Hook: hook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: d.ID, At: now}},

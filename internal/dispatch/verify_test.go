@@ -109,7 +109,7 @@ func (a *aftermath) fails(pod string, change ...func(*incident.Incident)) {
 	was := a.incidents["cart-1"]
 	s := incident.Signal{Key: fmt.Sprint(pod, time.Since(a.begun)), Kind: incident.Observed, Type: was.Type, At: time.Now(), Count: 1, Observation: was.Observation}
 	s.Resource.Name, s.Resource.UID = pod, pod
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	for _, c := range change {
 		c(inc)
 	}
@@ -275,7 +275,7 @@ func TestAllIncidentsOfADeliveryCount(t *testing.T) {
 		for n := range 3 * maxIncidents {
 			s := incident.Signal{Key: fmt.Sprint("storm", n), Kind: incident.Observed, Type: incident.OOMKill, At: time.Now().Add(time.Duration(n)), Count: 1, Observation: a.incidents["cart-1"].Observation}
 			s.Resource.UID, s.Workload.Name = fmt.Sprint("storm", n), fmt.Sprint("storm", (n+5)%7)
-			all = append(all, incident.Open("", &s))
+			all = append(all, incident.Open(incident.Origin{}, &s))
 			covers = append(covers, store.DeliveryIncident{DeliveryID: a.call.ID, IncidentID: all[n].ID})
 			if n < 3*maxIncidents-1 { // the last one, of the last workload, goes on
 				all[n].Resolve(incident.Recovered, a.begun.Add(6*time.Minute))

@@ -64,10 +64,10 @@ func (fx *fixture) fail(namespace string, over bool) {
 			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
 		},
 	}
-	inc := incident.Open("", s)
+	inc := incident.Open(incident.Origin{}, s)
 	err := fx.store.WriteRelaxed(fx.t.Context(), func(tx *store.Tx) error {
 		e := incident.NewEvent(inc, s, time.Now())
-		e.ID = tx.Next()
+		e.ID = tx.NextEvent()
 		return tx.Save(fx.t.Context(), &store.Changes{Events: []*incident.Event{e}, Incidents: []*incident.Incident{inc}})
 	})
 	if err == nil && over {

@@ -39,9 +39,9 @@ func (fx *fixture) crowd(namespace string, events int) {
 					Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: fmt.Sprint("pod-", fx.n), UID: fmt.Sprint("uid-", fx.n)},
 				},
 			}
-			inc := incident.Open("", s)
+			inc := incident.Open(incident.Origin{}, s)
 			e := incident.NewEvent(inc, s, time.Now())
-			e.ID = tx.Next()
+			e.ID = tx.NextEvent()
 			c.Events, c.Incidents = append(c.Events, e), append(c.Incidents, inc)
 		}
 		return tx.Save(fx.t.Context(), &c)

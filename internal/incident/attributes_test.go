@@ -17,7 +17,7 @@ func podSignal(restarts int32, labels map[string]string) *Signal {
 
 func TestAnIncidentHasTheNewestRestartCountAndItsFirstLabels(t *testing.T) {
 	first, second := map[string]string{"version": "1"}, map[string]string{"version": "2"}
-	i := Open("", podSignal(1, first))
+	i := Open(Origin{}, podSignal(1, first))
 	i.Observe(podSignal(2, second))
 	want := Attributes{Pod: &PodAttributes{RestartCount: 2, Labels: first}}
 	if diff := cmp.Diff(want, i.Attributes); diff != "" {
@@ -31,7 +31,7 @@ func TestAnIncidentHasTheNewestRestartCountAndItsFirstLabels(t *testing.T) {
 
 func TestASignalOfAnotherSourceIsNoPod(t *testing.T) {
 	s := Signal{Key: "k", Kind: Observed, Type: "disk-full", Observation: Observation{Resource: Resource{Kind: "Host", Name: "db1", UID: "db1"}}}.Fitted()
-	i := Open("", &s)
+	i := Open(Origin{}, &s)
 	if ev := NewEvent(i, &s, time.Unix(2, 0)); s.Attributes.Pod != nil || i.Attributes.Pod != nil || ev.Attributes.Pod != nil {
 		t.Errorf("signal %+v, incident %+v, event %+v", s.Attributes, i.Attributes, ev.Attributes)
 	}

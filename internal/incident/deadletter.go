@@ -33,13 +33,13 @@ func Faults() []Fault { return []Fault{BadConstraint, BadEncoding, BadSize} }
 const MaxDeadLetterError = 512
 
 // NewDeadLetter returns the letter of a signal that could not be recorded at now.
-func NewDeadLetter(cluster string, s Signal, fault Fault, err error, now time.Time) *DeadLetter {
+func NewDeadLetter(from Origin, s Signal, fault Fault, err error, now time.Time) *DeadLetter {
 	what := s.Key
 	if s.Kind != Observed {
 		what = s.Resource.UID + " " + string(s.Type) + " " + s.Container
 	}
 	return &DeadLetter{
-		ID:      DeriveID("dead letter", cluster, string(s.Kind), what),
+		ID:      DeriveID("dead letter", from.Salt, string(s.Kind), what),
 		FirstAt: now, LastAt: now, Times: 1, Fault: fault, Error: Clean(err.Error(), MaxDeadLetterError), Signal: s,
 	}
 }

@@ -100,10 +100,16 @@ func DeriveID(parts ...string) string {
 	return uuid.NewSHA1(idSpace, joined).String()
 }
 
-// Open returns the incident that s, an Observed signal, opens in cluster.
-func Open(cluster string, s *Signal) *Incident {
+// Origin is where incidents are from.
+type Origin struct {
+	Cluster string // its name
+	Salt    string // what the IDs of its incidents and deliveries are derived from, whatever its name is
+}
+
+// Open returns the incident that s, an Observed signal, opens.
+func Open(from Origin, s *Signal) *Incident {
 	i := &Incident{
-		ID: DeriveID("incident", cluster, s.Key), Cluster: cluster, Type: s.Type,
+		ID: DeriveID("incident", from.Salt, s.Key), Cluster: from.Cluster, Type: s.Type,
 		Observation: s.Observation, FirstSeen: s.At, LastSeen: s.At,
 	}
 	i.Observe(s)

@@ -45,7 +45,7 @@ func signal(key string, at time.Time) *Signal {
 
 func TestAnIncidentGoesFromItsFirstEventToItsEnd(t *testing.T) {
 	start := time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
-	i := Open("prod", signal("a", start))
+	i := Open(Origin{Cluster: "prod", Salt: "prod"}, signal("a", start))
 	if e := NewEvent(i, signal("a", start), start); e.Status != Firing || e.IncidentID != i.ID {
 		t.Errorf("first event %+v", e)
 	}
@@ -73,7 +73,7 @@ func TestIDsAreTheSameForTheSameAndOnlyForTheSame(t *testing.T) {
 		t.Error("different parts have one ID")
 	}
 	now := time.Now()
-	if Open("one", signal("k", now)).ID == Open("two", signal("k", now)).ID {
+	if Open(Origin{Cluster: "one", Salt: "one"}, signal("k", now)).ID == Open(Origin{Cluster: "two", Salt: "two"}, signal("k", now)).ID {
 		t.Error("two clusters have one incident")
 	}
 }

@@ -118,7 +118,7 @@ func (b *batch) apply(ctx context.Context, s *incident.Signal) error {
 		return b.decide(ctx, s, inc, nil)
 	}
 	ev := incident.NewEvent(inc, s, b.now)
-	ev.ID = b.tx.Next()
+	ev.ID = b.tx.NextEvent()
 	b.changes.Events = append(b.changes.Events, ev)
 	return b.decide(ctx, s, inc, ev)
 }
@@ -198,7 +198,7 @@ func (b *batch) intoGroups(inc *incident.Incident) {
 
 // openIncident opens the incident of an occurrence, and gives it the effects that were seen first.
 func (b *batch) openIncident(s *incident.Signal) *incident.Incident {
-	inc := incident.Open(b.cfg.Cluster, s)
+	inc := incident.Open(b.from, s)
 	b.include(inc)
 	b.adopt(inc)
 	return inc

@@ -57,7 +57,7 @@ func (b *batch) decided(c *hook.Config, inc *incident.Incident, ev *incident.Eve
 // askAbout is what the Hooks are asked about a signal. A sign that an incident goes on has no facts of its own: it is judged
 // by those that the incident was last told by, as its events were.
 func (b *batch) askAbout(s *incident.Signal, inc *incident.Incident) (subject, incident.Facts) {
-	facts := incident.Facts{Cluster: b.cfg.Cluster, Signal: s, Incident: inc}
+	facts := incident.Facts{Cluster: b.from.Cluster, Signal: s, Incident: inc}
 	if s.Kind != incident.Observed {
 		facts = b.factsOf(inc)
 		facts.Signal.Kind = s.Kind
@@ -182,8 +182,8 @@ func (b *batch) deliver(c *hook.Config, g *group, f incident.Facts) verdict {
 		trigger = fmt.Sprintf("%s@%d", f.Incident.ID, b.now.UnixMilli())
 	}
 	d := &delivery.Delivery{
-		ID:      incident.DeriveID("delivery", b.cfg.Cluster, c.HookUID, c.Key, g.Group, trigger),
-		Cluster: b.cfg.Cluster, State: delivery.Pending,
+		ID:      incident.DeriveID("delivery", b.from.Salt, c.HookUID, c.Key, g.Group, trigger),
+		Cluster: b.from.Cluster, State: delivery.Pending,
 		Hook: c.Hook, HookUID: c.HookUID, Config: c.Key, EventType: c.EventType, Group: g.Group, Agent: c.Agent,
 		IncidentID: f.Incident.ID, Workload: f.Incident.Workload.String(), CatchUp: f.Signal.CatchUp,
 		Prompt: prompt, Timeout: c.Timeout, VerifyWindow: c.Verify, StallAfter: c.StallAfter, OnStall: c.OnStall, EvenIfRecovered: c.EvenIfEnded, HeldBack: g.release(),

@@ -31,7 +31,7 @@ func Explain(ctx context.Context, cfg Config, reader *store.Reader, hooks *hook.
 	if err != nil {
 		return nil, err
 	}
-	l := &Ledger{cfg: cfg, hooks: hooks, open: newOpenSet(open), settled: map[delivery.HookRef]settledHook{}}
+	l := &Ledger{cfg: cfg, from: reader.Cluster().Origin(), hooks: hooks, open: newOpenSet(open), settled: map[delivery.HookRef]settledHook{}}
 	b := newBatch(l, nil, m)
 	if err := b.foreseeSettled(ctx, reader, ref); err != nil {
 		return nil, err

@@ -33,7 +33,6 @@ const DefaultQuietAfter = 10 * time.Minute
 
 // Config holds the ledger's settings.
 type Config struct {
-	Cluster    string        // recorded with everything; may be empty
 	QuietAfter time.Duration // DefaultQuietAfter if zero
 	// MaxCallsPerHour is how many calls all Hooks together may make within an hour; 0 for no limit.
 	MaxCallsPerHour int
@@ -68,6 +67,7 @@ func (a *Applied) empty() bool {
 // Ledger writes history. It is safe for concurrent use; one batch is applied at a time.
 type Ledger struct {
 	cfg   Config
+	from  incident.Origin
 	store *store.Store
 	hooks *hook.Set
 
@@ -95,7 +95,7 @@ func New(ctx context.Context, cfg Config, st *store.Store, hooks *hook.Set) (*Le
 	if cfg.Observe == nil {
 		cfg.Observe = func(Applied) {}
 	}
-	l := &Ledger{cfg: cfg, store: st, hooks: hooks, endless: map[string]time.Time{}, settled: map[delivery.HookRef]settledHook{}}
+	l := &Ledger{cfg: cfg, from: st.Cluster().Origin(), store: st, hooks: hooks, endless: map[string]time.Time{}, settled: map[delivery.HookRef]settledHook{}}
 	if err := l.settleClock(ctx); err != nil {
 		return nil, err
 	}

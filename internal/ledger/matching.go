@@ -105,7 +105,7 @@ func (b *batch) matchingOf(inc *incident.Incident) []match {
 }
 
 func (b *batch) factsOf(inc *incident.Incident) incident.Facts {
-	return incident.Facts{Cluster: b.cfg.Cluster, Signal: inc.LastSignal(), Incident: inc}
+	return incident.Facts{Cluster: b.from.Cluster, Signal: inc.LastSignal(), Incident: inc}
 }
 
 // foresee evaluates what the transaction will ask, before it begins: it goes the way of the signals on

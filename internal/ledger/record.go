@@ -58,7 +58,7 @@ func (l *Ledger) setAside(ctx context.Context, s incident.Signal, fault incident
 	if err := l.store.Probe(ctx); err != nil {
 		return fmt.Errorf("%w: %s", errHistory, err.Error()) // without its cause: nobody is to take it for a row's fault
 	}
-	d := incident.NewDeadLetter(l.cfg.Cluster, s, fault, cause, l.cfg.Clock.Now())
+	d := incident.NewDeadLetter(l.from, s, fault, cause, l.cfg.Clock.Now())
 	withoutCalls := *d
 	withoutCalls.Recorded = true
 	keep := func(d *incident.DeadLetter) func(*batch) error {

@@ -294,7 +294,7 @@ func TestAnIncidentThatGoesOnWithoutACallIsToldOfOnce(t *testing.T) {
 		s := incident.Signal{Key: name, Kind: incident.Observed, Type: incident.OOMKill, At: now, Count: 1, Observation: incident.Observation{
 			Resource: incident.Resource{Kind: "Pod", Namespace: namespace, Name: name, UID: name}, Reason: "OOMKilled", Message: "it was OOM-killed",
 		}}
-		return incident.Open("", &s)
+		return incident.Open(incident.Origin{}, &s)
 	}
 	alone, elsewhere, called, brief := open("alone", "shop"), open("elsewhere", "bank"), open("called", "shop"), open("brief", "shop")
 	d := r.asks("called", "may I?")

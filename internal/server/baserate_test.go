@@ -42,7 +42,7 @@ func (f *failures) fails(workload string, after, lasts float64, resolution incid
 	s := incident.Signal{Key: name, Kind: incident.Observed, Type: incident.OOMKill, At: f.ago.Add(minutes(after)), Count: 1, Observation: incident.Observation{
 		Resource: incident.Resource{Kind: "Pod", Namespace: f.namespace, Name: name, UID: name}, Workload: incident.Workload{Kind: "Deployment", Name: workload}, Container: "app",
 	}}
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	if resolution != "" {
 		inc.Resolve(resolution, inc.FirstSeen.Add(minutes(lasts)))
 	}

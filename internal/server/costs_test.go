@@ -198,8 +198,8 @@ func (f *fixture) record(t testing.TB, n int) {
 						Workload: incident.Workload{Kind: "Deployment", Name: strings.Repeat("w", 253)}, Node: strings.Repeat("n", 253),
 					},
 				}
-				e := incident.NewEvent(incident.Open("", s), s, time.Now())
-				e.ID = tx.Next()
+				e := incident.NewEvent(incident.Open(incident.Origin{}, s), s, time.Now())
+				e.ID = tx.NextEvent()
 				c.Events = append(c.Events, e)
 			}
 			return tx.Save(t.Context(), &c)

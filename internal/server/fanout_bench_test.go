@@ -261,7 +261,7 @@ func fanoutEvent(n int) *incident.Event {
 			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
 		},
 	}
-	return incident.NewEvent(incident.Open("", s), s, time.Now())
+	return incident.NewEvent(incident.Open(incident.Origin{}, s), s, time.Now())
 }
 
 func serveKhook(ctx context.Context, l net.Listener) (change func(*incident.Event)) {
@@ -281,7 +281,7 @@ func serveKhook(ctx context.Context, l net.Listener) (change func(*incident.Even
 	go func() { _ = s.Run(ctx, l) }()
 	return func(e *incident.Event) {
 		err := st.WriteRelaxed(ctx, func(tx *store.Tx) error {
-			e.ID = tx.Next()
+			e.ID = tx.NextEvent()
 			return tx.Save(ctx, &store.Changes{Events: []*incident.Event{e}})
 		})
 		if err != nil {

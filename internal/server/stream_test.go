@@ -55,10 +55,10 @@ func (l *liveFixture) happen(namespace string) *incident.Event {
 			Workload: incident.Workload{Kind: "Deployment", Name: "cart"},
 		},
 	}
-	inc := incident.Open("", s)
+	inc := incident.Open(incident.Origin{}, s)
 	e := incident.NewEvent(inc, s, time.Now())
 	err := l.store.WriteRelaxed(context.Background(), func(tx *store.Tx) error {
-		e.ID = tx.Next()
+		e.ID = tx.NextEvent()
 		return tx.Save(context.Background(), &store.Changes{Events: []*incident.Event{e}, Incidents: []*incident.Incident{inc}})
 	})
 	if err != nil {

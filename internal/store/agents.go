@@ -17,7 +17,7 @@ type AgentQuery struct {
 
 // AgentDeliveries returns the deliveries that are selected, the newest first, with what statistics are made of: without texts and groups.
 func (r *Reader) AgentDeliveries(ctx context.Context, q AgentQuery) ([]delivery.Delivery, error) {
-	where, args := "created_at >= ? AND created_at < ?", []any{micros(q.From), micros(q.To)}
+	where, args := "cluster = :cluster AND created_at >= ? AND created_at < ?", []any{micros(q.From), micros(q.To)}
 	if q.Namespace != "" {
 		where, args = "hook_ns = ? AND "+where, append([]any{q.Namespace}, args...)
 	}

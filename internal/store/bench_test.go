@@ -41,13 +41,13 @@ func (l *load) save(ctx context.Context, tx *Tx, events int, at time.Time) error
 	for i := range signals {
 		s := &signals[i]
 		if i%4 == 0 {
-			c.Incidents = append(c.Incidents, incident.Open("", s))
+			c.Incidents = append(c.Incidents, incident.Open(incident.Origin{}, s))
 		} else {
 			c.Incidents[len(c.Incidents)-1].Observe(s)
 		}
 		inc := c.Incidents[len(c.Incidents)-1]
 		ev := incident.NewEvent(inc, s, at)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		c.Events = append(c.Events, ev)
 		c.Decisions = append(c.Decisions, delivery.Decision{
 			EventID: ev.ID, IncidentID: inc.ID, Hook: shopHook, HookUID: "u", Config: "pod-restart", Disposition: delivery.Grouped,

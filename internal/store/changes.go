@@ -50,13 +50,13 @@ func (s *Store) EventChanges(ctx context.Context, f ChangeFilter, after, upTo in
 		var status string
 		var at int64
 		var err error
-		c.Event, err = scanEvent(leading{row, []any{&c.Seq, &status, &at}})
+		c.Event, err = s.cluster.scanEvent(leading{row, []any{&c.Seq, &status, &at}})
 		if err == nil {
 			c.Event.Status, c.At = incident.Status(status), fromMicros(at)
 		}
 		return c, err
-	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM "+s.engine.JoinInOrder("changes c", "events e", "e.id = CAST(c.id AS BIGINT)")+
-		" WHERE c.kind = 'event' AND c.seq > ? AND c.seq <= ?"+condition+" ORDER BY c.seq LIMIT ?", append(append([]any{after, upTo}, args...), limit)...)
+	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM "+s.engine.JoinInOrder("changes c", "events e", "e.cluster = :cluster AND e.id = CAST(c.id AS BIGINT)")+
+		" WHERE c.cluster = :cluster AND c.kind = 'event' AND c.seq > ? AND c.seq <= ?"+condition+" ORDER BY c.seq LIMIT ?", append(append([]any{after, upTo}, args...), limit)...)
 }
 
 // leading is a row with columns before those of the caller.
@@ -73,7 +73,7 @@ func (l leading) Scan(into ...any) error { return l.scanner.Scan(append(l.into, 
 func (s *Store) FirstChange(ctx context.Context) (int64, error) {
 	// One statement: a commit between two would look as if what it wrote had been deleted.
 	found, err := readAll(ctx, s.core, "the beginning of the change log", scanNumber,
-		"SELECT coalesce((SELECT seq FROM changes ORDER BY seq LIMIT 1), (SELECT value + 1 FROM meta WHERE name = 'seq'))")
+		"SELECT coalesce((SELECT seq FROM changes WHERE cluster = :cluster ORDER BY seq LIMIT 1), (SELECT seq + 1 FROM clusters WHERE no = :cluster))")
 	if err != nil {
 		return 0, err
 	}
@@ -94,7 +94,7 @@ func (s *Store) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
 	to := last + 1
 	for from < to {
 		middle := from + (to-from)/2
-		at, err := readAll(ctx, s.core, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE seq >= ? ORDER BY seq LIMIT 1", middle)
+		at, err := readAll(ctx, s.core, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE cluster = :cluster AND seq >= ? ORDER BY seq LIMIT 1", middle)
 		switch {
 		case err != nil:
 			return 0, err
@@ -142,7 +142,7 @@ func (s *Store) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo 
 		err = row.Scan(&l.Seq, &l.kind, &l.id, &at)
 		l.At = fromMicros(at)
 		return l, err
-	}, "SELECT seq, kind, id, at FROM changes WHERE seq > ? AND seq <= ? AND kind IN (?, ?) ORDER BY seq LIMIT ?", after, upTo, one, other, limit)
+	}, "SELECT seq, kind, id, at FROM changes WHERE cluster = :cluster AND seq > ? AND seq <= ? AND kind IN (?, ?) ORDER BY seq LIMIT ?", after, upTo, one, other, limit)
 	if err != nil {
 		return nil, after, err
 	}
@@ -181,7 +181,7 @@ func (s *Store) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo 
 
 // deliveryLines returns deliveries by their IDs, without their texts.
 func (s *Store) deliveryLines(ctx context.Context, ids []string) ([]*delivery.Delivery, error) {
-	return readByIDs(ctx, s.core, "deliveries", scanDelivery, ids, func(in string) string {
-		return "SELECT " + deliveryLine + " FROM deliveries WHERE id IN " + in
+	return readByIDs(ctx, s.core, "deliveries", s.cluster.scanDelivery, ids, func(in string) string {
+		return "SELECT " + deliveryLine + " FROM deliveries WHERE cluster = :cluster AND id IN " + in
 	})
 }

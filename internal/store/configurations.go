@@ -9,7 +9,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
-const configurationColumns = "cluster, hook_ns, hook, config, position, content, type, agent_ns, agent, edited_at, saved_at"
+const configurationColumns = "hook_ns, hook, config, position, content, type, agent_ns, agent, edited_at, saved_at"
 
 func scanConfiguration(row scanner) (c delivery.Configuration, err error) {
 	var edited int64
@@ -20,19 +20,18 @@ func scanConfiguration(row scanner) (c delivery.Configuration, err error) {
 
 // Configurations returns what SaveConfigurations saved of a hook, in its order; nothing if that never was.
 func (tx *Tx) Configurations(ctx context.Context, hook delivery.HookRef) ([]delivery.Configuration, error) {
-	return configurationsOf(tx.store.cfg.Cluster, hook).inTx(ctx, tx)
+	return configurationsOf(hook).inTx(ctx, tx)
 }
 
 // SaveConfigurations replaces what is known of a hook's configurations.
 func (tx *Tx) SaveConfigurations(ctx context.Context, hook delivery.HookRef, configs []delivery.Configuration) error {
-	cluster := tx.store.cfg.Cluster
-	if _, err := tx.exec(ctx, "DELETE FROM hook_configs WHERE cluster = ? AND hook_ns = ? AND hook = ?", cluster, hook.Namespace, hook.Name); err != nil {
+	if _, err := tx.exec(ctx, "DELETE FROM hook_configs WHERE cluster = :cluster AND hook_ns = ? AND hook = ?", hook.Namespace, hook.Name); err != nil {
 		return fmt.Errorf("replace the configurations of hook %s: %w", hook, err)
 	}
 	rows := make([][]any, len(configs))
 	for i, c := range configs {
 		rows[i] = []any{
-			cluster, hook.Namespace, hook.Name, c.Key, i, c.Content, string(c.EventType), c.Agent.Namespace, c.Agent.Name,
+			hook.Namespace, hook.Name, c.Key, i, c.Content, string(c.EventType), c.Agent.Namespace, c.Agent.Name,
 			micros(c.EditedAt), micros(tx.store.cfg.Clock.Now()),
 		}
 	}
@@ -74,8 +73,8 @@ func aside(key string) string { return "#" + key }
 
 func (tx *Tx) moveDeliveries(ctx context.Context, hook delivery.HookRef, from, to string) error {
 	// The rows' numbers stay: who has read one may still save it, since the key is not among what is updated.
-	_, err := tx.exec(ctx, "UPDATE deliveries SET config = ? WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ?",
-		to, tx.store.cfg.Cluster, hook.Namespace, hook.Name, from)
+	_, err := tx.exec(ctx, "UPDATE deliveries SET config = ? WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND config = ?",
+		to, hook.Namespace, hook.Name, from)
 	if err != nil {
 		return fmt.Errorf("rename configuration %s of hook %s: %w", from, hook, err)
 	}
@@ -84,8 +83,8 @@ func (tx *Tx) moveDeliveries(ctx context.Context, hook delivery.HookRef, from, t
 
 // takeGroups removes the groups of a configuration, and returns them with its new key.
 func (tx *Tx) takeGroups(ctx context.Context, hook delivery.HookRef, r delivery.Renaming) ([]*delivery.GroupState, error) {
-	groups, err := rowsOf(ctx, tx, scanGroup, "DELETE FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? RETURNING "+groupColumns,
-		tx.store.cfg.Cluster, hook.Namespace, hook.Name, r.From)
+	groups, err := rowsOf(ctx, tx, scanGroup, "DELETE FROM delivery_groups WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND config = ? RETURNING "+groupColumns,
+		hook.Namespace, hook.Name, r.From)
 	if err != nil {
 		return nil, fmt.Errorf("rename the groups of configuration %s of hook %s: %w", r.From, hook, err)
 	}
@@ -108,7 +107,7 @@ const maxCovers = 64
 // Covers returns the newest deliveries of a hook that are about an incident, are for events of a type and were not skipped;
 // and either have not ended or were created after a time. The newest come first.
 func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]Cover, error) {
-	return coversOf(tx.store.engine, tx.store.cfg.Cluster, hook, of, incidentID, after).inTx(ctx, tx)
+	return coversOf(tx.store.engine, hook, of, incidentID, after).inTx(ctx, tx)
 }
 
 func scanCover(row scanner) (c Cover, err error) {

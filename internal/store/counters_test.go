@@ -96,11 +96,11 @@ func (l *life) occur(tx *Tx, c *Changes) {
 		s.Type, s.Resource = inc.Type, inc.Resource
 		inc.Observe(s)
 	} else {
-		inc = incident.Open("prod", s)
+		inc = incident.Open(incident.Origin{Cluster: "prod", Salt: "prod"}, s)
 		l.open = append(l.open, inc)
 	}
 	ev := incident.NewEvent(inc, s, l.now)
-	ev.ID = tx.Next()
+	ev.ID = tx.NextEvent()
 	c.Events, c.Incidents = append(c.Events, ev), append(c.Incidents, inc)
 	for n := range rapid.IntRange(0, 2).Draw(l.T, "hooks") {
 		d := delivery.Decision{
@@ -192,7 +192,7 @@ const (
 		SELECT at / 60000000, cluster, namespace, type, status, count(*) FROM events WHERE status = 'duplicate' GROUP BY 1, 2, 3, 4 UNION ALL
 		SELECT i.resolved_at / 60000000, i.cluster, i.namespace, i.type, 'resolved', count(*) FROM incidents i
 			JOIN events e ON e.incident_id = i.id AND e.status = 'resolved' GROUP BY 1, 2, 3, 4`
-	scannedHooks = `SELECT at / 60000000 AS minute, 'prod' AS cluster, hook_ns, hook, config, 'disposition:' || disposition AS name, count(*) AS n
+	scannedHooks = `SELECT at / 60000000 AS minute, 0 AS cluster, hook_ns, hook, config, 'disposition:' || disposition AS name, count(*) AS n
 			FROM decisions GROUP BY 1, 3, 4, 5, 6 UNION ALL
 		SELECT ended_at / 60000000, cluster, hook_ns, hook, config, 'delivery:' || state, count(*)
 			FROM deliveries WHERE ended_at <> 0 GROUP BY 1, 2, 3, 4, 5, 6 UNION ALL

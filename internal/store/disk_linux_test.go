@@ -44,7 +44,7 @@ func TestADiskThatIsReallyFullIsToldAndLosesNothing(t *testing.T) {
 
 func fillDisk(t *testing.T, dir string) {
 	if err := errors.Join(syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""),
-		syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=3m")); err != nil {
+		syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=4m")); err != nil {
 		t.Skip(err)
 	}
 	defer func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) }()

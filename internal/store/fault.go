@@ -44,12 +44,12 @@ func (s *Store) Probe(ctx context.Context) error {
 		},
 	}
 	err := s.WriteRelaxed(ctx, func(tx *Tx) error {
-		inc := incident.Open(s.cfg.Cluster, signal)
+		inc := incident.Open(s.cluster.Origin(), signal)
 		ev := incident.NewEvent(inc, signal, now)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		ref := delivery.HookRef{Namespace: "khook-probe", Name: "probe"}
 		d := &delivery.Delivery{
-			ID: incident.DeriveID("delivery", signal.Key), Cluster: s.cfg.Cluster, State: delivery.Pending, Hook: ref, HookUID: "probe", Config: "probe",
+			ID: incident.DeriveID("delivery", signal.Key), Cluster: s.cluster.Name, State: delivery.Pending, Hook: ref, HookUID: "probe", Config: "probe",
 			EventType: signal.Type, Group: "Pod/probe", Agent: delivery.AgentRef(ref), IncidentID: inc.ID, Prompt: "probe", CreatedAt: now, NextAt: now,
 		}
 		if err := tx.Save(ctx, &Changes{

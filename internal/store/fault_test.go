@@ -120,7 +120,7 @@ func TestDeadLettersAreBoundedInNumberAndSize(t *testing.T) {
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
 			for i := range n {
 				s := incident.Signal{Key: fmt.Sprint("k", i), Kind: incident.Observed, Observation: incident.Observation{Attributes: incident.Attributes{Pod: &incident.PodAttributes{Labels: labels}}}}
-				d := incident.NewDeadLetter("", s, incident.BadSize, errors.New("too large"), long.Add(time.Duration(i)*time.Second))
+				d := incident.NewDeadLetter(incident.Origin{}, s, incident.BadSize, errors.New("too large"), long.Add(time.Duration(i)*time.Second))
 				n, err := tx.PutDeadLetter(t.Context(), d)
 				if dropped += n; err != nil {
 					return err
@@ -171,7 +171,7 @@ func TestTheSignalOfADeadLetterIsKeptInItsFirstForm(t *testing.T) {
 		`"Labels":{"app":"cart"},"Reason":"","Message":"","RestartCount":3,"ExitCode":137,"Count":2,"Causes":null,"CauseContainer":"","CatchUp":false}`
 	st := openStore(t, newPath(t))
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
-		_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: "k"}, incident.BadSize, errors.New("x"), long))
+		_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter(incident.Origin{}, incident.Signal{Key: "k"}, incident.BadSize, errors.New("x"), long))
 		must(t, err)
 		_, err = tx.exec(t.Context(), "UPDATE dead_letters SET signal = ?", kept)
 		return err
@@ -204,7 +204,7 @@ func TestADeadLetterThatCannotBeReadHidesNoOther(t *testing.T) {
 	st := openStore(t, newPath(t))
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		for _, key := range []string{"a", "b"} {
-			if _, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errors.New("x"), long)); err != nil {
+			if _, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter(incident.Origin{}, incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errors.New("x"), long)); err != nil {
 				return err
 			}
 		}
@@ -225,10 +225,10 @@ func TestNoTextWithWhatPostgreSQLRefusesIsWritten(t *testing.T) {
 			Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: "a\x00b", UID: "\xff\xfe"}, Message: "says \x00",
 		},
 	}
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
 		ev := incident.NewEvent(inc, &s, long)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		must(t, tx.Save(t.Context(), &Changes{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}}))
 		known, err := tx.KnownKeys(t.Context(), []string{s.Key})
 		if len(known) != 1 {

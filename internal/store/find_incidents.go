@@ -27,8 +27,8 @@ func (q IncidentQuery) search(l *listing) {
 		l.search("("+strings.Join(conditions, " OR ")+")", args...)
 	}
 	if q.Agent != (delivery.AgentRef{}) {
-		l.search("(EXISTS (SELECT 1 FROM deliveries d WHERE d.incident_id = found.id AND d.agent_ns = ? AND d.agent = ?) OR "+
-			"EXISTS (SELECT 1 FROM delivery_incidents c WHERE c.incident_id = found.id AND EXISTS (SELECT 1 FROM deliveries d WHERE d.id = c.delivery_id AND d.agent_ns = ? AND d.agent = ?)))",
+		l.search("(EXISTS (SELECT 1 FROM deliveries d WHERE d.cluster = :cluster AND d.incident_id = found.id AND d.agent_ns = ? AND d.agent = ?) OR "+
+			"EXISTS (SELECT 1 FROM delivery_incidents c WHERE c.cluster = :cluster AND c.incident_id = found.id AND EXISTS (SELECT 1 FROM deliveries d WHERE d.cluster = :cluster AND d.id = c.delivery_id AND d.agent_ns = ? AND d.agent = ?)))",
 			q.Agent.Namespace, q.Agent.Name, q.Agent.Namespace, q.Agent.Name)
 	}
 }
@@ -60,7 +60,7 @@ const GroupBound = 10_000
 // IncidentGroups returns the open incidents of a namespace, or of all if it is empty, by workload and type: the groups that
 // were seen last come first.
 func (r *Reader) IncidentGroups(ctx context.Context, namespace string, limit int) ([]IncidentGroup, error) {
-	where, args := "resolution = ''", []any{}
+	where, args := "cluster = :cluster AND resolution = ''", []any{}
 	if namespace != "" {
 		where, args = where+" AND "+r.store.engine.NoIndex("namespace")+" = ?", append(args, namespace)
 	}
@@ -78,7 +78,7 @@ func (r *Reader) Calls(ctx context.Context, incidents []string, limit int) (map[
 	covers, err := readAll(ctx, r.handle, "deliveries of incidents", func(row scanner) (c DeliveryIncident, err error) {
 		err = row.Scan(&c.IncidentID, &c.DeliveryID)
 		return c, err
-	}, "SELECT incident_id, delivery_id FROM delivery_incidents WHERE incident_id IN ("+placeholders(len(incidents))+") ORDER BY incident_id, delivery_id LIMIT ?", append(anys(incidents), limit)...)
+	}, "SELECT incident_id, delivery_id FROM delivery_incidents WHERE cluster = :cluster AND incident_id IN ("+placeholders(len(incidents))+") ORDER BY incident_id, delivery_id LIMIT ?", append(anys(incidents), limit)...)
 	if err != nil || len(covers) == 0 {
 		return nil, err
 	}
@@ -86,8 +86,8 @@ func (r *Reader) Calls(ctx context.Context, incidents []string, limit int) (map[
 	for _, c := range covers {
 		ids = append(ids, c.DeliveryID)
 	}
-	found, err := readByIDs(ctx, r.handle, "deliveries", scanDelivery, ids, func(in string) string {
-		return "SELECT " + deliveryLine + " FROM deliveries WHERE id IN " + in + " ORDER BY created_at, id"
+	found, err := readByIDs(ctx, r.handle, "deliveries", r.cluster.scanDelivery, ids, func(in string) string {
+		return "SELECT " + deliveryLine + " FROM deliveries WHERE cluster = :cluster AND id IN " + in + " ORDER BY created_at, id"
 	})
 	if err != nil {
 		return nil, err

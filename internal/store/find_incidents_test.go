@@ -25,7 +25,7 @@ func haystack(t *testing.T, st *Store, n, step int) {
 			if i%step == 0 {
 				s.Message = "Disk_full 100%"
 			}
-			c.Incidents = append(c.Incidents, incident.Open("", s))
+			c.Incidents = append(c.Incidents, incident.Open(incident.Origin{}, s))
 		}
 		return tx.Save(t.Context(), c)
 	}))

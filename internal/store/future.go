@@ -25,7 +25,7 @@ const clampLog = 1000
 func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, err error) {
 	us, recent, day := micros(now), micros(now.Add(-longestCall)), micros(now.Add(24*time.Hour))
 	steps := []clamping{
-		{table: "decisions", times: []string{"event_at"}, where: "event_id IN (SELECT id FROM events WHERE at > ?)", args: []any{us}},
+		{table: "decisions", times: []string{"event_at"}, where: "event_id IN (SELECT id FROM events WHERE cluster = :cluster AND at > ?)", args: []any{us}},
 		{table: "events", times: []string{"at", "recorded_at"}, where: "at > ?", args: []any{us}},
 		{table: "incidents", times: []string{"first_seen"}, where: "first_seen > ?", args: []any{us}},
 		{table: "incidents", times: []string{"last_seen", "observed_at", "unheard_since", "quiet_at", "reopened_at"}, where: "resolution = ''"},
@@ -33,7 +33,7 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		{table: "deliveries", times: []string{"created_at", "next_at"}, where: "created_at > ?", args: []any{us}},
 		{table: "deliveries", times: []string{"called_at", "sent_at", "cancel_at", "ended_at", "outcome_at", "heard_at", "stalled_since", "stop_at", "recovered_at"}, where: "created_at > ?", args: []any{recent}},
 		{table: "deliveries", times: []string{"next_at"}, most: day, where: "ended_at = 0"},
-		{table: "delivery_log", times: []string{"at"}, where: "delivery_id IN (SELECT id FROM deliveries WHERE created_at > ?)", args: []any{recent}},
+		{table: "delivery_log", times: []string{"at"}, where: "delivery_id IN (SELECT id FROM deliveries WHERE cluster = :cluster AND created_at > ?)", args: []any{recent}},
 		{table: "pauses", times: []string{"paused_at"}},
 		{table: "delivery_groups", times: []string{"held_since", "held_until", "resumed_at"}},
 		{table: "delivery_groups", times: []string{"hold_ends"}, most: day},
@@ -64,11 +64,11 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 // moveWindows lets the windows, after which outcomes are decided, begin now where their deliveries ended after now, and lets pauses that
 // were made after now last as long as they were to. It goes before the times from which they count are set back.
 func (tx *Tx) moveWindows(ctx context.Context, us int64) (moved int64, err error) {
-	pauses, err := tx.exec(ctx, "UPDATE pauses SET ends_at = ends_at - (paused_at - ?) WHERE paused_at > ? AND ends_at > 0", us, us)
+	pauses, err := tx.exec(ctx, "UPDATE pauses SET ends_at = ends_at - (paused_at - ?) WHERE cluster = :cluster AND paused_at > ? AND ends_at > 0", us, us)
 	if err != nil {
 		return 0, fmt.Errorf("set the ends of pauses back: %w", err)
 	}
-	moved, err = tx.exec(ctx, "UPDATE deliveries SET verify_until = verify_until - (ended_at - ?) WHERE created_at > ? AND ended_at > ? AND verify_until > 0",
+	moved, err = tx.exec(ctx, "UPDATE deliveries SET verify_until = verify_until - (ended_at - ?) WHERE cluster = :cluster AND created_at > ? AND ended_at > ? AND verify_until > 0",
 		us, us-longestCall.Microseconds(), us)
 	if err != nil {
 		return 0, fmt.Errorf("set windows of the future back in deliveries: %w", err)
@@ -98,14 +98,14 @@ func (c clamping) run(ctx context.Context, tx *Tx) (int64, error) {
 	if c.where != "" {
 		where = c.where + " AND " + where
 	}
-	return tx.exec(ctx, "UPDATE "+c.table+" SET "+strings.Join(sets, ", ")+" WHERE "+where, slices.Concat(setArgs, c.args, aheadArgs)...)
+	return tx.exec(ctx, "UPDATE "+c.table+" SET "+strings.Join(sets, ", ")+" WHERE cluster = :cluster AND "+where, slices.Concat(setArgs, c.args, aheadArgs)...)
 }
 
 // clampLog does so with the change log, from its newest row on: it is in the order of time, so the first rows without such a time
 // end it.
 func (tx *Tx) clampLog(ctx context.Context, us int64) (clamped int64, err error) {
 	for before := tx.seq + 1; ; before -= clampLog {
-		n, err := tx.exec(ctx, "UPDATE changes SET at = ? WHERE seq < ? AND seq >= ? AND at > ?", us, before, before-clampLog, us)
+		n, err := tx.exec(ctx, "UPDATE changes SET at = ? WHERE cluster = :cluster AND seq < ? AND seq >= ? AND at > ?", us, before, before-clampLog, us)
 		if clamped += n; err != nil || n == 0 {
 			return clamped, err
 		}

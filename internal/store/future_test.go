@@ -41,7 +41,7 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 			c.Deliveries = []*delivery.Delivery{called, waits}
 			c.Groups = []*delivery.GroupState{{GroupKey: delivery.GroupKey{Hook: shopHook, Config: "c", Group: key}, Hold: delivery.OverBudget,
 				HoldEnds: clock.Now().Add(time.Hour), ResumedAt: clock.Now(), Held: delivery.HeldBack{Since: clock.Now(), Until: clock.Now()}}}
-			_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter("", incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errOther, clock.Now()))
+			_, err := tx.PutDeadLetter(t.Context(), incident.NewDeadLetter(incident.Origin{}, incident.Signal{Key: key, Kind: incident.Observed}, incident.BadSize, errOther, clock.Now()))
 			must(t, err)
 			must(t, tx.SavePause(t.Context(), &delivery.Pause{PauseScope: delivery.PauseScope{Namespace: key}, At: clock.Now(), Ends: clock.Now().Add(time.Hour)}))
 			line := &notice.Line{Notice: notice.Notice{ID: key, At: clock.Now()}, DueAt: clock.Now(), EndedAt: clock.Now()}

@@ -19,13 +19,14 @@ type handle interface {
 
 // coreHandle is khook's own. It keeps its statements, which are constants, or few by construction.
 type coreHandle struct {
-	db    *sql.DB
-	stmts stmtCache
-	store *Store
+	db      *sql.DB
+	stmts   stmtCache
+	store   *Store
+	cluster *Cluster
 }
 
 func (h *coreHandle) query(ctx context.Context, text string, args []any) (*sql.Rows, func(), error) {
-	st, err := h.stmts.stmt(ctx, h.db, h.store.engine.Bind(text))
+	st, err := h.stmts.stmt(ctx, h.db, h.store.engine.Bind(h.cluster.in(text)))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -37,9 +38,10 @@ func (h *coreHandle) explain(err error) error { return h.store.explain(err) }
 
 // apiHandle is that of people. It keeps no statements, since filters can be combined in many ways.
 type apiHandle struct {
-	db    *sql.DB
-	slots chan struct{} // holds a token for each connection that is in use
-	store *Store
+	db      *sql.DB
+	slots   chan struct{} // holds a token for each connection that is in use
+	store   *Store
+	cluster *Cluster
 }
 
 func (h *apiHandle) query(ctx context.Context, text string, args []any) (*sql.Rows, func(), error) {
@@ -47,7 +49,7 @@ func (h *apiHandle) query(ctx context.Context, text string, args []any) (*sql.Ro
 	if err != nil {
 		return nil, nil, err
 	}
-	rows, err := h.db.QueryContext(ctx, h.store.engine.Bind(text), storable(args)...)
+	rows, err := h.db.QueryContext(ctx, h.store.engine.Bind(h.cluster.in(text)), storable(args)...)
 	if err != nil {
 		done()
 		return nil, nil, err

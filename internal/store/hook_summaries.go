@@ -49,8 +49,8 @@ func (r *Reader) addOpen(ctx context.Context, found map[delivery.HookRef]*HookSu
 	rows, err := readAll(ctx, r.handle, "open incidents of hooks", func(sc scanner) (o row, err error) {
 		err = sc.Scan(&o.hook.Namespace, &o.hook.Name, &o.open)
 		return o, err
-	}, "SELECT h.hook_ns, h.hook, count(*) FROM "+r.engine.JoinInOrder("incidents i", "hook_incidents h", "h.incident_id = i.id")+
-		" WHERE i.resolution = '' AND i.cluster = ? GROUP BY h.hook_ns, h.hook", r.cluster)
+	}, "SELECT h.hook_ns, h.hook, count(*) FROM "+r.engine.JoinInOrder("incidents i", "hook_incidents h", "h.cluster = :cluster AND h.incident_id = i.id")+
+		" WHERE i.resolution = '' AND i.cluster = :cluster GROUP BY h.hook_ns, h.hook")
 	for _, o := range rows {
 		if s := found[o.hook]; s != nil {
 			s.Open = o.open
@@ -78,10 +78,10 @@ func (r *Reader) addDeliveries(ctx context.Context, found map[delivery.HookRef]*
 		}
 		return struct{}{}, err
 	}, with+"SELECT w.ns, w.hook, "+
-		"coalesce((SELECT max(created_at) FROM deliveries d WHERE d.cluster = ? AND d.hook_ns = w.ns AND d.hook = w.hook), 0), "+
-		"(SELECT count(*) FROM deliveries d WHERE d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ? AND d.created_at < ?), "+
-		"(SELECT count(*) FROM deliveries d WHERE d.skipped = '' AND d.cluster = ? AND d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ?) FROM wanted w",
-		append(args, r.cluster, micros(from), micros(to), r.cluster, micros(since))...)
+		"coalesce((SELECT max(created_at) FROM deliveries d WHERE d.cluster = :cluster AND d.hook_ns = w.ns AND d.hook = w.hook), 0), "+
+		"(SELECT count(*) FROM deliveries d WHERE d.cluster = :cluster AND d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ? AND d.created_at < ?), "+
+		"(SELECT count(*) FROM deliveries d WHERE d.skipped = '' AND d.cluster = :cluster AND d.hook_ns = w.ns AND d.hook = w.hook AND d.created_at >= ?) FROM wanted w",
+		append(args, micros(from), micros(to), micros(since))...)
 	return err
 }
 
@@ -91,7 +91,7 @@ func (r *Reader) addCounts(ctx context.Context, found map[delivery.HookRef]*Hook
 	var parts []string
 	for _, p := range []struct{ span, from, to int64 }{{minuteSpan, s.from, s.firstHour}, {hourSpan, s.firstHour, s.lastHour}, {minuteSpan, s.lastHour, s.to}} {
 		parts = append(parts, fmt.Sprintf("SELECT w.ns, w.hook, c.name, c.n FROM %s WHERE c.span = %d AND c.start >= ? AND c.start < ?",
-			r.engine.JoinInOrder("wanted w", "hook_counts c", "c.hook_ns = w.ns AND c.hook = w.hook"), p.span))
+			r.engine.JoinInOrder("wanted w", "hook_counts c", "c.cluster = :cluster AND c.hook_ns = w.ns AND c.hook = w.hook"), p.span))
 		args = append(args, p.from, p.to)
 	}
 	_, err := readAll(ctx, r.handle, "counters of hooks", func(sc scanner) (struct{}, error) {

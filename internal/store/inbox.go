@@ -17,11 +17,11 @@ type HeldGroup struct {
 // HeldForPerson returns the groups that only a person lets through again, of a namespace or of all if it is empty, whose hold had not ended
 // at after; the one whose newest call is the oldest first.
 func (r reads) HeldForPerson(ctx context.Context, namespace string, after time.Time, limit int) ([]*HeldGroup, error) {
-	where, args := "", []any{r.cluster, micros(after)}
+	where, args := "", []any{micros(after)}
 	if namespace != "" {
 		where, args = "AND hook_ns = ? ", append(args, namespace)
 	}
-	groups, err := readAll(ctx, r.handle, "groups that wait for a person", scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE hold <> '' AND cluster = ? AND hold_ends > ? "+
+	groups, err := readAll(ctx, r.handle, "groups that wait for a person", scanGroup, "SELECT "+groupColumns+" FROM delivery_groups WHERE hold <> '' AND cluster = :cluster AND hold_ends > ? "+
 		"AND needs_person = 1 "+where+"ORDER BY hold_ends LIMIT ?", append(args, limit)...)
 	if err != nil {
 		return nil, err
@@ -34,8 +34,8 @@ func (r reads) HeldForPerson(ctx context.Context, namespace string, after time.T
 			err = row.Scan(&d.NewestDelivery, &at)
 			d.Since = fromMicros(at)
 			return d, err
-		}, "SELECT id, created_at FROM deliveries WHERE skipped = '' AND cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT 1",
-			r.cluster, g.Hook.Namespace, g.Hook.Name, g.Config, g.Group)
+		}, "SELECT id, created_at FROM deliveries WHERE skipped = '' AND cluster = :cluster AND hook_ns = ? AND hook = ? AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT 1",
+			g.Hook.Namespace, g.Hook.Name, g.Config, g.Group)
 		if err != nil {
 			return nil, err
 		}

@@ -21,10 +21,8 @@ func (s *Store) Lead(ctx context.Context) error {
 	s.term.Store(0)
 	var term int64
 	err := s.explain(s.transact(ctx, durable, func(tx *Tx) (err error) {
-		if term, err = tx.number(ctx, "SELECT coalesce(max(value), 0) + 1 FROM meta WHERE name = 'term'"); err != nil {
-			return err
-		}
-		_, err = tx.exec(ctx, "INSERT INTO meta (name, value) VALUES ('term', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", term)
+		term = tx.term + 1
+		_, err = tx.exec(ctx, "UPDATE clusters SET term = ? WHERE no = :cluster", term)
 		return err
 	}))
 	if err != nil {
@@ -34,7 +32,7 @@ func (s *Store) Lead(ctx context.Context) error {
 	return nil
 }
 
-const readTerm = "SELECT value FROM meta WHERE name = 'term'"
+const readTerm = "SELECT term FROM clusters WHERE no = :cluster"
 
 // StillLeads says with ErrDeposed that another store leads since, for what can't be part of a
 // transaction. A store that never led may do all.
@@ -44,19 +42,6 @@ func (s *Store) StillLeads(ctx context.Context) error {
 		return nil
 	}
 	term, err := readOne(ctx, s.core, "who leads", scanNumber, readTerm)
-	if err == nil && term != mine {
-		err = ErrDeposed
-	}
-	return err
-}
-
-// stillLeads refuses the transaction if another store leads since.
-func (tx *Tx) stillLeads(ctx context.Context) error {
-	mine := tx.store.term.Load()
-	if mine == 0 {
-		return nil
-	}
-	term, err := tx.number(ctx, readTerm)
 	if err == nil && term != mine {
 		err = ErrDeposed
 	}

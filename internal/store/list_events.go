@@ -46,7 +46,7 @@ func (q EventQuery) Position(e *incident.Event) []any {
 
 // ListEvents returns a page of events.
 func (r *Reader) ListEvents(ctx context.Context, q EventQuery, p Paging) ([]*incident.Event, Total, error) {
-	return pageOf(ctx, r, q.listing(r.store.engine), p, scanEvent)
+	return pageOf(ctx, r, q.listing(r.store.engine), p, r.cluster.scanEvent)
 }
 
 func (q EventQuery) listing(e engine.Engine) *listing {
@@ -54,9 +54,9 @@ func (q EventQuery) listing(e engine.Engine) *listing {
 	lead := q.lead()
 	hook := lead["hook"]
 	if hook { // the hook's decisions lead to its events
-		l.from = e.JoinInOrder("decisions d", "events e", "e.id = d.event_id")
+		l.from = e.JoinInOrder("decisions d", "events e", "e.cluster = :cluster AND e.id = d.event_id")
 		l.order = []string{"d.event_at", "d.event_id"}
-		l.where("d.hook_ns = ? AND d.hook = ? AND d.leads = 1", q.Hook.Namespace, q.Hook.Name)
+		l.where("d.cluster = :cluster AND d.hook_ns = ? AND d.hook = ? AND d.leads = 1", q.Hook.Namespace, q.Hook.Name)
 		l.equal("d.type", string(q.Type), true)
 		l.between("d.event_at", q.From, q.To, true)
 		q.Type = ""
@@ -71,9 +71,10 @@ func (q EventQuery) listing(e engine.Engine) *listing {
 		if q.Sort != ByTime {
 			l.order = append([]string{"e." + q.Sort}, l.order...)
 		}
+		l.where("e.cluster = :cluster")
 		l.between("e.at", q.From, q.To, q.Sort == ByTime)
 		if q.Hook.Name != "" {
-			l.where("EXISTS (SELECT 1 FROM decisions d WHERE d.event_id = e.id AND d.hook_ns = ? AND d.hook = ?)", q.Hook.Namespace, q.Hook.Name)
+			l.where("EXISTS (SELECT 1 FROM decisions d WHERE d.cluster = :cluster AND d.event_id = e.id AND d.hook_ns = ? AND d.hook = ?)", q.Hook.Namespace, q.Hook.Name)
 		}
 	}
 	l.equal("e.namespace", q.Namespace, lead["namespace"])

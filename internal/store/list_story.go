@@ -34,7 +34,7 @@ func (q IncidentQuery) Position(i *incident.Incident) []any {
 
 // ListIncidents returns a page of incidents, by when they were first seen.
 func (r *Reader) ListIncidents(ctx context.Context, q IncidentQuery, p Paging) ([]*incident.Incident, Total, error) {
-	return pageOf(ctx, r, q.listing(r.store.engine), p, scanIncident)
+	return pageOf(ctx, r, q.listing(r.store.engine), p, r.cluster.scanIncident)
 }
 
 func (q IncidentQuery) listing(e engine.Engine) *listing {
@@ -43,6 +43,7 @@ func (q IncidentQuery) listing(e engine.Engine) *listing {
 		what:   "incidents", columns: incidentColumns, from: "incidents",
 		order: []string{"first_seen", "id"}, descending: q.Descending,
 	}
+	l.where("cluster = :cluster")
 	open := q.Status == incident.Firing
 	switch q.Status {
 	case incident.Firing:
@@ -86,7 +87,7 @@ func (q DeliveryQuery) Position(d *delivery.Delivery) []any {
 // ListDeliveries returns a page of deliveries, by when they were made due, without their texts: prompt,
 // data, answer, question, reply, and the error that may quote an agent.
 func (r *Reader) ListDeliveries(ctx context.Context, q DeliveryQuery, p Paging) ([]*delivery.Delivery, Total, error) {
-	return pageOf(ctx, r, q.listing(r.store.engine), p, scanDelivery)
+	return pageOf(ctx, r, q.listing(r.store.engine), p, r.cluster.scanDelivery)
 }
 
 func (q DeliveryQuery) listing(e engine.Engine) *listing {
@@ -95,6 +96,7 @@ func (q DeliveryQuery) listing(e engine.Engine) *listing {
 		what:   "deliveries", columns: deliveryLine, from: "deliveries",
 		order: []string{"created_at", "id"}, descending: q.Descending,
 	}
+	l.where("cluster = :cluster")
 	l.beginsWith("id", q.IDPrefix)
 	l.equal("incident_id", q.Incident, q.IDPrefix == "")
 	one := q.IDPrefix != "" || q.Incident != "" || q.Stalled
@@ -117,17 +119,17 @@ func (q DeliveryQuery) listing(e engine.Engine) *listing {
 // DeliveriesOfIncident returns the deliveries that cover an incident, the oldest first, with their
 // texts.
 func (r *Reader) DeliveriesOfIncident(ctx context.Context, id string, limit int) ([]*delivery.Delivery, error) {
-	return readAll(ctx, r.handle, "deliveries of incident "+id, scanDelivery,
-		"SELECT "+deliveryColumns+" FROM deliveries WHERE id IN (SELECT delivery_id FROM decisions WHERE delivery_id <> '' AND event_id IN "+
-			"(SELECT id FROM events WHERE incident_id = ?) UNION SELECT id FROM deliveries WHERE incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
+	return readAll(ctx, r.handle, "deliveries of incident "+id, r.cluster.scanDelivery,
+		"SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = :cluster AND id IN (SELECT delivery_id FROM decisions WHERE cluster = :cluster AND delivery_id <> '' AND event_id IN "+
+			"(SELECT id FROM events WHERE cluster = :cluster AND incident_id = ?) UNION SELECT id FROM deliveries WHERE cluster = :cluster AND incident_id = ?) ORDER BY created_at, id LIMIT ?", id, id, limit)
 }
 
 // IncidentDecisions returns what the hooks decided about the first events of an incident, and the decisions about it that were
 // not made for an event, in the order of time.
 func (r *Reader) IncidentDecisions(ctx context.Context, id string, events int) ([]delivery.Decision, error) {
 	return readAll(ctx, r.handle, "decisions about incident "+id, scanDecision,
-		"SELECT "+decisionColumns+" FROM (SELECT "+decisionColumns+" FROM decisions WHERE event_id IN (SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?) "+
-			"UNION ALL SELECT "+decisionColumns+" FROM (SELECT "+decisionColumns+" FROM decisions WHERE incident_id = ? AND made_for <> 'event' ORDER BY event_id LIMIT ?) AS others) AS made "+
+		"SELECT "+decisionColumns+" FROM (SELECT "+decisionColumns+" FROM decisions WHERE cluster = :cluster AND event_id IN (SELECT id FROM events WHERE cluster = :cluster AND incident_id = ? ORDER BY id LIMIT ?) "+
+			"UNION ALL SELECT "+decisionColumns+" FROM (SELECT "+decisionColumns+" FROM decisions WHERE cluster = :cluster AND incident_id = ? AND made_for <> 'event' ORDER BY event_id LIMIT ?) AS others) AS made "+
 			"ORDER BY event_id, hook_ns, hook, config", id, events, id, events)
 }
 
@@ -137,7 +139,7 @@ func (r *Reader) HookDecisions(ctx context.Context, hook delivery.HookRef, event
 	err := inBatches(len(events), func(from, to int) error {
 		args := append(anys(events[from:to]), hook.Namespace, hook.Name)
 		part, err := readAll(ctx, r.handle, "decisions of hook "+hook.String(), scanDecision,
-			"SELECT "+decisionColumns+" FROM decisions WHERE event_id IN ("+placeholders(to-from)+") AND hook_ns = ? AND hook = ? ORDER BY event_id, config", args...)
+			"SELECT "+decisionColumns+" FROM decisions WHERE cluster = :cluster AND event_id IN ("+placeholders(to-from)+") AND hook_ns = ? AND hook = ? ORDER BY event_id, config", args...)
 		found = append(found, part...)
 		return err
 	})

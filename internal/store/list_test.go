@@ -38,9 +38,9 @@ func crowd(t testing.TB, st *Store, prefix string, n int) []*incident.Event {
 			s.Resource.Namespace = someNamespaces[rnd.IntN(3)]
 			s.Resource.Name = fmt.Sprintf("pod-%02d", rnd.IntN(30))
 			s.Workload.Name = s.Resource.Name[:5]
-			inc := incident.Open("", s)
+			inc := incident.Open(incident.Origin{}, s)
 			e := incident.NewEvent(inc, s, long)
-			e.ID = tx.Next()
+			e.ID = tx.NextEvent()
 			e.Status = someStatuses[rnd.IntN(3)]
 			events = append(events, e)
 			c.Events, c.Incidents = append(c.Events, e), append(c.Incidents, inc)
@@ -276,7 +276,7 @@ func TestABeginningOfAnIDFindsWhatItStandsFor(t *testing.T) {
 		DeliveryQuery{IDPrefix: "6aa12b"}.listing(&sqlite.Engine{}), DeliveryQuery{IDPrefix: "6aa12b", Namespace: "shop", Hook: "x", State: "failed", Incident: "y", From: from, Descending: true}.listing(&sqlite.Engine{}),
 	} {
 		text, _ := l.page(Paging{Limit: 50})
-		if steps := strings.Join(planOf(t, st, text), "\n"); !strings.Contains(steps, "(id>? AND id<?)") {
+		if steps := strings.Join(planOf(t, st, text), "\n"); !strings.Contains(steps, "(cluster=? AND id>? AND id<?)") {
 			t.Errorf("%s\n  %s", text, steps)
 		}
 	}

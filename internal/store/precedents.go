@@ -33,18 +33,18 @@ func (p precedent[T]) forPeople(ctx context.Context, r *Reader) ([]T, error) {
 	return readAll(ctx, r.handle, p.what, p.scan, p.text, p.args...)
 }
 
-func groupDeliveries(cluster string, key delivery.GroupKey, configs []string, limit int) precedent[*delivery.Delivery] {
+func groupDeliveries(cluster *Cluster, key delivery.GroupKey, configs []string, limit int) precedent[*delivery.Delivery] {
 	among, args := oneOf(configs)
-	return precedent[*delivery.Delivery]{"the deliveries of group " + key.Group, scanDelivery,
-		"SELECT " + deliveryLine + " FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? " +
+	return precedent[*delivery.Delivery]{"the deliveries of group " + key.Group, cluster.scanDelivery,
+		"SELECT " + deliveryLine + " FROM deliveries WHERE cluster = :cluster AND hook_ns = ? AND hook = ? " +
 			"AND config " + among + " AND grp = ? AND skipped = '' ORDER BY created_at DESC LIMIT ?",
-		slices.Concat([]any{cluster, key.Hook.Namespace, key.Hook.Name}, args, []any{key.Group, limit})}
+		slices.Concat([]any{key.Hook.Namespace, key.Hook.Name}, args, []any{key.Group, limit})}
 }
 
-func groupState(cluster string, key delivery.GroupKey) precedent[*delivery.GroupState] {
+func groupState(key delivery.GroupKey) precedent[*delivery.GroupState] {
 	return precedent[*delivery.GroupState]{"the state of group " + key.Group, scanGroup,
-		"SELECT " + groupColumns + " FROM delivery_groups WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
-		[]any{cluster, key.Hook.Namespace, key.Hook.Name, key.Config, key.Group}}
+		"SELECT " + groupColumns + " FROM delivery_groups WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND config = ? AND grp = ?",
+		[]any{key.Hook.Namespace, key.Hook.Name, key.Config, key.Group}}
 }
 
 // stateOf is the state that was found of a group; an empty one if none was.
@@ -55,12 +55,12 @@ func stateOf(key delivery.GroupKey, found []*delivery.GroupState) *delivery.Grou
 	return found[0]
 }
 
-func workloadCalls(cluster string, hook delivery.HookRef, configs []string, workload string, after time.Time, limit int) precedent[GroupCall] {
+func workloadCalls(hook delivery.HookRef, configs []string, workload string, after time.Time, limit int) precedent[GroupCall] {
 	among, args := oneOf(configs)
 	return precedent[GroupCall]{fmt.Sprintf("the deliveries of hook %s about %s", hook, workload), scanGroupCall,
-		"SELECT grp, created_at FROM deliveries WHERE cluster = ? AND hook_ns = ? AND hook = ? AND config " + among + " AND workload = ? AND skipped = '' " +
+		"SELECT grp, created_at FROM deliveries WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND config " + among + " AND workload = ? AND skipped = '' " +
 			"AND created_at > ? ORDER BY created_at DESC LIMIT ?",
-		slices.Concat([]any{cluster, hook.Namespace, hook.Name}, args, []any{workload, micros(after), limit})}
+		slices.Concat([]any{hook.Namespace, hook.Name}, args, []any{workload, micros(after), limit})}
 }
 
 func scanGroupCall(row scanner) (c GroupCall, err error) {
@@ -70,14 +70,14 @@ func scanGroupCall(row scanner) (c GroupCall, err error) {
 	return c, err
 }
 
-func countDeliveries(cluster string, hook delivery.HookRef, configs []string, since time.Time, most int) precedent[int64] {
-	where, args := madeDue(cluster, hook, configs, since)
+func countDeliveries(hook delivery.HookRef, configs []string, since time.Time, most int) precedent[int64] {
+	where, args := madeDue(hook, configs, since)
 	return precedent[int64]{"how many deliveries of hook " + hook.String() + " there are", scanNumber,
 		"SELECT count(*) FROM (SELECT 1 FROM deliveries WHERE " + where + " LIMIT ?) AS counted", append(args, most)}
 }
 
-func oldestDelivery(cluster string, hook delivery.HookRef, configs []string, since time.Time, most int) precedent[time.Time] {
-	where, args := madeDue(cluster, hook, configs, since)
+func oldestDelivery(hook delivery.HookRef, configs []string, since time.Time, most int) precedent[time.Time] {
+	where, args := madeDue(hook, configs, since)
 	return precedent[time.Time]{"the deliveries of hook " + hook.String(), scanTime,
 		"SELECT coalesce(min(created_at), 0) FROM (SELECT created_at FROM deliveries WHERE " + where + " ORDER BY created_at DESC LIMIT ?) AS counted",
 		append(args, most)}
@@ -99,12 +99,12 @@ type Spent struct {
 	Reached time.Time
 }
 
-func tokensSpent(cluster string, hook delivery.HookRef, since time.Time, most int) precedent[Spent] {
+func tokensSpent(hook delivery.HookRef, since time.Time, most int) precedent[Spent] {
 	return precedent[Spent]{"the tokens of hook " + hook.String(), scanSpent,
 		"SELECT coalesce(sum(took), 0), coalesce(max(CASE WHEN so_far >= ? THEN at END), 0) FROM " +
 			"(SELECT created_at AS at, total_tokens AS took, sum(total_tokens) OVER (ORDER BY created_at DESC) AS so_far FROM deliveries " +
-			"WHERE cluster = ? AND hook_ns = ? AND hook = ? AND created_at >= ? AND total_tokens > 0) AS counted",
-		[]any{most, cluster, hook.Namespace, hook.Name, micros(since)}}
+			"WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND created_at >= ? AND total_tokens > 0) AS counted",
+		[]any{most, hook.Namespace, hook.Name, micros(since)}}
 }
 
 func scanSpent(row scanner) (Spent, error) {
@@ -116,8 +116,8 @@ func scanSpent(row scanner) (Spent, error) {
 }
 
 // madeDue selects the deliveries that were made due since and not skipped.
-func madeDue(cluster string, hook delivery.HookRef, configs []string, since time.Time) (where string, args []any) {
-	where, args = "cluster = ? AND skipped = '' AND created_at >= ?", []any{cluster, micros(since)}
+func madeDue(hook delivery.HookRef, configs []string, since time.Time) (where string, args []any) {
+	where, args = "cluster = :cluster AND skipped = '' AND created_at >= ?", []any{micros(since)}
 	if hook.Name != "" {
 		where, args = where+" AND hook_ns = ? AND hook = ?", append(args, hook.Namespace, hook.Name)
 	}
@@ -144,18 +144,18 @@ func keyOf(config string) []string {
 	return []string{config}
 }
 
-func configurationsOf(cluster string, hook delivery.HookRef) precedent[delivery.Configuration] {
+func configurationsOf(hook delivery.HookRef) precedent[delivery.Configuration] {
 	return precedent[delivery.Configuration]{"the configurations of hook " + hook.String(), scanConfiguration,
-		"SELECT config, content, type, agent_ns, agent, edited_at FROM hook_configs WHERE cluster = ? AND hook_ns = ? AND hook = ? ORDER BY position",
-		[]any{cluster, hook.Namespace, hook.Name}}
+		"SELECT config, content, type, agent_ns, agent, edited_at FROM hook_configs WHERE cluster = :cluster AND hook_ns = ? AND hook = ? ORDER BY position",
+		[]any{hook.Namespace, hook.Name}}
 }
 
-func coversOf(e engine.Engine, cluster string, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) precedent[Cover] {
+func coversOf(e engine.Engine, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) precedent[Cover] {
 	return precedent[Cover]{fmt.Sprintf("the deliveries of hook %s about incident %s", hook, incidentID), scanCover,
-		"SELECT d.id, d.config, d.created_at FROM " + e.JoinInOrder("delivery_incidents c", "deliveries d", "d.id = c.delivery_id") + " WHERE c.incident_id = ? AND d.cluster = ? AND " +
+		"SELECT d.id, d.config, d.created_at FROM " + e.JoinInOrder("delivery_incidents c", "deliveries d", "d.cluster = :cluster AND d.id = c.delivery_id") + " WHERE c.cluster = :cluster AND c.incident_id = ? AND " +
 			"d.hook_ns = ? AND d.hook = ? AND d.type = ? AND d.skipped = '' AND (d.ended_at = 0 OR d.created_at > ?) " +
 			"ORDER BY d.created_at DESC, d.id LIMIT ?",
-		[]any{incidentID, cluster, hook.Namespace, hook.Name, string(of), micros(after), maxCovers}}
+		[]any{incidentID, hook.Namespace, hook.Name, string(of), micros(after), maxCovers}}
 }
 
 // Precedents is the history for who says, and does not decide, what would be decided for a Hook: it answers as a transaction
@@ -201,7 +201,7 @@ func (p Precedents) GroupState(ctx context.Context, key delivery.GroupKey) (*del
 	for _, config := range p.keys(key.Config) {
 		was := key
 		was.Config = config
-		found, err := groupState(p.cluster, was).forPeople(ctx, p.Reader)
+		found, err := groupState(was).forPeople(ctx, p.Reader)
 		if err != nil {
 			return nil, err
 		}
@@ -217,28 +217,28 @@ func (p Precedents) GroupState(ctx context.Context, key delivery.GroupKey) (*del
 
 // WorkloadCalls is Tx.WorkloadCalls.
 func (p Precedents) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]GroupCall, error) {
-	return workloadCalls(p.cluster, hook, p.keys(config), workload, after, limit).forPeople(ctx, p.Reader)
+	return workloadCalls(hook, p.keys(config), workload, after, limit).forPeople(ctx, p.Reader)
 }
 
 // CountDeliveries is Tx.CountDeliveries.
 func (p Precedents) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
-	n, err := onlyOne(countDeliveries(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader))
+	n, err := onlyOne(countDeliveries(hook, p.keys(config), since, most).forPeople(ctx, p.Reader))
 	return int(n), err
 }
 
 // OldestDelivery is Tx.OldestDelivery.
 func (p Precedents) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
-	return onlyOne(oldestDelivery(p.cluster, hook, p.keys(config), since, most).forPeople(ctx, p.Reader))
+	return onlyOne(oldestDelivery(hook, p.keys(config), since, most).forPeople(ctx, p.Reader))
 }
 
 // TokensSpent is Tx.TokensSpent.
 func (p Precedents) TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (Spent, error) {
-	return onlyOne(tokensSpent(p.cluster, hook, since, most).forPeople(ctx, p.Reader))
+	return onlyOne(tokensSpent(hook, since, most).forPeople(ctx, p.Reader))
 }
 
 // Covers is Tx.Covers.
 func (p Precedents) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]Cover, error) {
-	covers, err := coversOf(p.engine, p.cluster, hook, of, incidentID, after).forPeople(ctx, p.Reader)
+	covers, err := coversOf(p.engine, hook, of, incidentID, after).forPeople(ctx, p.Reader)
 	for i := range covers {
 		if to, renamed := p.to[covers[i].Config]; renamed {
 			covers[i].Config = to
@@ -249,16 +249,16 @@ func (p Precedents) Covers(ctx context.Context, hook delivery.HookRef, of incide
 
 // Configurations is Tx.Configurations, for people.
 func (r *Reader) Configurations(ctx context.Context, hook delivery.HookRef) ([]delivery.Configuration, error) {
-	return configurationsOf(r.cluster, hook).forPeople(ctx, r)
+	return configurationsOf(hook).forPeople(ctx, r)
 }
 
 // Event returns one event, or ErrNotFound.
 func (r *Reader) Event(ctx context.Context, id int64) (*incident.Event, error) {
-	return readOne(ctx, r.handle, fmt.Sprint("event ", id), scanEvent, "SELECT "+eventColumns+" FROM events WHERE id = ?", id)
+	return readOne(ctx, r.handle, fmt.Sprint("event ", id), r.cluster.scanEvent, "SELECT "+eventColumns+" FROM events WHERE cluster = :cluster AND id = ?", id)
 }
 
 // NewestEvents returns the newest events of an incident, newest first.
 func (r *Reader) NewestEvents(ctx context.Context, incidentID string, limit int) ([]*incident.Event, error) {
-	return readAll(ctx, r.handle, "events of incident "+incidentID, scanEvent,
-		"SELECT "+eventColumns+" FROM events WHERE incident_id = ? ORDER BY id DESC LIMIT ?", incidentID, limit)
+	return readAll(ctx, r.handle, "events of incident "+incidentID, r.cluster.scanEvent,
+		"SELECT "+eventColumns+" FROM events WHERE cluster = :cluster AND incident_id = ? ORDER BY id DESC LIMIT ?", incidentID, limit)
 }

@@ -34,20 +34,20 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err
 		func(tx *Tx) (int64, error) { return tx.pruneIncidents(ctx, us) },
 		func(tx *Tx) (int64, error) { return tx.pruneRepeats(ctx, us) },
 		func(tx *Tx) (int64, error) { return tx.pruneDeliveries(ctx, us) },
-		pruneBy(ctx, `DELETE FROM delivery_groups WHERE (cluster, hook_ns, hook, config, grp) IN (SELECT cluster, hook_ns, hook, config, grp
-			FROM delivery_groups WHERE hold_ends < ? AND held_until < ? AND resumed_at < ? LIMIT ?)`, us, us, us),
-		pruneBy(ctx, `DELETE FROM hook_configs WHERE (cluster, hook_ns, hook, config) IN (SELECT c.cluster, c.hook_ns, c.hook, c.config
-			FROM hook_configs c WHERE c.saved_at < ?
-			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.cluster = c.cluster AND d.hook_ns = c.hook_ns AND d.hook = c.hook)
-			AND NOT EXISTS (SELECT 1 FROM delivery_groups g WHERE g.cluster = c.cluster AND g.hook_ns = c.hook_ns AND g.hook = c.hook)
+		pruneBy(ctx, `DELETE FROM delivery_groups WHERE cluster = :cluster AND (hook_ns, hook, config, grp) IN (SELECT hook_ns, hook, config, grp
+			FROM delivery_groups WHERE cluster = :cluster AND hold_ends < ? AND held_until < ? AND resumed_at < ? LIMIT ?)`, us, us, us),
+		pruneBy(ctx, `DELETE FROM hook_configs WHERE cluster = :cluster AND (hook_ns, hook, config) IN (SELECT c.hook_ns, c.hook, c.config
+			FROM hook_configs c WHERE c.cluster = :cluster AND c.saved_at < ?
+			AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.cluster = :cluster AND d.hook_ns = c.hook_ns AND d.hook = c.hook)
+			AND NOT EXISTS (SELECT 1 FROM delivery_groups g WHERE g.cluster = :cluster AND g.hook_ns = c.hook_ns AND g.hook = c.hook)
 			LIMIT ?)`, min(us, micros(s.cfg.Clock.Now().Add(-configurationsKept)))),
-		pruneBy(ctx, `DELETE FROM notices WHERE (cluster, notifier, id) IN (SELECT cluster, notifier, id FROM notices WHERE ended_at > 0 AND ended_at < ? LIMIT ?)`, us),
+		pruneBy(ctx, `DELETE FROM notices WHERE cluster = :cluster AND (notifier, id) IN (SELECT notifier, id FROM notices WHERE cluster = :cluster AND ended_at > 0 AND ended_at < ? LIMIT ?)`, us),
 		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
-		pruneBy(ctx, `DELETE FROM changes WHERE at < ? AND seq IN (SELECT seq FROM changes ORDER BY seq LIMIT ?)`, us),
-		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", minuteSpan, before),
-		pruneCounts(ctx, "event_counts", "span, namespace, start, cluster, type, status", hourSpan, before),
-		pruneCounts(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name", minuteSpan, before),
-		pruneCounts(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name", hourSpan, before),
+		pruneBy(ctx, `DELETE FROM changes WHERE cluster = :cluster AND at < ? AND seq IN (SELECT seq FROM changes WHERE cluster = :cluster ORDER BY seq LIMIT ?)`, us),
+		pruneCounts(ctx, "event_counts", "span, namespace, start, type, status", minuteSpan, before),
+		pruneCounts(ctx, "event_counts", "span, namespace, start, type, status", hourSpan, before),
+		pruneCounts(ctx, "hook_counts", "span, hook_ns, hook, start, config, name", minuteSpan, before),
+		pruneCounts(ctx, "hook_counts", "span, hook_ns, hook, start, config, name", hourSpan, before),
 	} {
 		n, err := s.pruneAll(ctx, step)
 		deleted += n
@@ -89,26 +89,26 @@ func pruneBy(ctx context.Context, query string, args ...any) func(*Tx) (int64, e
 
 // pruneCounts is the step that deletes the counters of spans that ended before a time.
 func pruneCounts(ctx context.Context, table, key string, span int64, before time.Time) func(*Tx) (int64, error) {
-	return pruneBy(ctx, fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (SELECT %s FROM %s WHERE span = ? AND start <= ? ORDER BY start LIMIT ?)",
+	return pruneBy(ctx, fmt.Sprintf("DELETE FROM %s WHERE cluster = :cluster AND (%s) IN (SELECT %s FROM %s WHERE cluster = :cluster AND span = ? AND start <= ? ORDER BY start LIMIT ?)",
 		table, key, key, table), span, minute(before)-span)
 }
 
 // pruneIncidents deletes some events of the incidents that ended first, with the decisions about
 // them; and those incidents once they have no more events.
 func (tx *Tx) pruneIncidents(ctx context.Context, before int64) (int64, error) {
-	ids, err := rowsOf(ctx, tx, scanText, "SELECT i.id FROM incidents i WHERE i.resolution <> '' AND i.resolved_at < ? AND NOT EXISTS "+
-		"(SELECT 1 FROM deliveries d WHERE d.incident_id = i.id AND d.ended_at = 0) ORDER BY i.resolved_at LIMIT ?", before, pruneIncidents)
+	ids, err := rowsOf(ctx, tx, scanText, "SELECT i.id FROM incidents i WHERE i.cluster = :cluster AND i.resolution <> '' AND i.resolved_at < ? AND NOT EXISTS "+
+		"(SELECT 1 FROM deliveries d WHERE d.cluster = :cluster AND d.incident_id = i.id AND d.ended_at = 0) ORDER BY i.resolved_at LIMIT ?", before, pruneIncidents)
 	if err != nil || len(ids) == 0 {
 		return 0, err
 	}
 	deleted, events := int64(0), int64(0)
 	for _, id := range ids { // one by one: so each takes the index from where its events begin
-		n, err := tx.pruneEvents(ctx, "SELECT id FROM events WHERE incident_id = ? ORDER BY id LIMIT ?", id, pruneRows-events)
+		n, err := tx.pruneEvents(ctx, "SELECT id FROM events WHERE cluster = :cluster AND incident_id = ? ORDER BY id LIMIT ?", id, pruneRows-events)
 		if events += n; err != nil || events == pruneRows {
 			return deleted + events, err
 		}
 		for _, query := range []string{
-			"DELETE FROM decisions WHERE incident_id = ? AND made_for <> 'event'", "DELETE FROM hook_incidents WHERE incident_id = ?", "DELETE FROM incidents WHERE id = ?",
+			"DELETE FROM decisions WHERE cluster = :cluster AND incident_id = ? AND made_for <> 'event'", "DELETE FROM hook_incidents WHERE cluster = :cluster AND incident_id = ?", "DELETE FROM incidents WHERE cluster = :cluster AND id = ?",
 		} {
 			n, err := tx.exec(ctx, query, id)
 			if deleted += n; err != nil {
@@ -121,7 +121,7 @@ func (tx *Tx) pruneIncidents(ctx context.Context, before int64) (int64, error) {
 
 // pruneDeliveries deletes some deliveries that ended, with their logs.
 func (tx *Tx) pruneDeliveries(ctx context.Context, before int64) (int64, error) {
-	ids, err := rowsOf(ctx, tx, scanText, "SELECT id FROM deliveries WHERE created_at < ? AND ended_at <> 0 AND ended_at < ? ORDER BY created_at LIMIT ?",
+	ids, err := rowsOf(ctx, tx, scanText, "SELECT id FROM deliveries WHERE cluster = :cluster AND created_at < ? AND ended_at <> 0 AND ended_at < ? ORDER BY created_at LIMIT ?",
 		before, before, pruneDeliveries)
 	if err != nil {
 		return 0, err
@@ -129,8 +129,8 @@ func (tx *Tx) pruneDeliveries(ctx context.Context, before int64) (int64, error) 
 	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
 		in := " IN (" + placeholders(to-from) + ")"
 		for _, query := range []string{
-			"DELETE FROM decisions WHERE made_for <> 'event' AND delivery_id <> '' AND delivery_id" + in,
-			"DELETE FROM delivery_log WHERE delivery_id" + in, "DELETE FROM delivery_incidents WHERE delivery_id" + in, "DELETE FROM deliveries WHERE id" + in,
+			"DELETE FROM decisions WHERE cluster = :cluster AND made_for <> 'event' AND delivery_id <> '' AND delivery_id" + in,
+			"DELETE FROM delivery_log WHERE cluster = :cluster AND delivery_id" + in, "DELETE FROM delivery_incidents WHERE cluster = :cluster AND delivery_id" + in, "DELETE FROM deliveries WHERE cluster = :cluster AND id" + in,
 		} {
 			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
 				return err
@@ -142,7 +142,7 @@ func (tx *Tx) pruneDeliveries(ctx context.Context, before int64) (int64, error) 
 
 // pruneRepeats deletes old repeats of incidents that go on for longer than the retention.
 func (tx *Tx) pruneRepeats(ctx context.Context, before int64) (int64, error) {
-	return tx.pruneEvents(ctx, "SELECT id FROM events WHERE at < ? AND status = 'duplicate' ORDER BY at, id LIMIT ?", before, pruneRows)
+	return tx.pruneEvents(ctx, "SELECT id FROM events WHERE cluster = :cluster AND at < ? AND status = 'duplicate' ORDER BY at, id LIMIT ?", before, pruneRows)
 }
 
 // pruneEvents deletes the events that a query finds, with the decisions about them. It returns
@@ -154,7 +154,7 @@ func (tx *Tx) pruneEvents(ctx context.Context, query string, args ...any) (int64
 	}
 	return int64(len(ids)), inBatches(len(ids), func(from, to int) error {
 		in := "(" + placeholders(to-from) + ")"
-		for _, query := range []string{"DELETE FROM decisions WHERE event_id IN " + in, "DELETE FROM events WHERE id IN " + in} {
+		for _, query := range []string{"DELETE FROM decisions WHERE cluster = :cluster AND event_id IN " + in, "DELETE FROM events WHERE cluster = :cluster AND id IN " + in} {
 			if _, err := tx.exec(ctx, query, anys(ids[from:to])...); err != nil {
 				return err
 			}

@@ -31,12 +31,12 @@ func recordFor(tx *Tx, key string, from time.Time, events int) (*incident.Incide
 			Observation: incident.Observation{Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key}},
 		}
 		if inc == nil {
-			inc = incident.Open("", s)
+			inc = incident.Open(incident.Origin{}, s)
 		} else {
 			inc.Observe(s)
 		}
 		ev := incident.NewEvent(inc, s, s.At)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		c.Events = append(c.Events, ev)
 		c.Decisions = append(c.Decisions, delivery.Decision{
 			EventID: ev.ID, IncidentID: inc.ID, Hook: shopHook, Config: "pod-restart",
@@ -184,7 +184,7 @@ func TestPruneEndsWithItsContext(t *testing.T) {
 func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 	file := newPath(t)
 	for _, cluster := range []string{"one", "two"} {
-		st, err := Open(t.Context(), Config{Path: file, Cluster: cluster})
+		st, err := Open(t.Context(), Config{Path: file, Cluster: cluster, ClusterUID: "uid of " + cluster})
 		must(t, err)
 		defer st.Close()
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
@@ -198,9 +198,9 @@ func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 					t.Errorf("%s sees %d deliveries, counts %d, %v, %v", cluster, len(group), n, err, again)
 				}
 				inc, c := recordFor(tx, "k", long, 1)
-				inc.Cluster, inc.ID = cluster, "incident of "+cluster
+				inc.Cluster = cluster // and the same ID: what is of another cluster is another thing
 				d := due(inc, delivery.Pending)
-				d.ID, d.Cluster, d.Group = "delivery of "+cluster, cluster, "Pod/k"
+				d.Cluster, d.Group = cluster, "Pod/k"
 				c.Events[0].Cluster, c.Decisions[0].IncidentID = cluster, inc.ID
 				c.Deliveries = []*delivery.Delivery{d}
 				if n == 0 {

@@ -96,7 +96,9 @@ func TestDeliveriesAreFoundByEachIncidentThatTheyCover(t *testing.T) {
 }
 
 func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
-	st := openStore(t, newPath(t))
+	st, err := Open(t.Context(), Config{Path: newPath(t), Cluster: "prod"})
+	must(t, err)
+	t.Cleanup(func() { must(t, st.Close()) })
 	code := int32(137)
 	at := long.Add(123 * time.Microsecond)
 	inc := &incident.Incident{
@@ -126,7 +128,7 @@ func TestWhatIsReadIsWhatWasWritten(t *testing.T) {
 	}
 	decision := delivery.Decision{MadeFor: delivery.ForEvent, EventType: incident.OOMKill, IncidentID: "i", Hook: shopHook, Config: "oom-kill", Disposition: delivery.Delivered, DeliveryID: "d", At: at}
 	must(t, st.Write(t.Context(), func(tx *Tx) error {
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		decision.EventID = ev.ID
 		return tx.Save(t.Context(), &Changes{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc},
 			Deliveries: []*delivery.Delivery{d}, Decisions: []delivery.Decision{decision}})

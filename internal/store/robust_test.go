@@ -45,10 +45,10 @@ func save(ctx context.Context, st *Store, key string) error {
 			Container: "app", Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: key, UID: key}, Message: strings.Repeat("x", 500),
 		}, Count: 1,
 	}
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	return st.Write(ctx, func(tx *Tx) error {
 		ev := incident.NewEvent(inc, &s, now)
-		ev.ID = tx.Next()
+		ev.ID = tx.NextEvent()
 		return tx.Save(ctx, &Changes{Events: []*incident.Event{ev}, Incidents: []*incident.Incident{inc}})
 	})
 }
@@ -339,17 +339,17 @@ func TestPruneDeletesWhatEndedAndKeepsWhatIsOpen(t *testing.T) {
 func TestHotQueriesGoByIndex(t *testing.T) {
 	st := openStore(t, ":memory:")
 	for _, query := range []string{
-		"SELECT event_key FROM events WHERE event_key IN (?,?) AND cluster = ?",
-		"SELECT 1 FROM deliveries WHERE hook_ns = ? AND hook = ? AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT ?",
-		"SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND config = ? AND created_at >= ?",
-		"UPDATE events SET status = 'resolved' WHERE incident_id = ? AND status = 'firing' RETURNING id",
-		"SELECT 1 FROM incidents WHERE cluster = ? AND resolution = '' ORDER BY last_seen",
-		"SELECT incident_id FROM decisions WHERE delivery_id = ? AND delivery_id <> '' AND disposition <> 'explained'",
-		"SELECT min(created_at) FROM deliveries WHERE ended_at = 0 AND cluster = ? AND state IN ('pending', 'calling')",
-		"SELECT 1 FROM incidents WHERE caused_by <> '' AND caused_by IN (?,?)",
-		"SELECT seq FROM changes WHERE seq > ? ORDER BY seq LIMIT ?",
-		"SELECT id FROM incidents WHERE resolution <> '' AND resolved_at < ? LIMIT ?",
-		"SELECT 1 FROM hook_incidents WHERE incident_id IN (?,?)",
+		"SELECT event_key FROM events WHERE cluster = 0 AND event_key IN (?,?) AND cluster = 0",
+		"SELECT 1 FROM deliveries WHERE cluster = 0 AND hook_ns = ? AND hook = ? AND config = ? AND grp = ? ORDER BY created_at DESC LIMIT ?",
+		"SELECT count(*) FROM deliveries WHERE cluster = 0 AND hook_ns = ? AND hook = ? AND config = ? AND created_at >= ?",
+		"UPDATE events SET status = 'resolved' WHERE cluster = 0 AND incident_id = ? AND status = 'firing' RETURNING id",
+		"SELECT 1 FROM incidents WHERE cluster = 0 AND resolution = '' ORDER BY last_seen",
+		"SELECT incident_id FROM decisions WHERE cluster = 0 AND delivery_id = ? AND delivery_id <> '' AND disposition <> 'explained'",
+		"SELECT min(created_at) FROM deliveries WHERE cluster = 0 AND ended_at = 0 AND cluster = 0 AND state IN ('pending', 'calling')",
+		"SELECT 1 FROM incidents WHERE cluster = 0 AND caused_by <> '' AND caused_by IN (?,?)",
+		"SELECT seq FROM changes WHERE cluster = 0 AND seq > ? ORDER BY seq LIMIT ?",
+		"SELECT id FROM incidents WHERE cluster = 0 AND resolution <> '' AND resolved_at < ? LIMIT ?",
+		"SELECT 1 FROM hook_incidents WHERE cluster = 0 AND incident_id IN (?,?)",
 	} {
 		args := make([]any, strings.Count(query, "?"))
 		for i := range args {

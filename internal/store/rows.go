@@ -13,16 +13,16 @@ import (
 
 // The columns of the tables, in the order in which rows are written and read.
 const (
-	eventColumns = "id, event_key, cluster, incident_id, type, status, at, recorded_at, kind, namespace, name, uid, " +
+	eventColumns = "id, event_key, incident_id, type, status, at, recorded_at, kind, namespace, name, uid, " +
 		"container, workload_kind, workload, node, reason, message, restart_count, exit_code, count"
-	incidentColumns = "id, seq, cluster, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
+	incidentColumns = "id, seq, type, kind, namespace, name, uid, container, workload_kind, workload, node, labels, " +
 		"first_seen, last_seen, resolved_at, resolution, caused_by, events, duplicates, reason, message, restart_count, exit_code, observed_at, " +
 		"unheard_since, quiet_at, reopened_at, reopenings"
 	deliveryColumns = deliveryFacts + ", error, held_back, reply, question, prompt, data, answer"
 	// deliveryLine is a delivery without its texts: what lists show must not quote an agent, not even as
 	// the reason of a failure.
 	deliveryLine  = deliveryFacts + ", '' AS error, '' AS held_back, '' AS reply, '' AS question, '' AS prompt, '' AS data, '' AS answer"
-	deliveryFacts = "id, seq, cluster, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
+	deliveryFacts = "id, seq, state, hook_ns, hook, hook_uid, config, type, grp, agent_ns, agent, incident_id, catch_up, " +
 		"timeout, attempt, created_at, next_at, called_at, ended_at, dialect, context_id, task_id, task_state, failure, outcome, outcome_at, " +
 		"skipped, retry_of, requested_by, cancel_requested_by, even_if_recovered, verify_window, needs_approval, replies, question_id, workload, " + sentColumns + ", cancel_tries, cancel_at, verify_until, recovered_at, " + stallColumns + ", " + usageColumns
 	stallColumns    = "stall_after, on_stall, heard_at, heard_sum, stalled_since, stop, stop_at"
@@ -64,7 +64,7 @@ func fromExitCode(code sql.NullInt64) *int32 {
 func eventRow(e *incident.Event) []any {
 	pod := e.Attributes.PodOrZero()
 	return []any{
-		e.ID, e.Key, e.Cluster, e.IncidentID, string(e.Type), string(e.Status), micros(e.At), micros(e.RecordedAt),
+		e.ID, e.Key, e.IncidentID, string(e.Type), string(e.Status), micros(e.At), micros(e.RecordedAt),
 		e.Resource.Kind, e.Resource.Namespace, e.Resource.Name, e.Resource.UID, e.Container, e.Workload.Kind, e.Workload.Name,
 		e.Node, incident.Truncate(e.Reason, incident.MaxReason), incident.Truncate(e.Message, incident.MaxMessage),
 		int64(pod.RestartCount), exitCode(pod.ExitCode), int64(e.Count),
@@ -74,12 +74,12 @@ func eventRow(e *incident.Event) []any {
 // scanner is a row of database/sql.
 type scanner interface{ Scan(...any) error }
 
-func scanEvent(row scanner) (*incident.Event, error) {
-	e := &incident.Event{}
+func (c *Cluster) scanEvent(row scanner) (*incident.Event, error) {
+	e := &incident.Event{Cluster: c.Name}
 	var at, recorded int64
 	var pod incident.PodAttributes
 	var code sql.NullInt64
-	err := row.Scan(&e.ID, &e.Key, &e.Cluster, &e.IncidentID, &e.Type, &e.Status, &at, &recorded,
+	err := row.Scan(&e.ID, &e.Key, &e.IncidentID, &e.Type, &e.Status, &at, &recorded,
 		&e.Resource.Kind, &e.Resource.Namespace, &e.Resource.Name, &e.Resource.UID, &e.Container, &e.Workload.Kind, &e.Workload.Name,
 		&e.Node, &e.Reason, &e.Message, &pod.RestartCount, &code, &e.Count)
 	e.At, e.RecordedAt, pod.ExitCode = fromMicros(at), fromMicros(recorded), fromExitCode(code)
@@ -94,7 +94,7 @@ func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
 		return nil, fmt.Errorf("labels of incident %s: %w", i.ID, err)
 	}
 	return []any{
-		i.ID, seq, i.Cluster, string(i.Type), i.Resource.Kind, i.Resource.Namespace, i.Resource.Name, i.Resource.UID,
+		i.ID, seq, string(i.Type), i.Resource.Kind, i.Resource.Namespace, i.Resource.Name, i.Resource.UID,
 		i.Container, i.Workload.Kind, i.Workload.Name, i.Node, string(labels),
 		micros(i.FirstSeen), micros(i.LastSeen), micros(i.ResolvedAt), string(i.Resolution), i.CausedBy, i.Events, i.Duplicates,
 		incident.Truncate(i.Reason, incident.MaxReason), incident.Truncate(i.Message, incident.MaxMessage),
@@ -103,13 +103,13 @@ func incidentRow(i *incident.Incident, seq int64) ([]any, error) {
 	}, nil
 }
 
-func scanIncident(row scanner) (*incident.Incident, error) {
-	i := &incident.Incident{}
+func (c *Cluster) scanIncident(row scanner) (*incident.Incident, error) {
+	i := &incident.Incident{Cluster: c.Name}
 	var seq, first, last, resolved, observed, unheard, quiet, reopened int64
 	var labels string
 	var pod incident.PodAttributes
 	var code sql.NullInt64
-	err := row.Scan(&i.ID, &seq, &i.Cluster, &i.Type, &i.Resource.Kind, &i.Resource.Namespace, &i.Resource.Name, &i.Resource.UID,
+	err := row.Scan(&i.ID, &seq, &i.Type, &i.Resource.Kind, &i.Resource.Namespace, &i.Resource.Name, &i.Resource.UID,
 		&i.Container, &i.Workload.Kind, &i.Workload.Name, &i.Node, &labels,
 		&first, &last, &resolved, &i.Resolution, &i.CausedBy, &i.Events, &i.Duplicates, &i.Reason, &i.Message, &pod.RestartCount, &code, &observed,
 		&unheard, &quiet, &reopened, &i.Reopenings)
@@ -147,7 +147,7 @@ func deliveryRow(d *delivery.Delivery, seq int64) ([]any, error) {
 		return nil, fmt.Errorf("the reply in delivery %s: %w", d.ID, err)
 	}
 	row := []any{
-		d.ID, seq, d.Cluster, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
+		d.ID, seq, string(d.State), d.Hook.Namespace, d.Hook.Name, d.HookUID, d.Config, string(d.EventType), d.Group,
 		d.Agent.Namespace, d.Agent.Name, d.IncidentID, boolInt(d.CatchUp), d.Timeout.Microseconds(), int64(d.Attempt),
 		micros(d.CreatedAt), micros(d.NextAt), micros(d.CalledAt), micros(d.EndedAt),
 		d.Dialect, d.ContextID, d.TaskID, d.TaskState, incident.Truncate(d.Failure, delivery.MaxError), string(d.Outcome), micros(d.OutcomeAt),
@@ -175,14 +175,14 @@ func sentRow(s *delivery.Sent) []any {
 	return []any{micros(s.At), s.Dialect, s.User, s.URL, sentNamed*boolInt(s.Named) + sentAgain*boolInt(s.Again), int64(s.Missed), int64(s.Looks)}
 }
 
-func scanDelivery(row scanner) (*delivery.Delivery, error) {
-	d := &delivery.Delivery{}
+func (c *Cluster) scanDelivery(row scanner) (*delivery.Delivery, error) {
+	d := &delivery.Delivery{Cluster: c.Name}
 	var catchUp, timeout, created, next, called, ended, outcome, even, window, approval int64
 	var sentAt, flags, canceled, until, recovered int64
 	var stallAfter, heard, sum, stalled, stop int64
 	var sent delivery.Sent
 	var held, reply string
-	err := row.Scan(&d.ID, &d.Version, &d.Cluster, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
+	err := row.Scan(&d.ID, &d.Version, &d.State, &d.Hook.Namespace, &d.Hook.Name, &d.HookUID, &d.Config, &d.EventType, &d.Group,
 		&d.Agent.Namespace, &d.Agent.Name, &d.IncidentID, &catchUp, &timeout, &d.Attempt,
 		&created, &next, &called, &ended, &d.Dialect, &d.ContextID, &d.TaskID, &d.TaskState, &d.Failure, &d.Outcome, &outcome,
 		&d.Skipped, &d.RetryOf, &d.RequestedBy, &d.CancelRequestedBy, &even, &window, &approval, &d.Replies, &d.QuestionID, &d.Workload,

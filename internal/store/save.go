@@ -50,12 +50,11 @@ type saving struct {
 }
 
 type eventCount struct {
-	minute                           int64
-	cluster, namespace, kind, status string
+	minute                  int64
+	namespace, kind, status string
 }
 type hookCount struct {
 	minute       int64
-	cluster      string
 	hook         delivery.HookRef
 	config, name string
 }
@@ -104,8 +103,8 @@ func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error
 	for _, e := range events {
 		rows = append(rows, eventRow(e))
 		s.decided[e.ID] = eventFacts{micros(e.At), string(e.Type), true}
-		s.change(e.ID, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
-		s.events[eventCount{s.minute(e.At), e.Cluster, e.Resource.Namespace, string(e.Type), string(e.Status)}]++
+		s.change(e.ID&eventNumber, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
+		s.events[eventCount{s.minute(e.At), e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
 	err := s.tx.insert(ctx, "events", eventColumns, rows, "")
 	if s.tx.store.engine.Duplicate(err) {
@@ -130,8 +129,8 @@ func (s *saving) saveIncidents(ctx context.Context, incidents []*incident.Incide
 		}
 		s.change(seq, kindIncident, i.ID, state)
 	}
-	err := s.tx.insert(ctx, "incidents", incidentColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
-		updates(incidentColumns, "id", "cluster", "type", "kind", "namespace", "name", "uid", "container", "first_seen", "labels"))
+	err := s.tx.insert(ctx, "incidents", incidentColumns, rows, " ON CONFLICT (cluster, id) DO UPDATE SET "+
+		updates(incidentColumns, "id", "type", "kind", "namespace", "name", "uid", "container", "first_seen", "labels"))
 	if err != nil {
 		return err
 	}
@@ -152,8 +151,8 @@ func (s *saving) fireEvents(ctx context.Context, i *incident.Incident) error {
 	if i.Reopenings == 0 {
 		return nil
 	}
-	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'firing' WHERE id = "+
-		"(SELECT id FROM events WHERE incident_id = ? AND status = 'resolved' ORDER BY id LIMIT 1) RETURNING id", i.ID)
+	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'firing' WHERE cluster = :cluster AND id = "+
+		"(SELECT id FROM events WHERE cluster = :cluster AND incident_id = ? AND status = 'resolved' ORDER BY id LIMIT 1) RETURNING id", i.ID)
 	if err != nil {
 		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
 	}
@@ -165,13 +164,13 @@ func (s *saving) fireEvents(ctx context.Context, i *incident.Incident) error {
 
 // resolveEvents marks the event that opened an ended incident.
 func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error {
-	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'resolved' WHERE incident_id = ? AND status = 'firing' RETURNING id", i.ID)
+	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'resolved' WHERE cluster = :cluster AND incident_id = ? AND status = 'firing' RETURNING id", i.ID)
 	if err != nil {
 		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
 	}
 	for _, id := range ids {
 		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Resolved))
-		s.events[eventCount{s.minute(i.ResolvedAt), i.Cluster, i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
+		s.events[eventCount{s.minute(i.ResolvedAt), i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
 	}
 	return nil
 }
@@ -208,7 +207,7 @@ func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision
 	kept := make([]delivery.Decision, 0, len(decisions))
 	for _, d := range decisions {
 		if d.EventID == 0 {
-			d.EventID = s.written[d.DeliveryID]
+			d.EventID = s.tx.store.cluster.eventID(s.written[d.DeliveryID])
 			s.decided[d.EventID] = eventFacts{micros(d.At), string(d.EventType), true}
 		}
 		key := decisionKey{d.EventID, d.Hook, d.Config}
@@ -217,7 +216,7 @@ func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision
 		}
 		seen[key] = true
 		if !s.decided[d.EventID].fresh {
-			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE event_id = ? AND hook_ns = ? AND hook = ? AND config = ?",
+			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE cluster = :cluster AND event_id = ? AND hook_ns = ? AND hook = ? AND config = ?",
 				d.EventID, d.Hook.Namespace, d.Hook.Name, d.Config)
 			if err != nil {
 				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
@@ -247,7 +246,7 @@ func (s *saving) lookUpDecided(ctx context.Context, decisions []delivery.Decisio
 		if _, known := s.decided[d.EventID]; known {
 			continue
 		}
-		found, err := rowsOf(ctx, s.tx, func(row scanner) (e eventFacts, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE id = ?", d.EventID)
+		found, err := rowsOf(ctx, s.tx, func(row scanner) (e eventFacts, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE cluster = :cluster AND id = ?", d.EventID)
 		if err != nil {
 			return fmt.Errorf("look up event %d: %w", d.EventID, err)
 		}
@@ -275,7 +274,7 @@ func (s *saving) firstOfEachHook(ctx context.Context, decisions []delivery.Decis
 		}
 		seen[key] = true
 		if !s.decided[d.EventID].fresh {
-			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE event_id = ? AND hook_ns = ? AND hook = ?", d.EventID, d.Hook.Namespace, d.Hook.Name)
+			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE cluster = :cluster AND event_id = ? AND hook_ns = ? AND hook = ?", d.EventID, d.Hook.Namespace, d.Hook.Name)
 			if err != nil {
 				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
 			}
@@ -311,7 +310,7 @@ func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) er
 		rows = append(rows, []any{
 			d.EventID, of.at, of.kind, leads[i], d.IncidentID, d.Hook.Namespace, d.Hook.Name, d.Config, string(d.Disposition), d.DeliveryID, micros(d.At), string(madeFor(d)),
 		})
-		s.hooks[hookCount{s.minute(d.At), s.tx.store.cfg.Cluster, d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
+		s.hooks[hookCount{s.minute(d.At), d.Hook, d.Config, "disposition:" + string(d.Disposition)}]++
 		if d.DeliveryID != "" && d.Disposition != delivery.Explained {
 			s.covers[DeliveryIncident{d.DeliveryID, d.IncidentID}] = true
 		}
@@ -337,20 +336,20 @@ const anyValue = "*"
 
 // eventCountKey is the key of a row of event_counts.
 type eventCountKey struct {
-	span, start                           int64
-	namespace, cluster, kind, eventStatus string
+	span, start                  int64
+	namespace, kind, eventStatus string
 }
 
 // spread adds a count to each of the rows that it belongs to.
 func (k eventCount) spread(n int64, rows map[eventCountKey]int64) {
 	hour := k.minute / hourSpan * hourSpan
 	for _, namespace := range []string{k.namespace, anyValue} {
-		rows[eventCountKey{minuteSpan, k.minute, namespace, k.cluster, k.kind, k.status}] += n
-		rows[eventCountKey{hourSpan, hour, namespace, k.cluster, k.kind, k.status}] += n
+		rows[eventCountKey{minuteSpan, k.minute, namespace, k.kind, k.status}] += n
+		rows[eventCountKey{hourSpan, hour, namespace, k.kind, k.status}] += n
 	}
 	if k.status != string(incident.Resolved) {
-		rows[eventCountKey{minuteSpan, k.minute, k.namespace, k.cluster, anyValue, anyValue}] += n
-		rows[eventCountKey{hourSpan, hour, k.namespace, k.cluster, anyValue, anyValue}] += n
+		rows[eventCountKey{minuteSpan, k.minute, k.namespace, anyValue, anyValue}] += n
+		rows[eventCountKey{hourSpan, hour, k.namespace, anyValue, anyValue}] += n
 	}
 }
 
@@ -361,10 +360,10 @@ func (s *saving) saveCounts(ctx context.Context) error {
 	}
 	events := make([][]any, 0, len(spread))
 	for k, n := range spread {
-		events = append(events, []any{k.span, k.namespace, k.start, k.cluster, k.kind, k.eventStatus, n})
+		events = append(events, []any{k.span, k.namespace, k.start, k.kind, k.eventStatus, n})
 	}
-	if err := s.tx.insert(ctx, "event_counts", "span, namespace, start, cluster, type, status, n", events,
-		" ON CONFLICT (span, namespace, start, cluster, type, status) DO UPDATE SET n = event_counts.n + excluded.n"); err != nil {
+	if err := s.tx.insert(ctx, "event_counts", "span, namespace, start, type, status, n", events,
+		" ON CONFLICT (cluster, span, namespace, start, type, status) DO UPDATE SET n = event_counts.n + excluded.n"); err != nil {
 		return err
 	}
 	return s.saveHookCounts(ctx)
@@ -386,10 +385,10 @@ func (s *saving) saveHookCounts(ctx context.Context) error {
 }
 
 func (s *saving) addHookCounts(ctx context.Context, rows [][]any) error {
-	return s.tx.insert(ctx, "hook_counts", "span, hook_ns, hook, start, cluster, config, name, n", rows,
-		" ON CONFLICT (span, hook_ns, hook, start, cluster, config, name) DO UPDATE SET n = hook_counts.n + excluded.n")
+	return s.tx.insert(ctx, "hook_counts", "span, hook_ns, hook, start, config, name, n", rows,
+		" ON CONFLICT (cluster, span, hook_ns, hook, start, config, name) DO UPDATE SET n = hook_counts.n + excluded.n")
 }
 
 func (k hookCount) row(span, n int64) []any {
-	return []any{span, k.hook.Namespace, k.hook.Name, k.minute, k.cluster, k.config, k.name, n}
+	return []any{span, k.hook.Namespace, k.hook.Name, k.minute, k.config, k.name, n}
 }

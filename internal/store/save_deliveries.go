@@ -36,8 +36,8 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 			return err
 		}
 	}
-	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (id) DO UPDATE SET "+
-		updates(deliveryColumns, "id", "cluster", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
+	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (cluster, id) DO UPDATE SET "+
+		updates(deliveryColumns, "id", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
 			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back", "workload", "stall_after", "on_stall"))
 }
 
@@ -53,7 +53,7 @@ func (s *saving) formerDelivery(ctx context.Context, d *delivery.Delivery) (was 
 	_, err = rowsOf(ctx, s.tx, func(row scanner) (bool, error) {
 		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped, &was.usage.Total, &was.usage.Prompt, &was.usage.Completion)
 	},
-		"SELECT seq, state, outcome, skipped, "+usageColumns+" FROM deliveries WHERE id = ?", d.ID)
+		"SELECT seq, state, outcome, skipped, "+usageColumns+" FROM deliveries WHERE cluster = :cluster AND id = ?", d.ID)
 	if err != nil {
 		return was, fmt.Errorf("read delivery %s: %w", d.ID, err)
 	}
@@ -69,15 +69,15 @@ func (s *saving) countDelivery(d *delivery.Delivery, was formerDelivery) {
 		return
 	}
 	if was.state != string(d.State) {
-		s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, "delivery:" + string(d.State)}]++
+		s.hooks[hookCount{s.minute(d.EndedAt), d.Hook, d.Config, "delivery:" + string(d.State)}]++
 		if d.Skipped != "" {
-			s.hooks[hookCount{s.minute(d.EndedAt), d.Cluster, d.Hook, d.Config, SkippedCount}]++
+			s.hooks[hookCount{s.minute(d.EndedAt), d.Hook, d.Config, SkippedCount}]++
 		}
 	}
 	if d.Outcome != "" && was.outcome != string(d.Outcome) {
-		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
+		s.hooks[hookCount{s.minute(d.OutcomeAt), d.Hook, d.Config, "outcome:" + string(d.Outcome)}]++
 		if in := d.RecoveredIn(); in != "" {
-			s.hooks[hookCount{s.minute(d.OutcomeAt), d.Cluster, d.Hook, d.Config, RecoveredCount(in)}]++
+			s.hooks[hookCount{s.minute(d.OutcomeAt), d.Hook, d.Config, RecoveredCount(in)}]++
 		}
 	}
 }
@@ -109,13 +109,13 @@ func (s *saving) retractDecision(ctx context.Context, d *delivery.Delivery, was 
 		err = row.Scan(&us, &r.config)
 		r.at = fromMicros(us)
 		return r, err
-	}, "UPDATE decisions SET disposition = ? WHERE delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at, config",
+	}, "UPDATE decisions SET disposition = ? WHERE cluster = :cluster AND delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at, config",
 		string(now), d.ID, string(delivery.Delivered))
 	if err != nil {
 		return fmt.Errorf("mark the events of delivery %s: %w", d.ID, err)
 	}
 	for _, r := range retracted {
-		count := hookCount{s.minute(r.at), d.Cluster, d.Hook, r.config, "disposition:" + string(delivery.Delivered)}
+		count := hookCount{s.minute(r.at), d.Hook, r.config, "disposition:" + string(delivery.Delivered)}
 		if err := s.recount(ctx, count, "disposition:"+string(now)); err != nil {
 			return err
 		}
@@ -128,8 +128,8 @@ func (s *saving) retractDecision(ctx context.Context, d *delivery.Delivery, was 
 func (s *saving) recount(ctx context.Context, was hookCount, name string) error {
 	for _, span := range []int64{minuteSpan, hourSpan} {
 		start := was.minute / span * span
-		n, err := s.tx.exec(ctx, "UPDATE hook_counts SET n = n - 1 WHERE span = ? AND hook_ns = ? AND hook = ? AND start = ? AND cluster = ? AND config = ? AND name = ? AND n > 0",
-			span, was.hook.Namespace, was.hook.Name, start, was.cluster, was.config, was.name)
+		n, err := s.tx.exec(ctx, "UPDATE hook_counts SET n = n - 1 WHERE cluster = :cluster AND span = ? AND hook_ns = ? AND hook = ? AND start = ? AND config = ? AND name = ? AND n > 0",
+			span, was.hook.Namespace, was.hook.Name, start, was.config, was.name)
 		if err != nil {
 			return fmt.Errorf("count a decision of hook %s again: %w", was.hook, err)
 		}
@@ -177,7 +177,7 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 		row := []any{
 			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.By, delivery.MaxPerson), e.Name, text, boolInt(e.Truncated || text != e.Text),
 		}
-		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (delivery_id, n) DO UPDATE SET "+
+		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (cluster, delivery_id, n) DO UPDATE SET "+
 			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
 			return err
 		}
@@ -197,12 +197,12 @@ func ofAgent(k delivery.EntryKind) bool {
 // entryNumber is the number of the entry with the same source, or the next free one.
 func (s *saving) entryNumber(ctx context.Context, e *delivery.Entry) (n int64, known bool, err error) {
 	if e.Source != "" {
-		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
+		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE cluster = :cluster AND delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
 		if err != nil || len(found) > 0 {
 			return firstNumber(found), len(found) > 0, err
 		}
 	}
-	n, err = s.tx.number(ctx, "SELECT coalesce(max(n), 0) + 1 FROM delivery_log WHERE delivery_id = ?", e.DeliveryID)
+	n, err = s.tx.number(ctx, "SELECT coalesce(max(n), 0) + 1 FROM delivery_log WHERE cluster = :cluster AND delivery_id = ?", e.DeliveryID)
 	return n, false, err
 }
 
@@ -213,7 +213,7 @@ func firstNumber(numbers []int64) int64 {
 	return numbers[0]
 }
 
-const groupColumns = "cluster, hook_ns, hook, config, grp, hook_uid, over_budget, loop_guard, paused, held_since, held_until, hold, why, hold_ends, needs_person, " +
+const groupColumns = "hook_ns, hook, config, grp, hook_uid, over_budget, loop_guard, paused, held_since, held_until, hold, why, hold_ends, needs_person, " +
 	"resumed_at, resumed_by, resources"
 
 func (s *saving) saveGroups(ctx context.Context, groups []*delivery.GroupState) error {
@@ -224,19 +224,19 @@ func (s *saving) saveGroups(ctx context.Context, groups []*delivery.GroupState) 
 			return fmt.Errorf("resources of group %s: %w", g.Group, err)
 		}
 		rows = append(rows, []any{
-			s.tx.store.cfg.Cluster, g.Hook.Namespace, g.Hook.Name, g.Config, g.Group, g.HookUID, g.Held.OverBudget, g.Held.LoopGuard, g.Held.Paused,
+			g.Hook.Namespace, g.Hook.Name, g.Config, g.Group, g.HookUID, g.Held.OverBudget, g.Held.LoopGuard, g.Held.Paused,
 			micros(g.Held.Since), micros(g.Held.Until), string(g.Hold), g.Why, micros(g.HoldEnds), boolInt(g.NeedsPerson), micros(g.ResumedAt), g.ResumedBy, string(resources),
 		})
 	}
 	return s.tx.insert(ctx, "delivery_groups", groupColumns, rows, " ON CONFLICT (cluster, hook_ns, hook, config, grp) DO UPDATE SET "+
-		updates(groupColumns, "cluster", "hook_ns", "hook", "config", "grp"))
+		updates(groupColumns, "hook_ns", "hook", "config", "grp"))
 }
 
 func scanGroup(row scanner) (*delivery.GroupState, error) {
 	g := &delivery.GroupState{}
-	var cluster, resources string
+	var resources string
 	var since, until, ends, person, resumed int64
-	err := row.Scan(&cluster, &g.Hook.Namespace, &g.Hook.Name, &g.Config, &g.Group, &g.HookUID, &g.Held.OverBudget, &g.Held.LoopGuard, &g.Held.Paused,
+	err := row.Scan(&g.Hook.Namespace, &g.Hook.Name, &g.Config, &g.Group, &g.HookUID, &g.Held.OverBudget, &g.Held.LoopGuard, &g.Held.Paused,
 		&since, &until, &g.Hold, &g.Why, &ends, &person, &resumed, &g.ResumedBy, &resources)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func spansOf(from, to time.Time) spans {
 
 // union is a query over the parts of the range.
 func (s spans) union(columns, table, where string, args ...any) (string, []any) {
-	part := "SELECT " + columns + " FROM " + table + " WHERE span = %d AND " + where + " AND start >= ? AND start < ?"
+	part := "SELECT " + columns + " FROM " + table + " WHERE cluster = :cluster AND span = %d AND " + where + " AND start >= ? AND start < ?"
 	text := fmt.Sprintf(part+" UNION ALL "+part+" UNION ALL "+part, minuteSpan, hourSpan, minuteSpan)
 	var every []any
 	for _, r := range [][2]int64{{s.from, s.firstHour}, {s.firstHour, s.lastHour}, {s.lastHour, s.to}} {
@@ -68,7 +68,7 @@ func (r *Reader) ActiveEvents(ctx context.Context, namespace string) ([]EventCou
 		c.Status = incident.Firing
 		err = row.Scan(&c.Type, &c.N)
 		return c, err
-	}, "SELECT type, count(*) FROM events WHERE status = 'firing'"+where+" GROUP BY type", args...)
+	}, "SELECT type, count(*) FROM events WHERE cluster = :cluster AND status = 'firing'"+where+" GROUP BY type", args...)
 }
 
 // TrendCount is how many events, duplicates included, a bucket of time has of a type or namespace.
@@ -82,13 +82,13 @@ type TrendCount struct {
 // is whole minutes; by type, of a namespace or of all.
 func (r *Reader) Trend(ctx context.Context, from, to time.Time, interval time.Duration, namespace string) ([]TrendCount, error) {
 	span := spanOf(from, to, interval)
-	return r.trend(ctx, "SELECT start / ? AS bucket, type, sum(n) FROM event_counts WHERE span = ? AND namespace = ? AND start >= ? AND start < ? "+
+	return r.trend(ctx, "SELECT start / ? AS bucket, type, sum(n) FROM event_counts WHERE cluster = :cluster AND span = ? AND namespace = ? AND start >= ? AND start < ? "+
 		"AND status <> 'resolved' AND type <> '*' GROUP BY 1, 2", int64(interval/time.Minute), span, orAll(namespace), minute(from), minute(to))
 }
 
 // TrendByNamespace is Trend by namespace.
 func (r *Reader) TrendByNamespace(ctx context.Context, from, to time.Time, interval time.Duration) ([]TrendCount, error) {
-	return r.trend(ctx, "SELECT start / ? AS bucket, namespace, sum(n) FROM event_counts WHERE type = '*' AND span = ? AND start >= ? AND start < ? GROUP BY 1, 2",
+	return r.trend(ctx, "SELECT start / ? AS bucket, namespace, sum(n) FROM event_counts WHERE cluster = :cluster AND type = '*' AND span = ? AND start >= ? AND start < ? GROUP BY 1, 2",
 		int64(interval/time.Minute), spanOf(from, to, interval), minute(from), minute(to))
 }
 
@@ -148,7 +148,7 @@ func (r *Reader) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, f
 		d.CreatedAt, d.CalledAt, d.EndedAt, d.OutcomeAt = fromMicros(created), fromMicros(called), fromMicros(ended), fromMicros(outcome)
 		return d, err
 	}, "SELECT state, created_at, called_at, ended_at, outcome, outcome_at, verify_until FROM deliveries "+
-		"WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ? ORDER BY created_at DESC LIMIT ?",
+		"WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ? ORDER BY created_at DESC LIMIT ?",
 		hook.Namespace, hook.Name, micros(from), micros(to), limit)
 }
 
@@ -156,7 +156,7 @@ func (r *Reader) HookDeliveryTimes(ctx context.Context, hook delivery.HookRef, f
 // because an incident goes on, or because a person wanted one again.
 func (r *Reader) HookDeliveriesMade(ctx context.Context, hook delivery.HookRef, from, to time.Time) (int64, error) {
 	counted, err := readAll(ctx, r.handle, "how many deliveries hook "+hook.String()+" has", scanNumber,
-		"SELECT count(*) FROM deliveries WHERE hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ?", hook.Namespace, hook.Name, micros(from), micros(to))
+		"SELECT count(*) FROM deliveries WHERE cluster = :cluster AND hook_ns = ? AND hook = ? AND created_at >= ? AND created_at < ?", hook.Namespace, hook.Name, micros(from), micros(to))
 	if err != nil {
 		return 0, err
 	}

@@ -45,8 +45,9 @@ type Config struct {
 	// Path of the SQLite file, made if it is missing; ":memory:" for a private store that ends
 	// with the process. Unused with Engine.
 	Path string
-	// Cluster is the name of the cluster whose history this process writes; may be empty.
-	Cluster string
+	// Cluster is the name of the cluster whose history this process writes; may be empty. ClusterUID is what the cluster is known by whatever its
+	// name is; empty if that is not known.
+	Cluster, ClusterUID string
 	// Clock tells when a change was made; the real one if nil.
 	Clock clock.PassiveClock
 	// Committing is told of each commit that changes the history, right before it and right after it
@@ -112,21 +113,27 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
+	if s.conn, err = s.write.Conn(ctx); err != nil {
+		return err
+	}
+	cluster, err := s.findCluster(ctx)
+	if err != nil {
+		return err
+	}
 	own, err := s.engine.OpenReader(ctx, readers)
 	if err != nil {
 		return err
 	}
-	s.core = &coreHandle{db: own, store: s}
-	s.reads = reads{s.core, s.engine, s.cfg.Cluster}
+	s.core = &coreHandle{db: own, store: s, cluster: cluster}
+	s.reads = reads{s.core, s.engine, cluster}
 	others, err := s.engine.OpenReader(ctx, readers)
 	if err != nil {
 		return err
 	}
-	api := &apiHandle{db: others, slots: make(chan struct{}, readers), store: s}
-	s.people = &Reader{reads: reads{api, s.engine, s.cfg.Cluster}, store: s, api: api}
-	s.conn, err = s.write.Conn(ctx)
+	api := &apiHandle{db: others, slots: make(chan struct{}, readers), store: s, cluster: cluster}
+	s.people = &Reader{reads: reads{api, s.engine, cluster}, store: s, api: api}
 	s.stmts = map[string]*sql.Stmt{}
-	return err
+	return nil
 }
 
 // Reader is the history for people.

@@ -15,6 +15,7 @@ import (
 type Tx struct {
 	store  *Store
 	first  int64 // the change sequence's number at the start
+	term   int64 // of who leads
 	seq    int64 // the newest number that was given out
 	failed error // of the first statement that failed; it may have ended the transaction
 
@@ -46,10 +47,22 @@ func (tx *Tx) committed() {
 	}
 }
 
-func (tx *Tx) begin(ctx context.Context) (err error) {
-	if tx.seq, err = tx.number(ctx, "SELECT value FROM meta WHERE name = 'seq'"); err != nil {
+// begin reads the row of the cluster, and keeps it from others until the transaction has ended: that gives the transaction its place in the order of
+// the commits, its numbers, and proof that no other store leads since.
+func (tx *Tx) begin(ctx context.Context) error {
+	type row struct{ seq, term int64 }
+	found, err := rowsOf(ctx, tx, func(sc scanner) (r row, err error) { err = sc.Scan(&r.seq, &r.term); return r, err },
+		"SELECT seq, term FROM clusters WHERE no = :cluster"+tx.store.engine.Lock())
+	if err == nil && len(found) != 1 {
+		err = tx.fail(errNoCluster)
+	}
+	if err != nil {
 		return fmt.Errorf("read the change sequence: %w", err)
 	}
+	if mine := tx.store.term.Load(); mine != 0 && found[0].term != mine {
+		return ErrDeposed
+	}
+	tx.term, tx.seq = found[0].term, found[0].seq
 	tx.first = tx.seq
 	return nil
 }
@@ -58,16 +71,18 @@ func (tx *Tx) finish(ctx context.Context) error {
 	if tx.seq == tx.first {
 		return nil
 	}
-	_, err := tx.exec(ctx, "UPDATE meta SET value = ? WHERE name = 'seq'", tx.seq)
+	_, err := tx.exec(ctx, "UPDATE clusters SET seq = ? WHERE no = :cluster", tx.seq)
 	return err
 }
 
-// Next returns the next number of the change sequence. An event's ID is the number of its
-// insertion.
+// Next returns the next number of the change sequence.
 func (tx *Tx) Next() int64 {
 	tx.seq++
 	return tx.seq
 }
+
+// NextEvent returns the ID of the next event: the number of its insertion, and above that the number of the cluster.
+func (tx *Tx) NextEvent() int64 { return tx.store.cluster.eventID(tx.Next()) }
 
 // stmt returns the prepared statement of a query; queries are constants, or few by construction.
 func (tx *Tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -77,7 +92,7 @@ func (tx *Tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st := tx.store.stmts[query]; st != nil {
 		return st, nil
 	}
-	st, err := tx.store.conn.PrepareContext(ctx, tx.store.engine.Bind(query))
+	st, err := tx.store.conn.PrepareContext(ctx, tx.store.engine.Bind(tx.store.cluster.in(query)))
 	if err != nil {
 		return nil, tx.fail(fmt.Errorf("prepare %.60q: %w", query, err))
 	}
@@ -158,9 +173,9 @@ func inBatches(n int, do func(from, to int) error) error {
 
 // insert writes rows into a table, many a statement. conflict is what follows the values.
 func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, conflict string) error {
-	one := "(" + placeholders(columnCount(columns)) + ")"
+	one := "(:cluster, " + placeholders(columnCount(columns)) + ")"
 	return inBatches(len(rows), func(from, to int) error {
-		query := "INSERT INTO " + table + " (" + columns + ") VALUES " +
+		query := "INSERT INTO " + table + " (cluster, " + columns + ") VALUES " +
 			strings.TrimSuffix(strings.Repeat(one+",", to-from), ",") + conflict
 		args := make([]any, 0, (to-from)*columnCount(columns))
 		for _, row := range rows[from:to] {
@@ -175,14 +190,14 @@ func (tx *Tx) insert(ctx context.Context, table, columns string, rows [][]any, c
 
 // knownKeys finds those of the event keys that are recorded.
 func knownKeys(n int) string {
-	return "SELECT event_key FROM events WHERE event_key IN (" + placeholders(n) + ") AND cluster = ?"
+	return "SELECT event_key FROM events WHERE cluster = :cluster AND event_key IN (" + placeholders(n) + ")"
 }
 
 // KnownKeys returns which of the event keys are recorded already.
 func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, error) {
 	known := map[string]bool{}
 	err := inBatches(len(keys), func(from, to int) error {
-		found, err := rowsOf(ctx, tx, scanText, knownKeys(to-from), append(anys(keys[from:to]), tx.store.cfg.Cluster)...)
+		found, err := rowsOf(ctx, tx, scanText, knownKeys(to-from), anys(keys[from:to])...)
 		for _, k := range found {
 			known[k] = true
 		}
@@ -196,7 +211,7 @@ func (tx *Tx) KnownKeys(ctx context.Context, keys []string) (map[string]bool, er
 
 // GroupDeliveries returns the newest deliveries of a group that were not skipped, newest first.
 func (tx *Tx) GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit int) ([]*delivery.Delivery, error) {
-	return groupDeliveries(tx.store.cfg.Cluster, key, []string{key.Config}, limit).inTx(ctx, tx)
+	return groupDeliveries(tx.store.cluster, key, []string{key.Config}, limit).inTx(ctx, tx)
 }
 
 // GroupCall is a call as far as the loop guard counts it.
@@ -208,13 +223,13 @@ type GroupCall struct {
 // WorkloadCalls returns the newest deliveries of a configuration about a workload that were created after a time and not
 // skipped, newest first.
 func (tx *Tx) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, workload string, after time.Time, limit int) ([]GroupCall, error) {
-	return workloadCalls(tx.store.cfg.Cluster, hook, []string{config}, workload, after, limit).inTx(ctx, tx)
+	return workloadCalls(hook, []string{config}, workload, after, limit).inTx(ctx, tx)
 }
 
 // NewestIncident returns the incident of a problem that is open, else the one that ended last; nil if there is none.
 func (tx *Tx) NewestIncident(ctx context.Context, of incident.ProblemKey) (*incident.Incident, error) {
-	found, err := rowsOf(ctx, tx, scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE cluster = ? AND uid = ? AND type = ? AND container = ? "+
-		"ORDER BY resolution = '' DESC, resolved_at DESC LIMIT 1", tx.store.cfg.Cluster, of.UID, string(of.Type), of.Container)
+	found, err := rowsOf(ctx, tx, tx.store.cluster.scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE cluster = :cluster AND uid = ? AND type = ? AND container = ? "+
+		"ORDER BY resolution = '' DESC, resolved_at DESC LIMIT 1", of.UID, string(of.Type), of.Container)
 	if err != nil {
 		return nil, fmt.Errorf("read the newest incident of %s %s: %w", of.Type, of.UID, err)
 	}
@@ -226,7 +241,7 @@ func (tx *Tx) NewestIncident(ctx context.Context, of incident.ProblemKey) (*inci
 
 // Delivery returns one delivery, or ErrNotFound.
 func (tx *Tx) Delivery(ctx context.Context, id string) (*delivery.Delivery, error) {
-	found, err := rowsOf(ctx, tx, scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE id = ?", id)
+	found, err := rowsOf(ctx, tx, tx.store.cluster.scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = :cluster AND id = ?", id)
 	if err != nil {
 		return nil, fmt.Errorf("read delivery %s: %w", id, err)
 	}
@@ -238,14 +253,14 @@ func (tx *Tx) Delivery(ctx context.Context, id string) (*delivery.Delivery, erro
 
 // CopyCovers makes a delivery be about the incidents that another one is about.
 func (tx *Tx) CopyCovers(ctx context.Context, from, to string) error {
-	_, err := tx.exec(ctx, "INSERT INTO delivery_incidents (delivery_id, incident_id) SELECT ?, incident_id FROM delivery_incidents WHERE delivery_id = ? "+
+	_, err := tx.exec(ctx, "INSERT INTO delivery_incidents (cluster, delivery_id, incident_id) SELECT :cluster, ?, incident_id FROM delivery_incidents WHERE cluster = :cluster AND delivery_id = ? "+
 		"ON CONFLICT DO NOTHING", to, from)
 	return err
 }
 
 // GroupState returns what is remembered of a group; an empty one if that is nothing.
 func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.GroupState, error) {
-	found, err := groupState(tx.store.cfg.Cluster, key).inTx(ctx, tx)
+	found, err := groupState(key).inTx(ctx, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -255,19 +270,19 @@ func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.
 // CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a
 // configuration, of a hook if that is empty, of all if the hook is empty too.
 func (tx *Tx) CountDeliveries(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (int, error) {
-	n, err := onlyOne(countDeliveries(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx))
+	n, err := onlyOne(countDeliveries(hook, keyOf(config), since, most).inTx(ctx, tx))
 	return int(n), err
 }
 
 // OldestDelivery returns when the oldest of those was made due that CountDeliveries counts, zero if
 // there is none.
 func (tx *Tx) OldestDelivery(ctx context.Context, hook delivery.HookRef, config string, since time.Time, most int) (time.Time, error) {
-	return onlyOne(oldestDelivery(tx.store.cfg.Cluster, hook, keyOf(config), since, most).inTx(ctx, tx))
+	return onlyOne(oldestDelivery(hook, keyOf(config), since, most).inTx(ctx, tx))
 }
 
 // TokensSpent returns how many tokens the calls of a hook took that were made due since, as far as their agents told.
 func (tx *Tx) TokensSpent(ctx context.Context, hook delivery.HookRef, since time.Time, most int) (Spent, error) {
-	return onlyOne(tokensSpent(tx.store.cfg.Cluster, hook, since, most).inTx(ctx, tx))
+	return onlyOne(tokensSpent(hook, since, most).inTx(ctx, tx))
 }
 
 // OpenIncidents returns how many of the incidents that a delivery covers are open.

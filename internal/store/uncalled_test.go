@@ -23,7 +23,7 @@ func (u *uncalledTrial) fails(name string, at time.Duration, change ...func(*inc
 	s := incident.Signal{Key: name, Kind: incident.Observed, Type: incident.PodRestart, At: long.Add(at), Observation: incident.Observation{
 		Resource: incident.Resource{Kind: "Pod", Namespace: "shop", Name: name, UID: name}, Workload: incident.Workload{Kind: "Deployment", Name: name},
 	}}
-	inc := incident.Open("", &s)
+	inc := incident.Open(incident.Origin{}, &s)
 	for _, c := range change {
 		c(inc)
 	}
@@ -101,7 +101,7 @@ func TestTheBaselineIsReadByIndexes(t *testing.T) {
 			t.Error(step)
 		}
 	}
-	for _, index := range []string{"incidents_namespace_type (namespace=? AND type=? AND first_seen>? AND first_seen<?)", "deliveries_calls (cluster=? AND hook_ns=? AND workload=? AND created_at>? AND created_at<?)"} {
+	for _, index := range []string{"incidents_namespace_type (cluster=? AND namespace=? AND type=? AND first_seen>? AND first_seen<?)", "deliveries_calls (cluster=? AND hook_ns=? AND workload=? AND created_at>? AND created_at<?)"} {
 		if !slices.ContainsFunc(steps, func(step string) bool { return strings.HasSuffix(step, index) }) {
 			t.Errorf("no step uses %s:\n%s", index, strings.Join(steps, "\n"))
 		}

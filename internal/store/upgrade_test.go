@@ -40,6 +40,7 @@ var sums = map[string]string{
 	"00012_usage.sql":          "93c44f9c8b1c1232c3b69c5cb11453ae58c1f563b442e91ddf36c2de923ab2ea",
 	"00013_pauses.sql":         "970f96f15b82fd917f7bb7b65e7148dfa5a51906def3a2eed39e8eb994d79c8d",
 	"00014_notices.sql":        "777557b77b646b2f907a2ed7d0441d71af0014cd62b11ea31bccba6dd809b04d",
+	"00015_clusters.sql":       "83edecef13a0fd96d9c2b605b8ec7c01e3bd43aeac6d154092a2a602bd73b0eb",
 }
 
 // schemas are the numbers of the released migrations, in order.
@@ -192,6 +193,9 @@ func writeEarlierHistories(t *testing.T) {
 					into, from = append(into, old), append(from, "quote("+c+")")
 				}
 			}
+			if len(from) == 0 {
+				continue // a table that there is no more
+			}
 			for _, row := range texts(t, db, "SELECT "+strings.Join(from, " || ', ' || ")+" FROM today."+table) {
 				fmt.Fprintf(&b, "INSERT OR REPLACE INTO %s (%s) VALUES (%s);\n", table, strings.Join(into, ", "), row)
 			}
@@ -284,5 +288,71 @@ func TestOutcomesFromBeforeTheyHadAWindowsEndStay(t *testing.T) {
 		if n := counts[RecoveredCount(in)]; n != 1 {
 			t.Errorf("%d recovered %s", n, in)
 		}
+	}
+}
+
+// TestAHistoryWhoseClusterWasRenamedBecomesThatOfOneCluster: the newest name stays, with all that goes on under it; what had been given up under
+// another name ends.
+func TestAHistoryWhoseClusterWasRenamedBecomesThatOfOneCluster(t *testing.T) {
+	file := newPath(t)
+	earlierHistory(t, file, 14)
+	db := migrated(t, file, 14)
+	for _, change := range []string{ // k0, k2, ... ended; k7 is the newest that goes on, k8 the newest
+		"UPDATE incidents SET cluster = 'prod' WHERE name >= 'k6'", "UPDATE events SET cluster = 'prod' WHERE name >= 'k6'",
+		"UPDATE deliveries SET cluster = 'prod' WHERE id >= 'delivery of k6'",
+		"UPDATE events SET event_key = 'k1 0' WHERE event_key = 'k7 0'", // seen again under the new name
+		"INSERT INTO pauses VALUES ('', 'old', '', '', '', 1, 0, 0), ('prod', 'new', '', '', '', 1, 0, 0)",
+		"INSERT INTO hook_configs SELECT 'prod', hook_ns, hook, config, position, 'new', type, agent_ns, agent, edited_at, saved_at + 1 FROM hook_configs",
+		"INSERT INTO event_counts SELECT span, namespace, start, 'prod', type, status, n FROM event_counts",
+	} {
+		_, err := db.ExecContext(t.Context(), change)
+		must(t, err)
+	}
+	counted := texts(t, db, "SELECT sum(n) FROM event_counts")
+	must(t, db.Close())
+
+	st, err := Open(t.Context(), Config{Path: file, Cluster: "production", ClusterUID: "u"})
+	must(t, err)
+	defer st.Close()
+	if diff := cmp.Diff(&Cluster{No: 0, Name: "production", UID: "u", Salt: "prod"}, st.Cluster()); diff != "" {
+		t.Error(diff)
+	}
+	open, err := st.OpenIncidents(t.Context())
+	must(t, err)
+	if len(open) != 1 || open[0].Resource.Name != "k7" || open[0].Cluster != "production" {
+		t.Errorf("open are %v", open)
+	}
+	old, err := st.AllIncidents(t.Context(), 100)
+	must(t, err)
+	for _, i := range old {
+		if i.Resource.Name == "k1" && (i.Resolution != incident.Quiet || !i.ResolvedAt.Equal(i.LastSeen)) {
+			t.Errorf("what was given up became %+v", i)
+		}
+	}
+	if len(old) != len(delivery.States()) {
+		t.Errorf("%d incidents are left", len(old))
+	}
+	unfinished, err := st.UnfinishedDeliveries(t.Context(), long, 100)
+	must(t, err)
+	for _, d := range unfinished {
+		if d.ID < "delivery of k6" {
+			t.Errorf("%s goes on", d.ID)
+		}
+	}
+	given, err := st.Delivery(t.Context(), "delivery of k1")
+	if must(t, err); given.State != delivery.Canceled || given.Failure == "" {
+		t.Errorf("what was under way became %+v", given)
+	}
+	for _, key := range []string{"k1 0", "k1 0 of cluster "} {
+		if known, err := st.KnownKeys(t.Context(), []string{key}); err != nil || len(known) != 1 {
+			t.Errorf("event %q: %v, %v", key, known, err)
+		}
+	}
+	pauses, err := st.Pauses(t.Context())
+	if must(t, err); len(pauses) != 1 || pauses[0].Namespace != "new" {
+		t.Errorf("pauses %v", pauses)
+	}
+	if now := texts(t, st.core.db, "SELECT sum(n) FROM event_counts"); !slices.Equal(now, counted) {
+		t.Errorf("%v were counted, and %v are", counted, now)
 	}
 }

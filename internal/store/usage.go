@@ -24,7 +24,7 @@ func (s *saving) countUsage(d *delivery.Delivery, was delivery.Usage) {
 	}
 	add := func(name string, n int64) {
 		if n != 0 {
-			s.hooks[hookCount{s.minute(at), d.Cluster, d.Hook, d.Config, name}] += n
+			s.hooks[hookCount{s.minute(at), d.Hook, d.Config, name}] += n
 		}
 	}
 	add(TokensCount, d.Usage.Total-was.Total)

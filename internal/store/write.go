@@ -48,7 +48,7 @@ func (s *Store) Check(ctx context.Context) error {
 		return s.failed
 	}
 	return s.explain(s.transact(ctx, durable, func(tx *Tx) error {
-		_, err := tx.exec(ctx, "INSERT INTO meta (name, value) VALUES ('checked', ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+		_, err := tx.exec(ctx, "UPDATE clusters SET checked = ? WHERE no = :cluster",
 			now.UnixMicro())
 		return err
 	}))
@@ -146,9 +146,6 @@ func (s *Store) committing(tx *Tx, c Commit) {
 // run is what happens between the begin of the transaction and its commit.
 func (tx *Tx) run(ctx context.Context, do func(*Tx) error) error {
 	if err := tx.begin(ctx); err != nil {
-		return err
-	}
-	if err := tx.stillLeads(ctx); err != nil {
 		return err
 	}
 	err := do(tx)

@@ -59,7 +59,7 @@ func TestAPanicInAWriteRollsItBackAndTheNextOneGoesOn(t *testing.T) {
 	func() {
 		defer func() { _ = recover() }()
 		_ = st.Write(t.Context(), func(tx *Tx) error {
-			if _, err := tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('half', 1)"); err != nil {
+			if _, err := tx.exec(t.Context(), "INSERT INTO notifiers (cluster, name, seq) VALUES (:cluster, 'half', 1)"); err != nil {
 				t.Error(err)
 			}
 			panic("a bug")
@@ -68,7 +68,7 @@ func TestAPanicInAWriteRollsItBackAndTheNextOneGoesOn(t *testing.T) {
 	if err := save(t.Context(), st, "k"); err != nil {
 		t.Errorf("after the panic: %v", err)
 	}
-	if n := count(t, st, "meta WHERE name = 'half'"); n != 0 {
+	if n := count(t, st, "notifiers WHERE name = 'half'"); n != 0 {
 		t.Error("half of the write that panicked is there")
 	}
 }
@@ -76,20 +76,20 @@ func TestAPanicInAWriteRollsItBackAndTheNextOneGoesOn(t *testing.T) {
 func TestAWriteWhoseStatementFailedIsNotCommittedThoughTheErrorWasIgnored(t *testing.T) {
 	st := openStore(t, newPath(t))
 	err := st.Write(t.Context(), func(tx *Tx) error {
-		_, _ = tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('before', 1)")
+		_, _ = tx.exec(t.Context(), "INSERT INTO notifiers (cluster, name, seq) VALUES (:cluster, 'before', 1)")
 		canceled, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, _ = tx.exec(canceled, "INSERT INTO meta (name, value) VALUES ('failed', 1)")
+		_, _ = tx.exec(canceled, "INSERT INTO notifiers (cluster, name, seq) VALUES (:cluster, 'failed', 1)")
 		if _, err := st.conn.ExecContext(t.Context(), "ROLLBACK"); err != nil { // as SQLite does by itself on some errors
 			t.Error(err)
 		}
-		_, _ = tx.exec(t.Context(), "INSERT INTO meta (name, value) VALUES ('after', 1)")
+		_, _ = tx.exec(t.Context(), "INSERT INTO notifiers (cluster, name, seq) VALUES (:cluster, 'after', 1)")
 		return nil
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("it says %v", err)
 	}
-	if n := count(t, st, "meta WHERE name IN ('before', 'failed', 'after')"); n != 0 {
+	if n := count(t, st, "notifiers WHERE name IN ('before', 'failed', 'after')"); n != 0 {
 		t.Errorf("%d of its rows are there", n)
 	}
 }

@@ -174,9 +174,9 @@ func past(tx *store.Tx, c *store.Changes, rnd *rand.Rand, n int, at time.Time) {
 		Workload: incident.Workload{Kind: "Deployment", Name: workload}, Container: "app", Node: fmt.Sprint("node-", rnd.IntN(6)), Reason: told[0], Message: told[1],
 		Attributes: incident.Attributes{Pod: &incident.PodAttributes{RestartCount: int32(rnd.IntN(5)), Labels: map[string]string{"app": workload}}},
 	}}
-	inc := incident.Open("", sig)
+	inc := incident.Open(incident.Origin{}, sig)
 	ev := incident.NewEvent(inc, sig, at)
-	ev.ID = tx.Next()
+	ev.ID = tx.NextEvent()
 	took := time.Duration(30+rnd.IntN(400)) * time.Second
 	hook := delivery.HookRef{Namespace: ns, Name: ns}
 	decision := delivery.Decision{EventID: ev.ID, IncidentID: inc.ID, Hook: hook, Config: string(kind), Disposition: delivery.Duplicate, At: at}

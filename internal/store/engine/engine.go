@@ -37,6 +37,10 @@ type Engine interface {
 	Durability(waitForDisk bool) string
 	// NoIndex writes a column so that no index of its own is used for it.
 	NoIndex(column string) string
+	// Shared says whether khooks of several clusters may keep their histories in the database.
+	Shared() bool
+	// Lock is what follows a query in a transaction so that nobody else changes the row that it finds until the transaction has ended.
+	Lock() string
 	// JoinInOrder joins two tables on a condition, so that the left one leads the search.
 	JoinInOrder(left, right, on string) string
 

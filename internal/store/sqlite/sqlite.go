@@ -134,6 +134,12 @@ func (*Engine) Durability(waitForDisk bool) string {
 // NoIndex implements engine.Engine: an expression uses no index of the column.
 func (*Engine) NoIndex(column string) string { return "+" + column }
 
+// Shared implements engine.Engine: a file is of one khook.
+func (*Engine) Shared() bool { return false }
+
+// Lock implements engine.Engine: a transaction that is to write has the whole file.
+func (*Engine) Lock() string { return "" }
+
 // JoinInOrder implements engine.Engine: SQLite does not reorder a CROSS JOIN.
 func (*Engine) JoinInOrder(left, right, on string) string {
 	return left + " CROSS JOIN " + right + " ON " + on

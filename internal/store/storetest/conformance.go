@@ -103,7 +103,7 @@ func observed(key string, at time.Time) *incident.Signal {
 
 // record is a signal's incident, with its event, what a Hook decided about it, and the delivery that is due.
 func record(tx *store.Tx, sig *incident.Signal) (*incident.Incident, *store.Changes) {
-	inc := incident.Open("", sig)
+	inc := incident.Open(incident.Origin{}, sig)
 	ev := incident.NewEvent(inc, sig, sig.At)
 	ev.ID = tx.Next()
 	d := newDelivery("delivery of "+sig.Key, inc)
@@ -149,7 +149,7 @@ func (s *suite) nothingOf(st *store.Store, key string) {
 	s.Helper()
 	known, err := st.KnownKeys(s.Context(), []string{key})
 	s.must(err)
-	if _, err := st.Incident(s.Context(), incident.Open("", observed(key, start)).ID); known[key] || !errors.Is(err, store.ErrNotFound) {
+	if _, err := st.Incident(s.Context(), incident.Open(incident.Origin{}, observed(key, start)).ID); known[key] || !errors.Is(err, store.ErrNotFound) {
 		s.Errorf("something of %s is recorded: %v", key, err)
 	}
 }

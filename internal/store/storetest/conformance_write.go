@@ -213,7 +213,7 @@ func (s *suite) deposed() {
 
 func (s *suite) deadLetters() {
 	ctx := s.Context()
-	letter := incident.NewDeadLetter("", *observed("k", start), incident.BadSize, errors.New("too large"), start)
+	letter := incident.NewDeadLetter(incident.Origin{}, *observed("k", start), incident.BadSize, errors.New("too large"), start)
 	put := func() {
 		s.must(s.st.Write(ctx, func(tx *store.Tx) error {
 			_, err := tx.PutDeadLetter(ctx, letter)

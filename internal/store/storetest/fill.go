@@ -63,7 +63,7 @@ func one(tx *store.Tx, c *store.Changes, rnd *rand.Rand, i int, at time.Time, fi
 			Reason: "Error", Message: "Container app restarted (restart 3): it had ended with exit code 1 (Error)",
 		},
 	}
-	inc := incident.Open("", s)
+	inc := incident.Open(incident.Origin{}, s)
 	e := incident.NewEvent(inc, s, at)
 	e.ID = tx.Next()
 	switch {

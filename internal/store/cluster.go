@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/kagent-dev/khook/internal/incident"
+)
+
+// Cluster is one of the clusters whose histories are in a database. Each has its own change sequence, its own term of its
+// leader, and rows of its own: what is written and read is always of one.
+type Cluster struct {
+	No   int64  // of the cluster in the database, from 0 on
+	Name string // as people call it; it can change
+	// UID is what the cluster is known by whatever its name is; empty if that was never known.
+	UID string
+	// Salt is what the IDs of the cluster's incidents and deliveries are derived from. It never changes: with another one, what is known would
+	// be taken for new, and its agents would be called again.
+	Salt string
+}
+
+// MaxClusters is how many clusters a database can have.
+const MaxClusters = 1024
+
+// eventNumber has a bit for each of those of an event's ID that are its number in the change sequence; those above are the cluster's number. So an ID
+// is unique among all clusters, and no larger than what JavaScript takes for an integer.
+const eventNumber = 1<<43 - 1
+
+func (c *Cluster) eventID(seq int64) int64 { return c.No<<43 | seq }
+
+// in writes the cluster's number into a query, where that has ":cluster". It is a number of ours, and not an argument, so that a query can have it
+// with each of its tables whatever the order of its arguments.
+func (c *Cluster) in(query string) string {
+	return strings.ReplaceAll(query, ":cluster", strconv.FormatInt(c.No, 10))
+}
+
+// Origin is what incidents need to know of their cluster.
+func (c *Cluster) Origin() incident.Origin { return incident.Origin{Cluster: c.Name, Salt: c.Salt} }
+
+// Cluster is the one whose history is read and written.
+func (r reads) Cluster() *Cluster { return r.cluster }
+
+// errForeignCluster is why a history is refused that is of another cluster.
+var errForeignCluster = errors.New("this history is of another cluster")
+
+// errNoCluster is why nothing is written when the cluster's row is missing.
+var errNoCluster = errors.New("the cluster is not in the history any more")
+
+// errTooManyClusters is why a cluster is refused beyond MaxClusters.
+var errTooManyClusters = errors.New("no more clusters fit into this database")
+
+// identity says which of the clusters that a database has is the one with a name and a UID; a new one if none is. known is false for that.
+// A shared database has the histories of several clusters; else that of one, which is taken for it whatever it was called.
+func identity(have []*Cluster, name, uid string, shared bool) (c *Cluster, known bool, err error) {
+	var sameUID, sameName *Cluster
+	for _, h := range have {
+		if uid != "" && h.UID == uid {
+			sameUID = h
+		}
+		if h.Name == name {
+			sameName = h
+		}
+	}
+	switch {
+	case sameUID != nil && sameName != nil && sameName != sameUID:
+		return nil, false, fmt.Errorf("%w: its cluster %q has another UID, and this cluster was called %q there", errForeignCluster, name, sameUID.Name)
+	case sameUID != nil:
+		c = sameUID
+	case sameName != nil && uid != "" && sameName.UID != "":
+		return nil, false, fmt.Errorf("%w: its cluster %q has the UID %s, and this one has %s", errForeignCluster, name, sameName.UID, uid)
+	case sameName != nil:
+		c = sameName
+	case !shared && len(have) == 1 && (have[0].UID == "" || uid == ""):
+		c = have[0]
+	}
+	if c != nil {
+		is := *c
+		is.Name = name
+		if uid != "" {
+			is.UID = uid
+		}
+		return &is, true, nil
+	}
+	if len(have) >= MaxClusters {
+		return nil, false, errTooManyClusters
+	}
+	c = &Cluster{Name: name, UID: uid, Salt: name}
+	for _, h := range have {
+		c.No = max(c.No, h.No+1)
+	}
+	for _, h := range have {
+		if h.Salt == c.Salt { // a cluster that had the name before
+			c.Salt = fmt.Sprintf("%s #%d", name, c.No)
+		}
+	}
+	return c, false, nil
+}
+
+// findCluster finds the row of the cluster, and makes it where it is missing. The names and UIDs are unique: where several processes do so at the same
+// time, each of them finds what the first one made.
+func (s *Store) findCluster(ctx context.Context) (c *Cluster, err error) {
+	for range 3 {
+		if c, err = s.enterCluster(ctx); err == nil || !s.engine.Duplicate(err) {
+			break
+		}
+	}
+	switch {
+	case errors.Is(err, errForeignCluster):
+		return nil, s.engine.Advise(err, "give this cluster a name of its own (--cluster) or a history of its own (--database); if it is the same cluster, built anew, let it take the history over: khook clusters adopt NAME")
+	case err != nil:
+		return nil, fmt.Errorf("find the cluster in the history: %w", err)
+	}
+	return c, nil
+}
+
+func (s *Store) enterCluster(ctx context.Context) (c *Cluster, err error) {
+	if _, err := s.conn.ExecContext(ctx, s.engine.Begin()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		end := "COMMIT"
+		if err != nil {
+			end = "ROLLBACK"
+		}
+		_, ended := s.conn.ExecContext(context.WithoutCancel(ctx), end)
+		if err == nil {
+			err = ended
+		}
+	}()
+	rows, err := s.conn.QueryContext(ctx, "SELECT no, name, uid, salt FROM clusters ORDER BY no")
+	if err != nil {
+		return nil, err
+	}
+	have, err := collect(rows, scanCluster)
+	if err != nil {
+		return nil, err
+	}
+	c, known, err := identity(have, s.cfg.Cluster, s.cfg.ClusterUID, s.engine.Shared())
+	if err != nil {
+		return nil, err
+	}
+	change := "INSERT INTO clusters (name, uid, salt, no, seq, term, checked) VALUES (?, ?, ?, ?, 0, 0, 0)"
+	if known {
+		change = "UPDATE clusters SET name = ?, uid = ?, salt = ? WHERE no = ?"
+	}
+	_, err = s.conn.ExecContext(ctx, s.engine.Bind(change), c.Name, c.UID, c.Salt, c.No)
+	return c, err
+}
+
+func scanCluster(row scanner) (*Cluster, error) {
+	c := &Cluster{}
+	return c, row.Scan(&c.No, &c.Name, &c.UID, &c.Salt)
+}
+
+// Clusters returns the clusters whose histories are in the database, by their numbers.
+func (s *Store) Clusters(ctx context.Context) ([]*Cluster, error) {
+	return readAll(ctx, s.core, "clusters", scanCluster, "SELECT no, name, uid, salt FROM clusters ORDER BY no")
+}
