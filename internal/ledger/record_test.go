@@ -19,12 +19,13 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // newFileLedger is a ledger on a real file.
 func newFileLedger(t testing.TB, hooks ...*v1alpha2.Hook) *Ledger {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: filepath.Join(t.TempDir(), "khook.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ type picky struct {
 func newPicky(t *testing.T, hooks ...*v1alpha2.Hook) *picky {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "khook.db")
-	st, err := store.Open(t.Context(), store.Config{Path: path})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, path), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 func TestManyWriteAndReadAtOnce(t *testing.T) {
@@ -85,7 +86,7 @@ func TestManyOpenANewFileAtOnce(t *testing.T) {
 	var opening sync.WaitGroup
 	for i := range 6 {
 		opening.Go(func() {
-			st, err := Open(t.Context(), Config{Path: file})
+			st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, file), Path: file})
 			if err != nil {
 				t.Error(err)
 				return

@@ -10,6 +10,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/notice"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // TestNothingOfTheFutureIsLeftWhenAClockWasAhead records with a clock that is three days ahead, sets it right, and goes through all
@@ -17,7 +18,7 @@ import (
 func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 	const perLog = clampLog + 17
 	clock := clocktesting.NewFakePassiveClock(long)
-	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	must(t, err)
 	defer st.Close()
 	write := func(key string, events int, ends bool) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // asWriter makes the test binary a process that writes until it is killed.
@@ -24,12 +25,12 @@ func TestMain(m *testing.M) {
 		writeUntilKilled(path)
 		return
 	}
-	os.Exit(m.Run())
+	pgtest.Main(m)
 }
 
 func openStore(t testing.TB, path string) *Store {
 	t.Helper()
-	st, err := Open(t.Context(), Config{Path: path})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, path), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

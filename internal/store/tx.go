@@ -47,7 +47,7 @@ func (tx *Tx) committed() {
 }
 
 func (tx *Tx) begin(ctx context.Context) (err error) {
-	if tx.seq, err = tx.number(ctx, "SELECT value FROM meta WHERE name = 'seq'"); err != nil {
+	if tx.seq, err = tx.number(ctx, "SELECT value FROM meta WHERE name = 'seq'"+tx.store.engine.ForUpdate()); err != nil {
 		return fmt.Errorf("read the change sequence: %w", err)
 	}
 	tx.first = tx.seq

@@ -15,6 +15,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 	"github.com/kagent-dev/khook/internal/store/sqlite"
 )
 
@@ -110,7 +111,7 @@ func TestNobodyWaitsForTheWriterLongerThanTheContextLets(t *testing.T) {
 
 func TestReadinessGoesOnTellingOfAWriteThatFailed(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC))
-	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(t.Context(), Config{Path: file})
+	_, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, file), Path: file})
 	says(t, err, "database of another program")
 	db, err := sqlite.New(sqlite.Config{Path: file}).OpenReader(t.Context(), 1)
 	if err != nil {
@@ -210,7 +211,7 @@ func TestClosingTwiceIsFine(t *testing.T) {
 func TestEachCommitThatChangesTheHistoryIsToldBeforeAndAfter(t *testing.T) {
 	var st *Store
 	var told []string
-	st, err := Open(t.Context(), Config{Path: newPath(t), Committing: func(c Commit) {
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Committing: func(c Commit) {
 		_, recorded := st.Incident(t.Context(), incident.DeriveID("incident", "", "k"))
 		told = append(told, fmt.Sprintf("soon %t, done %t, recorded %t", c.Soon, c.Done, recorded == nil))
 	}})
