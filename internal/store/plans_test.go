@@ -14,6 +14,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/notice"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // everything uses all that the store can do, so that all its statements are prepared.
@@ -185,6 +186,7 @@ func statements(st *Store) []string {
 
 func planOf(t *testing.T, st *Store, query string) []string {
 	t.Helper()
+	pgtest.OnlySQLite(t) // see plans_postgres_test.go
 	args := make([]any, strings.Count(query, "?"))
 	for i := range args {
 		args[i] = 1

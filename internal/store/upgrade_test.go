@@ -19,6 +19,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 var update = flag.Bool("update", false, "write the histories of earlier schemas in testdata anew")
@@ -71,6 +72,7 @@ func TestAMigrationThatHistoriesWereWrittenByIsNeverChanged(t *testing.T) {
 
 // TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten opens a history that each earlier schema could have, and reads it.
 func TestAHistoryOfEachEarlierSchemaIsReadAsItWasWritten(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	if *update {
 		writeEarlierHistories(t)
 	}
@@ -249,6 +251,7 @@ func fillAllStates(t *testing.T, st *Store) {
 
 // TestOutcomesFromBeforeTheyHadAWindowsEndStay: those that are known, with when it recovered; and those to come are still decided.
 func TestOutcomesFromBeforeTheyHadAWindowsEndStay(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	file := newPath(t)
 	earlierHistory(t, file, 9)
 	db := migrated(t, file, 9)

@@ -110,6 +110,7 @@ func TestNobodyWaitsForTheWriterLongerThanTheContextLets(t *testing.T) {
 }
 
 func TestReadinessGoesOnTellingOfAWriteThatFailed(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC))
 	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	if err != nil {
@@ -136,6 +137,7 @@ func limitPages(t *testing.T, st *Store, pages int) {
 }
 
 func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	for name, harm := range map[string]func(file string) error{
 		"deleted": os.Remove,
 		"moved":   func(file string) error { return os.Rename(file, file+".old") },
@@ -156,6 +158,7 @@ func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
 }
 
 func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	file := newPath(t)
 	st := openStore(t, file)
 	for _, table := range []string{"goose_db_version", "events"} {
@@ -185,6 +188,7 @@ func TestNoFileIsNamed(t *testing.T) {
 }
 
 func TestAFileMayHaveAnyName(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	dir := t.TempDir()
 	for _, name := range []string{"a b.db", "50%.db", "who?.db", "#1.db", "x&_pragma=query_only(1).db", "ü.db"} {
 		file := filepath.Join(dir, name)

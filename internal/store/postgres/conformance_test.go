@@ -20,3 +20,17 @@ func TestAHistoryInPostgreSQLIsAHistory(t *testing.T) {
 		}
 	})
 }
+
+// TestAHistoryBehindPgBouncerIsAHistory: in transaction mode, where each transaction may have another session of the server. Debian's
+// knows nothing of prepared statements.
+func TestAHistoryBehindPgBouncerIsAHistory(t *testing.T) {
+	server := pgtest.Shared(t)
+	address := server.Pooler(t)
+	storetest.Conformance(t, func(t *testing.T) storetest.Opener {
+		t.Helper()
+		url := server.Through(server.Database(t), address) + "&default_query_exec_mode=exec"
+		return func() (*store.Store, error) {
+			return store.Open(t.Context(), store.Config{Engine: pgtest.At(url)})
+		}
+	})
+}

@@ -17,11 +17,31 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // IsURL says whether a text is the URL of a database, and not the path of a file.
 func IsURL(text string) bool {
 	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
+}
+
+// Named returns the engine for a URL, or for a file that has one and wins; nil if database is the path of a SQLite file.
+func Named(database, file string, maxConnections int) (engine.Engine, error) {
+	cfg := Config{MaxConnections: maxConnections}
+	switch {
+	case file != "":
+		cfg.URL = FromFile(file)
+	case IsURL(database):
+		cfg.URL = func() (string, error) { return database, nil }
+	default:
+		return nil, nil //nolint:nilnil // it is no engine of this package
+	}
+	text, err := cfg.URL()
+	if err == nil {
+		err = CheckURL(text)
+	}
+	return New(cfg), err
 }
 
 // FromFile reads the URL from a file.
@@ -157,11 +177,23 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 // reason tells what was ended before it began from a connection that is of no use any more: the driver says the same of both, and
 // the connection would be closed.
 func (c *conn) reason(ctx context.Context, err error) error {
-	if errors.Is(err, driver.ErrBadConn) && ctx.Err() != nil && !c.Conn.Conn().IsClosed() {
+	closed := c.Conn.Conn().IsClosed()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, driver.ErrBadConn) && ctx.Err() != nil && !closed:
 		return ctx.Err()
+	case closed && ctx.Err() == nil && !errors.Is(err, driver.ErrBadConn):
+		return &lostError{err}
 	}
 	return err
 }
+
+// lostError is that the connection broke, which the driver has no value for.
+type lostError struct{ error }
+
+// Unwrap returns the cause.
+func (e *lostError) Unwrap() error { return e.error }
 
 // Prepare implements driver.Conn.
 func (c *conn) Prepare(query string) (driver.Stmt, error) { return &stmt{c, query}, nil }

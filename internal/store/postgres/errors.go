@@ -117,6 +117,7 @@ func adviceAbout(err error) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var connect *connectError
+	var lost *lostError
 	var network net.Error
 	switch {
 	case errors.Is(err, errURL):
@@ -131,7 +132,7 @@ func adviceAbout(err error) string {
 		return "it can't be reached: see the host and the port in the URL, and the network; what is not written yet is kept and tried again"
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return "" // who asked waits no longer
-	case errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, net.ErrClosed):
+	case errors.As(err, &lost), errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, net.ErrClosed):
 		return adviceLost
 	}
 	return ""

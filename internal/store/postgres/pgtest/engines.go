@@ -23,28 +23,40 @@ func OnlySQLite(t testing.TB) {
 	}
 }
 
-// histories are the databases that stand for files.
-var histories sync.Map
+// histories are the schemas that stand for files.
+var histories = struct {
+	sync.Mutex
+	urls map[string]string
+}{urls: map[string]string{}}
 
 // At is an engine for a URL.
 func At(url string) *postgres.Engine {
 	return postgres.New(postgres.Config{URL: func() (string, error) { return url, nil }})
 }
 
-// Engine is the engine for a history that would be in a file: nil for SQLite, else a database that is the same for the same file.
+// Engine is the engine for a history that would be in a file: nil for SQLite, else a schema that is the same for the same file.
 func Engine(t testing.TB, file string) engine.Engine {
 	t.Helper()
+	if url := URL(t, file); url != "" {
+		return At(url)
+	}
+	return nil
+}
+
+// URL is where Engine has the history; empty for SQLite.
+func URL(t testing.TB, file string) string {
+	t.Helper()
 	if !OnPostgres() {
-		return nil
+		return ""
 	}
 	server := Shared(t)
 	if file == ":memory:" {
-		return At(server.Database(t))
+		return server.Schema(t)
 	}
-	url, known := histories.Load(file)
-	if !known {
-		url = server.Database(t)
-		histories.Store(file, url)
+	histories.Lock()
+	defer histories.Unlock()
+	if histories.urls[file] == "" {
+		histories.urls[file] = server.Schema(t)
 	}
-	return At(url.(string)) //nolint:forcetypeassert // as it was stored
+	return histories.urls[file]
 }

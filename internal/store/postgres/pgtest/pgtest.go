@@ -218,7 +218,7 @@ func (s *Server) Start() error {
 	}
 	args := []string{
 		"-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=" + s.dir,
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=32MB", "-c", "max_connections=100", "-c", "max_wal_size=256MB", "-c", "autovacuum_naptime=5min",
+		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "shared_buffers=32MB", "-c", "max_connections=500", "-c", "max_wal_size=256MB", "-c", "autovacuum_naptime=5min",
 		"-c", "wal_level=replica", "-c", "hot_standby=on",
 	}
 	for _, setting := range s.settings {
@@ -314,12 +314,10 @@ func (s *Server) Through(url, address string) string {
 var databases atomic.Int64
 
 // Database makes an empty database, and returns its URL.
-func (s *Server) Database(t testing.TB) string { t.Helper(); return s.copyOf(t, "template0") }
-
-func (s *Server) copyOf(t testing.TB, template string) string {
+func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("khook_%d", databases.Add(1))
-	s.Exec(t, "postgres", fmt.Sprintf("CREATE DATABASE %s TEMPLATE %s", name, template))
+	s.Exec(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0")
 	t.Cleanup(func() {
 		db, err := sql.Open("pgx", s.URL("postgres"))
 		if err == nil {
@@ -330,17 +328,12 @@ func (s *Server) copyOf(t testing.TB, template string) string {
 	return s.URL(name)
 }
 
-// CopyOf makes a database that is a copy of another one, to which nobody may be connected.
-func (s *Server) CopyOf(t testing.TB, url string) string {
+// Schema makes an empty schema in a database that all share, which takes less time than a database, and returns its URL.
+func (s *Server) Schema(t testing.TB) string {
 	t.Helper()
-	return s.copyOf(t, nameOf(url))
-}
-
-func nameOf(url string) string {
-	_, rest, _ := strings.Cut(url, "127.0.0.1:")
-	_, rest, _ = strings.Cut(rest, "/")
-	name, _, _ := strings.Cut(rest, "?")
-	return name
+	name := fmt.Sprintf("khook_%d", databases.Add(1))
+	s.Exec(t, "postgres", "CREATE SCHEMA "+name)
+	return s.URL("postgres") + "&search_path=" + name
 }
 
 // Exec runs a statement in a database as its owner.
