@@ -25,10 +25,10 @@ func TestAHistoryInPostgreSQLIsAHistory(t *testing.T) {
 // knows nothing of prepared statements.
 func TestAHistoryBehindPgBouncerIsAHistory(t *testing.T) {
 	server := pgtest.Shared(t)
-	address := server.Pooler(t)
+	pooler := server.Pooler(t)
 	storetest.Conformance(t, func(t *testing.T) storetest.Opener {
 		t.Helper()
-		url := server.Through(server.Database(t), address) + "&default_query_exec_mode=exec"
+		url := server.Through(server.Database(t), pooler) + "&default_query_exec_mode=exec"
 		return func() (*store.Store, error) {
 			return store.Open(t.Context(), store.Config{Engine: pgtest.At(url)})
 		}

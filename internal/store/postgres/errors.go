@@ -88,8 +88,7 @@ func (e *Engine) Explain(err error) error {
 	if err == nil || errors.As(err, &state) || errors.As(err, &row) {
 		return err
 	}
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return e.explainCode(refused, err)
 	}
 	if advice := adviceAbout(err); advice != "" {

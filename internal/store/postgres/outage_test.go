@@ -48,16 +48,17 @@ func recorded(t *testing.T, st *store.Store, keys ...string) map[string]bool {
 	return known
 }
 
-func stateOf(t *testing.T, err error) *engine.StateError {
+// unavailable is what the error says to do about the state of the database, which it must be about.
+func unavailable(t *testing.T, err error) (advice string) {
 	t.Helper()
-	var state *engine.StateError
-	if !errors.As(err, &state) {
+	state, ok := errors.AsType[*engine.StateError](err)
+	if !ok {
 		t.Fatalf("no error about the state of the database: %v", err)
 	}
 	if strings.Contains(err.Error(), "of-the-tests") {
 		t.Errorf("the password is in %q", err)
 	}
-	return state
+	return state.Advice
 }
 
 // again tries until it succeeds, as those do who have something to record.
@@ -68,7 +69,7 @@ func again(t *testing.T, do func() error) {
 		if err == nil {
 			return
 		}
-		stateOf(t, err)
+		unavailable(t, err)
 		if time.Now().After(until) {
 			t.Fatal(err)
 		}
@@ -82,11 +83,11 @@ func TestAServerThatCrashesLosesNothingAndIsWrittenAgainOnceItIsBack(t *testing.
 		t.Fatal(err)
 	}
 	server.Kill()
-	stateOf(t, record(t.Context(), st, "meanwhile"))
-	stateOf(t, record(t.Context(), st, "meanwhile"))
+	unavailable(t, record(t.Context(), st, "meanwhile"))
+	unavailable(t, record(t.Context(), st, "meanwhile"))
 	_, err := st.OpenIncidents(t.Context())
-	stateOf(t, err)
-	stateOf(t, st.Check(t.Context()))
+	unavailable(t, err)
+	unavailable(t, st.Check(t.Context()))
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -113,10 +114,7 @@ func TestACrashInTheMiddleOfATransactionTakesItBack(t *testing.T) {
 		return nil
 	})
 	// Whether it is recorded can't be asked before the server is back: then it is said that it is not.
-	var state *engine.StateError
-	if !errors.As(err, &state) {
-		t.Fatal(err)
-	}
+	unavailable(t, err)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +129,7 @@ func TestWhatBecameOfACommitIsFoundOutWhenItsAnswerIsLost(t *testing.T) {
 	for round := range 5 {
 		lost, kept := fmt.Sprint("lost ", round), fmt.Sprint("kept ", round)
 		proxy.OnCommit(pgtest.LoseCommit)
-		stateOf(t, record(t.Context(), st, lost))
+		unavailable(t, record(t.Context(), st, lost))
 		proxy.OnCommit(pgtest.LoseAnswer)
 		if err := record(t.Context(), st, kept); err != nil {
 			t.Errorf("what is recorded was said not to be: %v", err)
@@ -179,7 +177,7 @@ func TestAPromotedStandbyIsGoneOnWith(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	primary.Stop()
-	stateOf(t, record(t.Context(), st, "meanwhile"))
+	unavailable(t, record(t.Context(), st, "meanwhile"))
 	standby.Promote(t)
 	again(t, func() error { return record(t.Context(), st, "after") })
 	if known := recorded(t, st, "before", "meanwhile", "after"); !known["before"] || known["meanwhile"] || !known["after"] {

@@ -180,7 +180,7 @@ func newServer(settings []string) (*Server, error) {
 }
 
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
@@ -191,7 +191,7 @@ func freePort() (int, error) {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) command(name string, args ...string) *exec.Cmd {
-	c := exec.Command(filepath.Join(s.bin, name), args...) //nolint:gosec // PostgreSQL's
+	c := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...) //nolint:gosec // PostgreSQL's
 	c.Dir = s.dir
 	c.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "PGPASSWORD="+password)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
