@@ -33,7 +33,7 @@ func (s *Server) Pooler(t testing.TB) string {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil { //nolint:gosec // the server's user reads it
 		t.Fatal(err)
 	}
-	c := exec.CommandContext(context.Background(), path, "-q", config) //nolint:gosec // PgBouncer's
+	c := exec.CommandContext(context.Background(), path, "-q", config)
 	c.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
