@@ -29,6 +29,7 @@ import (
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/engine"
 	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
@@ -113,7 +114,13 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 			t.Fatal(err)
 		}
 	}
-	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: filepath.Join(t.TempDir(), "khook.db")})
+	return newFixtureOn(t, pgtest.Engine(t, ":memory:"), change...)
+}
+
+// newFixtureOn is newFixture on an engine; SQLite if nil.
+func newFixtureOn(t testing.TB, database engine.Engine, change ...func(*Config)) *fixture {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{Engine: database, Path: filepath.Join(t.TempDir(), "khook.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
