@@ -22,7 +22,7 @@ const (
 	adviceBusy   = "it has too much to do or too few connections: what is not written yet is kept and tried again; see max_connections there and --database-max-connections here"
 	adviceStarts = "the database is starting, stopping or failing over: what is not written yet is kept and tried again"
 	adviceTLS    = "its certificate can't be verified: see sslmode, sslrootcert and the host's name in the URL"
-	advicePooler = "prepared statements or settings are not kept: behind PgBouncer in transaction mode add default_query_exec_mode=exec to the URL, and see docs/install.md"
+	advicePooler = "prepared statements or settings are not kept: behind PgBouncer in transaction mode add default_query_exec_mode=exec to the URL, and see docs/operations.md"
 	adviceClash  = "another transaction was in the way: what is not written yet is kept and tried again"
 	adviceDisk   = "the database's disk is full: make room there; what is not written yet is kept and tried again"
 )
