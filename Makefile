@@ -96,7 +96,7 @@ bin/cluster:
 ##@ Test
 
 .PHONY: test
-test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-web test-go test-models bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
+test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-web test-go test-postgres test-models bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
 
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
@@ -122,6 +122,12 @@ test-web: ## Check the dashboard: types, unit tests, and that internal/web/dist 
 .PHONY: screenshots
 screenshots: cluster-assets ## Take the README's pictures of the dashboard, on a real API server; needs Chromium
 	KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" KHOOK_NEEDS_BROWSER=1 KHOOK_SCREENSHOTS=$(CURDIR)/docs/images go test -count=1 -timeout 20m -run '^TestScreenshots$$' ./test/dashboard
+
+# Without PostgreSQL, or with KHOOK_TEST_POSTGRES=off, they are skipped, and say so; KHOOK_TEST_POSTGRES=required fails instead.
+.PHONY: test-postgres
+test-postgres: cluster-assets ## What keeps a history and what uses it once more, on a real PostgreSQL
+	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || echo 'NOT TESTED ON POSTGRESQL: there is none (apt-get install postgresql)' >&2
+	KHOOK_TEST_ENGINE=postgres KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -count=1 -timeout 30m ./internal/store ./internal/ledger ./internal/dispatch ./internal/feed ./internal/notify ./internal/server ./internal/stream
 
 # With the race detector test-go draws a tenth of their inputs: each takes ten times as long.
 MODELS := TestAnySequenceEndsInAtMostOneRun TestAnySilenceIsToldAndEndsNoDelivery TestAnySequenceOfTheDispatcherKeepsThePromises \

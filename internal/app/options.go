@@ -16,6 +16,8 @@ import (
 
 	"github.com/kagent-dev/khook/internal/conns"
 	"github.com/kagent-dev/khook/internal/hook"
+	"github.com/kagent-dev/khook/internal/redact"
+	"github.com/kagent-dev/khook/internal/store/postgres"
 )
 
 // Options are the settings of the process, named as the flags of khook controller are. The zero value is of no
@@ -72,8 +74,12 @@ type Options struct {
 	// How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call.
 	MaxCallsPerHour int
 
-	// SQLite file of the history.
+	// SQLite file of the history, or the URL of a PostgreSQL database (postgres://USER:PASSWORD@HOST/DATABASE).
 	Database string
+	// File with the URL of the PostgreSQL database, read again at each new connection; it wins over Database.
+	DatabaseFile string
+	// Connections to the PostgreSQL database at the same time.
+	DatabaseMaxConnections int
 	// How long history is kept.
 	Retention time.Duration
 
@@ -169,6 +175,7 @@ func (o *Options) Validate() error {
 	atLeast("--api-request-timeout", o.APIRequestTimeout, time.Second)
 	errs = append(errs, o.checkAPI()...)
 	errs = append(errs, o.checkTLS()...)
+	errs = append(errs, o.checkDatabase()...)
 	if o.Retention < o.CatchUp {
 		errs = append(errs, fmt.Errorf("--retention is %s: it must not be shorter than --catch-up (%s), or what was deleted would be told again", o.Retention, o.CatchUp))
 	}
@@ -295,8 +302,43 @@ func (o *Options) leaseNamespace() string {
 	return "default"
 }
 
+// checkDatabase checks where the history is.
+func (o *Options) checkDatabase() (errs []error) {
+	if postgres.IsURL(o.Database) && o.DatabaseFile == "" {
+		if err := postgres.CheckURL(o.Database); err != nil {
+			errs = append(errs, fmt.Errorf("--database: %w", err))
+		}
+	}
+	if o.DatabaseMaxConnections < postgres.MinConnections {
+		errs = append(errs, fmt.Errorf("--database-max-connections is %d: it must be at least %d", o.DatabaseMaxConnections, postgres.MinConnections))
+	}
+	return errs
+}
+
+// databaseShown is where the history is, without what may be secret.
+func (o *Options) databaseShown() string {
+	switch {
+	case o.DatabaseFile != "":
+		return "the URL in " + o.DatabaseFile
+	case postgres.IsURL(o.Database):
+		return redact.URL(o.Database)
+	}
+	return o.Database
+}
+
+// folder is where khook keeps its own files: beside the history, if that is a file.
+func (o *Options) folder() string {
+	if postgres.IsURL(o.Database) {
+		return "."
+	}
+	return filepath.Dir(o.Database)
+}
+
 // prepareDatabase makes the folder of the history.
 func (o *Options) prepareDatabase() error {
+	if o.DatabaseFile != "" || postgres.IsURL(o.Database) {
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(o.Database), 0o750); err != nil {
 		return fmt.Errorf("make the folder of --database: %w", err)
 	}

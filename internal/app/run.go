@@ -29,6 +29,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres"
 )
 
 // What the controller may do in the cluster; config/rbac is generated from these.
@@ -123,7 +124,7 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	if err := p.register(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
 	}
-	log.Info("khook starts", "version", cfg.Version, "database", o.Database, "kagent", o.KagentURL,
+	log.Info("khook starts", "version", cfg.Version, "database", o.databaseShown(), "kagent", o.KagentURL,
 		"namespaces", o.Namespaces, "leaderElection", o.LeaderElect)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("controller: %w", err)
@@ -162,7 +163,11 @@ func openHistory(ctx context.Context, cfg Config, plan *capacity.Plan, clusterUI
 	if err := o.prepareDatabase(); err != nil {
 		return nil, err
 	}
-	st, err := store.Open(ctx, store.Config{Path: o.Database, Cluster: o.Cluster, ClusterUID: clusterUID, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
+	database, err := postgres.Named(o.Database, o.DatabaseFile, o.DatabaseMaxConnections)
+	if err != nil {
+		return nil, fmt.Errorf("open the history (--database): %w", err)
+	}
+	st, err := store.Open(ctx, store.Config{Engine: database, Path: o.Database, Cluster: o.Cluster, ClusterUID: clusterUID, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
 	if err != nil {
 		return nil, fmt.Errorf("open the history (--database): %w", err)
 	}

@@ -14,7 +14,7 @@ func (o *Options) Settings() map[string]any {
 	settings := map[string]any{
 		"kubeconfig": o.Kubeconfig, "cluster": o.Cluster, "namespaces": o.Namespaces,
 		"pending-after": o.PendingAfter.String(), "stabilization": o.Stabilization.String(), "quiet-after": o.QuietAfter.String(), "catch-up": o.CatchUp.String(),
-		"database": o.Database, "retention": o.Retention.String(),
+		"database": o.databaseShown(), "database-file": o.DatabaseFile, "database-max-connections": o.DatabaseMaxConnections, "retention": o.Retention.String(),
 		"log-level": o.LogLevel, "log-format": o.LogFormat,
 	}
 	maps.Copy(settings, o.agentSettings())

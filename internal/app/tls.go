@@ -97,7 +97,7 @@ func certificateOf(mgr ctrl.Manager, certFile, keyFile string) (certificate, err
 // authority takes up khook's own authority beside the history, or makes it, and has its certificate told.
 func (a *App) authority(mgr ctrl.Manager) (certificate, error) {
 	o := &a.options
-	dir := filepath.Join(filepath.Dir(o.Database), "tls")
+	dir := filepath.Join(o.folder(), "tls")
 	own, made, err := ca.Open(ca.Config{Dir: dir, Names: o.TLSNames})
 	if err != nil {
 		return nil, err

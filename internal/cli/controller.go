@@ -104,8 +104,10 @@ type controllerFlags struct {
 
 	MaxCallsPerHour int `name:"max-calls-per-hour" help:"How many calls all Hooks together may make within an hour; 0 for no limit. What is held back is told to the agent with the next call." default:"0" env:"KHOOK_MAX_CALLS_PER_HOUR" group:"Agents"`
 
-	Database  string        `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE"`
-	Retention time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
+	Database               string        `help:"SQLite file of the history, or the URL of a PostgreSQL database, such as postgres://khook:PASSWORD@db.example.com/khook?sslmode=verify-full." default:"khook.db" env:"KHOOK_DATABASE" group:"History" placeholder:"FILE|URL"`
+	DatabaseFile           string        `name:"database-file" help:"File with the URL of the PostgreSQL database, read again at each new connection, so that a password can be changed; it wins over --database." env:"KHOOK_DATABASE_FILE" group:"History" placeholder:"FILE"`
+	DatabaseMaxConnections int           `name:"database-max-connections" help:"Connections to the PostgreSQL database at the same time." default:"10" env:"KHOOK_DATABASE_MAX_CONNECTIONS" group:"History"`
+	Retention              time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
 
 	APIBindAddress      string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
 	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets, asked by khook (kubernetes) or in the caller's own name, which needs no rights of khook's (caller); or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,caller,none" env:"KHOOK_API_AUTH" group:"HTTP API"`

@@ -11,6 +11,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres"
 )
 
 // deadLettersCmd is khook dead-letters.
@@ -31,12 +32,20 @@ These commands work on the file of the history, also while khook runs:
 
 // historyFlags say where the history is.
 type historyFlags struct {
-	Database string          `help:"SQLite file of the history." default:"khook.db" env:"KHOOK_DATABASE" placeholder:"FILE"`
-	Config   kong.ConfigFlag `help:"YAML file with the flags of khook controller." placeholder:"FILE"`
+	Database     string          `help:"SQLite file of the history, or the URL of a PostgreSQL database." default:"khook.db" env:"KHOOK_DATABASE" placeholder:"FILE|URL"`
+	DatabaseFile string          `name:"database-file" help:"File with the URL of the PostgreSQL database; it wins over --database." env:"KHOOK_DATABASE_FILE" placeholder:"FILE"`
+	Config       kong.ConfigFlag `help:"YAML file with the flags of khook controller." placeholder:"FILE"`
 }
 
 // open opens the history, which must be there.
 func (f *historyFlags) open(ctx context.Context) (*store.Store, error) {
+	database, err := postgres.Named(f.Database, f.DatabaseFile, postgres.MinConnections)
+	switch {
+	case err != nil:
+		return nil, err
+	case database != nil:
+		return store.Open(ctx, store.Config{Engine: database})
+	}
 	if _, err := os.Stat(f.Database); err != nil {
 		return nil, fmt.Errorf("there is no history to read: %w; dead letters are in the file that khook controller writes, and not in its API: "+
 			"kubectl -n kagent exec deploy/khook -- /khook dead-letters --config=/etc/khook/khook.yaml, or name the file (--database)", err)

@@ -13,6 +13,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // started is a crowd that notes when the calls of the agents that are well begin. Their tasks are done with the answer.
@@ -41,7 +42,7 @@ func (s *started) Send(ctx context.Context, r agent.Request) (agent.Task, error)
 // benchDeliveries makes a history in which each agent has as many calls due, in turn.
 func benchDeliveries(b *testing.B, agents, each int) *store.Store {
 	b.Helper()
-	st, err := store.Open(b.Context(), store.Config{Path: filepath.Join(b.TempDir(), "khook.db")})
+	st, err := store.Open(b.Context(), store.Config{Engine: pgtest.Engine(b, ":memory:"), Path: filepath.Join(b.TempDir(), "khook.db")})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // crowd are many agents on one kagent: some hang, some say 502, and the others answer at once and work for a while.
@@ -72,7 +73,7 @@ func (c crowd) Reply(context.Context, delivery.AgentRef, agent.Task, string, jso
 func healthyTake(t *testing.T, bad map[string]string, agents, each int) (took time.Duration) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+		st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: filepath.Join(t.TempDir(), "khook.db")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // outOf is a crowd whose agents all say 502 until they are back, and who keeps the order of what arrives.
@@ -42,7 +43,7 @@ func (o *outOf) Send(ctx context.Context, r agent.Request) (agent.Task, error) {
 func TestAThousandThatWaitInAnOutageTakeFewStepsAndKeepTheirOrder(t *testing.T) {
 	const waiting, most = 1000, 6000
 	synctest.Test(t, func(t *testing.T) {
-		st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+		st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: filepath.Join(t.TempDir(), "khook.db")})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // outage is a rig in a bubble, where an hour takes no time: a dispatcher and a client with the
@@ -33,7 +34,7 @@ const (
 func newOutage(t *testing.T, opts kagenttest.Options) *outage {
 	t.Helper()
 	// In a file: a history in memory has locks that readers hold against the commit, which would wait in fake time for what waits in real time.
-	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: filepath.Join(t.TempDir(), "khook.db")})
 	if err != nil {
 		t.Fatal(err)
 	}

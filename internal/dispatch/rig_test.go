@@ -18,9 +18,10 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Tests(m)) }
 
 // rig is a dispatcher on a real store with a real A2A server.
 type rig struct {
@@ -46,7 +47,7 @@ func newRig(t *testing.T, opts kagenttest.Options, change ...func(*Config)) *rig
 
 func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func(*Config)) *rig {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: path})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, path), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 var start = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
@@ -43,7 +44,7 @@ func newBench(t *testing.T, hooks ...*v1alpha2.Hook) *bench {
 		}
 	}
 	var err error
-	if b.store, err = store.Open(t.Context(), store.Config{Path: ":memory:"}); err != nil {
+	if b.store, err = store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: ":memory:"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -425,7 +426,7 @@ func TestSharedCausesAreCounted(t *testing.T) {
 // BenchmarkApply is the whole way of a storm of signals into a real file: a fifth of them open an
 // incident, the others repeat one, and a hook cares about all.
 func BenchmarkApply(b *testing.B) {
-	st, err := store.Open(b.Context(), store.Config{Path: b.TempDir() + "/khook.db"})
+	st, err := store.Open(b.Context(), store.Config{Engine: pgtest.Engine(b, ":memory:"), Path: b.TempDir() + "/khook.db"})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -19,12 +19,13 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/proptest"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // newFileLedger is a ledger on a real file.
 func newFileLedger(t testing.TB, hooks ...*v1alpha2.Hook) *Ledger {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: filepath.Join(t.TempDir(), "khook.db")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ type picky struct {
 func newPicky(t *testing.T, hooks ...*v1alpha2.Hook) *picky {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "khook.db")
-	st, err := store.Open(t.Context(), store.Config{Path: path})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, path), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,17 +297,17 @@ func TestWhatIsNoRowsFaultIsNeverPutAside(t *testing.T) {
 		"a history that refuses every row":  {func(p *picky) { p.refuse("events", "true") }, func(p *picky) { p.accept("events") }},
 		"a history that refuses every call": {func(p *picky) { p.refuse("deliveries", "true") }, func(p *picky) { p.accept("deliveries") }},
 		"numbers that are used already": {
-			func(p *picky) { p.exec("UPDATE meta SET value = 0 WHERE name = 'seq'") },
-			func(p *picky) { p.exec("UPDATE meta SET value = 1000 WHERE name = 'seq'") },
+			func(p *picky) { p.exec("UPDATE clusters SET seq = 0") },
+			func(p *picky) { p.exec("UPDATE clusters SET seq = 1000") },
 		},
 		"another leader": {
 			func(p *picky) {
 				if err := p.store.Lead(p.Context()); err != nil {
 					p.Fatal(err)
 				}
-				p.exec("UPDATE meta SET value = value + 1 WHERE name = 'term'")
+				p.exec("UPDATE clusters SET term = term + 1")
 			},
-			func(p *picky) { p.exec("UPDATE meta SET value = value - 1 WHERE name = 'term'") },
+			func(p *picky) { p.exec("UPDATE clusters SET term = term - 1") },
 		},
 		"a lock": {
 			func(p *picky) {

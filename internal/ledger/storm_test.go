@@ -8,6 +8,7 @@ import (
 	"github.com/kagent-dev/khook/internal/hook"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // storm are the first failures of Pods, each of a workload of its own.
@@ -103,7 +104,7 @@ func BenchmarkGroups(b *testing.B) {
 			signals := storm(groups)
 			for b.Loop() {
 				b.StopTimer()
-				st, err := store.Open(b.Context(), store.Config{Path: b.TempDir() + "/khook.db"})
+				st, err := store.Open(b.Context(), store.Config{Engine: pgtest.Engine(b, ":memory:"), Path: b.TempDir() + "/khook.db"})
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -18,9 +18,10 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(pgtest.Tests(m)) }
 
 // answer is what a receiver does with a request.
 type answer struct {
@@ -101,7 +102,7 @@ type rig struct {
 func newRig(t testing.TB, notifiers ...*Notifier) *rig {
 	t.Helper()
 	clock := clocktesting.NewFakeClock(time.Now().Truncate(time.Second))
-	st, err := store.Open(t.Context(), store.Config{Path: ":memory:"})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: ":memory:"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 	"github.com/kagent-dev/khook/internal/store/storetest"
 )
 
@@ -52,7 +53,7 @@ func BenchmarkLoad(b *testing.B) {
 	if testing.Short() {
 		events, loadTime = 10_000, 3*time.Second
 	}
-	st, err := store.Open(b.Context(), store.Config{Path: filepath.Join(b.TempDir(), "khook.db")})
+	st, err := store.Open(b.Context(), store.Config{Engine: pgtest.Engine(b, ":memory:"), Path: filepath.Join(b.TempDir(), "khook.db")})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -29,6 +29,8 @@ import (
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/lint"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/engine"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // testServer is the kube-apiserver that all tests of this package share.
@@ -42,10 +44,10 @@ func TestMain(m *testing.M) {
 		beFanout(kind)
 		return
 	}
-	os.Exit(runTests(m))
+	os.Exit(runTests(pgtest.Tests(m)))
 }
 
-func runTests(m *testing.M) int {
+func runTests(m interface{ Run() int }) int {
 	flag.Parse()
 	scheme := runtime.NewScheme()
 	_, _ = clientgoscheme.AddToScheme(scheme), v1alpha2.AddToScheme(scheme)
@@ -112,7 +114,13 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 			t.Fatal(err)
 		}
 	}
-	st, err := store.Open(t.Context(), store.Config{Path: filepath.Join(t.TempDir(), "khook.db")})
+	return newFixtureOn(t, pgtest.Engine(t, ":memory:"), change...)
+}
+
+// newFixtureOn is newFixture on an engine; SQLite if nil.
+func newFixtureOn(t testing.TB, database engine.Engine, change ...func(*Config)) *fixture {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{Engine: database, Path: filepath.Join(t.TempDir(), "khook.db")})
 	if err != nil {
 		t.Fatal(err)
 	}

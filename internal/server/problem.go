@@ -150,5 +150,9 @@ func (s *Server) storeError(ctx context.Context, err error) error {
 			http.Header{"Retry-After": {"5"}})
 	}
 	s.cfg.Log.Error(err, "cannot answer a request", "request", requestID(ctx))
+	if store.Unavailable(err) {
+		return huma.ErrorWithHeaders(huma.Error503ServiceUnavailable("khook's history can't be read or written now: try again; its log says why (request "+requestID(ctx)+")"),
+			http.Header{"Retry-After": {"5"}})
+	}
 	return huma.Error500InternalServerError("khook could not read its history; its log says why (request " + requestID(ctx) + ")")
 }

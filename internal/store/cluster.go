@@ -117,7 +117,7 @@ func (s *Store) findCluster(ctx context.Context) (c *Cluster, err error) {
 }
 
 func (s *Store) enterCluster(ctx context.Context) (c *Cluster, err error) {
-	if _, err := s.conn.ExecContext(ctx, s.engine.Begin()); err != nil {
+	if _, err := s.conn.ExecContext(ctx, s.engine.Begin(true)); err != nil {
 		return nil, err
 	}
 	defer func() {

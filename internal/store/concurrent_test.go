@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 func TestManyWriteAndReadAtOnce(t *testing.T) {
@@ -85,7 +87,7 @@ func TestManyOpenANewFileAtOnce(t *testing.T) {
 	var opening sync.WaitGroup
 	for i := range 6 {
 		opening.Go(func() {
-			st, err := Open(t.Context(), Config{Path: file})
+			st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, file), Path: file})
 			if err != nil {
 				t.Error(err)
 				return
@@ -106,7 +108,7 @@ func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
 	file := newPath(t)
 	st := openStore(t, file)
 	other := exec.CommandContext(t.Context(), os.Args[0])
-	other.Env = append(os.Environ(), asWriter+"="+file)
+	other.Env = append(os.Environ(), asWriter+"="+cmp.Or(pgtest.URL(t, file), file))
 	out, err := other.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +140,7 @@ func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
 	if t.Logf("%d keys were first written here, %d by the other process", mine, theirs); mine == 0 || theirs == 0 {
 		t.Error("they never met")
 	}
-	if n, keys := count(t, st, "events"), count(t, st, "(SELECT DISTINCT event_key, cluster FROM events)"); n != keys || n != count(t, st, "incidents") {
+	if n, keys := count(t, st, "events"), count(t, st, "(SELECT DISTINCT event_key, cluster FROM events) AS keys"); n != keys || n != count(t, st, "incidents") {
 		t.Errorf("%d events with %d keys, %d incidents", n, keys, count(t, st, "incidents"))
 	}
 	if n, last := count(t, st, "changes"), int64(2*count(t, st, "events")); int64(n) != last {
@@ -147,6 +149,7 @@ func TestTwoProcessesNeverRecordOneKeyTwice(t *testing.T) {
 }
 
 func TestDamageThatIsFoundLaterIsTold(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	file := newPath(t)
 	st := openStore(t, file)
 	for i := range 300 {

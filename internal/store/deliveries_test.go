@@ -15,6 +15,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // saveChanges saves changes in a transaction of their own.
@@ -158,6 +159,7 @@ func TestWhatIsHeldBackIsReadByTheEndOfTheHold(t *testing.T) {
 // TestAHistoryOfTheFirstSchemaIsGoneOnWith opens a file that was written before deliveries had a
 // log, groups and a table of what they are about.
 func TestAHistoryOfTheFirstSchemaIsGoneOnWith(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	file := newPath(t)
 	db, err := sql.Open("sqlite", file)
 	must(t, err)

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // onSmallDisk names the folder on which a child of this test mounts its disk.
@@ -18,6 +20,7 @@ const onSmallDisk = "KHOOK_TEST_SMALL_DISK"
 // TestADiskThatIsReallyFullIsToldAndLosesNothing runs itself in a user namespace, where anybody
 // may mount a disk of three megabytes.
 func TestADiskThatIsReallyFullIsToldAndLosesNothing(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	if dir := os.Getenv(onSmallDisk); dir != "" {
 		fillDisk(t, dir)
 		return
@@ -96,6 +99,7 @@ func asNobody(t *testing.T, do func()) {
 }
 
 func TestAFileOrFolderThatCannotBeWrittenSaysWhatToDo(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -16,9 +16,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 func TestOnlyWhatARowSaysIsItsFault(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	file := newPath(t)
 	st := openStore(t, file)
 	must(t, save(t.Context(), st, "first"))

@@ -10,6 +10,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/notice"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // TestNothingOfTheFutureIsLeftWhenAClockWasAhead records with a clock that is three days ahead, sets it right, and goes through all
@@ -17,7 +18,7 @@ import (
 func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 	const perLog = clampLog + 17
 	clock := clocktesting.NewFakePassiveClock(long)
-	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	must(t, err)
 	defer st.Close()
 	write := func(key string, events int, ends bool) {
@@ -105,9 +106,14 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 func timesOf(t *testing.T, st *Store) map[string][]string {
 	t.Helper()
 	found := map[string][]string{}
-	rows, err := st.core.db.QueryContext(t.Context(), "SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c "+
-		"WHERE m.type = 'table' AND m.name NOT LIKE 'goose%' AND c.type = 'BIGINT' AND "+
-		"(c.name = 'at' OR substr(c.name, -3) = '_at' OR c.name LIKE '%seen' OR c.name LIKE '%since' OR c.name LIKE '%until' OR c.name LIKE '%ends')")
+	columns := "(SELECT m.name AS tbl, c.name AS name FROM sqlite_master m JOIN pragma_table_info(m.name) c " +
+		"WHERE m.type = 'table' AND m.name NOT LIKE 'goose%' AND c.type = 'BIGINT') AS c"
+	if pgtest.OnPostgres() {
+		columns = "(SELECT table_name AS tbl, column_name AS name FROM information_schema.columns " +
+			"WHERE table_schema = current_schema() AND data_type = 'bigint' AND table_name NOT IN ('commits', 'khook_schema_lock')) AS c"
+	}
+	rows, err := st.core.db.QueryContext(t.Context(), "SELECT tbl, name FROM "+columns+" WHERE "+
+		"(c.name = 'at' OR substr(c.name, length(c.name) - 2) = '_at' OR c.name LIKE '%seen' OR c.name LIKE '%since' OR c.name LIKE '%until' OR c.name LIKE '%ends')")
 	must(t, err)
 	pairs, err := collect(rows, func(row scanner) (p [2]string, err error) { err = row.Scan(&p[0], &p[1]); return p, err })
 	must(t, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 	"github.com/kagent-dev/khook/internal/store/storetest"
 )
 
@@ -27,7 +28,7 @@ var now = time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC)
 
 func history(b *testing.B, events int) *store.Store {
 	b.Helper()
-	st, err := store.Open(b.Context(), store.Config{Path: filepath.Join(b.TempDir(), "khook.db")})
+	st, err := store.Open(b.Context(), store.Config{Engine: pgtest.Engine(b, ":memory:"), Path: filepath.Join(b.TempDir(), "khook.db")})
 	if err != nil {
 		b.Fatal(err)
 	}

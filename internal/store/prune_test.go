@@ -12,6 +12,7 @@ import (
 
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 var long = time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC)
@@ -64,7 +65,7 @@ func must(t testing.TB, err error) {
 
 func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(long)
-	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	must(t, err)
 	defer st.Close()
 	for key, of := range map[string]struct {
@@ -126,7 +127,7 @@ func TestPruneTakesWhatIsOverAndLeavesWhatIsNot(t *testing.T) {
 // TestPruneKeepsTheConfigurationsOfHooksThatHaveAHistory holds that no history is left whose configurations are not known.
 func TestPruneKeepsTheConfigurationsOfHooksThatHaveAHistory(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(long)
-	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	must(t, err)
 	defer st.Close()
 	configs := []delivery.Configuration{{Key: "pod-restart"}, {Key: "oom-kill"}}
@@ -184,7 +185,7 @@ func TestPruneEndsWithItsContext(t *testing.T) {
 func TestClustersInOneDatabaseDoNotSeeEachOther(t *testing.T) {
 	file := newPath(t)
 	for _, cluster := range []string{"one", "two"} {
-		st, err := Open(t.Context(), Config{Path: file, Cluster: cluster, ClusterUID: "uid of " + cluster})
+		st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, file), Path: file, Cluster: cluster, ClusterUID: "uid of " + cluster})
 		must(t, err)
 		defer st.Close()
 		must(t, st.Write(t.Context(), func(tx *Tx) error {

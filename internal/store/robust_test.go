@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // asWriter makes the test binary a process that writes until it is killed.
@@ -24,12 +27,12 @@ func TestMain(m *testing.M) {
 		writeUntilKilled(path)
 		return
 	}
-	os.Exit(m.Run())
+	pgtest.Main(m)
 }
 
 func openStore(t testing.TB, path string) *Store {
 	t.Helper()
-	st, err := Open(t.Context(), Config{Path: path})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, path), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +66,7 @@ func count(t testing.TB, st *Store, table string) int {
 }
 
 func TestAFullDiskIsToldAndLosesNothing(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	st := openStore(t, filepath.Join(t.TempDir(), "khook.db"))
 	limit := func(pages int) {
 		if _, err := st.conn.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil {
@@ -93,6 +97,7 @@ func TestAFullDiskIsToldAndLosesNothing(t *testing.T) {
 }
 
 func TestOpeningABadFileSaysWhatToDo(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	dir := t.TempDir()
 	noise := make([]byte, 64<<10)
 	for i := range noise {
@@ -165,6 +170,7 @@ func newer(t *testing.T, path string) string {
 }
 
 func TestALockedFileIsTold(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	path := filepath.Join(t.TempDir(), "khook.db")
 	one, two := openStore(t, path), openStore(t, path)
 	if _, err := one.conn.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
@@ -229,7 +235,11 @@ func TestAfterCloseItSaysSo(t *testing.T) {
 
 // writeUntilKilled acknowledges each write on its standard output.
 func writeUntilKilled(path string) {
-	st, err := Open(context.Background(), Config{Path: path})
+	cfg := Config{Path: path}
+	if postgres.IsURL(path) {
+		cfg.Engine = pgtest.At(path)
+	}
+	st, err := Open(context.Background(), cfg)
 	if err != nil {
 		fmt.Println("error", err)
 		return
@@ -253,7 +263,7 @@ func TestKilledWhileItWritesKeepsWhatWasAcknowledged(t *testing.T) {
 	acknowledged := map[string]bool{}
 	for range 5 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), asWriter+"="+path)
+		cmd.Env = append(os.Environ(), asWriter+"="+cmp.Or(pgtest.URL(t, path), path))
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -337,6 +347,7 @@ func TestPruneDeletesWhatEndedAndKeepsWhatIsOpen(t *testing.T) {
 // TestHotQueriesGoByIndex explains the queries of each batch, each step of a delivery, each status
 // and each start.
 func TestHotQueriesGoByIndex(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	st := openStore(t, ":memory:")
 	for _, query := range []string{
 		"SELECT event_key FROM events WHERE cluster = 0 AND event_key IN (?,?) AND cluster = 0",

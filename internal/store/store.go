@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"sync/atomic"
 	"time"
 
@@ -34,7 +35,7 @@ import (
 	"github.com/kagent-dev/khook/internal/store/sqlite"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*.sql migrations/postgres/*.sql
 var migrations embed.FS
 
 // Config holds the store's settings.
@@ -70,11 +71,12 @@ type Store struct {
 	term   atomic.Int64 // the fencing token of this leader; 0 if it is none
 
 	turn     chan struct{} // holds one token while somebody writes; guards what follows
-	conn     *sql.Conn     // the writer's one connection
+	conn     *sql.Conn     // the writer's one connection; nil if it broke and there is no other one yet
 	stmts    map[string]*sql.Stmt
 	sync     durability // of the connection now
 	failed   error      // of the newest write, about the state of the database
 	failedAt time.Time
+	marks    marks
 }
 
 // Reader is an open history for people: what they ask runs on connections of its own, a few at a time, first come
@@ -113,7 +115,7 @@ func (s *Store) open(ctx context.Context) (err error) {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	if s.conn, err = s.write.Conn(ctx); err != nil {
+	if err := s.connect(ctx); err != nil {
 		return err
 	}
 	cluster, err := s.findCluster(ctx)
@@ -132,7 +134,6 @@ func (s *Store) open(ctx context.Context) (err error) {
 	}
 	api := &apiHandle{db: others, slots: make(chan struct{}, readers), store: s, cluster: cluster}
 	s.people = &Reader{reads: reads{api, s.engine, cluster}, store: s, api: api}
-	s.stmts = map[string]*sql.Stmt{}
 	return nil
 }
 
@@ -156,11 +157,12 @@ func (r *Reader) ProbeWrite(ctx context.Context) error {
 func (s *Store) explain(err error) error { return s.engine.Explain(err) }
 
 func (s *Store) migrate(ctx context.Context) error {
-	files, err := fs.Sub(migrations, "migrations")
+	schema := s.engine.Schema()
+	files, err := fs.Sub(migrations, path.Join("migrations", schema.Folder))
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(s.engine.Schema(), s.write, files)
+	provider, err := goose.NewProvider(schema.Dialect, s.write, files, schema.Options...)
 	if err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (s *Store) migrate(ctx context.Context) error {
 	if have > newest {
 		return s.engine.Advise(fmt.Errorf("%w: its schema is %d, this khook knows %d", errNewer, have, newest), "use that version, or another file (--database)")
 	}
-	for {
+	for have < newest {
 		if _, err = provider.Up(ctx); err == nil {
 			return nil
 		}
@@ -184,6 +186,7 @@ func (s *Store) migrate(ctx context.Context) error {
 			return nil // another process did it at the same time
 		} // or is about to: one step of it failed here because it was done there
 	}
+	return nil
 }
 
 // Close closes the store, when the write under way is finished.
@@ -191,13 +194,8 @@ func (s *Store) Close() error {
 	s.turn <- struct{}{}
 	defer s.unlock()
 	var errs []error
-	for _, st := range s.stmts {
-		errs = append(errs, st.Close())
-	}
-	if s.conn != nil {
-		errs = append(errs, s.conn.Close())
-	}
-	s.stmts, s.conn = nil, nil
+	errs = append(errs, s.disconnect())
+	s.stmts = nil
 	if s.people != nil {
 		errs = append(errs, s.people.api.db.Close())
 	}

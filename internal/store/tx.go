@@ -52,7 +52,7 @@ func (tx *Tx) committed() {
 func (tx *Tx) begin(ctx context.Context) error {
 	type row struct{ seq, term int64 }
 	found, err := rowsOf(ctx, tx, func(sc scanner) (r row, err error) { err = sc.Scan(&r.seq, &r.term); return r, err },
-		"SELECT seq, term FROM clusters WHERE no = :cluster"+tx.store.engine.Lock())
+		"SELECT seq, term FROM clusters WHERE no = :cluster"+tx.store.engine.ForUpdate())
 	if err == nil && len(found) != 1 {
 		err = tx.fail(errNoCluster)
 	}

@@ -13,7 +13,7 @@ import (
 // whole if not. One runs at a time, in the order of the calls; do must not call Write. When it
 // returns, the commit is on the disk, and with it all earlier ones: not even a power failure takes
 // it back. ctx ends the wait for earlier writes and the statements of do, but never a commit that
-// has begun: so an error always means that nothing of it is recorded.
+// has begun: so an error always means that nothing of it is recorded; but for ErrUnknown.
 func (s *Store) Write(ctx context.Context, do func(*Tx) error) error {
 	return s.commit(ctx, durable, do)
 }
@@ -60,6 +60,9 @@ func (s *Store) lock(ctx context.Context) error {
 	case s.turn <- struct{}{}:
 		return nil
 	case <-ctx.Done():
+		if why := s.marks.unsettled.Load(); why != nil {
+			return fmt.Errorf("%w: %w", s.explain(*why), ctx.Err())
+		}
 		return fmt.Errorf("wait for earlier writes of the history: %w", ctx.Err())
 	}
 }
@@ -101,20 +104,13 @@ func (s *Store) transact(ctx context.Context, sync durability, do func(*Tx) erro
 	if err := s.engine.Ready(); err != nil {
 		return err
 	}
-	if sync != s.sync {
-		if _, err := s.conn.ExecContext(ctx, s.engine.Durability(sync == durable)); err != nil {
-			return err
-		}
-		s.sync = sync
-	}
-	ended := context.WithoutCancel(ctx)
 	committed := false
 	defer func() {
-		if !committed { // an error, or a panic; an error may have ended the transaction already
-			_, _ = s.conn.ExecContext(ended, "ROLLBACK")
+		if !committed && s.conn != nil { // an error, or a panic; an error may have ended the transaction already
+			_ = s.end(ctx, "ROLLBACK")
 		}
 	}()
-	if _, err := s.conn.ExecContext(ctx, s.engine.Begin()); err != nil {
+	if err := s.begin(ctx, sync); err != nil {
 		return err
 	}
 	tx := &Tx{store: s}
@@ -122,7 +118,10 @@ func (s *Store) transact(ctx context.Context, sync durability, do func(*Tx) erro
 		return err
 	}
 	s.committing(tx, Commit{Soon: sync == relaxed})
-	_, err := s.conn.ExecContext(ended, "COMMIT")
+	err := s.end(ctx, "COMMIT")
+	if err != nil && s.engine.Remote() {
+		err = s.settle(ctx, err)
+	}
 	if committed = err == nil; committed {
 		tx.committed()
 		s.committing(tx, Commit{Soon: sync == relaxed, Done: true})
@@ -157,7 +156,10 @@ func (tx *Tx) run(ctx context.Context, do func(*Tx) error) error {
 	case err != nil:
 		return err
 	}
-	return tx.finish(ctx)
+	if err := tx.finish(ctx); err != nil {
+		return err
+	}
+	return tx.mark(ctx)
 }
 
 // undoneError is why a transaction was rolled back that could have been committed: no failure of the

@@ -15,6 +15,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/kagent-dev/khook/internal/incident"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 	"github.com/kagent-dev/khook/internal/store/sqlite"
 )
 
@@ -109,8 +110,9 @@ func TestNobodyWaitsForTheWriterLongerThanTheContextLets(t *testing.T) {
 }
 
 func TestReadinessGoesOnTellingOfAWriteThatFailed(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	clock := clocktesting.NewFakePassiveClock(time.Date(2026, 1, 15, 10, 0, 0, 0, time.UTC))
-	st, err := Open(t.Context(), Config{Path: newPath(t), Clock: clock})
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Clock: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,6 +137,7 @@ func limitPages(t *testing.T, st *Store, pages int) {
 }
 
 func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	for name, harm := range map[string]func(file string) error{
 		"deleted": os.Remove,
 		"moved":   func(file string) error { return os.Rename(file, file+".old") },
@@ -155,6 +158,7 @@ func TestWhatWouldBeLostInAFileThatWasMovedAwayIsNotWritten(t *testing.T) {
 }
 
 func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	file := newPath(t)
 	st := openStore(t, file)
 	for _, table := range []string{"goose_db_version", "events"} {
@@ -166,7 +170,7 @@ func TestADatabaseOfAnotherProgramIsLeftAlone(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(t.Context(), Config{Path: file})
+	_, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, file), Path: file})
 	says(t, err, "database of another program")
 	db, err := sqlite.New(sqlite.Config{Path: file}).OpenReader(t.Context(), 1)
 	if err != nil {
@@ -184,6 +188,7 @@ func TestNoFileIsNamed(t *testing.T) {
 }
 
 func TestAFileMayHaveAnyName(t *testing.T) {
+	pgtest.OnlySQLite(t)
 	dir := t.TempDir()
 	for _, name := range []string{"a b.db", "50%.db", "who?.db", "#1.db", "x&_pragma=query_only(1).db", "ü.db"} {
 		file := filepath.Join(dir, name)
@@ -210,7 +215,7 @@ func TestClosingTwiceIsFine(t *testing.T) {
 func TestEachCommitThatChangesTheHistoryIsToldBeforeAndAfter(t *testing.T) {
 	var st *Store
 	var told []string
-	st, err := Open(t.Context(), Config{Path: newPath(t), Committing: func(c Commit) {
+	st, err := Open(t.Context(), Config{Engine: pgtest.Engine(t, ":memory:"), Path: newPath(t), Committing: func(c Commit) {
 		_, recorded := st.Incident(t.Context(), incident.DeriveID("incident", "", "k"))
 		told = append(told, fmt.Sprintf("soon %t, done %t, recorded %t", c.Soon, c.Done, recorded == nil))
 	}})

@@ -21,6 +21,7 @@ import (
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/review"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 	"github.com/kagent-dev/khook/internal/store/storetest"
 )
 
@@ -44,7 +45,7 @@ func (*doubtful) Refuse(w http.ResponseWriter, code int, detail string) { http.E
 // newest change.
 func newSession(t *testing.T, caller Caller, events int) (s *Session, newest int64) {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: ":memory:"})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, ":memory:"), Path: ":memory:"})
 	if err != nil {
 		t.Fatal(err)
 	}

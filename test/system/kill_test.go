@@ -14,6 +14,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // TestKilledAtAnyMomentNothingIsLostAndNobodyIsCalledTwice ends khook at random moments, with SIGKILL
@@ -154,7 +155,7 @@ func (s *storm) judge() result {
 
 func openHistory(t testing.TB, path string) *store.Store {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Path: path})
+	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, path), Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/cli"
 	"github.com/kagent-dev/khook/internal/kubetest"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // asKhook makes the test binary be khook, so that it can be killed and is built with the race
@@ -62,7 +63,7 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	code := m.Run()
+	code := pgtest.Tests(m).Run()
 	if err := tortureReport.write(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -161,6 +162,16 @@ func controller(t testing.TB, args ...string) *process {
 	return controllerWith(t, nil, args...)
 }
 
+// onEngine replaces the file of a history by the URL of a database, where the tests run on PostgreSQL.
+func onEngine(t testing.TB, args []string) []string {
+	t.Helper()
+	args = slices.Clone(args)
+	if i := slices.Index(args, "--database") + 1; i > 0 && pgtest.OnPostgres() {
+		args[i] = pgtest.URL(t, args[i])
+	}
+	return args
+}
+
 // controllerWith is controller with variables beside those of the test's own environment.
 func controllerWith(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
@@ -172,7 +183,7 @@ func controllerWith(t testing.TB, env []string, args ...string) *process {
 	if !slices.Contains(args, "--leader-elect") {
 		base = append(base, "--no-leader-elect")
 	}
-	p.cmd = exec.Command(os.Args[0], append(base, args...)...)
+	p.cmd = exec.Command(os.Args[0], append(base, onEngine(t, args)...)...)
 	p.cmd.Env = append(append(os.Environ(), asKhook+"=1"), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {

@@ -90,6 +90,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with $v.cluster }}{{ $_ := set $flags "cluster" . }}{{ end -}}
 {{- with $v.kagent.dialect }}{{ $_ := set $flags "kagent-dialect" . }}{{ end -}}
 {{- with $v.kagent.headers }}{{ $_ := set $flags "kagent-header" . }}{{ end -}}
+{{- if include "khook.databaseSecret" . }}
+{{- $_ := set $flags "database-file" "/var/run/secrets/khook/database/url" }}
+{{- $_ := set $flags "database-max-connections" $v.database.maxConnections }}
+{{- end -}}
 {{- if include "khook.kagentToken" . }}{{ $_ := set $flags "kagent-token-file" "/var/run/secrets/khook/kagent/token" }}{{ end -}}
 {{- with $v.api.audiences }}{{ $_ := set $flags "api-audiences" . }}{{ end -}}
 {{- with $v.api.allowedHosts }}{{ $_ := set $flags "allowed-hosts" . }}{{ end -}}
@@ -147,10 +151,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 Pod when it outgrows the limit: so there is none then. */}}
 {{- define "khook.resources" -}}
 {{- $resources := deepCopy .Values.resources -}}
-{{- if and (not .Values.persistence.enabled) $resources.limits -}}
+{{- if and (not (include "khook.volume" .)) $resources.limits -}}
 {{- $_ := unset $resources.limits "ephemeral-storage" -}}
 {{- end -}}
 {{- toYaml $resources -}}
+{{- end -}}
+
+{{/* The Secret with the URL of the PostgreSQL database; empty with SQLite. */}}
+{{- define "khook.databaseSecret" -}}
+{{- if .Values.database.existingSecret -}}
+{{- .Values.database.existingSecret -}}
+{{- else if .Values.database.url -}}
+{{- include "khook.fullname" . }}-database
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty if the history is a file on a volume. */}}
+{{- define "khook.volume" -}}
+{{- if and .Values.persistence.enabled (not (include "khook.databaseSecret" .)) }}yes{{ end -}}
 {{- end -}}
 
 {{/* Not empty if kagent gets a bearer token. */}}

@@ -34,6 +34,7 @@ to a database, gets its entry here, named in TestEachConnectionOfKhookHasItsRule
 {{- range $policy.apiServerPorts }}{{ $ports = append $ports (dict "port" (int .)) }}{{ end -}}
 {{- $_ := set $rules "API server" (dict "ports" $ports) -}}
 {{- $_ := set $rules "kagent" (dict "ports" (list (dict "port" (include "khook.urlPort" .Values.kagent.apiUrl | int))) "to" $policy.kagent) -}}
+{{- if include "khook.databaseSecret" . }}{{ $_ := set $rules "database" (dict "ports" (list (dict "port" (int .Values.database.port)))) }}{{ end -}}
 {{- toYaml $rules -}}
 {{- end -}}
 

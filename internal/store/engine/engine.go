@@ -26,21 +26,25 @@ type Engine interface {
 	// before each transaction, after both handles are open, and costs little.
 	Ready() error
 
-	// Schema is the dialect of the migrations.
-	Schema() goose.Dialect
+	// Schema says which migrations make the schema, and how they are run.
+	Schema() Schema
 	// Bind writes a query's placeholders, which are question marks in store, as the engine has them. No query has a
 	// question mark for anything else.
 	Bind(query string) string
-	// Begin is the statement that begins a transaction which is to write.
-	Begin() string
-	// Durability is the statement that makes the commits of a connection wait for the disk, or not.
+	// Remote says whether the database is another process: then a connection to it can break, and with it the answer to a
+	// commit, so that the store has to open a new one and to ask there what became of the commit.
+	Remote() bool
+	// Begin is the statement that begins a transaction which is to write, and whose commit is to wait for the disk, or not.
+	Begin(waitForDisk bool) string
+	// Durability is the statement that makes the commits of a connection wait for the disk, or not; empty where Begin says it.
 	Durability(waitForDisk bool) string
+	// ForUpdate follows a SELECT in a transaction that is to write, so that its rows are locked until the transaction ends, and are read
+	// as who had them locked before has left them; empty where such a transaction has everything locked.
+	ForUpdate() string
 	// NoIndex writes a column so that no index of its own is used for it.
 	NoIndex(column string) string
 	// Shared says whether khooks of several clusters may keep their histories in the database.
 	Shared() bool
-	// Lock is what follows a query in a transaction so that nobody else changes the row that it finds until the transaction has ended.
-	Lock() string
 	// JoinInOrder joins two tables on a condition, so that the left one leads the search.
 	JoinInOrder(left, right, on string) string
 
@@ -58,6 +62,15 @@ type Engine interface {
 	Advise(err error, advice string) error
 	// Duplicate says whether a row could not be written because its key is there already.
 	Duplicate(err error) bool
+}
+
+// Schema is what makes the tables of a history.
+type Schema struct {
+	Dialect goose.Dialect
+	// Folder of the migrations, within store's.
+	Folder string
+	// Options let one process at a time migrate, where the database does not see to that by itself.
+	Options []goose.ProviderOption
 }
 
 // StateError is an error about the state of the database, and not about what was asked of it.

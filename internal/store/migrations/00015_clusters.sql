@@ -9,13 +9,15 @@
 
 CREATE TABLE clusters (
   no         INTEGER PRIMARY KEY CHECK (no BETWEEN 0 AND 1023),
-  name       TEXT   NOT NULL UNIQUE,
+  name       TEXT   NOT NULL,
   uid        TEXT   NOT NULL,
-  salt       TEXT   NOT NULL UNIQUE,
+  salt       TEXT   NOT NULL,
   seq        BIGINT NOT NULL,
   term       BIGINT NOT NULL,
   checked BIGINT NOT NULL
 );
+CREATE UNIQUE INDEX clusters_name ON clusters (name);
+CREATE UNIQUE INDEX clusters_salt ON clusters (salt);
 INSERT INTO clusters (no, name, uid, salt, seq, term, checked)
   SELECT 0, name, '', name, coalesce((SELECT value FROM meta WHERE name = 'seq'), 0), coalesce((SELECT value FROM meta WHERE name = 'term'), 0), 0
   FROM (SELECT coalesce((SELECT cluster FROM incidents ORDER BY seq DESC LIMIT 1),

@@ -18,6 +18,8 @@ import (
 
 	"github.com/pressly/goose/v3"
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/kagent-dev/khook/internal/store/engine"
 )
 
 // Config holds the settings of an Engine.
@@ -112,15 +114,20 @@ func (e *Engine) dsn(readOnly bool) string {
 	return "file:" + (&url.URL{Path: e.cfg.Path}).EscapedPath() + "?" + q.Encode()
 }
 
-// Schema implements engine.Engine.
-func (*Engine) Schema() goose.Dialect { return goose.DialectSQLite3 }
+// Schema implements engine.Engine. Each migration is a transaction, for which another process waits.
+func (*Engine) Schema() engine.Schema {
+	return engine.Schema{Dialect: goose.DialectSQLite3, Folder: "."}
+}
 
 // Bind implements engine.Engine: SQLite takes question marks.
 func (*Engine) Bind(query string) string { return query }
 
 // Begin implements engine.Engine. An immediate transaction takes the lock at once, so that it can't fail halfway because
 // another process has it.
-func (*Engine) Begin() string { return "BEGIN IMMEDIATE" }
+func (*Engine) Begin(bool) string { return "BEGIN IMMEDIATE" }
+
+// Remote implements engine.Engine.
+func (*Engine) Remote() bool { return false }
 
 // Durability implements engine.Engine. Without the wait a commit is with the kernel: it survives the process, and a
 // power failure only after the next one that waited.
@@ -131,14 +138,14 @@ func (*Engine) Durability(waitForDisk bool) string {
 	return "PRAGMA synchronous = NORMAL"
 }
 
+// ForUpdate implements engine.Engine: a transaction that writes is the only one.
+func (*Engine) ForUpdate() string { return "" }
+
 // NoIndex implements engine.Engine: an expression uses no index of the column.
 func (*Engine) NoIndex(column string) string { return "+" + column }
 
 // Shared implements engine.Engine: a file is of one khook.
 func (*Engine) Shared() bool { return false }
-
-// Lock implements engine.Engine: a transaction that is to write has the whole file.
-func (*Engine) Lock() string { return "" }
 
 // JoinInOrder implements engine.Engine: SQLite does not reorder a CROSS JOIN.
 func (*Engine) JoinInOrder(left, right, on string) string {
