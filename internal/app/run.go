@@ -97,7 +97,7 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	if err != nil {
 		return err
 	}
-	uid, err := clusterUID(ctx, o, cluster, log)
+	uid, err := readClusterUID(ctx, o, cluster, log)
 	if err != nil {
 		return err
 	}
@@ -133,8 +133,8 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	return nil
 }
 
-// clusterUID is what the cluster is known by. Where that can't be read it is known by its name alone.
-func clusterUID(ctx context.Context, o *Options, cluster *rest.Config, log logr.Logger) (string, error) {
+// readClusterUID is what the cluster is known by. Where that can't be read it is known by its name alone.
+func readClusterUID(ctx context.Context, o *Options, cluster *rest.Config, log logr.Logger) (string, error) {
 	if o.ClusterUID != "" {
 		return o.ClusterUID, nil
 	}
