@@ -176,6 +176,10 @@ func (d Delivery) callFailed(o Observation, now time.Time) (Delivery, Step) {
 	d.Failure, d.Error = o.Own, o.Full
 	if rule.Next == Failed || rule.Patience && o.Worn {
 		d.State = Failed
+		if d.Sent != nil && d.Sent.Again { // the error is about the last time that it was sent
+			const earlier = "; it was sent before, and it is not known whether it arrived then: look at the agent's work"
+			d.Failure, d.Error = d.Failure+earlier, d.Error+earlier
+		}
 		return d, Step{Do: DoEnd}
 	}
 	d.State = Calling

@@ -85,6 +85,21 @@ func TestWhatNobodyKnowsIsSaid(t *testing.T) {
 	}
 }
 
+// TestOfAMessageThatWasSentTwiceTheFirstMayHaveArrived: that the second one was refused says nothing about it.
+func TestOfAMessageThatWasSentTwiceTheFirstMayHaveArrived(t *testing.T) {
+	o := Observation{Of: CallFailed, Limits: modelLimits, Peer: newer, Fault: WrongDialect, Own: "refused", Full: "refused", Harmless: true, Worn: true}
+	once := lostOn(newer)
+	if d, _ := Decide(once, o, sentAt.Add(time.Minute)); d.State != Failed || strings.Contains(d.Error, "not known") {
+		t.Errorf("the only one was refused: %s, %q", d.State, d.Error)
+	}
+	twice := once
+	twice.Sent = twice.Sent.again(sentAt.Add(time.Minute))
+	d, step := Decide(twice, o, sentAt.Add(2*time.Minute))
+	if step.Do != DoEnd || d.State != Failed || d.Skipped != "" || !strings.Contains(d.Error, "not known whether it arrived") || !strings.Contains(d.Failure, "not known") {
+		t.Errorf("%+v: %s, %q, %q", step, d.State, d.Failure, d.Error)
+	}
+}
+
 func TestASessionWithoutATaskIsLookedForAWhile(t *testing.T) {
 	o := Observation{Of: Looked, Limits: modelLimits, Peer: older, Fate: Unclear, Pause: time.Minute}
 	if d, step := Decide(lostOn(older), o, sentAt.Add(time.Minute)); step.Do != DoWait || d.Sent == nil {

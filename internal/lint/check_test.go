@@ -349,7 +349,7 @@ func TestValidateIsBounded(t *testing.T) {
 		"many Hooks":                {"kind: List\nitems:\n" + strings.Repeat("- {kind: Hook}\n", 101), "there are more than 100 Hooks"},
 		"many values":               {hookText("a", "{"+goodConfig+", selector: {matchExpressions: ["+strings.Repeat("{},", 200_000)+"]}}"), "this has more than 3000 values"},
 		"many Hooks' mistakes":      {strings.Repeat("---\n"+hookText("a", "{}"+strings.Repeat("\n  - {}", 2_500)), 40), "there are too many mistakes"},
-		"many findings":             {"apiVersion: kagent.dev/v1alpha2\nkind: Hook\n" + unknown, "more findings were left out"},
+		"many findings":             {"apiVersion: kagent.dev/v1alpha2\nkind: Hook\n" + unknown, "more findings left out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := validate(t, tc.text)
