@@ -34,28 +34,29 @@ These commands work on the file of the history, also while khook runs:
 type historyFlags struct {
 	Database     string          `help:"SQLite file of the history, or the URL of a PostgreSQL database." default:"khook.db" env:"KHOOK_DATABASE" placeholder:"FILE|URL"`
 	DatabaseFile string          `name:"database-file" help:"File with the URL of the PostgreSQL database; it wins over --database." env:"KHOOK_DATABASE_FILE" placeholder:"FILE"`
+	Cluster      string          `help:"Name of the cluster, where the database has the histories of several." env:"KHOOK_CLUSTER" placeholder:"NAME"`
 	Config       kong.ConfigFlag `help:"YAML file with the flags of khook controller." placeholder:"FILE"`
 }
 
 // open opens the history, which must be there.
-func (f *historyFlags) open(ctx context.Context) (*store.Store, error) {
+func (f *historyFlags) open(ctx context.Context, command string) (*store.Store, error) {
 	database, err := postgres.Named(f.Database, f.DatabaseFile, postgres.MinConnections)
 	switch {
 	case err != nil:
 		return nil, err
 	case database != nil:
-		return store.Open(ctx, store.Config{Engine: database})
+		return store.Open(ctx, store.Config{Engine: database, Cluster: f.Cluster, Visit: true})
 	}
 	if _, err := os.Stat(f.Database); err != nil {
-		return nil, fmt.Errorf("there is no history to read: %w; dead letters are in the file that khook controller writes, and not in its API: "+
-			"kubectl -n kagent exec deploy/khook -- /khook dead-letters --config=/etc/khook/khook.yaml, or name the file (--database)", err)
+		return nil, fmt.Errorf("there is no history to read: %w; it is in the database that khook controller writes, and not in its API: "+
+			"kubectl -n kagent exec deploy/khook -- /khook %s --config=/etc/khook/khook.yaml, or name the file (--database)", err, command)
 	}
-	return store.Open(ctx, store.Config{Path: f.Database})
+	return store.Open(ctx, store.Config{Path: f.Database, Cluster: f.Cluster, Visit: true})
 }
 
-// with runs do on the history.
-func (f *historyFlags) with(ctx context.Context, do func(*store.Store) error) error {
-	st, err := f.open(ctx)
+// with runs do on the history, for a command.
+func (f *historyFlags) with(ctx context.Context, command string, do func(*store.Store) error) error {
+	st, err := f.open(ctx, command)
 	if err != nil {
 		return err
 	}
@@ -70,7 +71,7 @@ type deadLettersListCmd struct {
 
 // Run lists the dead letters.
 func (c *deadLettersListCmd) Run(ctx context.Context, env Env) error {
-	return c.with(ctx, func(st *store.Store) error {
+	return c.with(ctx, "dead-letters", func(st *store.Store) error {
 		letters, err := st.DeadLetters(ctx, store.MaxDeadLetters)
 		if err != nil {
 			return err
@@ -126,7 +127,7 @@ func (f *letterFlags) Validate() error {
 
 // change does something with the letters that are named.
 func (f *letterFlags) change(ctx context.Context, env Env, done string, do func(*store.Store) (int, error)) error {
-	return f.with(ctx, func(st *store.Store) error {
+	return f.with(ctx, "dead-letters", func(st *store.Store) error {
 		n, err := do(st)
 		if err != nil {
 			return err

@@ -50,8 +50,9 @@ type picky struct {
 
 func newPicky(t *testing.T, hooks ...*v1alpha2.Hook) *picky {
 	t.Helper()
+	pgtest.OnlySQLite(t)
 	path := filepath.Join(t.TempDir(), "khook.db")
-	st, err := store.Open(t.Context(), store.Config{Engine: pgtest.Engine(t, path), Path: path})
+	st, err := store.Open(t.Context(), store.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,32 @@ func identity(have []*Cluster, name, uid string, shared bool) (c *Cluster, known
 	return c, false, nil
 }
 
+// errWhichCluster is why a history is not opened where several could be meant.
+var errWhichCluster = errors.New("it is not said which cluster is meant")
+
+// visited is the cluster with a name, or the only one if it is empty.
+func visited(have []*Cluster, name string) (*Cluster, error) {
+	names := make([]string, len(have))
+	for i, h := range have {
+		if names[i] = strconv.Quote(h.Name); h.Name == name || name == "" && len(have) == 1 {
+			return h, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: name one of those that are there by --cluster: %s", errWhichCluster, strings.Join(names, ", "))
+}
+
+// Adopt lets the next khook that is started with a name take over the history of that name, whatever the UID of its cluster is: for a cluster that
+// was built anew. The error is ErrNotFound if there is none.
+func (s *Store) Adopt(ctx context.Context, name string) error {
+	return s.Write(ctx, func(tx *Tx) error {
+		n, err := tx.exec(ctx, "UPDATE clusters SET uid = '' WHERE name = ?", name)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("cluster %q: %w", name, ErrNotFound)
+		}
+		return err
+	})
+}
+
 // findCluster finds the row of the cluster, and makes it where it is missing. The names and UIDs are unique: where several processes do so at the same
 // time, each of them finds what the first one made.
 func (s *Store) findCluster(ctx context.Context) (c *Cluster, err error) {
@@ -109,7 +135,7 @@ func (s *Store) findCluster(ctx context.Context) (c *Cluster, err error) {
 	}
 	switch {
 	case errors.Is(err, errForeignCluster):
-		return nil, s.engine.Advise(err, "give this cluster a name of its own (--cluster) or a history of its own (--database); if it is the same cluster, built anew, let it take the history over: khook clusters adopt NAME")
+		return nil, s.engine.Advise(err, "give this cluster a name of its own (--cluster) or a history of its own (--database); if it is the same cluster, built anew, let it take the history over (khook clusters adopt NAME), or give it the old UID (--cluster-uid)")
 	case err != nil:
 		return nil, fmt.Errorf("find the cluster in the history: %w", err)
 	}
@@ -137,6 +163,9 @@ func (s *Store) enterCluster(ctx context.Context) (c *Cluster, err error) {
 	have, err := collect(rows, scanCluster)
 	if err != nil {
 		return nil, err
+	}
+	if s.cfg.Visit && len(have) > 0 {
+		return visited(have, s.cfg.Cluster)
 	}
 	c, known, err := identity(have, s.cfg.Cluster, s.cfg.ClusterUID, s.engine.Shared())
 	if err != nil {

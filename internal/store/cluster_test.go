@@ -81,3 +81,52 @@ func TestANewNameChangesNoID(t *testing.T) {
 		t.Errorf("another cluster of this name: %v", err)
 	}
 }
+
+// TestACommandBesideKhookChangesNothingAboutTheCluster: it neither names it anew nor makes another one.
+func TestACommandBesideKhookChangesNothingAboutTheCluster(t *testing.T) {
+	file := newPath(t)
+	st, err := Open(t.Context(), Config{Path: file, Cluster: "prod", ClusterUID: "1"})
+	must(t, err)
+	record(t, st, "k", long, 1, false, delivery.Working)
+	must(t, st.Close())
+	for _, name := range []string{"", "prod"} {
+		beside, err := Open(t.Context(), Config{Path: file, Cluster: name, Visit: true})
+		must(t, err)
+		if open, err := beside.OpenIncidents(t.Context()); err != nil || len(open) != 1 || open[0].Cluster != "prod" {
+			t.Errorf("as %q: %v, %v", name, open, err)
+		}
+		clusters, err := beside.Clusters(t.Context())
+		if must(t, err); len(clusters) != 1 || *clusters[0] != (Cluster{Name: "prod", UID: "1", Salt: "prod"}) {
+			t.Errorf("as %q: clusters %v", name, clusters)
+		}
+		must(t, beside.Close())
+	}
+	if _, err := Open(t.Context(), Config{Path: file, Cluster: "another", Visit: true}); !errors.Is(err, errWhichCluster) || !strings.Contains(err.Error(), `"prod"`) {
+		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+// TestAClusterThatWasBuiltAnewTakesItsHistoryOverWhenAPersonSaysSo, and not before.
+func TestAClusterThatWasBuiltAnewTakesItsHistoryOverWhenAPersonSaysSo(t *testing.T) {
+	file := newPath(t)
+	for _, step := range []struct {
+		uid   string
+		adopt bool
+		err   error
+	}{{"1", false, nil}, {"2", false, errForeignCluster}, {"", true, nil}, {"2", false, nil}, {"1", false, errForeignCluster}} {
+		st, err := Open(t.Context(), Config{Path: file, Cluster: "prod", ClusterUID: step.uid, Visit: step.adopt})
+		if !errors.Is(err, step.err) || step.err == nil && err != nil {
+			t.Fatalf("%+v: %v", step, err)
+		}
+		if err != nil {
+			continue
+		}
+		if step.adopt {
+			must(t, st.Adopt(t.Context(), "prod"))
+			if err := st.Adopt(t.Context(), "another"); !errors.Is(err, ErrNotFound) {
+				t.Errorf("one that is not there: %v", err)
+			}
+		}
+		must(t, st.Close())
+	}
+}

@@ -49,6 +49,9 @@ type Config struct {
 	// Cluster is the name of the cluster whose history this process writes; may be empty. ClusterUID is what the cluster is known by whatever its
 	// name is; empty if that is not known.
 	Cluster, ClusterUID string
+	// Visit opens the history of a cluster that is there already, and changes nothing about it: the one with the name Cluster, or the only one
+	// if that is empty. It is for commands that are run beside khook.
+	Visit bool
 	// Clock tells when a change was made; the real one if nil.
 	Clock clock.PassiveClock
 	// Committing is told of each commit that changes the history, right before it and right after it

@@ -41,7 +41,7 @@ var sums = map[string]string{
 	"00012_usage.sql":          "93c44f9c8b1c1232c3b69c5cb11453ae58c1f563b442e91ddf36c2de923ab2ea",
 	"00013_pauses.sql":         "970f96f15b82fd917f7bb7b65e7148dfa5a51906def3a2eed39e8eb994d79c8d",
 	"00014_notices.sql":        "777557b77b646b2f907a2ed7d0441d71af0014cd62b11ea31bccba6dd809b04d",
-	"00015_clusters.sql":       "5c23eee15ad68514d0710856b5529b35c5ad848869bfe18c378ac57ee86c13fb",
+	"00015_clusters.sql":       "f36cd751da57d34cf023ef89efb491f4710196a7c62d423cb8c4b135409f9c8b",
 }
 
 // schemas are the numbers of the released migrations, in order.

@@ -5,7 +5,7 @@
 --
 -- A file had the history of one khook, which may have given its cluster several names in the course of time. It becomes the history of number 0,
 -- whose name and salt are those of the newest incident, so that no ID changes. What was open under another name had been given up when the name
--- changed: it ends here.
+-- changed: it ends here. Where there is nothing yet, khook makes the cluster's row when it opens the history.
 
 CREATE TABLE clusters (
   no         INTEGER PRIMARY KEY CHECK (no BETWEEN 0 AND 1023),
@@ -21,7 +21,9 @@ CREATE UNIQUE INDEX clusters_salt ON clusters (salt);
 INSERT INTO clusters (no, name, uid, salt, seq, term, checked)
   SELECT 0, name, '', name, coalesce((SELECT value FROM meta WHERE name = 'seq'), 0), coalesce((SELECT value FROM meta WHERE name = 'term'), 0), 0
   FROM (SELECT coalesce((SELECT cluster FROM incidents ORDER BY seq DESC LIMIT 1),
-    (SELECT cluster FROM hook_configs ORDER BY saved_at DESC LIMIT 1), (SELECT cluster FROM pauses LIMIT 1), '') AS name) AS newest;
+    (SELECT cluster FROM hook_configs ORDER BY saved_at DESC LIMIT 1), (SELECT cluster FROM pauses LIMIT 1), '') AS name) AS newest
+  WHERE EXISTS (SELECT 1 FROM meta WHERE name = 'seq' AND value > 0) OR EXISTS (SELECT 1 FROM hook_configs) OR EXISTS (SELECT 1 FROM pauses)
+    OR EXISTS (SELECT 1 FROM notifiers);
 DROP TABLE meta;
 
 CREATE TABLE incidents_new (
