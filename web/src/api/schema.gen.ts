@@ -1381,6 +1381,11 @@ export interface components {
             type: string;
         };
         Event: {
+            /**
+             * Format: date-time
+             * @description When the status became what it is, such as resolved; in live streams only.
+             */
+            changedAt?: string;
             /** @description Name of the cluster, if khook was given one. */
             cluster?: string;
             /** @description The container; absent if the whole Pod is meant. */
