@@ -11,6 +11,7 @@ import (
 	"github.com/kagent-dev/khook/internal/agent"
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/delivery"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // denied makes the real store refuse to write deliveries in a state, until allow is called.
@@ -37,6 +38,7 @@ func denied(t *testing.T, path string, state delivery.State) (allow func()) {
 }
 
 func TestAStoreThatFailsForAWhileLosesNoStep(t *testing.T) {
+	pgtest.OnlySQLite(t) // which is told by triggers what to refuse
 	task, direct := kagenttest.Act{Work: 10 * time.Millisecond, Answer: "done"}, kagenttest.Act{Direct: "done"}
 	for _, dialect := range agent.Dialects() {
 		for name, tc := range map[string]struct {

@@ -208,10 +208,22 @@ func (s *Server) run(name string, args ...string) error {
 	return nil
 }
 
-// Start starts the server, and waits until it can be asked.
+// Start starts the server, and waits until it can be asked. What is left of one that was killed may keep it from starting for a moment: then it
+// is tried again.
 func (s *Server) Start() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for until := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		err := s.start()
+		if err == nil || !strings.Contains(err.Error(), "is still in use") || time.Now().After(until) {
+			return err
+		}
+	}
+}
+
+// start is one try. What the log said before does not count.
+func (s *Server) start() error {
+	_ = os.Truncate(filepath.Join(s.dir, "log"), 0) // there is none at first
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
