@@ -178,10 +178,3 @@ func (s *Store) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo 
 	}
 	return changes, reach, nil
 }
-
-// deliveryLines returns deliveries by their IDs, without their texts.
-func (s *Store) deliveryLines(ctx context.Context, ids []string) ([]*delivery.Delivery, error) {
-	return readByIDs(ctx, s.core, "deliveries", s.cluster.scanDelivery, ids, func(in string) string {
-		return "SELECT " + deliveryLine + " FROM deliveries WHERE cluster = :cluster AND id IN " + in
-	})
-}

@@ -86,9 +86,7 @@ func (r *Reader) Calls(ctx context.Context, incidents []string, limit int) (map[
 	for _, c := range covers {
 		ids = append(ids, c.DeliveryID)
 	}
-	found, err := readByIDs(ctx, r.handle, "deliveries", r.cluster.scanDelivery, ids, func(in string) string {
-		return "SELECT " + deliveryLine + " FROM deliveries WHERE cluster = :cluster AND id IN " + in + " ORDER BY created_at, id"
-	})
+	found, err := r.deliveryLines(ctx, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -40,6 +40,13 @@ func (r reads) Delivery(ctx context.Context, id string) (*delivery.Delivery, err
 	return readOne(ctx, r.handle, "delivery "+id, r.cluster.scanDelivery, "SELECT "+deliveryColumns+" FROM deliveries WHERE cluster = :cluster AND id = ?", id)
 }
 
+// deliveryLines returns deliveries by their IDs, without their texts, each batch of them by when it was made due.
+func (r reads) deliveryLines(ctx context.Context, ids []string) ([]*delivery.Delivery, error) {
+	return readByIDs(ctx, r.handle, "deliveries", r.cluster.scanDelivery, ids, func(in string) string {
+		return "SELECT " + deliveryLine + " FROM deliveries WHERE cluster = :cluster AND id IN " + in + " ORDER BY created_at, id"
+	})
+}
+
 // DeliveryIncidents returns the incidents that a delivery covers, the one that made it due first.
 func (r reads) DeliveryIncidents(ctx context.Context, id string, limit int) ([]*incident.Incident, error) {
 	return readAll(ctx, r.handle, "incidents of delivery "+id, r.cluster.scanIncident,
