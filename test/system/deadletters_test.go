@@ -45,7 +45,7 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 	c := caller{t, "http://" + p.api + api.Base, ""}
 	eventually(t, "the health tells of it", func() error {
 		h := read[api.Health](c, "/health")
-		if h.Status != api.Degraded || !strings.Contains(strings.Join(h.Reasons, "\n"), "put aside: look at them with khook dead-letters") {
+		if h.Status != api.Degraded || !strings.Contains(strings.Join(h.Reasons, "\n"), "put aside: khook dead-letters shows") {
 			return fmt.Errorf("%+v", h.Reasons)
 		}
 		return nil
@@ -86,7 +86,7 @@ func TestWhatCannotBeRecordedStopsNothingIsShownAndIsReplayed(t *testing.T) {
 func TestDeadLettersAreNamedOrAllOfThem(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "khook.db")
-	if code, _, errs := runCLI(t, "dead-letters", "--database", file); code != 1 || !strings.Contains(errs, "name the file that khook controller writes") {
+	if code, _, errs := runCLI(t, "dead-letters", "--database", file); code != 1 || !strings.Contains(errs, "or name the file (--database)") {
 		t.Errorf("without a history: %d %s", code, errs)
 	}
 	if err := openHistory(t, file).Close(); err != nil {
