@@ -152,8 +152,8 @@ vulncheck: ## Fail for each known vulnerability that is reachable and has a fix
 		GOTOOLCHAIN=$(TOOLCHAIN) go run -C tools/govulncheck . --database "$(VULN_REPORTS)" --allowed exceptions.txt "$(CURDIR)/$$module"; done
 
 # What kube-score asks for and the chart does not do, each for a reason:
-#   deployment-replicas           one process writes the history (docs/decisions/0001 and 0015)
-#   deployment-strategy           so the old Pod ends before the new one begins: Recreate
+#   deployment-replicas           by default one process writes the history (docs/decisions/0001 and 0015)
+#   deployment-strategy           so the old Pod ends before the new one begins: Recreate; with PostgreSQL it rolls
 #   container-image-pull-policy   tags of releases do not move, and a node that can't reach the registry must be able
 #                                 to start khook again; image.pullPolicy and image.digest are for who wants it stricter
 #   --ignore-container-cpu-limit  a CPU limit throttles detection just when the cluster is in trouble; memory is limited
