@@ -138,7 +138,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey, why deliv
 		if newest := lastSeen(open); newest != nil {
 			s := newest.LastSignal()
 			s.Kind = incident.Ongoing
-			v, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.from.Cluster, Signal: s, Incident: newest}, nil)
+			v, err := b.dispose(ctx, match{Config: c}, b.facts(s, newest), nil)
 			if err == nil {
 				b.decided(c, newest, nil, v, why)
 			}
