@@ -179,6 +179,7 @@ func (l *Ledger) apply(ctx context.Context, signals []incident.Signal, also func
 		if err := b.loadKnown(ctx, signals); err != nil {
 			return err
 		}
+		b.expect(signals)
 		for i := range signals {
 			if signals[i].At.After(b.now) {
 				signals[i].At = b.now // nothing happens in the future, whoever's clock says so
