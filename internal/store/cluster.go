@@ -191,6 +191,12 @@ func scanCluster(row scanner) (*Cluster, error) {
 }
 
 // Clusters returns the clusters whose histories are in the database, by their numbers.
-func (s *Store) Clusters(ctx context.Context) ([]*Cluster, error) {
-	return readAll(ctx, s.core, "clusters", scanCluster, selectClusters)
+func (r reads) Clusters(ctx context.Context) ([]*Cluster, error) {
+	return readAll(ctx, r.handle, "clusters", scanCluster, selectClusters)
+}
+
+// Of is the reader of another cluster's history in the same database. It reads on the same connections, and waits for them in the same line.
+func (r *Reader) Of(c *Cluster) *Reader {
+	api := &apiHandle{db: r.api.db, slots: r.api.slots, store: r.store, cluster: c}
+	return &Reader{reads: reads{api, r.engine, c}, store: r.store, api: api}
 }
