@@ -122,7 +122,7 @@ func (a *App) register(ctx context.Context, mgr ctrl.Manager) error {
 	if err := mgr.Add(a.kagent); err != nil {
 		return err
 	}
-	found, err := a.certificates(mgr)
+	found, err := a.certificates(ctx, mgr)
 	if err != nil {
 		return err
 	}

@@ -138,6 +138,8 @@ type Options struct {
 	TLSNames []string
 	// ConfigMap in khook's namespace into which khook writes the certificate of its own authority (ca.crt). It must exist.
 	TLSCAConfigMap string
+	// Secret in khook's namespace in which khook keeps its own authority, so that several replicas have the same one; beside the history if empty. It must exist.
+	TLSAuthoritySecret string
 	// Port of the metrics on all addresses, as the original khook has it.
 	MetricsPort int
 	// Port of the health probes on all addresses, as the original khook has it.
@@ -148,6 +150,8 @@ type Options struct {
 	LeaderElectionID string
 	// Namespace of the leader election's Lease; khook's own if empty.
 	LeaderElectionNamespace string
+	// How long khook goes on as before when it is told to stop, so that others learn to ask another replica.
+	ShutdownDelay time.Duration
 	// How long steps under way may take at a stop.
 	ShutdownTimeout time.Duration
 
@@ -169,6 +173,7 @@ func (o *Options) Validate() error {
 	atLeast("--stabilization", o.Stabilization, time.Second)
 	atLeast("--quiet-after", o.QuietAfter, time.Second)
 	atLeast("--catch-up", o.CatchUp, time.Second)
+	atLeast("--shutdown-delay", o.ShutdownDelay, 0)
 	atLeast("--shutdown-timeout", o.ShutdownTimeout, 0)
 	atLeast("--kagent-timeout", o.KagentTimeout, time.Second)
 	atLeast("--agent-check-every", o.AgentCheckEvery, time.Second)
