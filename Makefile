@@ -98,10 +98,14 @@ bin/cluster:
 .PHONY: test
 test: check-generate lint lint-api lint-workflows score vulncheck test-alerts test-web test-go test-postgres test-models bench-short ## All checks that need no root: generated files, lint, known vulnerabilities, unit and integration tests, benchmarks once
 
+# Packages are tested in the order in which they are named, as many at once as there are cores: those that take longest come first, so that no
+# core waits for them at the end.
+LONGEST := ./test/system ./internal/dispatch ./internal/cli ./internal/ledger ./internal/server
+
 .PHONY: test-go
 test-go: cluster-assets $(HELM) ## Unit and integration tests, on a real API server
 	@test -n "$(RACE)" || echo 'no C compiler found: the tests run WITHOUT the race detector (install gcc to have it)' >&2
-	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m ./...
+	HELM=$(HELM) KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test $(RACE) -timeout 40m $(LONGEST) ./...
 	go test -C test/cluster ./...
 	HELM=$(HELM) go test -C tools/image ./...
 	go test -C tools/govulncheck ./...
@@ -127,7 +131,7 @@ screenshots: cluster-assets ## Take the README's pictures of the dashboard, on a
 .PHONY: test-postgres
 test-postgres: cluster-assets ## What keeps a history and what uses it once more, on a real PostgreSQL
 	@ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || echo 'NOT TESTED ON POSTGRESQL: there is none (apt-get install postgresql)' >&2
-	KHOOK_TEST_ENGINE=postgres KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -count=1 -timeout 30m ./internal/store ./internal/ledger ./internal/dispatch ./internal/feed ./internal/notify ./internal/server ./internal/stream
+	KHOOK_TEST_ENGINE=postgres KUBEBUILDER_ASSETS="$$($(CLUSTER) assets 2>/dev/null)" go test -count=1 -timeout 30m ./internal/dispatch ./internal/ledger ./internal/server ./internal/store ./internal/feed ./internal/notify ./internal/stream
 
 # With the race detector test-go draws a tenth of their inputs: each takes ten times as long.
 MODELS := TestAnySequenceEndsInAtMostOneRun TestAnySilenceIsToldAndEndsNoDelivery TestAnySequenceOfTheDispatcherKeepsThePromises \
@@ -152,8 +156,8 @@ vulncheck: ## Fail for each known vulnerability that is reachable and has a fix
 		GOTOOLCHAIN=$(TOOLCHAIN) go run -C tools/govulncheck . --database "$(VULN_REPORTS)" --allowed exceptions.txt "$(CURDIR)/$$module"; done
 
 # What kube-score asks for and the chart does not do, each for a reason:
-#   deployment-replicas           one process writes the history (docs/decisions/0001 and 0015)
-#   deployment-strategy           so the old Pod ends before the new one begins: Recreate
+#   deployment-replicas           by default one process writes the history (docs/decisions/0001 and 0015)
+#   deployment-strategy           so the old Pod ends before the new one begins: Recreate; with PostgreSQL it rolls
 #   container-image-pull-policy   tags of releases do not move, and a node that can't reach the registry must be able
 #                                 to start khook again; image.pullPolicy and image.digest are for who wants it stricter
 #   --ignore-container-cpu-limit  a CPU limit throttles detection just when the cluster is in trouble; memory is limited
@@ -228,6 +232,10 @@ bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent 
 .PHONY: bench-short
 bench-short: cluster-assets ## Each benchmark once, in its small form: they all still work
 	$(GO_BENCH) -short -bench . -benchtime 1x $(BENCH_PACKAGES)
+
+.PHONY: bench-large
+bench-large: ## Pages and statistics of 10,000,000 events on SQLite and PostgreSQL: an hour, and 77 GB of disk; EVENTS selects another number
+	KHOOK_TEST_POSTGRES=required KHOOK_BENCH_EVENTS=$(or $(EVENTS),10000000) go test -run '^$$' -timeout 5h -bench '^BenchmarkEnginesLists$$' ./internal/store
 
 # The latency's p99 needs many signals; all else runs as long as Go finds right.
 .PHONY: bench-report

@@ -136,6 +136,8 @@ type Options struct {
 	TLSNames []string
 	// ConfigMap in khook's namespace into which khook writes the certificate of its own authority (ca.crt). It must exist.
 	TLSCAConfigMap string
+	// Secret in khook's namespace in which khook keeps its own authority, so that several replicas have the same one; beside the history if empty. It must exist.
+	TLSAuthoritySecret string
 	// Port of the metrics on all addresses, as the original khook has it.
 	MetricsPort int
 	// Port of the health probes on all addresses, as the original khook has it.
@@ -146,6 +148,8 @@ type Options struct {
 	LeaderElectionID string
 	// Namespace of the leader election's Lease; khook's own if empty.
 	LeaderElectionNamespace string
+	// How long khook goes on as before when it is told to stop, so that others learn to ask another replica.
+	ShutdownDelay time.Duration
 	// How long steps under way may take at a stop.
 	ShutdownTimeout time.Duration
 
@@ -167,6 +171,7 @@ func (o *Options) Validate() error {
 	atLeast("--stabilization", o.Stabilization, time.Second)
 	atLeast("--quiet-after", o.QuietAfter, time.Second)
 	atLeast("--catch-up", o.CatchUp, time.Second)
+	atLeast("--shutdown-delay", o.ShutdownDelay, 0)
 	atLeast("--shutdown-timeout", o.ShutdownTimeout, 0)
 	atLeast("--kagent-timeout", o.KagentTimeout, time.Second)
 	atLeast("--agent-check-every", o.AgentCheckEvery, time.Second)
@@ -199,6 +204,17 @@ func (o *Options) Validate() error {
 	errs = append(errs, checkAddress("--metrics-bind-address", o.metricsAddress())...)
 	errs = append(errs, checkAddress("--health-probe-bind-address", o.healthAddress())...)
 	return errors.Join(errs...)
+}
+
+// hasPages says whether people find pages of the dashboard at the external URL.
+func (o *Options) hasPages() bool { return o.Dashboard && o.apiAddress() != "0" }
+
+// pageURL is the URL of the dashboard as people reach it, without a / at the end; empty if there is none, or it is not known.
+func (o *Options) pageURL() string {
+	if !o.hasPages() {
+		return ""
+	}
+	return strings.TrimSuffix(o.ExternalURL, "/")
 }
 
 // externalURL reads --external-url; nil if it is not set. What has a password in it would be sent to everybody who is told

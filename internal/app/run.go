@@ -43,6 +43,7 @@ import (
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups="",resources=events,namespace=kagent,verbs=create;patch
 // +kubebuilder:rbac:groups="",resources=configmaps,resourceNames=khook-ca,namespace=kagent,verbs=patch
+// +kubebuilder:rbac:groups="",resources=secrets,resourceNames=khook-authority,namespace=kagent,verbs=get;update
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,namespace=kagent,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,resourceNames=khook.kagent.dev,namespace=kagent,verbs=get;update
 
@@ -126,11 +127,27 @@ func runOn(ctx context.Context, cfg Config, cluster *rest.Config, log logr.Logge
 	}
 	log.Info("khook starts", "version", cfg.Version, "database", o.databaseShown(), "kagent", o.KagentURL,
 		"namespaces", o.Namespaces, "leaderElection", o.LeaderElect)
+	ctx, stop := linger(ctx, o.ShutdownDelay, log)
+	defer stop()
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("controller: %w", err)
 	}
 	log.Info("khook stopped")
 	return nil
+}
+
+// linger returns a context that ends some time after another one. A Service sends requests to a Pod until it has learned that the
+// Pod ends, which takes a moment: until then it must be served.
+func linger(told context.Context, delay time.Duration, log logr.Logger) (context.Context, context.CancelFunc) {
+	if delay == 0 {
+		return context.WithCancel(told)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(told))
+	remove := context.AfterFunc(told, func() {
+		log.Info("khook was told to stop, and goes on for a moment, until nobody asks it any more", "delay", delay.String())
+		time.AfterFunc(delay, stop)
+	})
+	return ctx, func() { remove(); stop() }
 }
 
 // readClusterUID is what the cluster is known by. Where that can't be read it is known by its name alone.

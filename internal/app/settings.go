@@ -47,8 +47,9 @@ func (o *Options) apiSettings() map[string]any {
 func (o *Options) servingSettings() map[string]any {
 	return map[string]any{
 		"metrics-bind-address": o.metricsAddress(), "health-probe-bind-address": o.healthAddress(), "metrics-secure": o.MetricsSecure,
-		"metrics-tls-cert-file": o.MetricsTLSCertFile, "metrics-tls-key-file": o.MetricsTLSKeyFile, "tls-names": o.TLSNames, "tls-ca-configmap": o.TLSCAConfigMap,
+		"metrics-tls-cert-file": o.MetricsTLSCertFile, "metrics-tls-key-file": o.MetricsTLSKeyFile, "tls-names": o.TLSNames, "tls-ca-configmap": o.TLSCAConfigMap, "tls-authority-secret": o.TLSAuthoritySecret,
 		"leader-elect": o.LeaderElect, "leader-election-id": o.LeaderElectionID, "leader-election-namespace": o.LeaderElectionNamespace,
+		"shutdown-delay":   o.ShutdownDelay.String(),
 		"shutdown-timeout": o.ShutdownTimeout.String(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -38,6 +39,10 @@ func (o *Options) checkTLS() []error {
 	if why := validation.IsDNS1123Subdomain(o.TLSCAConfigMap); o.TLSCAConfigMap != "" && len(why) > 0 {
 		errs = append(errs, fmt.Errorf("--tls-ca-configmap is %q, which is no name of a ConfigMap", o.TLSCAConfigMap))
 	}
+	wrong(o.TLSAuthoritySecret != "" && !o.ownAuthority(), "--tls-authority-secret is of use with khook's own authority only: add --api-tls-self-signed, or --metrics-secure without a certificate")
+	if why := validation.IsDNS1123Subdomain(o.TLSAuthoritySecret); o.TLSAuthoritySecret != "" && len(why) > 0 {
+		errs = append(errs, fmt.Errorf("--tls-authority-secret is %q, which is no name of a Secret", o.TLSAuthoritySecret))
+	}
 	for _, name := range o.TLSNames {
 		if net.ParseIP(name) == nil && len(validation.IsDNS1123Subdomain(name)) > 0 && len(validation.IsWildcardDNS1123Subdomain(name)) > 0 {
 			errs = append(errs, fmt.Errorf("--tls-names has %q, which is neither a DNS name nor an IP address", name))
@@ -58,10 +63,10 @@ type certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 type certificates struct{ api, metrics certificate }
 
 // certificates reads or makes what the ports need, and adds to the manager what keeps it up to date.
-func (a *App) certificates(mgr ctrl.Manager) (found certificates, err error) {
+func (a *App) certificates(ctx context.Context, mgr ctrl.Manager) (found certificates, err error) {
 	o := &a.options
 	if o.ownAuthority() {
-		own, err := a.authority(mgr)
+		own, err := a.authority(ctx, mgr)
 		if err != nil {
 			return found, err
 		}
@@ -94,48 +99,117 @@ func certificateOf(mgr ctrl.Manager, certFile, keyFile string) (certificate, err
 	return watcher.GetCertificate, mgr.Add(watcher)
 }
 
-// authority takes up khook's own authority beside the history, or makes it, and has its certificate told.
-func (a *App) authority(mgr ctrl.Manager) (certificate, error) {
+// authority takes up khook's own authority from its Secret, or from beside the history, or makes it, and has its certificate told.
+func (a *App) authority(ctx context.Context, mgr ctrl.Manager) (certificate, error) {
 	o := &a.options
-	dir := filepath.Join(o.folder(), "tls")
-	own, made, err := ca.Open(ca.Config{Dir: dir, Names: o.TLSNames})
+	var keeper ca.Keeper = ca.Folder(filepath.Join(o.folder(), "tls"))
+	if o.TLSAuthoritySecret != "" {
+		keeper = &authoritySecret{client: a.kube.tell, namespace: o.leaseNamespace(), name: o.TLSAuthoritySecret}
+	}
+	start, cancel := context.WithTimeout(ctx, authorityTimeout)
+	defer cancel()
+	own, made, err := ca.Open(start, ca.Config{Keeper: keeper, Names: o.TLSNames})
 	if err != nil {
 		return nil, err
 	}
+	k := &authorityKeeper{own: own, client: a.kube.tell, namespace: o.leaseNamespace(), configMap: o.TLSCAConfigMap, log: a.log.WithName("tls")}
 	if made {
-		a.log.Info("made a certificate authority: clients need its certificate", "folder", dir, "configMap", o.TLSCAConfigMap)
+		k.sayMade()
 	}
-	if o.TLSCAConfigMap == "" {
-		return own.GetCertificate, nil
-	}
-	return own.GetCertificate, mgr.Add(&authorityTeller{
-		client: a.kube.tell, namespace: o.leaseNamespace(), name: o.TLSCAConfigMap, pem: own.PEM(), log: a.log.WithName("tls"),
-	})
+	return own.GetCertificate, mgr.Add(k)
 }
 
-// authorityTeller writes the certificate of khook's own authority into a ConfigMap, where clients find it. It looks
-// after it: another installation of the chart may have emptied it.
-type authorityTeller struct {
-	client          kubernetes.Interface
-	namespace, name string
-	pem             []byte
-	log             logr.Logger
+// authorityTimeout is how long the API server has to tell or to take the authority.
+const authorityTimeout = 10 * time.Second
+
+// authorityKeeper keeps khook's own authority up to date, and writes its certificate into a ConfigMap, where clients find it. It looks
+// after it: another installation of the chart may have emptied it, and another replica may have replaced the authority.
+type authorityKeeper struct {
+	own                  *ca.Authority
+	client               kubernetes.Interface
+	namespace, configMap string // no ConfigMap: it is not told
+	log                  logr.Logger
+}
+
+func (k *authorityKeeper) sayMade() {
+	k.log.Info("made a certificate authority: clients need its certificate", "keptIn", k.own.String(), "configMap", k.configMap)
 }
 
 // Start implements manager.Runnable.
-func (a *authorityTeller) Start(ctx context.Context) error { return runEvery(ctx, time.Minute, a.tell) }
+func (k *authorityKeeper) Start(ctx context.Context) error { return runEvery(ctx, time.Minute, k.look) }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable.
-func (*authorityTeller) NeedLeaderElection() bool { return false }
+func (*authorityKeeper) NeedLeaderElection() bool { return false }
 
-func (a *authorityTeller) tell(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+func (k *authorityKeeper) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, authorityTimeout)
 	defer cancel()
-	patch, err := json.Marshal(map[string]any{"data": map[string]string{"ca.crt": string(a.pem)}})
+	made, err := k.own.Refresh(ctx)
+	switch {
+	case made:
+		k.sayMade()
+	case err != nil && !errors.Is(ctx.Err(), context.Canceled):
+		k.log.Error(err, "cannot look after the certificate authority, will retry: what is served goes by the one that is known")
+	}
+	if k.configMap != "" {
+		k.tell(ctx)
+	}
+}
+
+func (k *authorityKeeper) tell(ctx context.Context) {
+	patch, err := json.Marshal(map[string]any{"data": map[string]string{"ca.crt": string(k.own.PEM())}})
 	if err == nil {
-		_, err = a.client.CoreV1().ConfigMaps(a.namespace).Patch(ctx, a.name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "khook"})
+		_, err = k.client.CoreV1().ConfigMaps(k.namespace).Patch(ctx, k.configMap, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "khook"})
 	}
 	if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
-		a.log.Error(err, "cannot write the certificate of khook's authority into its ConfigMap, will retry", "namespace", a.namespace, "name", a.name)
+		k.log.Error(err, "cannot write the certificate of khook's authority into its ConfigMap, will retry", "namespace", k.namespace, "name", k.configMap)
 	}
+}
+
+// authoritySecret keeps the authority of several replicas in a Secret, which exists: khook may read and write that one, and make none.
+type authoritySecret struct {
+	client          kubernetes.Interface
+	namespace, name string
+}
+
+// authorityKey is the Secret's key.
+const authorityKey = "authority.pem"
+
+// Load implements ca.Keeper.
+func (s *authoritySecret) Load(ctx context.Context) ([]byte, string, error) {
+	found, err := s.client.CoreV1().Secrets(s.namespace).Get(ctx, s.name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, "", fmt.Errorf("it does not exist: make it (kubectl -n %s create secret generic %s), or leave --tls-authority-secret out", s.namespace, s.name)
+	case apierrors.IsForbidden(err):
+		return nil, "", fmt.Errorf("khook needs the rights get and update on it: %w", err)
+	case err != nil:
+		return nil, "", err
+	}
+	return found.Data[authorityKey], found.ResourceVersion, nil
+}
+
+// Save implements ca.Keeper.
+func (s *authoritySecret) Save(ctx context.Context, text []byte, version string) error {
+	secrets := s.client.CoreV1().Secrets(s.namespace)
+	found, err := secrets.Get(ctx, s.name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if found.ResourceVersion != version {
+		return ca.ErrChanged
+	}
+	if found.Data == nil {
+		found.Data = map[string][]byte{}
+	}
+	found.Data[authorityKey] = text
+	if _, err = secrets.Update(ctx, found, metav1.UpdateOptions{FieldManager: "khook"}); apierrors.IsConflict(err) {
+		return ca.ErrChanged
+	}
+	return err
+}
+
+// String implements ca.Keeper.
+func (s *authoritySecret) String() string {
+	return fmt.Sprintf("the Secret %s/%s", s.namespace, s.name)
 }

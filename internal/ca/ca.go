@@ -1,10 +1,11 @@
 // Package ca is khook's own certificate authority, for clusters that have none: it makes the
 // certificate of khook's ports, and tells the certificate by which clients check it.
 //
-// The authority's key stays in its folder: it is never logged, sent or shown.
+// The authority's key stays where it is kept, in a folder or in a Secret: it is never logged or shown.
 package ca
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -18,6 +19,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"k8s.io/client-go/util/keyutil"
 )
 
 // How long certificates are good, and how long before their end they are replaced. A certificate of a
@@ -32,8 +35,8 @@ const (
 
 // Config holds the settings of an Authority.
 type Config struct {
-	// Dir is the folder in which the authority is kept, so that clients need to learn its certificate once.
-	Dir string
+	// Keeper is where the authority is kept, so that clients need to learn its certificate once.
+	Keeper Keeper
 	// Names are the DNS names and IP addresses that the server's certificate is for, beside those of the
 	// loopback address.
 	Names []string
@@ -41,13 +44,28 @@ type Config struct {
 	Now func() time.Time
 }
 
+// Keeper keeps one authority, as a text with its certificate and its private key in PEM.
+type Keeper interface {
+	// Load returns the text, and which version of it that is. The text is empty if there is none. An error says that nobody
+	// knows whether there is one: no other one is made then, since that would lock out the clients of the one that may be there.
+	Load(ctx context.Context) (text []byte, version string, err error)
+	// Save replaces the version that was loaded; ErrChanged if there is another one by now.
+	Save(ctx context.Context, text []byte, version string) error
+	// String names the place, for people.
+	String() string
+}
+
+// ErrChanged says that another process has saved an authority meanwhile.
+var ErrChanged = errors.New("another process has saved an authority meanwhile")
+
 // Authority makes the certificates of a server. It is safe for concurrent use.
 type Authority struct {
-	now   func() time.Time
-	names []string
-	pair  pair
+	keeper Keeper
+	now    func() time.Time
+	names  []string
 
 	mu     sync.Mutex
+	pair   pair
 	server *tls.Certificate // the newest that was made
 }
 
@@ -57,31 +75,88 @@ type pair struct {
 	key  crypto.Signer
 }
 
-// Open takes the authority up from its folder, or makes one if there is none, if it can't be read as one, or if
+// Open takes the authority up from where it is kept, or makes one if there is none, if what is there can't be read as one, or if
 // it ends within a year. Clients then need the new certificate; made says so.
-func Open(cfg Config) (a *Authority, made bool, err error) {
-	a = &Authority{now: cfg.Now, names: append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Names...)}
+func Open(ctx context.Context, cfg Config) (a *Authority, made bool, err error) {
+	a = &Authority{keeper: cfg.Keeper, now: cfg.Now, names: append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Names...)}
 	if a.now == nil {
 		a.now = time.Now
 	}
-	a.pair, err = load(cfg.Dir)
-	if errors.Is(err, errNoAuthority) || err == nil && a.now().Add(authoritySpare).After(a.pair.cert.NotAfter) {
-		made = true
-		if a.pair, err = newAuthority(a.now()); err == nil {
-			err = save(cfg.Dir, a.pair)
-		}
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("certificate authority in %s: %w", cfg.Dir, err)
-	}
-	if err := publish(cfg.Dir, a.pair); err != nil {
-		return nil, false, fmt.Errorf("certificate authority in %s: %w", cfg.Dir, err)
+	if made, err = a.Refresh(ctx); err != nil {
+		return nil, false, err
 	}
 	return a, made, nil
 }
 
+// saves is how often an authority is saved at most, if other processes always come first.
+const saves = 5
+
+// Refresh does what Open does for an authority that is in use: the one that another process has made is taken up, and one that
+// ends within a year is replaced. What is served goes by it from the next connection on.
+func (a *Authority) Refresh(ctx context.Context) (made bool, err error) {
+	for range saves {
+		made, err = a.take(ctx)
+		if !errors.Is(err, ErrChanged) {
+			break
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("certificate authority in %s: %w", a.keeper, err)
+	}
+	return made, nil
+}
+
+func (a *Authority) take(ctx context.Context) (made bool, err error) {
+	text, version, err := a.keeper.Load(ctx)
+	if err != nil {
+		return false, err
+	}
+	found, ok := parse(text)
+	if !ok || a.now().Add(authoritySpare).After(found.cert.NotAfter) {
+		made = true
+		if found, err = newAuthority(a.now()); err != nil {
+			return false, err
+		}
+		if text, err = found.text(); err != nil {
+			return false, err
+		}
+		if err := a.keeper.Save(ctx, text, version); err != nil {
+			return false, err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pair.cert == nil || !a.pair.cert.Equal(found.cert) {
+		a.pair, a.server = found, nil
+	}
+	return made, nil
+}
+
+// parse reads an authority; false if the text is none. It checks that certificate and key belong together.
+func parse(text []byte) (pair, bool) {
+	found, err := tls.X509KeyPair(text, text)
+	if err != nil || !found.Leaf.IsCA {
+		return pair{}, false
+	}
+	key, ok := found.PrivateKey.(crypto.Signer)
+	return pair{found.Leaf, key}, ok
+}
+
+// text is the authority as it is kept.
+func (p pair) text() ([]byte, error) {
+	key, err := keyutil.MarshalPrivateKeyToPEM(p.key)
+	return append(certificatePEM(p.cert), key...), err
+}
+
+// String names the place in which the authority is kept.
+func (a *Authority) String() string { return a.keeper.String() }
+
 // PEM is the authority's certificate, for clients to check the server's by.
-func (a *Authority) PEM() []byte { return certificatePEM(a.pair.cert) }
+func (a *Authority) PEM() []byte {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return certificatePEM(a.pair.cert)
+}
 
 // GetCertificate is for tls.Config. It makes a new certificate in time before the last one ends.
 func (a *Authority) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {

@@ -2,10 +2,14 @@ package ca
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -17,7 +21,7 @@ func (t *today) now() time.Time { return t.Time }
 
 func open(t *testing.T, dir string, clock *today, names ...string) (*Authority, bool) {
 	t.Helper()
-	a, made, err := Open(Config{Dir: dir, Names: names, Now: clock.now})
+	a, made, err := Open(t.Context(), Config{Keeper: Folder(dir), Names: names, Now: clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +139,86 @@ func TestAFolderThatCannotBeReadIsAnError(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, secretFile), 0o700); err != nil { // in the place of the file
 		t.Fatal(err)
 	}
-	if _, _, err := Open(Config{Dir: dir}); err == nil {
+	if _, _, err := Open(t.Context(), Config{Keeper: Folder(dir)}); err == nil {
 		t.Error("an authority that may be there is replaced")
+	}
+}
+
+// shared keeps an authority for several processes, as a Secret does. What one has loaded another may have replaced: before
+// lets a test do so.
+type shared struct {
+	text   []byte
+	saved  int
+	before func()
+}
+
+func (s *shared) Load(context.Context) ([]byte, string, error) {
+	return s.text, strconv.Itoa(s.saved), nil
+}
+
+func (s *shared) Save(_ context.Context, text []byte, version string) error {
+	if s.before != nil {
+		s.before()
+	}
+	if version != strconv.Itoa(s.saved) {
+		return ErrChanged
+	}
+	s.text, s.saved = text, s.saved+1
+	return nil
+}
+
+func (s *shared) String() string { return "a place for several" }
+
+func TestReplicasThatStartTogetherHaveOneAuthority(t *testing.T) {
+	place := &shared{}
+	var other *Authority
+	place.before = func() { // another replica comes between
+		place.before = nil
+		var made bool
+		var err error
+		if other, made, err = Open(t.Context(), Config{Keeper: place}); err != nil || !made {
+			t.Fatalf("%t, %v", made, err)
+		}
+	}
+	a, made, err := Open(t.Context(), Config{Keeper: place})
+	if err != nil || made {
+		t.Fatalf("%t, %v: it says that it has made one", made, err)
+	}
+	if err := trusts(other.PEM(), served(t, a), "localhost", time.Now()); err != nil {
+		t.Errorf("a client of one replica does not trust the other: %v", err)
+	}
+}
+
+func TestAnAuthorityInUseIsReplacedInTimeByAllReplicas(t *testing.T) {
+	place, clock := &shared{}, &today{time.Now()}
+	var replicas [2]*Authority
+	for i := range replicas {
+		var err error
+		if replicas[i], _, err = Open(t.Context(), Config{Keeper: place, Now: clock.now}); err != nil {
+			t.Fatal(err)
+		}
+		served(t, replicas[i])
+	}
+	first := replicas[0].PEM()
+	clock.Time = clock.Add(authorityLife - authoritySpare + 2*time.Hour)
+	for i, r := range replicas {
+		made, err := r.Refresh(t.Context())
+		if err != nil || made != (i == 0) {
+			t.Errorf("replica %d: %t, %v", i, made, err)
+		}
+	}
+	if bytes.Equal(first, replicas[0].PEM()) || !bytes.Equal(replicas[0].PEM(), replicas[1].PEM()) {
+		t.Error("they have not one new authority")
+	}
+	if err := trusts(replicas[0].PEM(), served(t, replicas[1]), "localhost", clock.Time); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhereOthersAlwaysComeFirstItEndsWithAnError(t *testing.T) {
+	place := &shared{}
+	place.before = func() { place.saved++ }
+	if _, _, err := Open(t.Context(), Config{Keeper: place}); !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "a place for several") {
+		t.Error(err)
 	}
 }

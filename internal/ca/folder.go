@@ -1,8 +1,7 @@
 package ca
 
 import (
-	"crypto"
-	"crypto/tls"
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 
 	"k8s.io/client-go/util/cert"
-	"k8s.io/client-go/util/keyutil"
 )
 
 // The files of an authority. Key and certificate are in one file, so that no crash leaves one without the other;
@@ -21,46 +19,45 @@ const (
 	publicFile = "ca.crt"
 )
 
-// errNoAuthority says that the folder has none, or nothing that can be read as one.
-var errNoAuthority = errors.New("there is none")
+// Folder keeps an authority in a folder of one process, for its owner only. The certificate alone is beside it, as ca.crt.
+type Folder string
 
-// load reads the authority of a folder. What is no authority is errNoAuthority; a file that can't be read at all is
-// another error, since a new authority would lock out the clients of the one that may be there.
-func load(dir string) (pair, error) {
-	text, err := os.ReadFile(filepath.Join(dir, secretFile))
+// Load implements Keeper.
+func (f Folder) Load(context.Context) ([]byte, string, error) {
+	text, err := os.ReadFile(filepath.Join(string(f), secretFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return pair{}, errNoAuthority
+		return nil, "", nil
 	}
 	if err != nil {
-		return pair{}, err
+		return nil, "", err
 	}
-	// It checks that certificate and key belong together.
-	found, err := tls.X509KeyPair(text, text)
-	if err != nil || !found.Leaf.IsCA {
-		return pair{}, errNoAuthority
+	if found, ok := parse(text); ok {
+		err = f.publish(found)
 	}
-	key, ok := found.PrivateKey.(crypto.Signer)
+	return text, "", err
+}
+
+// Save implements Keeper.
+func (f Folder) Save(_ context.Context, text []byte, _ string) error {
+	found, ok := parse(text)
 	if !ok {
-		return pair{}, errNoAuthority
+		return errors.New("what is to be kept is no authority")
 	}
-	return pair{found.Leaf, key}, nil
-}
-
-// save puts the authority into its folder, for its owner only.
-func save(dir string, p pair) error {
-	key, err := keyutil.MarshalPrivateKeyToPEM(p.key)
-	if err != nil {
+	if err := os.MkdirAll(string(f), 0o750); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o750); err != nil {
+	if err := write(filepath.Join(string(f), secretFile), text, 0o600); err != nil {
 		return err
 	}
-	return write(filepath.Join(dir, secretFile), append(certificatePEM(p.cert), key...), 0o600)
+	return f.publish(found)
 }
 
-// publish puts the certificate beside it, for people on the same machine.
-func publish(dir string, p pair) error {
-	return write(filepath.Join(dir, publicFile), certificatePEM(p.cert), 0o644)
+// String implements Keeper.
+func (f Folder) String() string { return string(f) }
+
+// publish puts the certificate beside the authority, for people on the same machine.
+func (f Folder) publish(p pair) error {
+	return write(filepath.Join(string(f), publicFile), certificatePEM(p.cert), 0o644)
 }
 
 // write replaces a file as a whole. It is on the disk before it takes the name: else a loss of power could leave an

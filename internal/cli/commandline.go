@@ -36,6 +36,7 @@ type cli struct {
 	Resume      resumeCmd      `cmd:"" aliases:"unpause" help:"Let the calls of Hooks go on that were paused."`
 	DeadLetters deadLettersCmd `cmd:"" name:"dead-letters" help:"List, replay or drop what khook saw and could not record."`
 	Clusters    clustersCmd    `cmd:"" aliases:"cluster" help:"List the clusters whose histories are in the database, or let one take over a history."`
+	Migrate     migrateCmd     `cmd:"" help:"Copy a history from SQLite into PostgreSQL."`
 	Health      healthCmd      `cmd:"" help:"Tell how khook does, and what is wrong."`
 	Check       checkCmd       `cmd:"" help:"Look whether khook can be installed, or does its work, and say what to do."`
 	Notify      notifyCmd      `cmd:"" help:"Try whether people can be told."`

@@ -136,11 +136,13 @@ type controllerFlags struct {
 	MetricsTLSKeyFile       string        `name:"metrics-tls-key-file" help:"Its private key in PEM." env:"KHOOK_METRICS_TLS_KEY_FILE" group:"Serving" placeholder:"FILE"`
 	TLSNames                []string      `name:"tls-names" help:"Names and addresses in the certificates of khook's own authority, beside those of the loopback address." env:"KHOOK_TLS_NAMES" group:"Serving" placeholder:"NAME,..."`
 	TLSCAConfigMap          string        `name:"tls-ca-configmap" help:"ConfigMap in khook's namespace into which khook writes the certificate of its own authority (ca.crt). It must exist." env:"KHOOK_TLS_CA_CONFIGMAP" group:"Serving" placeholder:"NAME"`
+	TLSAuthoritySecret      string        `name:"tls-authority-secret" help:"Secret in khook's namespace in which khook keeps its own authority, so that several replicas have the same one; beside the history if empty. It must exist." env:"KHOOK_TLS_AUTHORITY_SECRET" group:"Serving" placeholder:"NAME"`
 	MetricsPort             int           `help:"Port of the metrics on all addresses, as the original khook has it." env:"METRICS_PORT" hidden:""`
 	HealthPort              int           `help:"Port of the health probes on all addresses, as the original khook has it." env:"HEALTH_PORT" hidden:""`
 	LeaderElect             bool          `help:"Let one of several replicas watch and call; the others stand by." default:"true" negatable:"" env:"LEADER_ELECTION" group:"Serving"`
 	LeaderElectionID        string        `name:"leader-election-id" help:"Name of the leader election's Lease." default:"khook.kagent.dev" group:"Serving" placeholder:"NAME"`
 	LeaderElectionNamespace string        `help:"Namespace of the leader election's Lease; khook's own if empty." env:"POD_NAMESPACE" group:"Serving" placeholder:"NS"`
+	ShutdownDelay           time.Duration `help:"How long khook goes on as before when it is told to stop, so that others learn to ask another replica." default:"0s" group:"Serving"`
 	ShutdownTimeout         time.Duration `help:"How long steps under way may take at a stop." default:"30s" group:"Serving"`
 
 	LogLevel  string `help:"Level of the log: debug, info, warn or error." default:"info" enum:"debug,info,warn,warning,error,DEBUG,INFO,WARN,WARNING,ERROR" env:"LOG_LEVEL" group:"Log"`

@@ -7,13 +7,15 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // TestMain lets the test binary be khook itself, where a test needs a program.
 func TestMain(m *testing.M) {
 	time.Local = time.UTC // whatever this machine has
 	if os.Getenv("KHOOK_OF_A_TEST") == "" {
-		os.Exit(m.Run())
+		pgtest.Main(m)
 	}
 	os.Exit(Main(context.Background(), os.Args[1:], Env{Out: os.Stdout, Err: os.Stderr}))
 }

@@ -15,7 +15,7 @@ import (
 // secured is an API without events behind TLS, with a certificate of khook's own authority, whose file it returns.
 func secured(t *testing.T, names ...string) (server *httptest.Server, caFile string) {
 	t.Helper()
-	own, _, err := ca.Open(ca.Config{Dir: t.TempDir(), Names: names})
+	own, _, err := ca.Open(t.Context(), ca.Config{Keeper: ca.Folder(t.TempDir()), Names: names})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,9 @@ func TestEachEndOfATaskIsTheEndOfItsDelivery(t *testing.T) {
 		} {
 			t.Run(dialect+"/"+name, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(tc.act)})
+				r := newRig(t, kagenttest.Options{Dialect: dialect, Script: acts(tc.act)}, func(c *Config) {
+					c.CallLimit = time.Minute // a slow machine is no reason to try again
+				})
 				d := r.untilState(r.due(), tc.state)
 				if d.Answer != tc.answer || d.Error != tc.error {
 					t.Errorf("answer %q, error %q", d.Answer, d.Error)

@@ -40,6 +40,14 @@ type rig struct {
 	ended chan struct{}
 }
 
+// callLimit is short, since many tests wait for it. What is written meanwhile takes longer where a server does it.
+func callLimit() time.Duration {
+	if pgtest.OnPostgres() {
+		return time.Second
+	}
+	return 300 * time.Millisecond
+}
+
 func newRig(t *testing.T, opts kagenttest.Options, change ...func(*Config)) *rig {
 	t.Helper()
 	return newRigOn(t, ":memory:", opts, change...)
@@ -53,7 +61,7 @@ func newRigOn(t *testing.T, path string, opts kagenttest.Options, change ...func
 	}
 	r := &rig{T: t, store: st, kagent: kagenttest.New(t, opts), vanishAfter: time.Minute, cfg: Config{
 		PollMin: 5 * time.Millisecond, PollMax: 50 * time.Millisecond, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		BreakerDelay: 20 * time.Millisecond, CallLimit: 300 * time.Millisecond, Settle: 20 * time.Millisecond, CancelPause: 10 * time.Millisecond, Patience: 1, VerifyWindow: 300 * time.Millisecond, Follow: true,
+		BreakerDelay: 20 * time.Millisecond, CallLimit: callLimit(), Settle: 20 * time.Millisecond, CancelPause: 10 * time.Millisecond, Patience: 1, VerifyWindow: 300 * time.Millisecond, Follow: true,
 	}}
 	for _, c := range change {
 		c(&r.cfg)

@@ -50,6 +50,12 @@ var errForeignCluster = errors.New("this history is of another cluster")
 // errNoCluster is why nothing is written when the cluster's row is missing.
 var errNoCluster = errors.New("the cluster is not in the history any more")
 
+// uidOfCopy stands for the UID of a cluster whose history Copy has not copied to its end.
+const uidOfCopy = "khook migrate has not finished"
+
+// errCopying is why such a history is not gone on with.
+var errCopying = errors.New("khook migrate has copied only a part of this history")
+
 // errTooManyClusters is why a cluster is refused beyond MaxClusters.
 var errTooManyClusters = errors.New("no more clusters fit into this database")
 
@@ -66,6 +72,8 @@ func identity(have []*Cluster, name, uid string, shared bool) (c *Cluster, known
 		}
 	}
 	switch {
+	case sameName != nil && sameName.UID == uidOfCopy:
+		return nil, false, errCopying
 	case sameUID != nil && sameName != nil && sameName != sameUID:
 		return nil, false, fmt.Errorf("%w: its cluster %q has another UID, and this cluster was called %q there", errForeignCluster, name, sameUID.Name)
 	case sameUID != nil:
@@ -118,7 +126,7 @@ func visited(have []*Cluster, name string) (*Cluster, error) {
 // was built anew. The error is ErrNotFound if there is none.
 func (s *Store) Adopt(ctx context.Context, name string) error {
 	return s.Write(ctx, func(tx *Tx) error {
-		n, err := tx.exec(ctx, "UPDATE clusters SET uid = '' WHERE name = ?", name)
+		n, err := tx.exec(ctx, "UPDATE clusters SET uid = '' WHERE name = ? AND uid <> ?", name, uidOfCopy)
 		if err == nil && n == 0 {
 			err = fmt.Errorf("cluster %q: %w", name, ErrNotFound)
 		}
@@ -135,6 +143,8 @@ func (s *Store) findCluster(ctx context.Context) (c *Cluster, err error) {
 		}
 	}
 	switch {
+	case errors.Is(err, errCopying):
+		return nil, s.engine.Advise(err, "run khook migrate again: it goes on where it stopped")
 	case errors.Is(err, errForeignCluster):
 		return nil, s.engine.Advise(err, "give this cluster a name of its own (--cluster) or a history of its own (--database); if it is the same cluster, built anew, let it take the history over (khook clusters adopt NAME), or give it the old UID (--cluster-uid)")
 	case err != nil:

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -74,14 +75,23 @@ func (h *apiHandle) takeSlot(ctx context.Context) (done func(), err error) {
 func readAll[T any](ctx context.Context, h handle, what string, scan func(scanner) (T, error), text string, args ...any) ([]T, error) {
 	rows, done, err := h.query(ctx, text, args)
 	if err != nil {
-		return nil, h.explain(fmt.Errorf("read %s: %w", what, err))
+		return nil, h.explain(fmt.Errorf("read %s: %w", what, endedBy(ctx, err)))
 	}
 	defer done()
 	found, err := collect(rows, scan)
 	if err != nil {
-		return nil, h.explain(fmt.Errorf("read %s: %w", what, err))
+		return nil, h.explain(fmt.Errorf("read %s: %w", what, endedBy(ctx, err)))
 	}
 	return found, nil
+}
+
+// endedBy is an error that says also that who asked waits no longer, if that is so: a server may say of a statement that its client has ended
+// only that it was canceled.
+func endedBy(ctx context.Context, err error) error {
+	if ended := ctx.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	return err
 }
 
 // readOne is readAll for at most one row; ErrNotFound if there is none.

@@ -163,13 +163,18 @@ func (r *Reader) ProbeWrite(ctx context.Context) error {
 // explain says what to do about an error of the database.
 func (s *Store) explain(err error) error { return s.engine.Explain(err) }
 
-func (s *Store) migrate(ctx context.Context) error {
-	schema := s.engine.Schema()
+// migrator runs the migrations of an engine on a handle.
+func migrator(e engine.Engine, db *sql.DB) (*goose.Provider, error) {
+	schema := e.Schema()
 	files, err := fs.Sub(migrations, path.Join("migrations", schema.Folder))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	provider, err := goose.NewProvider(schema.Dialect, s.write, files, schema.Options...)
+	return goose.NewProvider(schema.Dialect, db, files, schema.Options...)
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	provider, err := migrator(s.engine, s.write)
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (s *Store) commit(ctx context.Context, sync durability, do func(*Tx) error)
 	}
 	defer s.unlock()
 	started := time.Now()
-	err := s.explain(s.transact(ctx, sync, do))
+	err := s.explain(endedBy(ctx, s.transact(ctx, sync, do)))
 	writeSeconds.Observe(time.Since(started).Seconds())
 	var undone *undoneError
 	switch {

@@ -142,7 +142,7 @@ func TestTheChartsRightsAreThoseThatTheCodeAsksFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code, all := objects(t, string(text)), objects(t, render(t, "--set", "api.tls.mode=self-signed"))
+	code, all := objects(t, string(text)), objects(t, render(t, "--set", "api.tls.mode=self-signed,database.url=postgres://khook@db/khook"))
 	for _, pair := range []struct{ code, chart []*unstructured.Unstructured }{
 		{ofKind(code, "ClusterRole", "khook"), ofKind(all, "ClusterRole", "khook")},
 		{ofKind(code, "Role", "khook"), ofKind(all, "Role", "khook-leader-election", "khook-ca")},
@@ -234,6 +234,7 @@ func TestKhookUnderstandsItsFlags(t *testing.T) {
 		"defaults": nil, "everything": everything, "the original's values": {"-f", original}, "one namespace": {"--set", "watchNamespaces={shop}"},
 		"no metrics and no API": {"--set", "metrics.enabled=false,api.enabled=false"}, "TLS of its own": {"--set", "api.tls.mode=self-signed"},
 		"secure metrics only": {"--set", "api.enabled=false,metrics.secure=true"}, "secure metrics by cert-manager": {"--set", "metrics.secure=true,api.tls.mode=cert-manager"},
+		"several replicas": {"--set", "replicaCount=3,database.url=postgres://khook@db/khook,api.tls.mode=self-signed"},
 		"the rest": {"--set", "cluster=prod,agentNamespaces={*},kagent.dialect=kagent-1.0,kagent.headers.X-Team=sre,maxCallsPerHour=7,retention=7d",
 			"--set", "config.pending-after=2m,config.quiet-after=1d,config.api-pprof=true,config.agent-concurrency=3", "--set-json", "config.api-rate-limit=12.5"},
 		"who may call, and how": {"--set", "api.audiences={khook,https://kubernetes.default.svc},api.allowedHosts={khook.example.com},api.trustedProxies={10.0.0.0/8},allowPlainValues=true"},

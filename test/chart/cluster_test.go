@@ -60,6 +60,7 @@ func TestTheAPIServerTakesAllThatIsRendered(t *testing.T) {
 		"TLS of its own":           {"--set", "api.tls.mode=self-signed,metrics.secure=true,metrics.serviceMonitor.enabled=true"},
 		"TLS of cert-manager":      {"--set", "api.tls.mode=cert-manager,metrics.secure=true,metrics.serviceMonitor.enabled=true"},
 		"TLS of an issuer of ours": {"--set", "api.tls.mode=cert-manager,api.tls.issuerRef.name=ours,api.tls.issuerRef.kind=ClusterIssuer"},
+		"three replicas":           {"--set", "replicaCount=3,database.url=postgres://khook@db/khook,api.tls.mode=self-signed"},
 		"each value":               allExamples(t),
 	} {
 		t.Run(name, func(t *testing.T) {

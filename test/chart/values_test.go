@@ -139,6 +139,7 @@ var examples = []example{
 	{name: "podLabels", value: `podLabels={"tier":"ops"}`, seen: "tier: ops"},
 	{name: "deploymentAnnotations", value: `deploymentAnnotations={"reloader":"auto"}`, seen: "reloader: auto"},
 	{name: "terminationGracePeriodSeconds", value: `terminationGracePeriodSeconds=90`, seen: "terminationGracePeriodSeconds: 90"},
+	{name: "shutdownDelaySeconds", value: `shutdownDelaySeconds=7`, with: `database.existingSecret="own-database"`, seen: "shutdown-delay: 7s", alone: true},
 	{name: "extraEnv", value: `extraEnv=[{"name":"HTTPS_PROXY","value":"http://proxy:3128"}]`, seen: "name: HTTPS_PROXY"},
 	{name: "extraVolumes", value: `extraVolumes=[{"name":"more","emptyDir":{}}]`, seen: "name: more"},
 	{name: "extraVolumeMounts", value: `extraVolumeMounts=[{"name":"more","mountPath":"/more"}]`, with: `extraVolumes=[{"name":"more","emptyDir":{}}]`, seen: "mountPath: /more"},

@@ -159,17 +159,22 @@ func deployment(ns, name string, replicas int32, spec corev1.PodSpec) *appsv1.De
 	}
 }
 
+// crashOnce fails once, and is well from then on.
+func crashOnce(ns string) *appsv1.Deployment {
+	return deployment(ns, "crash-once", 1, corev1.PodSpec{
+		Containers: []corev1.Container{container("test -f /d/x && sleep 100000; touch /d/x; sleep 3; exit 7", func(c *corev1.Container) {
+			c.VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/d"}}
+		})},
+		Volumes: []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
+	})
+}
+
 // workloads are what fails, each in its own way.
 func workloads(ns string) []*appsv1.Deployment {
 	of := func(c corev1.Container) corev1.PodSpec { return corev1.PodSpec{Containers: []corev1.Container{c}} }
 	return []*appsv1.Deployment{
 		deployment(ns, "oom", 2, of(container("sleep 3; tail /dev/zero", memory("24Mi")))),
-		deployment(ns, "crash-once", 1, corev1.PodSpec{
-			Containers: []corev1.Container{container("test -f /d/x && sleep 100000; touch /d/x; sleep 3; exit 7", func(c *corev1.Container) {
-				c.VolumeMounts = []corev1.VolumeMount{{Name: "d", MountPath: "/d"}}
-			})},
-			Volumes: []corev1.Volume{{Name: "d", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}},
-		}),
+		crashOnce(ns),
 		deployment(ns, "liveness", 1, of(container("touch /tmp/ok; sleep 10; rm /tmp/ok; sleep 100000", func(c *corev1.Container) {
 			c.LivenessProbe = &corev1.Probe{PeriodSeconds: 2, FailureThreshold: 3, TimeoutSeconds: 10,
 				ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"cat", "/tmp/ok"}}}}

@@ -125,7 +125,7 @@ func TestWhatReplayTells(t *testing.T) {
 var commands = []string{
 	"", "controller", "events", "incidents", "incidents list", "incidents show", "deliveries", "deliveries list", "deliveries show", "deliveries logs", "deliveries reply", "deliveries cancel", "deliveries retry",
 	"deliveries resume", "hooks", "stats", "stats summary", "stats by-type", "stats trends", "stats hook", "dead-letters", "dead-letters list",
-	"dead-letters replay", "dead-letters drop", "health", "check", "completion", "record", "replay", "validate", "openapi", "version",
+	"dead-letters replay", "dead-letters drop", "migrate", "health", "check", "completion", "record", "replay", "validate", "openapi", "version",
 }
 
 func TestTheFlagsOfTheCommands(t *testing.T) {

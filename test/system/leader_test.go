@@ -1,15 +1,19 @@
 package system
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
+	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/incident"
 )
 
@@ -94,5 +98,34 @@ func TestALeaderAfterWhichAnotherLedBeginsAnew(t *testing.T) {
 	}
 	if n := len(kagent.Messages()); n != 2 {
 		t.Errorf("%d messages for two workloads", n)
+	}
+}
+
+// TestAKhookThatIsToldToStopGoesOnForAMoment: a Service sends requests to a Pod until it has learned of its end.
+func TestAKhookThatIsToldToStopGoesOnForAMoment(t *testing.T) {
+	kagent := kagenttest.New(t, kagenttest.Options{})
+	ns := namespace(t)
+	applyHook(t, ns, "shop", incident.OOMKill)
+	p := controller(t, append(settings(kagent, t.TempDir()), "--api-auth", "none", "--shutdown-delay", "1h")...).ready()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "khook has heard it", func() error {
+		if !strings.Contains(p.log.String(), "khook was told to stop, and goes on for a moment") {
+			return errors.New("the log says nothing of it")
+		}
+		return nil
+	})
+	if code, body := get(t, "http://"+p.api+api.Base+"/health"); code != http.StatusOK {
+		t.Errorf("the API answers %d %s", code, body)
+	}
+	crashLoops(t, newPod(t, ns, "cart", "cart-1"), 1, "OOMKilled")
+	if _, err := kagent.Await(t.Context(), 1); err != nil {
+		t.Errorf("nobody is called meanwhile: %v", err)
+	}
+
+	brief := controller(t, append(settings(kagent, t.TempDir()), "--shutdown-delay", "1ms")...).ready()
+	if code := brief.stop(); code != 0 {
+		t.Errorf("it ended with %d", code)
 	}
 }

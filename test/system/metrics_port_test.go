@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/api"
@@ -193,6 +194,48 @@ func TestTheAPISpeaksTLSWithACertificateOfItsOwnAuthority(t *testing.T) {
 	}
 }
 
+// TestReplicasHaveOneAuthority starts two processes that have nothing but a Secret in common, which is empty as the chart makes it: a client
+// that has learned the authority of one checks the other by it.
+func TestReplicasHaveOneAuthority(t *testing.T) {
+	kagent := kagenttest.New(t, kagenttest.Options{})
+	ns := namespace(t)
+	kept := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "kagent", Name: "khook-authority"}}
+	told := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "kagent", Name: "khook-ca"}}
+	for _, o := range []client.Object{kept, told} {
+		if err := testCluster.client.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = testCluster.client.Delete(context.Background(), o) })
+	}
+	token := allReader(t, ns)
+	var replicas [2]*process
+	for i := range replicas {
+		replicas[i] = controller(t, append(settings(kagent, t.TempDir()), "--api-tls-self-signed", "--tls-authority-secret", "khook-authority",
+			"--tls-ca-configmap", "khook-ca", "--leader-election-namespace", "kagent")...)
+	}
+	file := filepath.Join(t.TempDir(), "ca.crt")
+	eventually(t, "the authority's certificate is in its ConfigMap", func() error {
+		if err := testCluster.client.Get(t.Context(), keyOf("kagent", "khook-ca"), told); err != nil || told.Data["ca.crt"] == "" {
+			return fmt.Errorf("%v %w", told.Data, err)
+		}
+		return os.WriteFile(file, []byte(told.Data["ca.crt"]), 0o600)
+	})
+	for i, p := range replicas {
+		if code, out, errs := runCLI(t, "hooks", "--server", "https://"+p.ready().api, "--ca-file", file, "--token", token); code != 0 {
+			t.Errorf("replica %d: %d %s %s", i, code, out, errs)
+		}
+		if refused := p.refused(); refused != "" {
+			t.Errorf("the generated role is too small:\n%s", refused)
+		}
+		if strings.Contains(p.log.String(), "PRIVATE KEY") {
+			t.Error("the log has the key")
+		}
+	}
+	if err := testCluster.client.Get(t.Context(), keyOf("kagent", "khook-authority"), kept); err != nil || !strings.Contains(string(kept.Data["authority.pem"]), told.Data["ca.crt"]) {
+		t.Errorf("what is kept is another one: %v", err)
+	}
+}
+
 func TestSettingsOfTLSThatContradictEachOtherAreRefused(t *testing.T) {
 	for args, want := range map[string]string{
 		"--api-tls-self-signed --api-tls-cert-file x --api-tls-key-file y": "exclude each other",
@@ -202,6 +245,8 @@ func TestSettingsOfTLSThatContradictEachOtherAreRefused(t *testing.T) {
 		"--metrics-secure --api-auth none":                   "leave one of them out",
 		"--tls-ca-configmap khook-ca":                        "khook's own authority only",
 		"--api-tls-self-signed --tls-ca-configmap A_B":       "no name of a ConfigMap",
+		"--tls-authority-secret khook-authority":             "khook's own authority only",
+		"--api-tls-self-signed --tls-authority-secret A_B":   "no name of a Secret",
 		"--api-tls-self-signed --tls-names a_b":              "neither a DNS name nor an IP address",
 	} {
 		code, _, errs := runCLI(t, append([]string{"controller"}, strings.Fields(args)...)...)

@@ -93,6 +93,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- if include "khook.databaseSecret" . }}
 {{- $_ := set $flags "database-file" "/var/run/secrets/khook/database/url" }}
 {{- $_ := set $flags "database-max-connections" $v.database.maxConnections }}
+{{- $_ := set $flags "shutdown-delay" (printf "%ds" (int $v.shutdownDelaySeconds)) }}
 {{- end -}}
 {{- if include "khook.kagentToken" . }}{{ $_ := set $flags "kagent-token-file" "/var/run/secrets/khook/kagent/token" }}{{ end -}}
 {{- with $v.api.audiences }}{{ $_ := set $flags "api-audiences" . }}{{ end -}}
@@ -163,6 +164,38 @@ Pod when it outgrows the limit: so there is none then. */}}
 {{- .Values.database.existingSecret -}}
 {{- else if .Values.database.url -}}
 {{- include "khook.fullname" . }}-database
+{{- end -}}
+{{- end -}}
+
+{{/* How many Pods there are: a history in SQLite is a file of one process. */}}
+{{- define "khook.replicas" -}}
+{{- $n := int .Values.replicaCount -}}
+{{- if not (include "khook.databaseSecret" .) -}}
+{{- min 1 $n -}}
+{{- else -}}
+{{- if and (gt $n 1) (not .Values.controller.leaderElection.enabled) -}}
+{{- fail (printf "replicaCount is %d, and controller.leaderElection.enabled is false: each replica would call the agents; turn the leader election on, or run one replica" $n) -}}
+{{- end -}}
+{{- $n -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Not empty if a new Pod may begin before the old one ends: both reach the history, and the leader election keeps them apart. */}}
+{{- define "khook.rolling" -}}
+{{- if and (include "khook.databaseSecret" .) .Values.controller.leaderElection.enabled }}yes{{ end -}}
+{{- end -}}
+
+{{/* How Pods are spread: over nodes and zones as far as there is room, unless the values say otherwise. */}}
+{{- define "khook.topologySpread" -}}
+{{- if .Values.topologySpreadConstraints -}}
+{{- toYaml .Values.topologySpreadConstraints -}}
+{{- else if gt (int (include "khook.replicas" .)) 1 -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+- maxSkew: 1
+  topologyKey: topology.kubernetes.io/zone
+  whenUnsatisfiable: ScheduleAnyway
 {{- end -}}
 {{- end -}}
 

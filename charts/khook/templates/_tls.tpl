@@ -39,6 +39,11 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty if khook's own authority is in a Secret: without a volume it would be another one in each Pod. */}}
+{{- define "khook.sharedAuthority" -}}
+{{- if and (include "khook.ownAuthority" .) (include "khook.databaseSecret" .) }}yes{{ end -}}
+{{- end -}}
+
 {{/* The name of khook's Service by which clients in the cluster check the certificate. */}}
 {{- define "khook.serviceHost" -}}
 {{- printf "%s.%s.svc" (include "khook.fullname" .) (include "khook.namespace" .) -}}
@@ -72,6 +77,9 @@ metrics-tls-key-file: /var/run/secrets/khook/tls/tls.key
 api-tls-self-signed: true
 {{- end }}
 tls-ca-configmap: {{ include "khook.fullname" . }}-ca
+{{- if include "khook.sharedAuthority" . }}
+tls-authority-secret: {{ include "khook.fullname" . }}-authority
+{{- end }}
 tls-names:
 {{ include "khook.tlsNames" . }}
 {{- end -}}

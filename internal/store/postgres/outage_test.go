@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -182,5 +183,35 @@ func TestAPromotedStandbyIsGoneOnWith(t *testing.T) {
 	again(t, func() error { return record(t.Context(), st, "after") })
 	if known := recorded(t, st, "before", "meanwhile", "after"); !known["before"] || known["meanwhile"] || !known["after"] {
 		t.Errorf("recorded: %v", known)
+	}
+}
+
+// TestWhoWaitsNoLongerIsToldSo: the server says of a statement that its client has ended only that it was canceled.
+func TestWhoWaitsNoLongerIsToldSo(t *testing.T) {
+	url := pgtest.Shared(t).Schema(t)
+	st := open(t, url)
+	other, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tx, err := other.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(t.Context(), "LOCK TABLE events, incidents IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	for name, do := range map[string]func(context.Context) error{
+		"a read":  func(ctx context.Context) error { _, err := st.Incident(ctx, "i"); return err },
+		"a write": func(ctx context.Context) error { return record(ctx, st, "k") },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		err := do(ctx)
+		cancel()
+		if state := (*engine.StateError)(nil); !errors.Is(err, context.DeadlineExceeded) || errors.As(err, &state) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

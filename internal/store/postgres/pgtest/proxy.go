@@ -32,7 +32,13 @@ const (
 // NewProxy listens before a server.
 func NewProxy(t testing.TB, s *Server) *Proxy {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	return NewProxyOn(t, s, "127.0.0.1:0")
+}
+
+// NewProxyOn listens before a server on an address, such as one that Pods reach.
+func NewProxyOn(t testing.TB, s *Server, address string) *Proxy {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
