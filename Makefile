@@ -233,6 +233,10 @@ bench: cluster-assets ## Benchmarks; BENCH selects, such as BENCH=SignalToAgent 
 bench-short: cluster-assets ## Each benchmark once, in its small form: they all still work
 	$(GO_BENCH) -short -bench . -benchtime 1x $(BENCH_PACKAGES)
 
+.PHONY: bench-large
+bench-large: ## Pages and statistics of 10,000,000 events on SQLite and PostgreSQL: an hour, and 77 GB of disk; EVENTS selects another number
+	KHOOK_TEST_POSTGRES=required KHOOK_BENCH_EVENTS=$(or $(EVENTS),10000000) go test -run '^$$' -timeout 5h -bench '^BenchmarkEnginesLists$$' ./internal/store
+
 # The latency's p99 needs many signals; all else runs as long as Go finds right.
 .PHONY: bench-report
 bench-report: cluster-assets ## Run all benchmarks (half an hour), and write their figures into docs/performance.md

@@ -195,7 +195,7 @@ func (a *App) runLeader(ctx context.Context) error {
 // openLedger reads the history that the ledger goes on from, and returns the incidents that sources are to look for.
 func (a *App) openLedger(ctx context.Context, leader *leaderParts) (lookedFor []*incident.Incident, err error) {
 	leader.ledger, err = ledger.New(ctx, ledger.Config{
-		QuietAfter: a.options.QuietAfter, MaxCallsPerHour: a.options.MaxCallsPerHour, Observe: a.publisher.onRecorded, Log: a.log.WithName("ledger"),
+		QuietAfter: a.options.QuietAfter, MaxCallsPerHour: a.options.MaxCallsPerHour, PageURL: a.options.pageURL(), Observe: a.publisher.onRecorded, Log: a.log.WithName("ledger"),
 	}, a.store, a.hooks)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 
 // explain says what would be decided, on any replica: by what people read, and by the Hooks that this replica knows.
 func (a *App) explain(reader *store.Reader) server.Explain {
-	cfg := ledger.Config{MaxCallsPerHour: a.options.MaxCallsPerHour}
+	cfg := ledger.Config{MaxCallsPerHour: a.options.MaxCallsPerHour, PageURL: a.options.pageURL()}
 	return func(ctx context.Context, hook delivery.HookRef, inc *incident.Incident, ev *incident.Event) ([]delivery.Checklist, error) {
 		if err := a.pauses.follow(ctx, reader); err != nil {
 			return nil, err

@@ -22,7 +22,7 @@ func (a *App) newTellers(wrap func(http.RoundTripper) http.RoundTripper) (*notif
 		}
 	}
 	return notify.New(notifiers, notify.Options{
-		Store: a.store, Cluster: a.options.Cluster, Version: a.version, ExternalURL: strings.TrimSuffix(a.options.ExternalURL, "/"), Unwell: a.unwell,
+		Store: a.store, Cluster: a.options.Cluster, Version: a.version, ExternalURL: strings.TrimSuffix(a.options.ExternalURL, "/"), Dashboard: a.options.hasPages(), Unwell: a.unwell,
 		Clock: clock.RealClock{}, Registerer: ctrlmetrics.Registry, Log: a.log.WithName("notify"), Wrap: wrap,
 	})
 }

@@ -208,6 +208,17 @@ func (o *Options) Validate() error {
 	return errors.Join(errs...)
 }
 
+// hasPages says whether people find pages of the dashboard at the external URL.
+func (o *Options) hasPages() bool { return o.Dashboard && o.apiAddress() != "0" }
+
+// pageURL is the URL of the dashboard as people reach it, without a / at the end; empty if there is none, or it is not known.
+func (o *Options) pageURL() string {
+	if !o.hasPages() {
+		return ""
+	}
+	return strings.TrimSuffix(o.ExternalURL, "/")
+}
+
 // externalURL reads --external-url; nil if it is not set. What has a password in it would be sent to everybody who is told
 // something.
 func (o *Options) externalURL() (*url.URL, error) {

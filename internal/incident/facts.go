@@ -5,4 +5,5 @@ type Facts struct {
 	Cluster  string
 	Signal   *Signal
 	Incident *Incident // nil in an offline check
+	URL      string    // of the incident's page, for people; empty if nobody knows how they reach khook
 }

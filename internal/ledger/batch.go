@@ -25,7 +25,8 @@ type precedents interface {
 // save. Its life has three parts, in this order:
 //
 //   - load: loadKnown says which signals are in the history already. Groups and budgets are loaded when a
-//     decision first needs them, and once for each batch (group.go, budget.go).
+//     decision first needs them, and once for each batch (group.go, budget.go); with them what other decisions of the
+//     batch are likely to need (expected.go).
 //   - decide: signals change the copies (follow), and the Hooks are asked about them (decide). Loop guard,
 //     budgets and dedup are pure functions of what was loaded and of now, which is the same for the whole
 //     batch. The results are only noted, in changes.
@@ -53,13 +54,15 @@ type batch struct {
 	changed []*incident.Incident                       // in the order in which they were first touched
 	opened  map[string]map[incident.ProblemKey]bool    // what this batch opened incidents for, by resource
 	inGroup map[groupName]map[incident.ProblemKey]bool // what came into a group in this batch
-	groups  map[delivery.GroupKey]*group
-	settled map[delivery.HookRef]settledHook
-	guarded map[delivery.GroupKey][]store.GroupCall // calls about workloads within a day, by workload as the group
-	calls   map[budgetScope]int                     // deliveries within the last hour
-	oldest  map[budgetScope]time.Time               // of those that a budget counts, if it was asked for
-	tokens  map[delivery.HookRef]store.Spent        // within the last 24 hours
-	noCalls bool                                    // no delivery can be recorded: what would be one is invalid
+
+	expected expected
+	groups   map[delivery.GroupKey]*group
+	settled  map[delivery.HookRef]settledHook
+	guarded  map[delivery.GroupKey][]store.GroupCall // calls about workloads within a day, by workload as the group
+	calls    map[budgetScope]int                     // deliveries within the last hour
+	oldest   map[budgetScope]time.Time               // of those that a budget counts, if it was asked for
+	tokens   map[delivery.HookRef]store.Spent        // within the last 24 hours
+	noCalls  bool                                    // no delivery can be recorded: what would be one is invalid
 	// reopened are the incidents that had ended as quiet, and were seen to go on.
 	reopened []*incident.Incident
 	aside    []*incident.DeadLetter
@@ -222,7 +225,7 @@ func (b *batch) reopen(ctx context.Context, s *incident.Signal) error {
 	if b.find(key) != nil {
 		return nil
 	}
-	inc, err := b.tx.NewestIncident(ctx, key)
+	inc, err := b.newestOf(ctx, key)
 	if err != nil || inc == nil || !inc.Reopen(b.now) {
 		return err
 	}

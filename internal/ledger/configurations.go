@@ -118,7 +118,7 @@ func (b *batch) calledElsewhere(ctx context.Context, c *hook.Config, f incident.
 	if f.Incident.Events <= 1 && f.Signal.Kind == incident.Observed {
 		return "", false, nil // it has just been opened
 	}
-	covers, err := b.history.Covers(ctx, c.Hook, c.EventType, f.Incident.ID, b.now.Add(-c.Window))
+	covers, err := b.coversOf(ctx, c, f.Incident.ID)
 	if err != nil {
 		return "", false, err
 	}

@@ -57,7 +57,7 @@ func (b *batch) decided(c *hook.Config, inc *incident.Incident, ev *incident.Eve
 // askAbout is what the Hooks are asked about a signal. A sign that an incident goes on has no facts of its own: it is judged
 // by those that the incident was last told by, as its events were.
 func (b *batch) askAbout(s *incident.Signal, inc *incident.Incident) (subject, incident.Facts) {
-	facts := incident.Facts{Cluster: b.from.Cluster, Signal: s, Incident: inc}
+	facts := b.facts(s, inc)
 	if s.Kind != incident.Observed {
 		facts = b.factsOf(inc)
 		facts.Signal.Kind = s.Kind

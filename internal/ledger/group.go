@@ -21,17 +21,10 @@ func (b *batch) group(ctx context.Context, key delivery.GroupKey) (*group, error
 	if g, ok := b.groups[key]; ok {
 		return g, nil
 	}
-	past, err := b.history.GroupDeliveries(ctx, key, groupHistory)
-	if err != nil {
+	if err := b.loadGroups(ctx, key); err != nil {
 		return nil, err
 	}
-	state, err := b.history.GroupState(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	g := &group{GroupState: state, past: past}
-	b.groups[key] = g
-	return g, nil
+	return b.groups[key], nil
 }
 
 // past returns the newest deliveries of a group, newest first, those of this batch included.

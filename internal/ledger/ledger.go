@@ -36,8 +36,10 @@ type Config struct {
 	QuietAfter time.Duration // DefaultQuietAfter if zero
 	// MaxCallsPerHour is how many calls all Hooks together may make within an hour; 0 for no limit.
 	MaxCallsPerHour int
-	Clock           clock.PassiveClock
-	Log             logr.Logger
+	// PageURL is the URL of the dashboard as people reach it, without a / at the end, for {{.URL}} in prompts; empty if there is none.
+	PageURL string
+	Clock   clock.PassiveClock
+	Log     logr.Logger
 	// Observe is called after each commit that changed something or asked Hooks, in the order of the commits.
 	// It must not block and not call the ledger.
 	Observe func(Applied)
@@ -177,6 +179,7 @@ func (l *Ledger) apply(ctx context.Context, signals []incident.Signal, also func
 		if err := b.loadKnown(ctx, signals); err != nil {
 			return err
 		}
+		b.expect(signals)
 		for i := range signals {
 			if signals[i].At.After(b.now) {
 				signals[i].At = b.now // nothing happens in the future, whoever's clock says so

@@ -57,14 +57,12 @@ func (b *batch) guardedFrom(ctx context.Context, c *hook.Config, g *group, workl
 		return held, guarded, nil
 	}
 	key := delivery.GroupKey{Hook: c.Hook, Config: c.Key, Group: workload}
-	calls, loaded := b.guarded[key]
-	if !loaded {
-		var err error
-		if calls, err = b.history.WorkloadCalls(ctx, c.Hook, c.Key, workload, b.now.Add(-guardDay), maxGuardCalls); err != nil {
+	if _, loaded := b.guarded[key]; !loaded {
+		if err := b.loadGuarded(ctx, key); err != nil {
 			return groupHold{}, false, err
 		}
-		b.guarded[key] = calls
 	}
+	calls := b.guarded[key]
 	whole, err := b.group(ctx, key)
 	if err != nil {
 		return groupHold{}, false, err

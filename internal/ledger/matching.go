@@ -105,7 +105,16 @@ func (b *batch) matchingOf(inc *incident.Incident) []match {
 }
 
 func (b *batch) factsOf(inc *incident.Incident) incident.Facts {
-	return incident.Facts{Cluster: b.from.Cluster, Signal: inc.LastSignal(), Incident: inc}
+	return b.facts(inc.LastSignal(), inc)
+}
+
+// facts are what the Hooks are asked about, and what their prompts tell.
+func (b *batch) facts(s *incident.Signal, inc *incident.Incident) incident.Facts {
+	f := incident.Facts{Cluster: b.from.Cluster, Signal: s, Incident: inc}
+	if base := b.cfg.PageURL; base != "" {
+		f.URL = base + "/incidents/" + inc.ID
+	}
+	return f
 }
 
 // foresee evaluates what the transaction will ask, before it begins: it goes the way of the signals on

@@ -77,3 +77,18 @@ func TestASignIsJudgedByTheFactsOfItsIncident(t *testing.T) {
 		}
 	}
 }
+
+func TestAPromptLeadsToThePageOfItsIncident(t *testing.T) {
+	for base, want := range map[string]string{"https://ops.example.com/khook": "see https://ops.example.com/khook/incidents/", "": "see "} {
+		b := newBench(t, newHook("h", on(incident.PodRestart, func(e *v1alpha2.EventConfiguration) { e.Prompt = "see {{.URL}}" })))
+		b.ledger.cfg.PageURL = base
+		b.apply(seen(incident.PodRestart, "cart-1", 1))
+		d := b.newest()
+		if base != "" {
+			want += d.IncidentID
+		}
+		if d.Prompt != want {
+			t.Errorf("the agent is told %q, want %q", d.Prompt, want)
+		}
+	}
+}

@@ -46,11 +46,17 @@ func (l *Ledger) Reconsider(ctx context.Context) error {
 // that it keeps back no other's calls.
 func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) error {
 	err := l.transact(ctx, func(b *batch) error {
-		for _, g := range held {
+		b.expect(nil)
+		keys := make([]delivery.GroupKey, len(held))
+		for i, g := range held {
 			key, err := b.presentKey(ctx, g.GroupKey)
 			if err != nil {
 				return err
 			}
+			keys[i] = key
+			b.expectedOf(configRef{key.Hook, key.Config}).groups[key.Group] = true
+		}
+		for _, key := range keys {
 			if err := b.reconsider(ctx, key, delivery.ForRelease); err != nil {
 				return err
 			}
@@ -138,7 +144,7 @@ func (b *batch) reconsider(ctx context.Context, key delivery.GroupKey, why deliv
 		if newest := lastSeen(open); newest != nil {
 			s := newest.LastSignal()
 			s.Kind = incident.Ongoing
-			v, err := b.dispose(ctx, match{Config: c}, incident.Facts{Cluster: b.from.Cluster, Signal: s, Incident: newest}, nil)
+			v, err := b.dispose(ctx, match{Config: c}, b.facts(s, newest), nil)
 			if err == nil {
 				b.decided(c, newest, nil, v, why)
 			}

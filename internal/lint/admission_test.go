@@ -87,10 +87,19 @@ func TestTheAdmissionPolicy(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, rest.Interface){
 		"refuses what can't work, and says why":         whatAdmissionRefuses,
 		"refuses nothing that khook accepts":            whatKhookAccepts,
+		"knows each variable":                           eachVariable,
 		"does not refuse a Hook for its size":           bigHooks,
 		"lets a Hook from before change in other parts": hookFromBefore,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, server) })
+	}
+}
+
+func eachVariable(t *testing.T, server rest.Interface) {
+	for _, name := range prompt.VariableNames() {
+		if err := dryRun(t.Context(), server, hookOf("Look at {{."+name+"}}")); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

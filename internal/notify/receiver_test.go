@@ -91,12 +91,13 @@ func (r *receiver) requests() int {
 // rig is a history, a clock that only the test moves, and tellers that are started anew as often as a test wants.
 type rig struct {
 	testing.TB
-	store  *store.Store
-	clock  *clocktesting.FakeClock
-	config *Config
-	all    *Tellers
-	unwell map[string]string
-	url    string
+	store   *store.Store
+	clock   *clocktesting.FakeClock
+	config  *Config
+	all     *Tellers
+	unwell  map[string]string
+	url     string
+	noPages bool
 }
 
 func newRig(t testing.TB, notifiers ...*Notifier) *rig {
@@ -119,7 +120,7 @@ func newRig(t testing.TB, notifiers ...*Notifier) *rig {
 func (r *rig) restart() {
 	r.Helper()
 	all, err := New(r.config, Options{
-		Store: r.store, Cluster: "prod", Version: "1", ExternalURL: r.url, Unwell: func(context.Context) map[string]string { return r.unwell },
+		Store: r.store, Cluster: "prod", Version: "1", ExternalURL: r.url, Dashboard: !r.noPages, Unwell: func(context.Context) map[string]string { return r.unwell },
 		Clock: r.clock, Registerer: prometheus.NewRegistry(), Log: logr.Discard(),
 	})
 	if err != nil {

@@ -323,17 +323,22 @@ func (t *teller) newMessage(items ...Item) *Message {
 	return &Message{Notifier: t.notifier.Name, Cluster: t.Cluster, Version: t.Version, Items: items}
 }
 
-// link leads to what the notice is about, as khook's API tells it; empty if khook does not know its own address.
+// link leads to what the notice is about: to its page, or to what the API tells of it where there is no dashboard; empty if khook does not
+// know its own address.
 func (t *teller) link(item *Item) string {
+	base := t.ExternalURL
+	if !t.Dashboard {
+		base += "/api/v1"
+	}
 	switch {
 	case t.ExternalURL == "":
 		return ""
 	case item.DeliveryID != "":
-		return t.ExternalURL + "/api/v1/deliveries/" + item.DeliveryID
+		return base + "/deliveries/" + item.DeliveryID
 	case item.IncidentID != "":
-		return t.ExternalURL + "/api/v1/incidents/" + item.IncidentID
+		return base + "/incidents/" + item.IncidentID
 	}
-	return t.ExternalURL + "/api/v1/health"
+	return base + "/health"
 }
 
 func (t *teller) groupItem(ctx context.Context, l *notice.Line) (Item, bool, error) {

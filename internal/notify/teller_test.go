@@ -37,7 +37,7 @@ func TestAPersonIsToldWhatAnAgentWantsAndHowToAnswer(t *testing.T) {
 	}
 	item := got[0].Items[0]
 	want := fmt.Sprintf("khook approve -n shop %s, or khook reject -n shop %[1]s", d.QuestionID[:8])
-	if item.About != "approval" || item.Text != d.Question || item.Command != want || item.Link != "https://ops.example.com/khook/api/v1/deliveries/"+d.ID || got[0].Cluster != "prod" {
+	if item.About != "approval" || item.Text != d.Question || item.Command != want || item.Link != "https://ops.example.com/khook/deliveries/"+d.ID || got[0].Cluster != "prod" {
 		t.Errorf("%+v", item)
 	}
 	if a := to.headers.Get("Authorization"); a != "Bearer abc" || to.headers.Get("Idempotency-Key") != got[0].ID {
@@ -47,6 +47,20 @@ func TestAPersonIsToldWhatAnAgentWantsAndHowToAnswer(t *testing.T) {
 	r.tick(time.Minute)
 	if n := to.requests(); n != 1 {
 		t.Errorf("it was told %d times, want once, also after a restart", n)
+	}
+}
+
+func TestWithoutADashboardLinksLeadToTheAPI(t *testing.T) {
+	to := newReceiver(t)
+	r := newRig(t, toReceiver("oncall", to))
+	r.url, r.noPages = "https://ops.example.com/khook", true
+	r.restart()
+	r.tick(2 * time.Second)
+	d := r.asks("cart", "may I?")
+	r.save(d)
+	r.tick(30 * time.Second)
+	if got := to.got(); len(got) != 1 || got[0].Items[0].Link != "https://ops.example.com/khook/api/v1/deliveries/"+d.ID {
+		t.Errorf("it got %+v", got)
 	}
 }
 

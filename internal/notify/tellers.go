@@ -26,6 +26,7 @@ type Options struct {
 	Cluster     string
 	Version     string
 	ExternalURL string                                          // of khook's API as people reach it, without a / at the end; no links if empty
+	Dashboard   bool                                            // it is at ExternalURL: links lead to its pages
 	Unwell      func(context.Context) (parts map[string]string) // the parts of khook that can't do their work now, with the reason
 	Clock       clock.WithTicker
 	Registerer  prometheus.Registerer

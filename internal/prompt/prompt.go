@@ -40,6 +40,7 @@ type Variables struct {
 	FirstSeen    string
 	ObservedTime string // when khook saw the newest event or sign of it, by its own clock
 	Cluster      string
+	URL          string // of the incident's page; "" without --external-url
 }
 
 // variables fills the template variables from an event and its incident.
@@ -61,6 +62,7 @@ func variables(f incident.Facts) Variables {
 		FirstSeen:    f.Signal.At.UTC().Format(time.RFC3339),
 		ObservedTime: f.Signal.At.UTC().Format(time.RFC3339),
 		Cluster:      clean(f.Cluster),
+		URL:          f.URL,
 	}
 	if pod.ExitCode != nil {
 		v.ExitCode = int(*pod.ExitCode)

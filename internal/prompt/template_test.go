@@ -19,7 +19,7 @@ func TestPromptRendersEveryVariable(t *testing.T) {
 	got := p.Render(hooktest.OOMFacts())
 	want := "Cluster=prod Container=app Count=1 EventMessage=⟦container app was OOM-killed⟧ EventTime=2026-01-15T10:30:00Z " +
 		"EventType=oom-kill ExitCode=137 FirstSeen=2026-01-15T10:30:00Z Message=⟦container app was OOM-killed⟧ Namespace=shop " +
-		"Node=n1 ObservedTime=2026-01-15T10:30:00Z Reason=OOMKilled ResourceName=cart-5d9-x RestartCount=3 Timestamp=2026-01-15T10:30:00Z Workload=Deployment/cart " + Notice
+		"Node=n1 ObservedTime=2026-01-15T10:30:00Z Reason=OOMKilled ResourceName=cart-5d9-x RestartCount=3 Timestamp=2026-01-15T10:30:00Z URL=https://ops.example.com/khook/incidents/i-1 Workload=Deployment/cart " + Notice
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

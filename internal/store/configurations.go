@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -108,6 +110,17 @@ const maxCovers = 64
 // and either have not ended or were created after a time. The newest come first.
 func (tx *Tx) Covers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentID string, after time.Time) ([]Cover, error) {
 	return coversOf(tx.store.engine, hook, of, incidentID, after).inTx(ctx, tx)
+}
+
+// IncidentsCovers is Covers for several incidents.
+func (tx *Tx) IncidentsCovers(ctx context.Context, hook delivery.HookRef, of incident.EventType, incidentIDs []string, after time.Time) ([][]Cover, error) {
+	asked := make([]precedent[Cover], len(incidentIDs))
+	for i, id := range incidentIDs {
+		asked[i] = coversOf(tx.store.engine, hook, of, id, after)
+	}
+	return allInTx(ctx, tx, func(a, b Cover) int {
+		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), strings.Compare(a.DeliveryID, b.DeliveryID))
+	}, asked)
 }
 
 func scanCover(row scanner) (c Cover, err error) {

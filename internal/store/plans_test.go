@@ -142,6 +142,13 @@ func everythingOfDeliveries(ctx context.Context, tx *Tx, d *delivery.Delivery) e
 	_, open := tx.OpenIncidents(ctx, d.ID)
 	_, calls := tx.WorkloadCalls(ctx, shopHook, "pod-restart", "Deployment/cart", long, 10)
 	_, newest := tx.NewestIncident(ctx, incident.ProblemKey{UID: "u", Type: incident.PodRestart, Container: "app"})
+	groups := []delivery.GroupKey{shopGroup, shopGroup, shopGroup, shopGroup} // several are asked for by other statements than one
+	_, ofGroups := tx.GroupsDeliveries(ctx, groups, 10)
+	_, states := tx.GroupStates(ctx, groups)
+	_, callsOfAll := tx.WorkloadsCalls(ctx, shopHook, "pod-restart", make([]string, 4), long, 10)
+	_, newestOfAll := tx.NewestIncidents(ctx, make([]incident.ProblemKey, 4))
+	_, coversOfAll := tx.IncidentsCovers(ctx, shopHook, incident.PodRestart, make([]string, 4), long)
+	err = errors.Join(err, ofGroups, states, callsOfAll, newestOfAll, coversOfAll)
 	skipped := *d
 	skipped.ID, skipped.Version, skipped.State, skipped.Skipped = "skipped", 0, delivery.Canceled, delivery.SkipRecovered
 	configs := []delivery.Configuration{{Key: "pod-restart", Content: "1", EventType: incident.PodRestart}}
@@ -166,8 +173,9 @@ func TestNoStatementReadsAWholeTable(t *testing.T) {
 			if strings.HasPrefix(query, "DELETE FROM noti") {
 				continue // once at a start: notifiers are few, and so is what waits for them
 			}
-			if slices.Contains([]string{"SCAN going", "SCAN ended", "SCAN counted"}, step) || strings.HasPrefix(step, "SCAN (subquery-") {
-				continue // what parts of the query found
+			if slices.Contains([]string{"SCAN going", "SCAN ended", "SCAN counted"}, step) || strings.HasPrefix(step, "SCAN (subquery-") || strings.HasPrefix(step, "SCAN answer") ||
+				strings.HasSuffix(step, "-ROW VALUES CLAUSE") {
+				continue // what parts of the query found, or what is written
 			}
 			// In the order of an index, as far as the limit, is as far as is asked for.
 			if strings.HasPrefix(step, "SCAN ") && (!strings.Contains(step, " INDEX ") || !strings.Contains(query, "LIMIT ?")) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -27,6 +28,41 @@ func (p precedent[T]) inTx(ctx context.Context, tx *Tx) ([]T, error) {
 		return nil, fmt.Errorf("read %s: %w", p.what, err)
 	}
 	return found, nil
+}
+
+// allInTx asks questions that differ by their arguments, many at a time. The answers are in the order of the questions, and each is in that of order.
+func allInTx[T any](ctx context.Context, tx *Tx, order func(a, b T) int, asked []precedent[T]) ([][]T, error) {
+	type answer struct {
+		to  int
+		row T
+	}
+	all := make([][]T, len(asked))
+	err := inBatches(len(asked), func(from, to int) error {
+		var text strings.Builder
+		var args []any
+		for i, p := range asked[from:to] {
+			if i > 0 {
+				text.WriteString(" UNION ALL ")
+			}
+			fmt.Fprintf(&text, "SELECT * FROM (SELECT %d AS asked, %s) AS answer%d", i, strings.TrimPrefix(p.text, "SELECT "), i)
+			args = append(args, p.args...)
+		}
+		answers, err := rowsOf(ctx, tx, func(row scanner) (a answer, err error) {
+			a.row, err = asked[from].scan(leading{row, []any{&a.to}})
+			return a, err
+		}, text.String(), args...)
+		if err != nil {
+			return fmt.Errorf("read %s, and %d more: %w", asked[from].what, to-from-1, err)
+		}
+		for _, a := range answers {
+			all[from+a.to] = append(all[from+a.to], a.row)
+		}
+		return nil
+	})
+	for _, rows := range all {
+		slices.SortStableFunc(rows, order)
+	}
+	return all, err
 }
 
 func (p precedent[T]) forPeople(ctx context.Context, r *Reader) ([]T, error) {

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -44,9 +47,11 @@ type saving struct {
 	events map[eventCount]int64
 	hooks  map[hookCount]int64
 
-	decided map[int64]eventFacts // the events that decisions are about, by their ID
-	written map[string]int64     // the numbers of the deliveries' rows, by their IDs
-	covers  map[DeliveryIncident]bool
+	decided  map[int64]eventFacts // the events that decisions are about, by their ID
+	recorded map[decisionKey]bool // decisions of earlier Saves
+	asked    map[hookEvent]bool   // their events and Hooks
+	written  map[string]int64     // the numbers of the deliveries' rows, by their IDs
+	covers   map[DeliveryIncident]bool
 }
 
 type eventCount struct {
@@ -62,7 +67,8 @@ type hookCount struct {
 // Save writes changes, and for each of them the change log and the counters. An event whose key
 // is known is an error: ask KnownKeys first, in the same transaction.
 func (tx *Tx) Save(ctx context.Context, c *Changes) error {
-	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]eventFacts, len(c.Events)), written: map[string]int64{}, covers: map[DeliveryIncident]bool{}}
+	s := &saving{tx: tx, now: tx.store.cfg.Clock.Now(), events: map[eventCount]int64{}, hooks: map[hookCount]int64{}, decided: make(map[int64]eventFacts, len(c.Events)), recorded: map[decisionKey]bool{}, asked: map[hookEvent]bool{},
+		written: map[string]int64{}, covers: map[DeliveryIncident]bool{}}
 	for _, cover := range c.Covers {
 		s.covers[cover] = true
 	}
@@ -102,7 +108,7 @@ func (s *saving) saveEvents(ctx context.Context, events []*incident.Event) error
 	rows := make([][]any, 0, len(events))
 	for _, e := range events {
 		rows = append(rows, eventRow(e))
-		s.decided[e.ID] = eventFacts{micros(e.At), string(e.Type), true}
+		s.decided[e.ID] = eventFacts{micros(e.At), string(e.Type)}
 		s.change(e.ID&eventNumber, kindEvent, strconv.FormatInt(e.ID, 10), string(e.Status))
 		s.events[eventCount{s.minute(e.At), e.Resource.Namespace, string(e.Type), string(e.Status)}]++
 	}
@@ -134,43 +140,54 @@ func (s *saving) saveIncidents(ctx context.Context, incidents []*incident.Incide
 	if err != nil {
 		return err
 	}
+	return s.markEvents(ctx, incidents)
+}
+
+// markEvents marks the events that opened incidents: as resolved where those have ended, and as firing again where they were opened again.
+func (s *saving) markEvents(ctx context.Context, incidents []*incident.Incident) error {
+	var ended, reopened []string
 	for _, i := range incidents {
-		mark := s.resolveEvents
-		if i.Open() {
-			mark = s.fireEvents
+		switch {
+		case !i.Open():
+			ended = append(ended, i.ID)
+		case i.Reopenings > 0:
+			reopened = append(reopened, i.ID)
 		}
-		if err := mark(ctx, i); err != nil {
-			return err
+	}
+	marked := map[string][]int64{}
+	if err := s.markAll(ctx, marked, ended, "UPDATE events SET status = 'resolved' WHERE cluster = :cluster AND incident_id IN (%s) AND status = 'firing' RETURNING incident_id, id"); err != nil {
+		return err
+	}
+	if err := s.markAll(ctx, marked, reopened, "UPDATE events SET status = 'firing' WHERE cluster = :cluster AND id IN "+
+		"(SELECT min(id) FROM events WHERE cluster = :cluster AND incident_id IN (%s) AND status = 'resolved' GROUP BY incident_id) RETURNING incident_id, id"); err != nil {
+		return err
+	}
+	for _, i := range incidents { // in their order, whatever that of the rows is
+		for _, id := range marked[i.ID] {
+			status := incident.Firing
+			if !i.Open() {
+				status = incident.Resolved
+				s.events[eventCount{s.minute(i.ResolvedAt), i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
+			}
+			s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(status))
 		}
 	}
 	return nil
 }
 
-// fireEvents marks the event that opened an incident which was opened again.
-func (s *saving) fireEvents(ctx context.Context, i *incident.Incident) error {
-	if i.Reopenings == 0 {
-		return nil
+// markAll notes the events of incidents that a statement marks, in the order of their IDs.
+func (s *saving) markAll(ctx context.Context, marked map[string][]int64, incidents []string, statement string) error {
+	type mark struct {
+		incident string
+		id       int64
 	}
-	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'firing' WHERE cluster = :cluster AND id = "+
-		"(SELECT id FROM events WHERE cluster = :cluster AND incident_id = ? AND status = 'resolved' ORDER BY id LIMIT 1) RETURNING id", i.ID)
+	found, err := rowsIn(ctx, s.tx, func(row scanner) (m mark, err error) { err = row.Scan(&m.incident, &m.id); return m, err }, statement, incidents)
 	if err != nil {
-		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
+		return fmt.Errorf("mark the first events of incidents: %w", err)
 	}
-	for _, id := range ids {
-		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Firing))
-	}
-	return nil
-}
-
-// resolveEvents marks the event that opened an ended incident.
-func (s *saving) resolveEvents(ctx context.Context, i *incident.Incident) error {
-	ids, err := rowsOf(ctx, s.tx, scanNumber, "UPDATE events SET status = 'resolved' WHERE cluster = :cluster AND incident_id = ? AND status = 'firing' RETURNING id", i.ID)
-	if err != nil {
-		return fmt.Errorf("mark the first event of incident %s: %w", i.ID, err)
-	}
-	for _, id := range ids {
-		s.change(s.tx.Next(), kindEvent, strconv.FormatInt(id, 10), string(incident.Resolved))
-		s.events[eventCount{s.minute(i.ResolvedAt), i.Resource.Namespace, string(i.Type), string(incident.Resolved)}]++
+	for _, m := range found {
+		marked[m.incident] = append(marked[m.incident], m.id)
+		slices.Sort(marked[m.incident])
 	}
 	return nil
 }
@@ -203,29 +220,27 @@ type decisionKey struct {
 // about the events of the same Save are new without asking. One that is not about an event is known by the number of the
 // delivery that it made, which no event has.
 func (s *saving) newDecisions(ctx context.Context, decisions []delivery.Decision) ([]delivery.Decision, error) {
+	numbered := slices.Clone(decisions)
+	for i := range numbered {
+		if d := &numbered[i]; d.EventID == 0 {
+			d.EventID = s.tx.store.cluster.eventID(s.written[d.DeliveryID])
+			s.decided[d.EventID] = eventFacts{micros(d.At), string(d.EventType)}
+		}
+	}
+	if err := s.lookUpDecided(ctx, numbered); err != nil {
+		return nil, err
+	}
 	seen := make(map[decisionKey]bool, len(decisions))
 	kept := make([]delivery.Decision, 0, len(decisions))
-	for _, d := range decisions {
-		if d.EventID == 0 {
-			d.EventID = s.tx.store.cluster.eventID(s.written[d.DeliveryID])
-			s.decided[d.EventID] = eventFacts{micros(d.At), string(d.EventType), true}
-		}
+	for _, d := range numbered {
 		key := decisionKey{d.EventID, d.Hook, d.Config}
 		if seen[key] {
 			continue
 		}
 		seen[key] = true
-		if !s.decided[d.EventID].fresh {
-			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE cluster = :cluster AND event_id = ? AND hook_ns = ? AND hook = ? AND config = ?",
-				d.EventID, d.Hook.Namespace, d.Hook.Name, d.Config)
-			if err != nil {
-				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
-			}
-			if n > 0 {
-				continue
-			}
+		if !s.recorded[key] {
+			kept = append(kept, d)
 		}
-		kept = append(kept, d)
 	}
 	return kept, nil
 }
@@ -235,25 +250,44 @@ func madeFor(d delivery.Decision) delivery.MadeFor { return cmp.Or(d.MadeFor, de
 
 // eventFacts is what a decision's row has of its event.
 type eventFacts struct {
-	at    int64
-	kind  string
-	fresh bool // the event is of the same Save
+	at   int64
+	kind string
 }
 
-// lookUpDecided reads the events of decisions that are of an earlier Save.
+// lookUpDecided reads the events of decisions that are of an earlier Save, and what was decided about them.
 func (s *saving) lookUpDecided(ctx context.Context, decisions []delivery.Decision) error {
+	var earlier []int64
 	for _, d := range decisions {
-		if _, known := s.decided[d.EventID]; known {
-			continue
+		if _, known := s.decided[d.EventID]; !known {
+			s.decided[d.EventID] = eventFacts{}
+			earlier = append(earlier, d.EventID)
 		}
-		found, err := rowsOf(ctx, s.tx, func(row scanner) (e eventFacts, err error) { err = row.Scan(&e.at, &e.kind); return }, "SELECT at, type FROM events WHERE cluster = :cluster AND id = ?", d.EventID)
-		if err != nil {
-			return fmt.Errorf("look up event %d: %w", d.EventID, err)
-		}
-		s.decided[d.EventID] = eventFacts{}
-		if len(found) == 1 {
-			s.decided[d.EventID] = found[0]
-		}
+	}
+	type event struct {
+		id int64
+		eventFacts
+	}
+	// An index that has all that is asked for would be read as a whole: none has recorded_at.
+	events, err := rowsIn(ctx, s.tx, func(row scanner) (e event, err error) {
+		var unused int64
+		err = row.Scan(&e.id, &e.at, &e.kind, &unused)
+		return e, err
+	}, "SELECT id, at, type, recorded_at FROM events WHERE cluster = :cluster AND id IN (%s)", earlier)
+	if err != nil {
+		return fmt.Errorf("look up the events of decisions: %w", err)
+	}
+	for _, e := range events {
+		s.decided[e.id] = e.eventFacts
+	}
+	recorded, err := rowsIn(ctx, s.tx, func(row scanner) (k decisionKey, err error) {
+		err = row.Scan(&k.event, &k.hook.Namespace, &k.hook.Name, &k.config)
+		return k, err
+	}, "SELECT event_id, hook_ns, hook, config FROM decisions WHERE cluster = :cluster AND event_id IN (%s)", earlier)
+	if err != nil {
+		return fmt.Errorf("look up what was decided before: %w", err)
+	}
+	for _, k := range recorded {
+		s.recorded[k], s.asked[hookEvent{k.event, k.hook}] = true, true
 	}
 	return nil
 }
@@ -265,7 +299,7 @@ type hookEvent struct {
 }
 
 // firstOfEachHook says which of the decisions are the first of their hook about their event.
-func (s *saving) firstOfEachHook(ctx context.Context, decisions []delivery.Decision) ([]int64, error) {
+func (s *saving) firstOfEachHook(decisions []delivery.Decision) []int64 {
 	leads, seen := make([]int64, len(decisions)), make(map[hookEvent]bool, len(decisions))
 	for i, d := range decisions {
 		key := hookEvent{d.EventID, d.Hook}
@@ -273,18 +307,11 @@ func (s *saving) firstOfEachHook(ctx context.Context, decisions []delivery.Decis
 			continue
 		}
 		seen[key] = true
-		if !s.decided[d.EventID].fresh {
-			n, err := s.tx.number(ctx, "SELECT count(*) FROM decisions WHERE cluster = :cluster AND event_id = ? AND hook_ns = ? AND hook = ?", d.EventID, d.Hook.Namespace, d.Hook.Name)
-			if err != nil {
-				return nil, fmt.Errorf("look up decisions about event %d: %w", d.EventID, err)
-			}
-			if n > 0 {
-				continue
-			}
+		if !s.asked[key] {
+			leads[i] = 1
 		}
-		leads[i] = 1
 	}
-	return leads, nil
+	return leads
 }
 
 func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) error {
@@ -296,13 +323,7 @@ func (s *saving) saveDecisions(ctx context.Context, made []delivery.Decision) er
 		hook     delivery.HookRef
 		incident string
 	}
-	if err := s.lookUpDecided(ctx, decisions); err != nil {
-		return err
-	}
-	leads, err := s.firstOfEachHook(ctx, decisions)
-	if err != nil {
-		return err
-	}
+	leads := s.firstOfEachHook(decisions)
 	seen := map[pair]bool{}
 	rows, concerned := make([][]any, 0, len(decisions)), [][]any{}
 	for i, d := range decisions {
@@ -359,7 +380,8 @@ func (s *saving) saveCounts(ctx context.Context) error {
 		k.spread(n, spread)
 	}
 	events := make([][]any, 0, len(spread))
-	for k, n := range spread {
+	for _, k := range slices.SortedFunc(maps.Keys(spread), compareEventCounts) {
+		n := spread[k]
 		events = append(events, []any{k.span, k.namespace, k.start, k.kind, k.eventStatus, n})
 	}
 	if err := s.tx.insert(ctx, "event_counts", "span, namespace, start, type, status, n", events,
@@ -373,15 +395,27 @@ func (s *saving) saveCounts(ctx context.Context) error {
 func (s *saving) saveHookCounts(ctx context.Context) error {
 	spread := make(map[hookCount]int64, len(s.hooks)) // by hour
 	rows := make([][]any, 0, 2*len(s.hooks))
-	for k, n := range s.hooks {
+	for _, k := range slices.SortedFunc(maps.Keys(s.hooks), compareHookCounts) {
+		n := s.hooks[k]
 		rows = append(rows, k.row(minuteSpan, n))
 		k.minute = k.minute / hourSpan * hourSpan
 		spread[k] += n
 	}
-	for k, n := range spread {
-		rows = append(rows, k.row(hourSpan, n))
+	for _, k := range slices.SortedFunc(maps.Keys(spread), compareHookCounts) {
+		rows = append(rows, k.row(hourSpan, spread[k]))
 	}
 	return s.addHookCounts(ctx, rows)
+}
+
+// compareEventCounts is the order in which counters are written: two transactions that each wait for a row of the other's would never end.
+func compareEventCounts(a, b eventCountKey) int {
+	return cmp.Or(cmp.Compare(a.span, b.span), strings.Compare(a.namespace, b.namespace), cmp.Compare(a.start, b.start),
+		strings.Compare(a.kind, b.kind), strings.Compare(a.eventStatus, b.eventStatus))
+}
+
+func compareHookCounts(a, b hookCount) int {
+	return cmp.Or(strings.Compare(a.hook.Namespace, b.hook.Namespace), strings.Compare(a.hook.Name, b.hook.Name), cmp.Compare(a.minute, b.minute),
+		strings.Compare(a.config, b.config), strings.Compare(a.name, b.name))
 }
 
 func (s *saving) addHookCounts(ctx context.Context, rows [][]any) error {

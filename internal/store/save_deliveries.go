@@ -1,9 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -14,11 +18,16 @@ import (
 // Version becomes that of the new row when the transaction is committed.
 func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Delivery) error {
 	deliveries = lastOfEach(deliveries, func(d *delivery.Delivery) string { return d.ID })
+	former, err := s.formerDeliveries(ctx, deliveries)
+	if err != nil {
+		return err
+	}
 	rows := make([][]any, 0, len(deliveries))
+	var skipped []*delivery.Delivery
 	for _, d := range deliveries {
-		was, err := s.formerDelivery(ctx, d)
-		if err != nil {
-			return err
+		was := former[d.ID]
+		if was.version != s.tx.versionOf(d) {
+			return fmt.Errorf("delivery %s: %w", d.ID, ErrConflict)
 		}
 		version := s.tx.Next()
 		row, err := deliveryRow(d, version)
@@ -32,35 +41,50 @@ func (s *saving) saveDeliveries(ctx context.Context, deliveries []*delivery.Deli
 		s.countDelivery(d, was)
 		s.countUsage(d, was.usage)
 		s.covers[DeliveryIncident{d.ID, d.IncidentID}] = true
-		if err := s.retractDecision(ctx, d, was); err != nil {
-			return err
+		if was.skipped == "" && skipDispositions[d.Skipped] != "" {
+			skipped = append(skipped, d)
 		}
+	}
+	if err := s.retractDecisions(ctx, skipped); err != nil {
+		return err
 	}
 	return s.tx.insert(ctx, "deliveries", deliveryColumns, rows, " ON CONFLICT (cluster, id) DO UPDATE SET "+
 		updates(deliveryColumns, "id", "hook_ns", "hook", "hook_uid", "config", "type", "grp", "incident_id", "prompt", "created_at",
 			"retry_of", "requested_by", "even_if_recovered", "verify_window", "held_back", "workload", "stall_after", "on_stall"))
 }
 
-// formerDelivery is what the delivery's row says before the change; ErrConflict if it is not of the
-// delivery's Version.
+// formerDelivery is what a delivery's row says before the change.
 type formerDelivery struct {
+	version                 int64 // 0 if it is new
 	state, outcome, skipped string
 	usage                   delivery.Usage
 }
 
-func (s *saving) formerDelivery(ctx context.Context, d *delivery.Delivery) (was formerDelivery, err error) {
-	var version int64 // 0 if it is new
-	_, err = rowsOf(ctx, s.tx, func(row scanner) (bool, error) {
-		return true, row.Scan(&version, &was.state, &was.outcome, &was.skipped, &was.usage.Total, &was.usage.Prompt, &was.usage.Completion)
-	},
-		"SELECT seq, state, outcome, skipped, "+usageColumns+" FROM deliveries WHERE cluster = :cluster AND id = ?", d.ID)
+func (s *saving) formerDeliveries(ctx context.Context, deliveries []*delivery.Delivery) (map[string]formerDelivery, error) {
+	type row struct {
+		id string
+		formerDelivery
+	}
+	found, err := rowsIn(ctx, s.tx, func(sc scanner) (r row, err error) {
+		err = sc.Scan(&r.id, &r.version, &r.state, &r.outcome, &r.skipped, &r.usage.Total, &r.usage.Prompt, &r.usage.Completion)
+		return r, err
+	}, "SELECT id, seq, state, outcome, skipped, "+usageColumns+" FROM deliveries WHERE cluster = :cluster AND id IN (%s)", idsOf(deliveries))
 	if err != nil {
-		return was, fmt.Errorf("read delivery %s: %w", d.ID, err)
+		return nil, fmt.Errorf("read deliveries: %w", err)
 	}
-	if version != s.tx.versionOf(d) {
-		return was, fmt.Errorf("delivery %s: %w", d.ID, ErrConflict)
+	former := make(map[string]formerDelivery, len(found))
+	for _, r := range found {
+		former[r.id] = r.formerDelivery
 	}
-	return was, nil
+	return former, nil
+}
+
+func idsOf(deliveries []*delivery.Delivery) []string {
+	ids := make([]string, len(deliveries))
+	for i, d := range deliveries {
+		ids[i] = d.ID
+	}
+	return ids
 }
 
 // countDelivery counts a final state and an outcome once, when the delivery comes to them.
@@ -94,55 +118,90 @@ var skipDispositions = map[delivery.Skip]delivery.Disposition{
 	delivery.SkipRecovered: delivery.RecoveredBefore, delivery.SkipSuspended: delivery.Suspended, delivery.SkipForbidden: delivery.Invalid,
 }
 
-// retractDecision takes back that the delivery's event was delivered, when the delivery is skipped.
-func (s *saving) retractDecision(ctx context.Context, d *delivery.Delivery, was formerDelivery) error {
-	now, known := skipDispositions[d.Skipped]
-	if !known || was.skipped != "" {
-		return nil
-	}
+// retractDecisions takes back that the events of deliveries were delivered, which are skipped.
+func (s *saving) retractDecisions(ctx context.Context, skipped []*delivery.Delivery) error {
 	type decided struct {
-		at     time.Time
-		config string // its key when it was decided
+		delivery string
+		at       time.Time
+		config   string // its key when it was decided
 	}
-	retracted, err := rowsOf(ctx, s.tx, func(row scanner) (r decided, err error) {
-		var us int64
-		err = row.Scan(&us, &r.config)
-		r.at = fromMicros(us)
-		return r, err
-	}, "UPDATE decisions SET disposition = ? WHERE cluster = :cluster AND delivery_id = ? AND delivery_id <> '' AND disposition = ? RETURNING at, config",
-		string(now), d.ID, string(delivery.Delivered))
-	if err != nil {
-		return fmt.Errorf("mark the events of delivery %s: %w", d.ID, err)
+	of, ids := map[string]*delivery.Delivery{}, map[delivery.Disposition][]string{}
+	for _, d := range skipped {
+		of[d.ID] = d
+		ids[skipDispositions[d.Skipped]] = append(ids[skipDispositions[d.Skipped]], d.ID)
 	}
-	for _, r := range retracted {
-		count := hookCount{s.minute(r.at), d.Hook, r.config, "disposition:" + string(delivery.Delivered)}
-		if err := s.recount(ctx, count, "disposition:"+string(now)); err != nil {
-			return err
+	again := map[recounted]int64{}
+	for _, now := range slices.Sorted(maps.Keys(ids)) {
+		retracted, err := rowsIn(ctx, s.tx, func(row scanner) (r decided, err error) {
+			var us int64
+			err = row.Scan(&r.delivery, &us, &r.config)
+			r.at = fromMicros(us)
+			return r, err
+		}, "UPDATE decisions SET disposition = '"+string(now)+"' WHERE cluster = :cluster AND delivery_id IN (%s) AND delivery_id <> '' AND disposition = ? RETURNING delivery_id, at, config",
+			ids[now], string(delivery.Delivered))
+		if err != nil {
+			return fmt.Errorf("mark the events of deliveries: %w", err)
+		}
+		for _, r := range retracted {
+			count := hookCount{s.minute(r.at), of[r.delivery].Hook, r.config, "disposition:" + string(delivery.Delivered)}
+			for _, span := range []int64{minuteSpan, hourSpan} {
+				count.minute = count.minute / span * span
+				again[recounted{span, count, "disposition:" + string(now)}]++
+			}
 		}
 	}
-	return nil
+	return s.recount(ctx, again)
 }
 
-// recount counts one of what was counted under another name instead. Counters that were deleted since because they are old
+// recounted is a counter, and the name under which some of what it counted is counted instead.
+type recounted struct {
+	span int64
+	was  hookCount
+	name string
+}
+
+// spanCount is a counter of a span.
+type spanCount struct {
+	span int64
+	of   hookCount
+}
+
+// recount counts under another name what was counted. Counters that were deleted since because they are old
 // are left alone: one less of none would be -1.
-func (s *saving) recount(ctx context.Context, was hookCount, name string) error {
-	for _, span := range []int64{minuteSpan, hourSpan} {
-		start := was.minute / span * span
-		n, err := s.tx.exec(ctx, "UPDATE hook_counts SET n = n - 1 WHERE cluster = :cluster AND span = ? AND hook_ns = ? AND hook = ? AND start = ? AND config = ? AND name = ? AND n > 0",
-			span, was.hook.Namespace, was.hook.Name, start, was.config, was.name)
-		if err != nil {
-			return fmt.Errorf("count a decision of hook %s again: %w", was.hook, err)
-		}
-		if n == 0 {
-			continue
-		}
+func (s *saving) recount(ctx context.Context, again map[recounted]int64) error {
+	asked := slices.SortedFunc(maps.Keys(again), func(a, b recounted) int {
+		return cmp.Or(cmp.Compare(a.span, b.span), compareHookCounts(a.was, b.was), strings.Compare(a.name, b.name))
+	})
+	counts := make([]precedent[int64], len(asked))
+	for i, r := range asked {
+		counts[i] = precedent[int64]{"a counter of hook " + r.was.hook.String(), scanNumber,
+			"SELECT n FROM hook_counts WHERE cluster = :cluster AND span = ? AND hook_ns = ? AND hook = ? AND start = ? AND config = ? AND name = ?",
+			[]any{r.span, r.was.hook.Namespace, r.was.hook.Name, r.was.minute, r.was.config, r.was.name}}
+	}
+	found, err := allInTx(ctx, s.tx, func(int64, int64) int { return 0 }, counts)
+	if err != nil {
+		return err
+	}
+	changes, taken := map[spanCount]int64{}, map[spanCount]int64{}
+	for i, r := range asked {
+		was := spanCount{r.span, r.was}
+		n, _ := onlyOne(found[i], nil)
+		n = min(n-taken[was], again[r])
 		is := was
-		is.minute, is.name = start, name
-		if err := s.addHookCounts(ctx, [][]any{is.row(span, 1)}); err != nil {
-			return err
+		is.of.name = r.name
+		taken[was] += n
+		changes[was] -= n
+		changes[is] += n
+	}
+	rows := make([][]any, 0, len(changes))
+	for _, c := range slices.SortedFunc(maps.Keys(changes), func(a, b spanCount) int {
+		return cmp.Or(cmp.Compare(a.span, b.span), compareHookCounts(a.of, b.of))
+	}) {
+		if changes[c] != 0 {
+			rows = append(rows, c.of.row(c.span, changes[c]))
 		}
 	}
-	return nil
+	return s.addHookCounts(ctx, rows)
 }
 
 // saveCovers notes which incidents deliveries are about.
@@ -158,12 +217,14 @@ const entryColumns = "delivery_id, n, source, at, kind, state, who, name, text, 
 
 // saveEntries adds to the logs of deliveries. What an agent says is kept up to a bound.
 func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) error {
+	numbers, err := s.entryNumbers(ctx, entries)
+	if err != nil {
+		return fmt.Errorf("read the logs of deliveries: %w", err)
+	}
+	rows := make([][]any, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
-		n, known, err := s.entryNumber(ctx, e)
-		if err != nil {
-			return fmt.Errorf("read the log of delivery %s: %w", e.DeliveryID, err)
-		}
+		n, known := numbers.of(e)
 		if !known && n >= delivery.MaxEntries && ofAgent(e.Kind) {
 			if n > delivery.MaxEntries {
 				continue
@@ -173,16 +234,32 @@ func (s *saving) saveEntries(ctx context.Context, entries []delivery.Entry) erro
 		if n > 2*delivery.MaxEntries {
 			continue // of people and calls: a bound all the same
 		}
+		numbers.took(e, n)
 		text := incident.Truncate(e.Text, delivery.MaxEntryText)
-		row := []any{
+		rows = append(rows, []any{
 			e.DeliveryID, n, e.Source, micros(e.At), string(e.Kind), e.State, incident.Truncate(e.By, delivery.MaxPerson), e.Name, text, boolInt(e.Truncated || text != e.Text),
-		}
-		if err := s.tx.insert(ctx, "delivery_log", entryColumns, [][]any{row}, " ON CONFLICT (cluster, delivery_id, n) DO UPDATE SET "+
-			updates(entryColumns, "delivery_id", "n", "source")); err != nil {
-			return err
-		}
+		})
 	}
-	return nil
+	rows = lastEntries(rows)
+	return s.tx.insert(ctx, "delivery_log", entryColumns, rows, " ON CONFLICT (cluster, delivery_id, n) DO UPDATE SET "+
+		updates(entryColumns, "delivery_id", "n", "source"))
+}
+
+// lastEntries leaves out all but the last of the rows about the same entry, whose source is that of the first: one statement can't write a row twice.
+func lastEntries(rows [][]any) [][]any {
+	type entry struct{ delivery, n any }
+	at, kept := map[entry]int{}, rows[:0:0]
+	for _, row := range rows {
+		key := entry{row[0], row[1]}
+		if first, again := at[key]; again {
+			row[2] = kept[first][2]
+			kept[first] = row
+			continue
+		}
+		at[key] = len(kept)
+		kept = append(kept, row)
+	}
+	return kept
 }
 
 // ofAgent says whether entries of the kind are an agent's, who may make any number of them.
@@ -194,16 +271,82 @@ func ofAgent(k delivery.EntryKind) bool {
 	return false
 }
 
-// entryNumber is the number of the entry with the same source, or the next free one.
-func (s *saving) entryNumber(ctx context.Context, e *delivery.Entry) (n int64, known bool, err error) {
-	if e.Source != "" {
-		found, err := rowsOf(ctx, s.tx, scanNumber, "SELECT n FROM delivery_log WHERE cluster = :cluster AND delivery_id = ? AND source = ? AND source <> ''", e.DeliveryID, e.Source)
-		if err != nil || len(found) > 0 {
-			return firstNumber(found), len(found) > 0, err
+// entryNumbers are the numbers of the entries that deliveries have.
+type entryNumbers struct {
+	newest  map[string]int64      // by delivery
+	sources map[entrySource]int64 // of entries that have one
+}
+
+// entrySource is what an entry is known by.
+type entrySource struct{ delivery, source string }
+
+func (s *saving) entryNumbers(ctx context.Context, entries []delivery.Entry) (*entryNumbers, error) {
+	numbers := &entryNumbers{newest: map[string]int64{}, sources: map[entrySource]int64{}}
+	deliveries := make([]string, len(entries))
+	for i := range entries {
+		deliveries[i] = entries[i].DeliveryID
+	}
+	deliveries = distinct(deliveries)
+	type newest struct {
+		delivery string
+		n        int64
+	}
+	found, err := rowsIn(ctx, s.tx, func(row scanner) (e newest, err error) { err = row.Scan(&e.delivery, &e.n); return e, err },
+		"SELECT delivery_id, max(n) FROM delivery_log WHERE cluster = :cluster AND delivery_id IN (%s) GROUP BY delivery_id", deliveries)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range found {
+		numbers.newest[e.delivery] = e.n
+	}
+	return numbers, s.entrySources(ctx, numbers, entries)
+}
+
+// entrySources reads which entries there are already of those with a source.
+func (s *saving) entrySources(ctx context.Context, numbers *entryNumbers, entries []delivery.Entry) error {
+	var asked []precedent[int64]
+	var of []entrySource
+	for i := range entries {
+		key := entrySource{entries[i].DeliveryID, entries[i].Source}
+		if key.source == "" || numbers.newest[key.delivery] == 0 {
+			continue
+		}
+		of = append(of, key)
+		asked = append(asked, precedent[int64]{"an entry of delivery " + key.delivery, scanNumber,
+			"SELECT n FROM delivery_log WHERE cluster = :cluster AND delivery_id = ? AND source = ? AND source <> ''", []any{key.delivery, key.source}})
+	}
+	found, err := allInTx(ctx, s.tx, func(int64, int64) int { return 0 }, asked)
+	if err != nil {
+		return err
+	}
+	for i, numbered := range found {
+		if len(numbered) > 0 {
+			numbers.sources[of[i]] = numbered[0]
 		}
 	}
-	n, err = s.tx.number(ctx, "SELECT coalesce(max(n), 0) + 1 FROM delivery_log WHERE cluster = :cluster AND delivery_id = ?", e.DeliveryID)
-	return n, false, err
+	return nil
+}
+
+// of is the number of the entry with the same source, or the next free one.
+func (numbers *entryNumbers) of(e *delivery.Entry) (n int64, known bool) {
+	if n, known = numbers.sources[entrySource{e.DeliveryID, e.Source}]; known {
+		return n, true
+	}
+	return numbers.newest[e.DeliveryID] + 1, false
+}
+
+// took notes the number of an entry.
+func (numbers *entryNumbers) took(e *delivery.Entry, n int64) {
+	numbers.newest[e.DeliveryID] = max(n, numbers.newest[e.DeliveryID])
+	if e.Source != "" {
+		numbers.sources[entrySource{e.DeliveryID, e.Source}] = n
+	}
+}
+
+// distinct are the values without repeats.
+func distinct(values []string) []string {
+	slices.Sort(values)
+	return slices.Compact(values)
 }
 
 func firstNumber(numbers []int64) int64 {

@@ -150,13 +150,37 @@ func rowsOf[T any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), q
 	return all, nil
 }
 
+// rowsIn is rowsOf for a query about a set of values, which is %s in it, cut into batches: with one more at most than whole ones, since the last is filled
+// up with a value that is in it.
+func rowsIn[T, V any](ctx context.Context, tx *Tx, scan func(scanner) (T, error), query string, values []V, more ...any) (all []T, err error) {
+	for len(values) > 0 {
+		size := batches[0]
+		for _, smaller := range batches {
+			if len(values) <= smaller {
+				size = smaller
+			}
+		}
+		part := anys(values[:min(size, len(values))])
+		values = values[len(part):]
+		for len(part) < size {
+			part = append(part, part[0])
+		}
+		found, err := rowsOf(ctx, tx, scan, strings.Replace(query, "%s", placeholders(size), 1), append(part, more...)...)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
 func scanNumber(row scanner) (n int64, err error) { err = row.Scan(&n); return n, err }
 
 func scanText(row scanner) (text string, err error) { err = row.Scan(&text); return text, err }
 
 // batches are the numbers of rows that one statement takes: few, so that the prepared statements
 // stay few.
-var batches = []int{100, 20, 1}
+var batches = []int{100, 20, 4, 1}
 
 // inBatches cuts n things into batches, largest first, and runs do on each.
 func inBatches(n int, do func(from, to int) error) error {
@@ -214,6 +238,15 @@ func (tx *Tx) GroupDeliveries(ctx context.Context, key delivery.GroupKey, limit 
 	return groupDeliveries(tx.store.cluster, key, []string{key.Config}, limit).inTx(ctx, tx)
 }
 
+// GroupsDeliveries is GroupDeliveries for several groups.
+func (tx *Tx) GroupsDeliveries(ctx context.Context, keys []delivery.GroupKey, limit int) ([][]*delivery.Delivery, error) {
+	asked := make([]precedent[*delivery.Delivery], len(keys))
+	for i, key := range keys {
+		asked[i] = groupDeliveries(tx.store.cluster, key, []string{key.Config}, limit)
+	}
+	return allInTx(ctx, tx, func(a, b *delivery.Delivery) int { return b.CreatedAt.Compare(a.CreatedAt) }, asked)
+}
+
 // GroupCall is a call as far as the loop guard counts it.
 type GroupCall struct {
 	Group     string
@@ -226,17 +259,38 @@ func (tx *Tx) WorkloadCalls(ctx context.Context, hook delivery.HookRef, config, 
 	return workloadCalls(hook, []string{config}, workload, after, limit).inTx(ctx, tx)
 }
 
+// WorkloadsCalls is WorkloadCalls for several workloads.
+func (tx *Tx) WorkloadsCalls(ctx context.Context, hook delivery.HookRef, config string, workloads []string, after time.Time, limit int) ([][]GroupCall, error) {
+	asked := make([]precedent[GroupCall], len(workloads))
+	for i, workload := range workloads {
+		asked[i] = workloadCalls(hook, []string{config}, workload, after, limit)
+	}
+	return allInTx(ctx, tx, func(a, b GroupCall) int { return b.CreatedAt.Compare(a.CreatedAt) }, asked)
+}
+
 // NewestIncident returns the incident of a problem that is open, else the one that ended last; nil if there is none.
 func (tx *Tx) NewestIncident(ctx context.Context, of incident.ProblemKey) (*incident.Incident, error) {
-	found, err := rowsOf(ctx, tx, tx.store.cluster.scanIncident, "SELECT "+incidentColumns+" FROM incidents WHERE cluster = :cluster AND uid = ? AND type = ? AND container = ? "+
-		"ORDER BY resolution = '' DESC, resolved_at DESC LIMIT 1", of.UID, string(of.Type), of.Container)
-	if err != nil {
-		return nil, fmt.Errorf("read the newest incident of %s %s: %w", of.Type, of.UID, err)
+	return onlyOne(newestIncident(tx.store.cluster, of).inTx(ctx, tx))
+}
+
+// NewestIncidents is NewestIncident for several problems.
+func (tx *Tx) NewestIncidents(ctx context.Context, of []incident.ProblemKey) ([]*incident.Incident, error) {
+	asked := make([]precedent[*incident.Incident], len(of))
+	for i, key := range of {
+		asked[i] = newestIncident(tx.store.cluster, key)
 	}
-	if len(found) == 0 {
-		return nil, nil //nolint:nilnil // there is none
+	found, err := allInTx(ctx, tx, func(*incident.Incident, *incident.Incident) int { return 0 }, asked)
+	newest := make([]*incident.Incident, len(found))
+	for i := range found {
+		newest[i], _ = onlyOne(found[i], nil)
 	}
-	return found[0], nil
+	return newest, err
+}
+
+func newestIncident(cluster *Cluster, of incident.ProblemKey) precedent[*incident.Incident] {
+	return precedent[*incident.Incident]{fmt.Sprintf("the newest incident of %s %s", of.Type, of.UID), cluster.scanIncident,
+		"SELECT " + incidentColumns + " FROM incidents WHERE cluster = :cluster AND uid = ? AND type = ? AND container = ? ORDER BY resolution = '' DESC, resolved_at DESC LIMIT 1",
+		[]any{of.UID, string(of.Type), of.Container}}
 }
 
 // Delivery returns one delivery, or ErrNotFound.
@@ -265,6 +319,20 @@ func (tx *Tx) GroupState(ctx context.Context, key delivery.GroupKey) (*delivery.
 		return nil, err
 	}
 	return stateOf(key, found), nil
+}
+
+// GroupStates is GroupState for several groups.
+func (tx *Tx) GroupStates(ctx context.Context, keys []delivery.GroupKey) ([]*delivery.GroupState, error) {
+	asked := make([]precedent[*delivery.GroupState], len(keys))
+	for i, key := range keys {
+		asked[i] = groupState(key)
+	}
+	found, err := allInTx(ctx, tx, func(*delivery.GroupState, *delivery.GroupState) int { return 0 }, asked)
+	states := make([]*delivery.GroupState, len(found))
+	for i := range found {
+		states[i] = stateOf(keys[i], found[i])
+	}
+	return states, err
 }
 
 // CountDeliveries returns how many deliveries were made due since and not skipped, at most most: of a

@@ -104,7 +104,7 @@ func TestPeopleAreToldWhatAnAgentWantsAndTheCommandTheyAreToldAnswersIt(t *testi
 		}
 		return fmt.Errorf("%d messages", len(p.all()))
 	})
-	if item.About != "approval" || !strings.Contains(item.Text, "delete_pod") || item.Link != "https://ops.example.com/khook/api/v1/deliveries/"+d.ID {
+	if item.About != "approval" || !strings.Contains(item.Text, "delete_pod") || item.Link != "https://ops.example.com/khook/deliveries/"+d.ID {
 		t.Errorf("%+v", item)
 	}
 	approve, _, _ := strings.Cut(item.Command, ",")

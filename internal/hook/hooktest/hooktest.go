@@ -13,7 +13,7 @@ import (
 // OOMFacts are an OOM kill.
 func OOMFacts() incident.Facts {
 	code := int32(137)
-	return incident.Facts{Cluster: "prod", Signal: &incident.Signal{
+	return incident.Facts{Cluster: "prod", URL: "https://ops.example.com/khook/incidents/i-1", Signal: &incident.Signal{
 		Key: "k", Kind: incident.Observed, Type: incident.OOMKill,
 		At: time.Date(2026, 1, 15, 10, 30, 0, 0, time.UTC),
 		Observation: incident.Observation{

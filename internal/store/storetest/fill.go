@@ -23,10 +23,10 @@ const (
 // Hook is the name of the Hook in each namespace that decides about all its events.
 const Hook = "hook"
 
-const (
-	days  = 7
-	batch = 1000
-)
+const days = 7
+
+// Batch is how many events are recorded in one transaction.
+const Batch = 1000
 
 // Fill records a number of events, which must be a multiple of 1,000, that happened in the seven
 // days before end: in 40 namespaces and 2,000 workloads, of all types, one in five an incident that
@@ -34,10 +34,10 @@ const (
 func Fill(ctx context.Context, st *store.Store, events int, end time.Time) error {
 	rnd := rand.New(rand.NewPCG(7, 7)) //nolint:gosec // the same each time
 	step := days * 24 * time.Hour / time.Duration(events)
-	for n := 0; n < events; n += batch {
+	for n := 0; n < events; n += Batch {
 		err := st.WriteRelaxed(ctx, func(tx *store.Tx) error {
 			c := &store.Changes{}
-			for i := n; i < n+batch; i++ {
+			for i := n; i < n+Batch; i++ {
 				one(tx, c, rnd, i, end.Add(-step*time.Duration(events-i)), i >= events-50)
 			}
 			return tx.Save(ctx, c)
@@ -47,6 +47,18 @@ func Fill(ctx context.Context, st *store.Store, events int, end time.Time) error
 		}
 	}
 	return nil
+}
+
+// FillMore records one more batch of a history that has a number of events.
+func FillMore(ctx context.Context, st *store.Store, have int, at time.Time) error {
+	rnd := rand.New(rand.NewPCG(7, uint64(have))) //nolint:gosec // the same each time
+	return st.WriteRelaxed(ctx, func(tx *store.Tx) error {
+		c := &store.Changes{}
+		for i := have; i < have+Batch; i++ {
+			one(tx, c, rnd, i, at, false)
+		}
+		return tx.Save(ctx, c)
+	})
 }
 
 func one(tx *store.Tx, c *store.Changes, rnd *rand.Rand, i int, at time.Time, firing bool) {
@@ -65,7 +77,7 @@ func one(tx *store.Tx, c *store.Changes, rnd *rand.Rand, i int, at time.Time, fi
 	}
 	inc := incident.Open(incident.Origin{}, s)
 	e := incident.NewEvent(inc, s, at)
-	e.ID = tx.Next()
+	e.ID = tx.NextEvent()
 	switch {
 	case firing:
 		c.Incidents = append(c.Incidents, inc)
