@@ -21,17 +21,29 @@ type Control interface {
 }
 
 // Right is what a caller can be granted by a Role: a verb on the Hooks, or on what belongs to them, in a
-// namespace, or in all of them if Namespace is empty; or a verb on a path that is no resource.
+// namespace, or in all of them if Namespace is empty; or a verb on other clusters, or on a path that is no resource.
 type Right struct {
 	Verb        string // such as list
 	Subresource string // of hooks.kagent.dev, such as deliveries; empty: the Hooks themselves
 	Namespace   string // empty: all
-	Name        string // of the Hook; empty: any
+	Name        string // of the Hook, or of the cluster; empty: any
+	Clusters    bool   // it is about clusters of the database, and not about Hooks; then Namespace is empty
 	Path        string // such as /metrics; then the other fields but Verb are empty
 }
 
+// ClusterGroup is the API group of the virtual resource clusters: of the clusters whose histories are in the database. It exists in Roles only.
+const ClusterGroup = "khook.kagent.dev"
+
 // ReadHooks is the right to read what happened in a namespace, or in all if it is empty.
 func ReadHooks(namespace string) Right { return Right{Verb: "list", Namespace: namespace} }
+
+// ReadCluster is the right to read what happened in another cluster, in all of its namespaces; without a name in all clusters.
+func ReadCluster(name string) Right { return Right{Verb: "list", Clusters: true, Name: name} }
+
+// ReadClusterTexts is the right to read what was asked, answered and said in another cluster's deliveries.
+func ReadClusterTexts(name string) Right {
+	return Right{Verb: "get", Clusters: true, Subresource: "deliveries", Name: name}
+}
 
 // GetPath is the right to get a path that is no resource.
 func GetPath(path string) Right { return Right{Verb: "get", Path: path} }
@@ -65,6 +77,9 @@ func onDeliveries(verb string, hook delivery.HookRef) Right {
 
 // Grant is the right as a Role grants it, for those who ask for it.
 func (r Right) Grant() string {
+	if r.Clusters {
+		return fmt.Sprintf("the verb %s on %s (API group %s) with the resourceName %s (a ClusterRole)", r.Verb, r.resource(), ClusterGroup, r.Name)
+	}
 	where := "in namespace " + r.Namespace
 	if r.Namespace == "" {
 		where = "in all namespaces (a ClusterRole)"
@@ -73,8 +88,12 @@ func (r Right) Grant() string {
 }
 
 func (r Right) resource() string {
-	if r.Subresource == "" {
-		return "hooks"
+	of := "hooks"
+	if r.Clusters {
+		of = "clusters"
 	}
-	return "hooks/" + r.Subresource
+	if r.Subresource == "" {
+		return of
+	}
+	return of + "/" + r.Subresource
 }

@@ -74,6 +74,11 @@ func reviewSpec(r Right) authorizationv1.SelfSubjectAccessReviewSpec {
 	if r.Path != "" {
 		return authorizationv1.SelfSubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Verb: r.Verb, Path: r.Path}}
 	}
+	if r.Clusters {
+		return authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Group: ClusterGroup, Version: "v1", Resource: "clusters", Subresource: r.Subresource, Verb: r.Verb, Name: r.Name,
+		}}
+	}
 	return authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 		Group: v1alpha2.SchemeGroupVersion.Group, Version: v1alpha2.SchemeGroupVersion.Version, Resource: "hooks", Subresource: r.Subresource,
 		Verb: r.Verb, Namespace: r.Namespace, Name: r.Name,

@@ -18,6 +18,7 @@ type Agents struct {
 // AgentStats is how an agent does: about the deliveries that were made due in the range.
 type AgentStats struct {
 	Agent     Name                              `json:"agent"`
+	Cluster   string                            `json:"cluster,omitempty" doc:"Name of the cluster. Agents of the same name in several clusters are told apart."`
 	Hooks     []string                          `json:"hooks" nullable:"false" doc:"That called it, as namespace/name; at most 50."`
 	Calls     int64                             `json:"calls" doc:"Deliveries whose agent was called, retries too."`
 	Skipped   int64                             `json:"skipped" doc:"Deliveries that ended without a call."`

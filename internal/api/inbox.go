@@ -23,6 +23,7 @@ type Inbox struct {
 type InboxItem struct {
 	Kind          InboxKind `json:"kind" enum:"question,approval,stalled,loop-guard"`
 	Since         time.Time `json:"since" doc:"Since when it waits."`
+	Cluster       string    `json:"cluster,omitempty" doc:"Name of the cluster, whose own khook acts on it."`
 	Hook          Name      `json:"hook"`
 	Config        string    `json:"config" doc:"The Hook's configuration."`
 	Group         string    `json:"group" doc:"What it is about."`

@@ -11,6 +11,7 @@ type IncidentGroups struct {
 
 // IncidentGroup are the open incidents of one type of a workload.
 type IncidentGroup struct {
+	Cluster   string    `json:"cluster,omitempty" doc:"Name of the cluster, if khook was given one."`
 	Namespace string    `json:"namespace" example:"shop"`
 	Workload  Workload  `json:"workload"`
 	EventType EventType `json:"eventType"`

@@ -23,6 +23,7 @@ type EventSummary struct {
 	StartTime       time.Time `json:"startTime" doc:"Beginning of the range, at a whole minute; of a day or more at a whole hour."`
 	EndTime         time.Time `json:"endTime" doc:"End of the range: now."`
 	Namespace       string    `json:"namespace,omitempty" doc:"The namespace that was asked for; absent for all."`
+	Clusters        []string  `json:"clusters,omitempty" nullable:"false" doc:"The clusters that were counted; absent if that is khook's own alone."`
 }
 
 // TypeCounts counts the events of one type.
@@ -37,6 +38,7 @@ type TypeCounts struct {
 // HookMetrics says how a Hook does.
 type HookMetrics struct {
 	Hook            Name      `json:"hook"`
+	Cluster         string    `json:"cluster,omitempty" doc:"Name of the cluster, if khook was given one."`
 	TimeRange       string    `json:"timeRange" example:"24h"`
 	StartTime       time.Time `json:"startTime"`
 	EndTime         time.Time `json:"endTime"`
@@ -110,11 +112,12 @@ type HookTokens struct {
 type Trends struct {
 	TimeRange string    `json:"timeRange" example:"24h"`
 	Interval  string    `json:"interval" doc:"Width of a bucket." example:"1h"`
-	By        string    `json:"by" enum:"type,namespace"`
+	By        string    `json:"by" enum:"type,namespace,cluster"`
 	Namespace string    `json:"namespace,omitempty"`
+	Clusters  []string  `json:"clusters,omitempty" nullable:"false" doc:"The clusters that were counted; absent if that is khook's own alone."`
 	StartTime time.Time `json:"startTime" doc:"Start of the first bucket."`
 	EndTime   time.Time `json:"endTime" doc:"End of the range: now."`
-	Keys      []string  `json:"keys" nullable:"false" doc:"The event types or namespaces that are counted. Of more than 50 namespaces those with fewer events are counted together, as *."`
+	Keys      []string  `json:"keys" nullable:"false" doc:"The event types, namespaces or clusters that are counted. Of more than 50 namespaces or clusters those with fewer events are counted together, as *."`
 	Buckets   []Bucket  `json:"buckets" nullable:"false" doc:"All buckets of the range, the empty ones too, the oldest first."`
 }
 
@@ -122,5 +125,5 @@ type Trends struct {
 type Bucket struct {
 	Start  time.Time        `json:"start"`
 	Total  int64            `json:"total"`
-	Counts map[string]int64 `json:"counts" nullable:"false" doc:"By type or namespace; each of keys is there."`
+	Counts map[string]int64 `json:"counts" nullable:"false" doc:"By type, namespace or cluster; each of keys is there."`
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -55,7 +56,7 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 		return nil, err
 	}
 	a.server, err = server.New(server.Config{
-		Reader: reader, Feed: a.feed, Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader}, Pausing: app.pauses,
+		Reader: reader, ServeClusters: o.ServeClusters, Feed: a.feed, Feeds: app.clusterFeeds(), Hooks: mgr.GetClient(), Access: access, State: introspection{app, reader}, Actions: actions{app, reader}, Pausing: app.pauses,
 		Validate: app.validate(access), Explain: app.explain(reader), Configurations: app.hooks.Of, VerifyWindow: o.VerifyWindow, Registry: ctrlmetrics.Registry, Log: app.log.WithName("api"), Version: app.version,
 		Retention: o.Retention, Settings: app.settings(), Limits: o.apiLimits(app.plan), Warnings: app.warnings, HTTP2Cleartext: o.APIHTTP2Cleartext,
 		Hosts: o.hosts(), TrustedProxies: proxies, ExternalURL: external, TokenAudience: o.tokenAudience(),
@@ -71,6 +72,23 @@ func newAPI(ctx context.Context, app *App, mgr ctrl.Manager, own certificate) (*
 		return nil, fmt.Errorf("--api-bind-address: %w", err)
 	}
 	return a, nil
+}
+
+// maxClusterFeeds is how many clusters beside the own one are followed at the same time. Their tails together are as large as that of the own
+// one: a stream that falls behind a short tail reads from the history.
+const maxClusterFeeds = 16
+
+// clusterFeeds are the feeds of other clusters; nil if they are not served.
+func (a *App) clusterFeeds() *feed.Clusters {
+	if !a.options.ServeClusters {
+		return nil
+	}
+	return &feed.Clusters{Most: maxClusterFeeds, New: func(h feed.History) *feed.Feed { return newFeed(h, feedPoll, a.log, a.plan.N(capacity.Tail)/2/maxClusterFeeds) }}
+}
+
+// newFeed is a feed that keeps so many bytes of messages.
+func newFeed(history feed.History, poll time.Duration, log logr.Logger, tail int64) *feed.Feed {
+	return feed.New(feed.Config{History: history, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: server.EncodeDelivery, Log: log.WithName("feed"), Poll: poll, TailBytes: int(tail)})
 }
 
 // dashboard is the page for people; nil if it is turned off.

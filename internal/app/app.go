@@ -20,7 +20,6 @@ import (
 
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/agent"
-	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/capacity"
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/detect"
@@ -31,7 +30,6 @@ import (
 	"github.com/kagent-dev/khook/internal/kube"
 	"github.com/kagent-dev/khook/internal/ledger"
 	"github.com/kagent-dev/khook/internal/notify"
-	"github.com/kagent-dev/khook/internal/server"
 	"github.com/kagent-dev/khook/internal/source"
 	"github.com/kagent-dev/khook/internal/status"
 	"github.com/kagent-dev/khook/internal/store"
@@ -86,7 +84,11 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 	status := status.NewWriter(status.Config{
 		Client: mgr.GetClient(), Set: set, History: st, Changed: recordHolds(events), Log: log.WithName("status"),
 	})
-	live := feed.New(feed.Config{History: st, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: server.EncodeDelivery, Log: log.WithName("feed"), Poll: pollOf(st), TailBytes: int(plan.N(capacity.Tail))})
+	tail := plan.N(capacity.Tail)
+	if cfg.Options.ServeClusters {
+		tail /= 2 // the other half is for the others'
+	}
+	live := newFeed(st, pollOf(st), log, tail)
 	a := &App{
 		options: cfg.Options, version: cfg.Version, name: replicaName(), plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status, feed: live,
 		lookups: newLookupLimits(int(plan.N(capacity.Callers))),

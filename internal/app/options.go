@@ -85,6 +85,8 @@ type Options struct {
 
 	// Address of the HTTP API; 0 turns it off.
 	APIBindAddress string
+	// Serve the other clusters of the PostgreSQL database too, for reading: each to those who may list the virtual resource clusters.khook.kagent.dev with the cluster's name.
+	ServeClusters bool
 	// Who may read over the HTTP API: whom Kubernetes lets, asked by khook (kubernetes) or in the caller's own name, which needs no rights of khook's (caller); or everybody (none), then on the loopback address only.
 	APIAuth string
 	// Audiences for one of which a token must have been made. If empty, the API server's own and khook. With khook alone, a token for khook opens nothing else; but the tokens of exec plugins and of OpenID Connect, which are for the API server, are refused then.
@@ -324,6 +326,9 @@ func (o *Options) checkDatabase() (errs []error) {
 		if err := postgres.CheckURL(o.Database); err != nil {
 			errs = append(errs, fmt.Errorf("--database: %w", err))
 		}
+	}
+	if o.ServeClusters && o.DatabaseFile == "" && !postgres.IsURL(o.Database) {
+		errs = append(errs, fmt.Errorf("--serve-clusters needs a PostgreSQL database (--database=postgres://...), in which several clusters have their histories: %q is a file, which has that of one", o.Database))
 	}
 	if o.DatabaseMaxConnections < postgres.MinConnections {
 		errs = append(errs, fmt.Errorf("--database-max-connections is %d: it must be at least %d", o.DatabaseMaxConnections, postgres.MinConnections))

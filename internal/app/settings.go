@@ -35,7 +35,7 @@ func (o *Options) agentSettings() map[string]any {
 
 func (o *Options) apiSettings() map[string]any {
 	return map[string]any{
-		"api-bind-address": o.apiAddress(), "api-auth": o.APIAuth, "api-audiences": o.APIAudiences, "allowed-hosts": o.AllowedHosts, "service-name": o.ServiceName,
+		"api-bind-address": o.apiAddress(), "serve-clusters": o.ServeClusters, "api-auth": o.APIAuth, "api-audiences": o.APIAudiences, "allowed-hosts": o.AllowedHosts, "service-name": o.ServiceName,
 		"trusted-proxies": o.TrustedProxies, "api-open-to-everybody-on-the-network": o.APIOpenToAll,
 		"api-tls-cert-file": o.APITLSCertFile, "api-tls-key-file": o.APITLSKeyFile, "api-tls-self-signed": o.APITLSSelfSigned,
 		"api-rate-limit": o.APIRateLimit, "api-rate-burst": o.APIRateBurst, "api-request-timeout": o.APIRequestTimeout.String(),

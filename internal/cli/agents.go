@@ -16,6 +16,7 @@ import (
 type agentsCmd struct {
 	Agent string `arg:"" optional:"" name:"agent" complete:"agents" help:"Only this agent, in detail: NAMESPACE/NAME."`
 	namespaceFlags
+	clusterFlags
 	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"7d" placeholder:"DURATION"`
 	apiFlags
 }
@@ -24,6 +25,7 @@ type agentsCmd struct {
 func (c *agentsCmd) Run(ctx context.Context, env Env) error {
 	q := url.Values{"timeRange": {c.Range}}
 	set(q, "namespace", c.Namespace)
+	c.ask(q)
 	set(q, "agent", c.Agent)
 	return stats(ctx, env, &c.apiFlags, "/agents", q, func(p *display, all *api.Agents) error {
 		if len(all.Items) == 0 {
@@ -34,8 +36,9 @@ func (c *agentsCmd) Run(ctx context.Context, env Env) error {
 			defer fmt.Fprintln(env.Err, "only the newest 10,000 deliveries count: choose a shorter --range, or one namespace")
 		}
 		if c.Agent != "" {
-			return printAgent(p, all.TimeRange, &all.Items[0])
+			return printAgents(p, all)
 		}
+		several := slices.ContainsFunc(all.Items, func(a api.AgentStats) bool { return a.Cluster != all.Items[0].Cluster })
 		rows := make([][]string, len(all.Items))
 		for i := range all.Items {
 			a := &all.Items[i]
@@ -43,8 +46,15 @@ func (c *agentsCmd) Run(ctx context.Context, env Env) error {
 				a.Agent.Namespace + "/" + a.Agent.Name, fmt.Sprint(a.Calls), fmt.Sprint(a.Answered), fmt.Sprint(a.Failed), recoveredOf(&a.Outcomes), half(a.Answer), half(a.Recovery),
 				fmt.Sprint(a.Questions), dash(tokenSum(a.Tokens, "")),
 			}
+			if several {
+				rows[i] = append([]string{a.Cluster}, rows[i]...)
+			}
 		}
-		return p.table([]string{"AGENT", "CALLS", "ANSWERED", "FAILED", "RECOVERED", "ANSWER P50", "RECOVERY P50", "QUESTIONS", "TOKENS"}, rows, "TOKENS", "QUESTIONS", "RECOVERY P50", "FAILED")
+		var header []string
+		if several {
+			header = []string{clusterColumn}
+		}
+		return p.table(append(header, "AGENT", "CALLS", "ANSWERED", "FAILED", "RECOVERED", "ANSWER P50", "RECOVERY P50", "QUESTIONS", "TOKENS"), rows, "TOKENS", "QUESTIONS", "RECOVERY P50", "FAILED")
 	})
 }
 
@@ -64,6 +74,22 @@ func half(d api.Durations) string {
 		return ""
 	}
 	return seconds(*d.P50)
+}
+
+// printAgents prints the agents of one name: of each cluster there is one.
+func printAgents(p *display, all *api.Agents) error {
+	for i := range all.Items {
+		if i > 0 {
+			fmt.Fprintln(p.out)
+		}
+		if len(all.Items) > 1 {
+			p.field("Cluster", all.Items[i].Cluster)
+		}
+		if err := printAgent(p, all.TimeRange, &all.Items[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func printAgent(p *display, within string, a *api.AgentStats) error {

@@ -38,23 +38,25 @@ type clusterLine struct {
 
 // Run lists the clusters.
 func (c *clustersListCmd) Run(ctx context.Context, env Env) error {
-	return c.with(ctx, "clusters", func(st *store.Store) error {
-		clusters, err := st.Clusters(ctx)
-		if err != nil {
-			return err
-		}
-		lines := make([]clusterLine, len(clusters))
-		rows := make([][]string, len(clusters))
-		for i, one := range clusters {
-			lines[i] = clusterLine{one.No, one.Name, one.UID}
-			rows[i] = []string{strconv.FormatInt(one.No, 10), one.Name, one.UID}
-		}
-		p := newDisplay(env, c.Output)
-		if !p.forPeople() {
-			return p.raw(map[string]any{"data": lines})
-		}
-		return p.table([]string{"NUMBER", "NAME", "UID"}, rows)
-	})
+	cfg, err := c.config("clusters")
+	if err != nil {
+		return err
+	}
+	clusters, err := store.Clusters(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	lines := make([]clusterLine, len(clusters))
+	rows := make([][]string, len(clusters))
+	for i, one := range clusters {
+		lines[i] = clusterLine{one.No, one.Name, one.UID}
+		rows[i] = []string{strconv.FormatInt(one.No, 10), one.Name, one.UID}
+	}
+	p := newDisplay(env, c.Output)
+	if !p.forPeople() {
+		return p.raw(map[string]any{"data": lines})
+	}
+	return p.table([]string{"NUMBER", "NAME", "UID"}, rows)
 }
 
 // clustersAdoptCmd is khook clusters adopt.

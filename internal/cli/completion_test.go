@@ -103,7 +103,7 @@ func TestCLICompletesWhatFollows(t *testing.T) {
 		{[]string{"khook", "events", "--help"}, []string{"--help"}},
 		{[]string{"khook", "stats", "--ra"}, []string{"--range"}},
 		{[]string{"khook", "stats", "by"}, []string{"by-type"}},
-		{[]string{"khook", "stats", "trends", "--by", ""}, []string{"namespace", "type"}},
+		{[]string{"khook", "stats", "trends", "--by", ""}, []string{"cluster", "namespace", "type"}},
 		{[]string{"khook", "events", "-n", "stats", "--wo"}, []string{"--workload"}},
 	} {
 		if got := complete(t, c.line...); !slices.Equal(got, c.want) {

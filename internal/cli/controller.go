@@ -110,6 +110,7 @@ type controllerFlags struct {
 	Retention              time.Duration `help:"How long history is kept." default:"168h" env:"KHOOK_RETENTION" group:"History"`
 
 	APIBindAddress      string        `name:"api-bind-address" help:"Address of the HTTP API; 0 turns it off." default:":8082" env:"KHOOK_API_BIND_ADDRESS" group:"HTTP API"`
+	ServeClusters       bool          `help:"Serve the other clusters of the PostgreSQL database too, for reading: each to those who may list the virtual resource clusters.khook.kagent.dev with the cluster's name." env:"KHOOK_SERVE_CLUSTERS" group:"HTTP API"`
 	APIAuth             string        `name:"api-auth" help:"Who may read over the HTTP API: whom Kubernetes lets, asked by khook (kubernetes) or in the caller's own name, which needs no rights of khook's (caller); or everybody (none), then on the loopback address only." default:"kubernetes" enum:"kubernetes,caller,none" env:"KHOOK_API_AUTH" group:"HTTP API"`
 	APIAudiences        []string      `name:"api-audiences" help:"Audiences for one of which a token must have been made. If empty, the API server's own and khook. With khook alone, a token for khook opens nothing else; but the tokens of exec plugins and of OpenID Connect, which are for the API server, are refused then." env:"KHOOK_API_AUDIENCES" group:"HTTP API" placeholder:"AUD,..."`
 	AllowedHosts        []string      `help:"Further names by which khook may be called with --api-auth=none, beside localhost, IP addresses and the names of its Service." env:"KHOOK_ALLOWED_HOSTS" group:"HTTP API" placeholder:"HOST,..."`

@@ -38,25 +38,31 @@ type historyFlags struct {
 	Config       kong.ConfigFlag `help:"YAML file with the flags of khook controller." placeholder:"FILE"`
 }
 
-// open opens the history, which must be there.
-func (f *historyFlags) open(ctx context.Context, command string) (*store.Store, error) {
+// config says where the history is, which must be there.
+func (f *historyFlags) config(command string) (store.Config, error) {
+	visit := store.Config{Path: f.Database, Cluster: f.Cluster, Visit: true}
 	database, err := postgres.Named(f.Database, f.DatabaseFile, postgres.MinConnections)
 	switch {
 	case err != nil:
-		return nil, err
+		return visit, err
 	case database != nil:
-		return store.Open(ctx, store.Config{Engine: database, Cluster: f.Cluster, Visit: true})
+		visit.Engine = database
+		return visit, nil
 	}
 	if _, err := os.Stat(f.Database); err != nil {
-		return nil, fmt.Errorf("there is no history to read: %w; it is in the database that khook controller writes, and not in its API: "+
+		return visit, fmt.Errorf("there is no history to read: %w; it is in the database that khook controller writes, and not in its API: "+
 			"kubectl -n kagent exec deploy/khook -- /khook %s --config=/etc/khook/khook.yaml, or name the file (--database)", err, command)
 	}
-	return store.Open(ctx, store.Config{Path: f.Database, Cluster: f.Cluster, Visit: true})
+	return visit, nil
 }
 
 // with runs do on the history, for a command.
 func (f *historyFlags) with(ctx context.Context, command string, do func(*store.Store) error) error {
-	st, err := f.open(ctx, command)
+	cfg, err := f.config(command)
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(ctx, cfg)
 	if err != nil {
 		return err
 	}

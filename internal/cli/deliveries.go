@@ -102,7 +102,7 @@ func tellDelivery(ctx context.Context, remote *client.Client, p *display, name s
 
 // deliveryShape is how deliveries are shown.
 func deliveryShape() *shape[api.Delivery] {
-	return &shape[api.Delivery]{plural: "deliveries", kind: "delivery", name: func(d *api.Delivery) string { return d.ID }, orders: []order[api.Delivery]{
+	return &shape[api.Delivery]{plural: "deliveries", kind: "delivery", cluster: func(d *api.Delivery) string { return d.Cluster }, name: func(d *api.Delivery) string { return d.ID }, orders: []order[api.Delivery]{
 		{"createdAt", nil},
 		{"endedAt", func(a, b *api.Delivery) int { return a.EndedAt.Compare(b.EndedAt) }},
 		{"state", func(a, b *api.Delivery) int { return cmp.Compare(a.State, b.State) }},
@@ -118,6 +118,7 @@ func deliveryShape() *shape[api.Delivery] {
 		{"AGE", false, func(p *display, d *api.Delivery) string { return p.age(d.CreatedAt) }},
 		{"STATE", false, func(_ *display, d *api.Delivery) string { return stateOf(d) }},
 		{"OUTCOME", false, func(_ *display, d *api.Delivery) string { return string(d.Outcome) }},
+		{clusterColumn, false, func(_ *display, d *api.Delivery) string { return d.Cluster }},
 		{namespaceColumn, false, func(_ *display, d *api.Delivery) string { return d.Hook.Namespace }},
 		{"HOOK", false, func(_ *display, d *api.Delivery) string { return d.Hook.Name }},
 		{"TYPE", false, func(_ *display, d *api.Delivery) string { return string(d.EventType) }},

@@ -71,6 +71,7 @@ func eventShape(ofHook bool) *shape[api.Event] {
 		{"AGE", false, func(p *display, e *api.Event) string { return p.age(e.Timestamp) }},
 		{"TYPE", false, func(_ *display, e *api.Event) string { return string(e.EventType) }},
 		{"STATUS", false, func(_ *display, e *api.Event) string { return string(e.Status) }},
+		{clusterColumn, false, func(_ *display, e *api.Event) string { return e.Cluster }},
 		{namespaceColumn, false, func(_ *display, e *api.Event) string { return e.Namespace }},
 		{"RESOURCE", false, func(_ *display, e *api.Event) string { return e.ResourceName }},
 		{"CONTAINER", false, func(_ *display, e *api.Event) string { return e.Container }},
@@ -81,7 +82,7 @@ func eventShape(ofHook bool) *shape[api.Event] {
 	if ofHook {
 		columns = append(columns, tableColumn[api.Event]{"DISPOSITION", false, func(_ *display, e *api.Event) string { return dispositions(e.Dispositions) }})
 	}
-	return &shape[api.Event]{spare: []string{"CONTAINER", namespaceColumn, "AGE"}, plural: "events", kind: "event", name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, orders: []order[api.Event]{{"timestamp", nil}, {"eventType", nil}, {"resourceName", nil}}, columns: append(columns,
+	return &shape[api.Event]{spare: []string{"CONTAINER", namespaceColumn, "AGE"}, plural: "events", kind: "event", cluster: func(e *api.Event) string { return e.Cluster }, name: func(e *api.Event) string { return fmt.Sprint(e.ID) }, orders: []order[api.Event]{{"timestamp", nil}, {"eventType", nil}, {"resourceName", nil}}, columns: append(columns,
 		tableColumn[api.Event]{"MESSAGE", false, func(_ *display, e *api.Event) string { return e.Message }})}
 }
 

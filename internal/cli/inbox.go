@@ -17,6 +17,7 @@ import (
 // inboxCmd is khook inbox.
 type inboxCmd struct {
 	namespaceFlags
+	Cluster string `help:"Of this cluster; of that of the khook which is asked if empty. What waits in another cluster is answered at that cluster's khook." placeholder:"NAME"`
 	namedItems
 	apiFlags
 }
@@ -33,7 +34,7 @@ func (c *inboxCmd) Run(ctx context.Context, env Env) error {
 		return err
 	}
 	defer remote.Close()
-	box, raw, err := fetchInbox(ctx, remote, c.Namespace)
+	box, raw, err := fetchInbox(ctx, remote, c.Namespace, c.Cluster)
 	if err != nil {
 		return err
 	}
@@ -57,6 +58,9 @@ func (c *inboxCmd) Run(ctx context.Context, env Env) error {
 	for i := range box.Items {
 		item := &box.Items[i]
 		rows[i] = []string{p.shortID(cmp.Or(item.QuestionID, item.DeliveryID)), p.age(item.Since), string(item.Kind), item.Hook.Namespace + "/" + item.Hook.Name, p.group(item.Group), answerTo(item), textOf(item)}
+		if c.Cluster != "" {
+			rows[i][5] = "at the khook of " + c.Cluster
+		}
 	}
 	if err := p.table([]string{"ID", "AGE", "WAITS FOR", "HOOK", "ABOUT", "COMMAND", "TEXT"}, rows, "HOOK", "ABOUT", "AGE"); err != nil {
 		return err
@@ -67,9 +71,10 @@ func (c *inboxCmd) Run(ctx context.Context, env Env) error {
 	return err
 }
 
-func fetchInbox(ctx context.Context, remote *client.Client, namespace string) (api.Inbox, []byte, error) {
+func fetchInbox(ctx context.Context, remote *client.Client, namespace, cluster string) (api.Inbox, []byte, error) {
 	q := url.Values{}
 	set(q, "namespace", namespace)
+	set(q, "cluster", cluster)
 	return client.Fetch[api.Inbox](ctx, remote, "/inbox", q)
 }
 
@@ -141,7 +146,7 @@ func (f *answerFlags) answer(ctx context.Context, env Env, verdict delivery.Verd
 
 // find is the question that is open and has the ID.
 func (f *answerFlags) find(ctx context.Context, remote *client.Client) (*api.InboxItem, error) {
-	box, _, err := fetchInbox(ctx, remote, f.Namespace)
+	box, _, err := fetchInbox(ctx, remote, f.Namespace, "")
 	if err != nil {
 		return nil, err
 	}

@@ -87,7 +87,7 @@ func tellIncident(ctx context.Context, remote *client.Client, p *display, name s
 
 // incidentShape is how incidents are shown.
 func incidentShape() *shape[api.Incident] {
-	return &shape[api.Incident]{plural: "incidents", kind: "incident", name: func(i *api.Incident) string { return i.ID }, owners: ownerKinds, subject: func(i *api.Incident) *api.Subject { return &i.Subject }, orders: []order[api.Incident]{
+	return &shape[api.Incident]{plural: "incidents", kind: "incident", cluster: func(i *api.Incident) string { return i.Cluster }, name: func(i *api.Incident) string { return i.ID }, owners: ownerKinds, subject: func(i *api.Incident) *api.Subject { return &i.Subject }, orders: []order[api.Incident]{
 		{"firstSeen", nil},
 		{"lastSeen", func(a, b *api.Incident) int { return a.LastSeen.Compare(b.LastSeen) }},
 		{"lasted", func(a, b *api.Incident) int { return cmp.Compare(a.DurationSeconds, b.DurationSeconds) }},
@@ -100,6 +100,7 @@ func incidentShape() *shape[api.Incident] {
 		{"AGE", false, func(p *display, i *api.Incident) string { return p.age(i.FirstSeen) }},
 		{"TYPE", false, func(_ *display, i *api.Incident) string { return string(i.EventType) }},
 		{"STATUS", false, func(_ *display, i *api.Incident) string { return cmp.Or(string(i.Resolution), i.Status) }},
+		{clusterColumn, false, func(_ *display, i *api.Incident) string { return i.Cluster }},
 		{namespaceColumn, false, func(_ *display, i *api.Incident) string { return i.Namespace }},
 		{"RESOURCE", false, func(_ *display, i *api.Incident) string { return i.ResourceName }},
 		{"EVENTS", false, func(_ *display, i *api.Incident) string { return fmt.Sprint(i.Events) }},

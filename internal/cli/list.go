@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -37,9 +38,20 @@ func (f *namespaceFlags) query() url.Values {
 	return q
 }
 
+// clusterFlags say which clusters are meant.
+type clusterFlags struct {
+	Clusters []string `name:"cluster" help:"Only these clusters, of those that the khook which is asked serves; all of them that you may read if empty." placeholder:"NAME,..."`
+}
+
+// ask adds what the flags ask for.
+func (f *clusterFlags) ask(q url.Values) {
+	set(q, "cluster", strings.Join(f.Clusters, ","))
+}
+
 // listFlags select and order the items of a list.
 type listFlags struct {
 	namespaceFlags
+	clusterFlags
 	namedItems
 	Since string     `help:"Only what is younger than this, such as 2h or 7d." placeholder:"DURATION" group:"Time"`
 	Start *time.Time `help:"From this time on (RFC 3339)." format:"2006-01-02T15:04:05Z07:00" group:"Time" placeholder:"TIME"`
@@ -75,6 +87,7 @@ func checkLimits(limit, most int) error {
 // query is what the flags ask for.
 func (f *listFlags) query(now time.Time) url.Values {
 	q := f.namespaceFlags.query()
+	f.ask(q)
 	start := f.Start
 	if d, err := model.ParseDuration(f.Since); err == nil && f.Since != "" {
 		since := now.Add(-time.Duration(d))
@@ -164,6 +177,8 @@ type shape[T any] struct {
 	name    func(*T) string
 	columns []tableColumn[T] // the last has the message
 	spare   []string         // those that are left out first where there is no room for all
+	cluster func(*T) string  // of which one it is; nil where all are of one
+	several bool             // they are of several clusters, which need a column
 	within  bool             // all are of one namespace, which was asked for: it needs no column
 	keep    func(*T) bool    // which of the items are asked for, if the API can't tell them apart; nil for all
 
@@ -188,10 +203,26 @@ type tableColumn[T any] struct {
 // namespaceColumn is the header of the column that says in which namespace something is.
 const namespaceColumn = "NAMESPACE"
 
+// clusterColumn is the header of the column that says of which cluster something is; it is there where there are several.
+const clusterColumn = "CLUSTER"
+
+// ofSeveral says whether items are of more than one cluster.
+func (s *shape[T]) ofSeveral(items []T) bool {
+	for i := range items {
+		if s.cluster != nil && s.cluster(&items[i]) != s.cluster(&items[0]) {
+			return true
+		}
+	}
+	return false
+}
+
 // shown are the columns that a form has.
 func (s *shape[T]) shown(p *display) (header []string, cells func(*T) []string) {
 	var columns []tableColumn[T]
 	for _, c := range s.columns {
+		if c.name == clusterColumn && !s.several {
+			continue
+		}
 		if p.form == "wide" || !c.wide && (!s.within || c.name != namespaceColumn) {
 			columns, header = append(columns, c), append(header, c.name)
 		}
@@ -228,6 +259,7 @@ func (s *shape[T]) print(env Env, p *display, l *foundList[T]) error {
 		_, err := fmt.Fprintf(env.Err, "No %s found%s.\n", s.plural, within)
 		return err
 	}
+	s.several = s.several || s.ofSeveral(l.items)
 	header, cells := s.shown(p)
 	rows := make([][]string, len(l.items))
 	for i := range l.items {

@@ -134,7 +134,7 @@ var offers = map[string]func(ctx context.Context, remote *client.Client, namespa
 		})
 	},
 	"questions": func(ctx context.Context, remote *client.Client, namespace, _ string) (all []suggestion, err error) {
-		box, _, err := fetchInbox(ctx, remote, namespace)
+		box, _, err := fetchInbox(ctx, remote, namespace, "")
 		for i := range box.Items {
 			if item := &box.Items[i]; item.QuestionID != "" {
 				all = append(all, suggestion{shortID(item), fmt.Sprintf("%s about %s", item.Kind, item.Group)})

@@ -25,11 +25,13 @@ type statsCmd struct {
 // rangeFlags say what a statistic is about.
 type rangeFlags struct {
 	namespaceFlags
+	clusterFlags
 	Range string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 }
 
 func (f *rangeFlags) query() url.Values {
 	q := f.namespaceFlags.query()
+	f.ask(q)
 	q.Set("timeRange", f.Range)
 	return q
 }
@@ -89,7 +91,7 @@ func stats[T any](ctx context.Context, env Env, f *apiFlags, path string, q url.
 type statsTrendsCmd struct {
 	rangeFlags
 	Interval string `help:"Width of a bucket, such as 15m or 1h; chosen by the range if empty." placeholder:"DURATION"`
-	By       string `help:"What is counted apart: type or namespace." default:"type" enum:"type,namespace"`
+	By       string `help:"What is counted apart: type, namespace or cluster." default:"type" enum:"type,namespace,cluster"`
 	apiFlags
 }
 
@@ -146,6 +148,7 @@ func bar(n, most int64) string {
 type statsHookCmd struct {
 	Hook      string `arg:"" name:"hook" complete:"hooks" help:"The Hook: NAMESPACE/NAME."`
 	Namespace string `short:"n" complete:"namespaces" help:"Namespace of the Hook, if its name alone is given." placeholder:"NS"`
+	Cluster   string `help:"The cluster that the Hook is in; that of the khook which is asked if empty." placeholder:"NAME"`
 	Range     string `aliases:"since" help:"How far back, such as 1h, 24h or 7d." default:"24h" placeholder:"DURATION"`
 	apiFlags
 }
@@ -156,7 +159,9 @@ func (c *statsHookCmd) Run(ctx context.Context, env Env) error {
 	if err != nil {
 		return err
 	}
-	return stats(ctx, env, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", url.Values{"timeRange": {c.Range}}, printHookMetrics)
+	q := url.Values{"timeRange": {c.Range}}
+	set(q, "cluster", c.Cluster)
+	return stats(ctx, env, &c.apiFlags, "/stats/hooks/"+ns+"/"+name+"/metrics", q, printHookMetrics)
 }
 
 // withoutCall says how many deliveries ended before their agent was called.

@@ -30,6 +30,7 @@ const leastInterval = 100 * time.Millisecond
 // showList prints a list, and what becomes of it if it is watched.
 func showList[T any](ctx context.Context, env Env, remote *client.Client, p *display, s *shape[T], q url.Values, f *listFlags, sortBy string, w *watchFlags) error {
 	s.asksFor(q, sortBy)
+	s.several = len(f.Clusters) > 1
 	s.within = q.Get("namespace") != "" || f.mustExist != ""
 	keep := s.keep
 	if keep == nil {

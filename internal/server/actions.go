@@ -140,12 +140,18 @@ var (
 
 // act does what a caller wants done with a delivery, if the caller may.
 func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Actions, by string) (*delivery.Delivery, error)) (*delivery.Delivery, error) {
-	dl, err := s.cfg.Reader.Delivery(ctx, id)
+	dl, of, err := lookUp(ctx, s, func(v view) (*delivery.Delivery, error) { return v.Delivery(ctx, id) })
+	if of.Reader == nil {
+		return nil, err
+	}
 	if err != nil {
 		dl = &delivery.Delivery{}
 	}
-	if err := s.allowFound(ctx, err, dl.Hook, kind.right); err != nil {
+	if err := of.allowFound(ctx, err, dl.Hook, kind.right); err != nil {
 		return nil, err
+	}
+	if !of.own {
+		return nil, huma.Error409Conflict(fmt.Sprintf("the delivery is of cluster %s, and only that cluster's khook acts on it: ask there", of.cluster()))
 	}
 	if err := s.allowOn(ctx, kind.what, kind.right(dl.Hook)); err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ func (s *Server) admit(next http.Handler) http.Handler {
 		if !ok {
 			return
 		}
-		answer, err := s.gates.answers.Enter(r.Context(), clientOf(r.Context()), answerCost(r, route))
+		answer, err := s.gates.answers.Enter(r.Context(), clientOf(r.Context()), s.costOf(r, route))
 		if err != nil {
 			s.noRoom(w, r, err)
 			return
@@ -224,6 +224,15 @@ const (
 	answerStats = 4 << 20
 	answerByte  = 3 // of each byte of the answer while it is written
 )
+
+// costOf is answerCost where the answer may be of several clusters: the pages of two of them are held at a time.
+func (s *Server) costOf(r *http.Request, route string) int64 {
+	cost := answerCost(r, route)
+	if s.cfg.ServeClusters {
+		cost += cost - answerBase
+	}
+	return cost
+}
 
 // answerCost is what the answer to a request takes at most.
 func answerCost(r *http.Request, route string) int64 {

@@ -18,6 +18,7 @@ const maxAgentHooks = 50
 
 type agentsInput struct {
 	TimeRange
+	ClusterFilter
 	NamespaceFilter
 	Agent string `query:"agent" maxLength:"320" doc:"Only this agent, as namespace/name; with its base rate." example:"kagent/medic"`
 }
@@ -32,21 +33,32 @@ func (s *Server) agents(ctx context.Context, in *agentsInput) (api.Agents, error
 	if err != nil {
 		return all, err
 	}
-	from, to, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
+	views, err := s.views(ctx, in.ClusterFilter, in.Namespace)
 	if err != nil {
 		return all, err
 	}
-	found, err := s.cfg.Reader.AgentDeliveries(ctx, store.AgentQuery{Namespace: in.Namespace, Agent: agent, From: from, To: to, Limit: maxSamples + 1})
+	from, to, now, err := s.spanNow(in.TimeRange)
 	if err != nil {
-		return all, s.storeError(ctx, err)
+		return all, err
 	}
-	all = api.Agents{TimeRange: in.TimeRange.TimeRange, StartTime: from, EndTime: now, Truncated: len(found) > maxSamples, Items: agentStats(found[:min(len(found), maxSamples)], now)}
-	if agent == (delivery.AgentRef{}) || len(all.Items) == 0 {
-		return all, nil
+	all = api.Agents{TimeRange: in.TimeRange.TimeRange, StartTime: from, EndTime: now, Items: []api.AgentStats{}}
+	for _, v := range views {
+		found, err := v.AgentDeliveries(ctx, store.AgentQuery{Namespace: in.Namespace, Agent: agent, From: from, To: to, Limit: maxSamples + 1})
+		if err != nil {
+			return all, s.storeError(ctx, err)
+		}
+		items := agentStats(found[:min(len(found), maxSamples)], now)
+		if v.own && agent != (delivery.AgentRef{}) && len(items) > 0 {
+			if items[0].Outcomes.BaseRate, err = s.agentBaseRate(ctx, agent, found, from, now); err != nil {
+				return all, s.storeError(ctx, err)
+			}
+		}
+		for i := range items {
+			items[i].Cluster = v.cluster()
+		}
+		all.Items, all.Truncated = append(all.Items, items...), all.Truncated || len(found) > maxSamples
 	}
-	if all.Items[0].Outcomes.BaseRate, err = s.agentBaseRate(ctx, agent, found, from, now); err != nil {
-		return all, s.storeError(ctx, err)
-	}
+	sortAgents(all.Items)
 	return all, nil
 }
 
@@ -76,10 +88,15 @@ func agentStats(found []delivery.Delivery, now time.Time) []api.AgentStats {
 		slices.Sort(t.Hooks)
 		items = append(items, t.AgentStats)
 	}
-	slices.SortFunc(items, func(a, b api.AgentStats) int {
-		return cmp.Or(cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.Agent.Namespace, b.Agent.Namespace), cmp.Compare(a.Agent.Name, b.Agent.Name))
-	})
+	sortAgents(items)
 	return items
+}
+
+// sortAgents sorts those with the most calls first.
+func sortAgents(items []api.AgentStats) {
+	slices.SortFunc(items, func(a, b api.AgentStats) int {
+		return cmp.Or(cmp.Compare(b.Calls, a.Calls), cmp.Compare(a.Agent.Namespace, b.Agent.Namespace), cmp.Compare(a.Agent.Name, b.Agent.Name), cmp.Compare(a.Cluster, b.Cluster))
+	})
 }
 
 func (t *tally) count(d *delivery.Delivery, now time.Time) {

@@ -71,6 +71,7 @@ func (s *Server) registerRoutes() {
 	s.registerWhy()
 	s.registerHealth()
 	s.registerSession()
+	s.registerClusters()
 }
 
 // commonErrors are the errors that every route can answer with.

@@ -40,18 +40,21 @@ type HookPath struct {
 func (p HookPath) ref() delivery.HookRef { return delivery.HookRef(p) }
 
 type allEvents struct {
+	ClusterFilter
 	NamespaceFilter
 	TypeFilter
 	EventFilter
 }
 
 type namespaceEvents struct {
+	ClusterFilter
 	Namespace string `path:"namespace" maxLength:"63" pattern:"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" patternDescription:"the name of a namespace (lower-case letters, digits and -)" example:"shop"`
 	TypeFilter
 	EventFilter
 }
 
 type typeEvents struct {
+	ClusterFilter
 	EventType api.EventType `path:"eventType" example:"oom-kill"`
 	NamespaceFilter
 	EventFilter
@@ -59,6 +62,7 @@ type typeEvents struct {
 
 type hookEvents struct {
 	HookPath
+	OneCluster
 	TypeFilter
 	EventFilter
 }
@@ -67,15 +71,15 @@ func (s *Server) registerEvents() {
 	getRoute(s, "listEvents", "/events", tagEvents, "List events",
 		"All namespaces together need the right to list Hooks cluster-wide; with namespace the right in that namespace is enough.",
 		func(ctx context.Context, in *allEvents) (api.Page[api.Event], error) {
-			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
+			return s.events(ctx, in.ClusterFilter, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
 	getRoute(s, "listNamespaceEvents", "/events/{namespace}", tagEvents, "List the events of a namespace", "As listEvents with the parameter namespace. Needs the right for this namespace only.",
 		func(ctx context.Context, in *namespaceEvents) (api.Page[api.Event], error) {
-			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
+			return s.events(ctx, in.ClusterFilter, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
 	getRoute(s, "listTypeEvents", "/events/types/{eventType}", tagEvents, "List the events of a type", "As listEvents with the parameter eventType.",
 		func(ctx context.Context, in *typeEvents) (api.Page[api.Event], error) {
-			return s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
+			return s.events(ctx, in.ClusterFilter, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType)})
 		})
 	getRoute(s, "listHookEvents", "/hooks/{namespace}/{name}/events", tagEvents, "List the events that a Hook decided about",
 		"Each event has its dispositions: why the Hook did or did not call its agent. A Hook that was deleted keeps its history; one that never decided anything has an empty list.",
@@ -85,15 +89,16 @@ func (s *Server) registerEvents() {
 }
 
 // events answers with a page of events, if the caller may see them.
-func (s *Server) events(ctx context.Context, f EventFilter, q store.EventQuery) (api.Page[api.Event], error) {
+func (s *Server) events(ctx context.Context, clusters ClusterFilter, f EventFilter, q store.EventQuery) (api.Page[api.Event], error) {
 	q.Name, q.Workload, q.Status = f.ResourceName, f.Workload, incident.Status(f.Status)
 	q.From, q.To = f.StartTime.bound(), f.EndTime.bound()
 	q.Sort, q.Descending = orderOf(f.Sort)
 	return listPage(ctx, s, listing[store.EventQuery, incident.Event, api.Event]{
-		namespace: q.Namespace, window: f.Window, paging: f.Paging,
+		clusters: clusters, namespace: q.Namespace, window: f.Window, paging: f.Paging,
 		query: func() (store.EventQuery, error) { return q, nil },
-		rows:  s.cfg.Reader.ListEvents, position: store.EventQuery.Position,
-		shape: func(e *incident.Event, _ time.Time) api.Event { return api.EventOf(e) },
+		rows:  (*store.Reader).ListEvents, position: store.EventQuery.Position,
+		falling: func(q store.EventQuery) bool { return q.Descending },
+		shape:   func(e *incident.Event, _ time.Time) api.Event { return api.EventOf(e) },
 	})
 }
 
@@ -106,7 +111,11 @@ func orderOf(sort string) (column string, descending bool) {
 // hookEvents answers with a page of a hook's events, each with the hook's decisions. The events are looked up by the decisions and not
 // by the Hook's present configurations: those may have been others when the Hook decided, and the Hook may be no more.
 func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (api.Page[api.Event], error) {
-	page, err := s.events(ctx, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType), Hook: in.ref()})
+	own, err := s.viewOf(ctx, in.Cluster, in.Namespace)
+	if err != nil {
+		return api.Page[api.Event]{}, err
+	}
+	page, err := s.events(ctx, ClusterFilter{[]string{own.cluster()}}, in.EventFilter, store.EventQuery{Namespace: in.Namespace, Type: incident.EventType(in.EventType), Hook: in.ref()})
 	if err != nil {
 		return page, err
 	}
@@ -114,7 +123,7 @@ func (s *Server) hookEvents(ctx context.Context, in *hookEvents) (api.Page[api.E
 	for i, e := range page.Items {
 		ids[i], at[e.ID] = e.ID, i
 	}
-	decisions, err := s.cfg.Reader.HookDecisions(ctx, in.ref(), ids)
+	decisions, err := own.HookDecisions(ctx, in.ref(), ids)
 	if err != nil {
 		return page, s.storeError(ctx, err)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"database/sql"
+	"slices"
 	"time"
 
 	"github.com/kagent-dev/khook/internal/api"
@@ -18,7 +19,10 @@ const (
 	maxEarlierCalls = 200
 )
 
-type groupsInput struct{ NamespaceFilter }
+type groupsInput struct {
+	ClusterFilter
+	NamespaceFilter
+}
 
 func (s *Server) registerFound() {
 	getRoute(s, "listIncidentGroups", "/incidents/groups", tagStory, "Count what is open by workload and type",
@@ -28,41 +32,61 @@ func (s *Server) registerFound() {
 }
 
 func (s *Server) incidentGroups(ctx context.Context, in *groupsInput) (api.IncidentGroups, error) {
-	answer := api.IncidentGroups{Items: []api.IncidentGroup{}}
-	if err := s.allow(ctx, in.Namespace); err != nil {
-		return answer, err
-	}
-	groups, err := s.cfg.Reader.IncidentGroups(ctx, in.Namespace, maxGroups+1)
+	answer := groupsOf{api.IncidentGroups{Items: []api.IncidentGroup{}}}
+	views, err := s.views(ctx, in.ClusterFilter, in.Namespace)
 	if err != nil {
-		return answer, s.storeError(ctx, err)
+		return answer.IncidentGroups, err
 	}
+	for _, v := range views {
+		groups, err := v.IncidentGroups(ctx, in.Namespace, maxGroups+1)
+		if err != nil {
+			return answer.IncidentGroups, s.storeError(ctx, err)
+		}
+		answer.add(v, groups)
+	}
+	return answer.IncidentGroups, nil
+}
+
+// groupsOf are the groups of several clusters.
+type groupsOf struct{ api.IncidentGroups }
+
+// add adds those of a cluster; what was seen last comes first.
+func (answer *groupsOf) add(v view, groups []store.IncidentGroup) {
+	incidents := int64(0)
 	for i := range groups {
 		g := &groups[i]
-		answer.Incidents += g.Incidents
+		incidents += g.Incidents
 		if i == maxGroups {
 			answer.Truncated = true
 			break
 		}
 		answer.Items = append(answer.Items, api.IncidentGroup{
-			Namespace: g.Namespace, Workload: api.Workload(g.Workload), EventType: api.EventType(g.Type), Incidents: g.Incidents, Events: g.Events, Caused: g.Caused, CausedBy: g.CausedBy,
+			Cluster: v.cluster(), Namespace: g.Namespace, Workload: api.Workload(g.Workload), EventType: api.EventType(g.Type), Incidents: g.Incidents, Events: g.Events, Caused: g.Caused, CausedBy: g.CausedBy,
 			FirstSeen: time.UnixMicro(g.FirstSeen).UTC(), LastSeen: time.UnixMicro(g.LastSeen).UTC(),
 		})
 	}
-	answer.Truncated = answer.Truncated || answer.Incidents >= store.GroupBound
-	return answer, nil
+	answer.Incidents += incidents
+	slices.SortStableFunc(answer.Items, func(a, b api.IncidentGroup) int { return b.LastSeen.Compare(a.LastSeen) })
+	if len(answer.Items) > maxGroups {
+		answer.Items, answer.Truncated = answer.Items[:maxGroups], true
+	}
+	answer.Truncated = answer.Truncated || incidents >= store.GroupBound
 }
 
 // earlierIncidents tells what happened to an incident's workload before, by the same rule as incident.
 func (s *Server) earlierIncidents(ctx context.Context, in *StoryPath) (api.EarlierIncidents, error) {
 	answer := api.EarlierIncidents{Items: []api.EarlierIncident{}}
-	inc, err := s.cfg.Reader.Incident(ctx, in.ID)
+	inc, st, err := lookUp(ctx, s, func(v view) (*incident.Incident, error) { return v.Incident(ctx, in.ID) })
+	if st.Reader == nil {
+		return answer, err
+	}
 	if err != nil {
 		inc = &incident.Incident{}
 	}
-	if err := s.allowFound(ctx, err, delivery.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
+	if err := st.allowFound(ctx, err, delivery.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
 		return answer, err
 	}
-	found, total, err := s.cfg.Reader.ListIncidents(ctx, store.IncidentQuery{
+	found, total, err := st.ListIncidents(ctx, store.IncidentQuery{
 		Namespace: inc.Resource.Namespace, Workload: inc.Workload.Name, Type: inc.Type, To: sql.Null[time.Time]{V: inc.FirstSeen, Valid: true}, Descending: true,
 	}, store.Paging{Limit: maxEarlier})
 	if err != nil {
@@ -77,7 +101,7 @@ func (s *Server) earlierIncidents(ctx context.Context, in *StoryPath) (api.Earli
 	if len(ids) == 0 {
 		return answer, nil
 	}
-	calls, err := s.cfg.Reader.Calls(ctx, ids, maxEarlierCalls)
+	calls, err := st.Calls(ctx, ids, maxEarlierCalls)
 	if err != nil {
 		return answer, s.storeError(ctx, err)
 	}

@@ -219,7 +219,7 @@ func TestAStreamIsToldApartWhoMayNotReadAndWhoCouldNotBeAskedAbout(t *testing.T)
 		f := newFixture(t, func(cfg *Config) { cfg.Access = u })
 		r := httptest.NewRequest(http.MethodGet, streamPath, nil)
 		r.Header.Set("Authorization", "Bearer t0ken")
-		may, err := (&streamCaller{f.Server, r}).MayRead(t.Context(), shop)
+		may, err := (&streamCaller{f.Server, r, f.ownView()}).MayRead(t.Context(), shop)
 		if may != c.may || !errors.Is(err, c.because) {
 			t.Errorf("%+v: %v %v", c, may, err)
 		}

@@ -14,52 +14,65 @@ import (
 // maxInbox bounds how many things of each kind an inbox looks at; texts are read one by one.
 const maxInbox = 100
 
-type inboxInput struct{ NamespaceFilter }
+type inboxInput struct {
+	OneCluster
+	NamespaceFilter
+}
 
 func (s *Server) registerInbox() {
 	getRoute(s, "getInbox", "/inbox", tagStory, "List what waits for a person",
-		"Questions and approvals of agents, tasks that are stalled, and groups whose calls only a person lets through again; the oldest first, at most 100 of each. "+textsDoc, s.inbox)
+		"Questions and approvals of agents, tasks that are stalled, and groups whose calls only a person lets through again; the oldest first, at most 100 of each. Those of another cluster are answered at that cluster's khook. "+textsDoc, s.inbox)
 }
 
 // inbox reads each kind from what is already kept for it. Who may not read a Hook's texts sees that something waits, and not what is asked.
 func (s *Server) inbox(ctx context.Context, in *inboxInput) (api.Inbox, error) {
 	box := api.Inbox{Items: []api.InboxItem{}}
-	if err := s.allow(ctx, in.Namespace); err != nil {
+	of, err := s.viewOf(ctx, in.Cluster, in.Namespace)
+	if err != nil {
 		return box, err
 	}
-	rights := s.textRights()
-	for _, q := range []store.DeliveryQuery{{Namespace: in.Namespace, State: delivery.InputRequired}, {Namespace: in.Namespace, Stalled: true, LeftToPeople: true}} {
-		found, _, err := s.cfg.Reader.ListDeliveries(ctx, q, store.Paging{Limit: maxInbox + 1})
-		if err != nil {
-			return box, s.storeError(ctx, err)
-		}
-		box.Truncated = box.Truncated || len(found) > maxInbox
-		for _, d := range found[:min(len(found), maxInbox)] {
-			if item, waits := s.waiting(ctx, rights, d); waits {
-				box.Items = append(box.Items, item)
-			}
-		}
-	}
-	guarded, err := s.cfg.Reader.HeldForPerson(ctx, in.Namespace, time.Now().Add(-delivery.HeldFor), maxInbox+1)
+	items, truncated, err := of.inbox(ctx, in.Namespace)
 	if err != nil {
 		return box, s.storeError(ctx, err)
 	}
-	box.Truncated = box.Truncated || len(guarded) > maxInbox
-	for _, g := range guarded[:min(len(guarded), maxInbox)] {
-		box.Items = append(box.Items, api.InboxItem{
-			Kind: api.InboxLoopGuard, Since: g.Since.UTC(), Hook: api.Name{Namespace: g.Hook.Namespace, Name: g.Hook.Name},
-			Config: g.Config, Group: g.Group, DeliveryID: g.NewestDelivery, Text: g.Why,
-		})
-	}
+	box.Items, box.Truncated = append(box.Items, items...), truncated
 	slices.SortStableFunc(box.Items, func(a, b api.InboxItem) int { return a.Since.Compare(b.Since) })
 	return box, nil
 }
 
+// inbox is what waits in one cluster.
+func (v view) inbox(ctx context.Context, namespace string) (items []api.InboxItem, truncated bool, err error) {
+	rights := v.textRights()
+	for _, q := range []store.DeliveryQuery{{Namespace: namespace, State: delivery.InputRequired}, {Namespace: namespace, Stalled: true, LeftToPeople: true}} {
+		found, _, err := v.ListDeliveries(ctx, q, store.Paging{Limit: maxInbox + 1})
+		if err != nil {
+			return nil, false, err
+		}
+		truncated = truncated || len(found) > maxInbox
+		for _, d := range found[:min(len(found), maxInbox)] {
+			if item, waits := v.waiting(ctx, rights, d); waits {
+				items = append(items, item)
+			}
+		}
+	}
+	guarded, err := v.HeldForPerson(ctx, namespace, time.Now().Add(-delivery.HeldFor), maxInbox+1)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, g := range guarded[:min(len(guarded), maxInbox)] {
+		items = append(items, api.InboxItem{
+			Kind: api.InboxLoopGuard, Since: g.Since.UTC(), Cluster: v.cluster(), Hook: api.Name{Namespace: g.Hook.Namespace, Name: g.Hook.Name},
+			Config: g.Config, Group: g.Group, DeliveryID: g.NewestDelivery, Text: g.Why,
+		})
+	}
+	return items, truncated || len(guarded) > maxInbox, nil
+}
+
 // waiting is a delivery that waits for a person, with its question where the caller may read that. One that was answered or canceled
 // does not wait.
-func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Delivery) (item api.InboxItem, waits bool) {
+func (v view) waiting(ctx context.Context, rights textRights, d *delivery.Delivery) (item api.InboxItem, waits bool) {
 	item = api.InboxItem{
-		Kind: api.InboxStalled, Since: d.StalledSince.UTC(), Hook: api.Name{Namespace: d.Hook.Namespace, Name: d.Hook.Name},
+		Kind: api.InboxStalled, Since: d.StalledSince.UTC(), Cluster: v.cluster(), Hook: api.Name{Namespace: d.Hook.Namespace, Name: d.Hook.Name},
 		Config: d.Config, Group: d.Group, Agent: &api.Name{Namespace: d.Agent.Namespace, Name: d.Agent.Name}, DeliveryID: d.ID,
 	}
 	if about := notice.WaitsFor(d); about == "" || about == notice.AboutStalled {
@@ -72,7 +85,7 @@ func (s *Server) waiting(ctx context.Context, rights textRights, d *delivery.Del
 	if d.NeedsApproval {
 		item.Kind = api.InboxApproval
 	}
-	full, err := s.cfg.Reader.Delivery(ctx, d.ID)
+	full, err := v.Delivery(ctx, d.ID)
 	if err != nil {
 		return item, true // it is gone, or can't be read now: that it waits is so all the same
 	}

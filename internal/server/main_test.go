@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,7 +124,13 @@ func newFixture(t testing.TB, change ...func(*Config)) *fixture {
 // newFixtureOn is newFixture on an engine; SQLite if nil.
 func newFixtureOn(t testing.TB, database engine.Engine, change ...func(*Config)) *fixture {
 	t.Helper()
-	st, err := store.Open(t.Context(), store.Config{Engine: database, Path: filepath.Join(t.TempDir(), "khook.db")})
+	return newFixtureOf(t, store.Config{Engine: database, Path: filepath.Join(t.TempDir(), "khook.db")}, change...)
+}
+
+// newFixtureOf is newFixture with a history of its own.
+func newFixtureOf(t testing.TB, history store.Config, change ...func(*Config)) *fixture {
+	t.Helper()
+	st, err := store.Open(t.Context(), history)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +226,7 @@ func (f *fixture) fail(t testing.TB, book *ledger.Ledger) {
 			Observation: incident.Observation{
 				Resource: incident.Resource{Kind: "Pod", Namespace: shop, Name: name, UID: "uid-" + name}, Container: "app",
 				Workload: incident.Workload{Kind: "Deployment", Name: "cart"}, Node: "n1",
-				Reason: "OOMKilled", Message: "it was killed",
+				Reason: "OOMKilled", Message: strings.TrimSpace("it was killed " + f.store.Cluster().Name),
 			},
 		})
 	}

@@ -183,7 +183,7 @@ func TestEveryRouteIsDocumented(t *testing.T) {
 		"GET /events", "GET /events/{namespace}", "GET /hooks/{namespace}/{name}/events", "GET /events/types/{eventType}", "GET /stats/events/summary",
 		"GET /stats/events/by-type", "GET /stats/hooks/{namespace}/{name}/metrics", "GET /stats/trends", "GET /hooks", "GET /hooks/{namespace}/{name}",
 		"GET /hooks/{namespace}/{name}/why", "GET /why", "POST /hooks/validate", "POST /pause", "POST /resume", "GET /pauses", "GET /inbox", "GET /agents", "GET /health", "GET /diagnostics", "GET /metrics",
-		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /incidents/{id}/earlier", "GET /incidents/groups", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /me", "GET /session", "POST /session", "DELETE /session", "GET /openapi.json", "GET /openapi.yaml",
+		"GET /events/stream", "GET /incidents", "GET /incidents/{id}", "GET /incidents/{id}/earlier", "GET /incidents/groups", "GET /deliveries", "GET /deliveries/{id}", "POST /deliveries/{id}/reply", "POST /deliveries/{id}/cancel", "POST /deliveries/{id}/retry", "POST /deliveries/{id}/resume", "GET /me", "GET /clusters", "GET /session", "POST /session", "DELETE /session", "GET /openapi.json", "GET /openapi.yaml",
 	} {
 		method, path, _ := strings.Cut(route, " ")
 		if !described[method+" "+api.Base+path] {

@@ -101,18 +101,27 @@ func writeCursor(query any, after []any) string {
 
 // listing is a list as one of its routes answers it: of rows of the history, by a query that they have positions in.
 type listing[Q, R, T any] struct {
+	clusters  ClusterFilter
 	namespace string // that is asked about; empty: all
 	window    Window
 	paging    Paging
 	query     func() (Q, error) // of the parameters
-	rows      func(context.Context, Q, store.Paging) ([]*R, store.Total, error)
+	rows      func(*store.Reader, context.Context, Q, store.Paging) ([]*R, store.Total, error)
 	position  func(Q, *R) []any // of a row in the order of the query, for the cursor (keyset pagination)
+	falling   func(Q) bool      // whether the order descends
 	shape     func(row *R, now time.Time) T
+}
+
+// ofClusters is the query of a list of which clusters were named.
+type ofClusters struct {
+	query    any
+	clusters []string
 }
 
 // listPage answers with a page of a list. The parameters are looked at only once it is known that the caller may read there.
 func listPage[Q, R, T any](ctx context.Context, s *Server, l listing[Q, R, T]) (page api.Page[T], err error) {
-	if err := s.allow(ctx, l.namespace); err != nil {
+	views, err := s.views(ctx, l.clusters, l.namespace)
+	if err != nil {
 		return page, err
 	}
 	if err := l.window.check(); err != nil {
@@ -123,16 +132,23 @@ func listPage[Q, R, T any](ctx context.Context, s *Server, l listing[Q, R, T]) (
 		return page, err
 	}
 	position := func(row *R) []any { return l.position(q, row) }
-	p, err := l.paging.page(q, len(position(new(R))))
+	var query any = q
+	if len(l.clusters.Clusters) > 0 {
+		query = ofClusters{q, l.clusters.Clusters}
+	}
+	p, err := l.paging.page(query, len(position(new(R))))
 	if err != nil {
 		return page, err
 	}
-	rows, total, err := l.rows(ctx, q, p)
+	if p.Offset > 0 && len(views) > 1 {
+		return page, wrongParameter("offset", p.Offset, "can't be used with several clusters: follow the cursors, or name one (cluster=...)")
+	}
+	rows, total, err := store.AcrossClusters(ctx, readersOf(views), l.rows, q, p, l.falling(q), position)
 	if err != nil {
 		return page, s.storeError(ctx, err)
 	}
 	now := time.Now() // the same for all rows, and not before any of them
-	return pageOf(l.paging, rows, total, q, position, func(row *R) T { return l.shape(row, now) }), nil
+	return pageOf(l.paging, rows, total, query, position, func(row *R) T { return l.shape(row, now) }), nil
 }
 
 // pageOf is the answer with a page of rows.

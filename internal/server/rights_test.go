@@ -46,7 +46,7 @@ func (g *grants) May(_ context.Context, c access.Caller, asked access.Right) (bo
 		return false, errors.New("Kubernetes is away")
 	}
 	return slices.ContainsFunc(g.rights[c.GetName()], func(has access.Right) bool {
-		return has.Verb == asked.Verb && has.Subresource == asked.Subresource && has.Path == asked.Path &&
+		return has.Verb == asked.Verb && has.Clusters == asked.Clusters && has.Subresource == asked.Subresource && has.Path == asked.Path &&
 			(has.Namespace == "" || has.Namespace == asked.Namespace) && (has.Name == "" || has.Name == asked.Name)
 	}), nil
 }

@@ -29,10 +29,13 @@ import (
 
 // Config holds the settings of a Server.
 type Config struct {
-	Reader *store.Reader  // of the history
-	Hooks  client.Reader  // of Hooks; its cache serves them
-	Feed   *feed.Feed     // of live streams; nil for none
-	Access access.Control // who may read what; nil: everybody may read everything
+	Reader *store.Reader // of the history
+	// ServeClusters serves the other clusters of the history's database too, to callers who may read those.
+	ServeClusters bool
+	Hooks         client.Reader  // of Hooks; its cache serves them
+	Feed          *feed.Feed     // of live streams; nil for none
+	Feeds         *feed.Clusters // of those of other clusters; nil for none
+	Access        access.Control // who may read what; nil: everybody may read everything
 	// Hosts are the names by which khook may be called while Access is nil, beside localhost and IP addresses.
 	Hosts []string
 	// TrustedProxies are the addresses of proxies that say for whom they ask, by X-Forwarded-For or Forwarded.

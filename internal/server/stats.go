@@ -38,12 +38,8 @@ func (t TimeRange) span(now time.Time, longest time.Duration) (from, to time.Tim
 	return from, now.Truncate(time.Hour).Add(time.Hour), nil
 }
 
-// allowedSpan is the range of a statistic about a namespace, or about all if it is empty, unless the caller may not read
-// there. now is when it was asked for.
-func (s *Server) allowedSpan(ctx context.Context, namespace string, r TimeRange) (from, to, now time.Time, err error) {
-	if err := s.allow(ctx, namespace); err != nil {
-		return from, to, now, err
-	}
+// spanNow is the range of a statistic. now is when it was asked for.
+func (s *Server) spanNow(r TimeRange) (from, to, now time.Time, err error) {
 	now = time.Now().UTC().Truncate(time.Microsecond)
 	from, to, err = r.span(now, s.cfg.Retention)
 	return from, to, now, err
@@ -64,18 +60,21 @@ func duration(name, text string, least, most time.Duration) (time.Duration, erro
 
 type statsInput struct {
 	TimeRange
+	ClusterFilter
 	NamespaceFilter
 }
 
 type hookStatsInput struct {
 	HookPath
+	OneCluster
 	TimeRange
 }
 
 type trendsInput struct {
 	TimeRange
 	Interval string `query:"interval" maxLength:"32" doc:"Width of a bucket: whole minutes, whole hours if timeRange is more than 24h; at most 1,000 buckets. Chosen by timeRange if it is absent." example:"1h"`
-	By       string `query:"by" enum:"type,namespace" default:"type" doc:"What is counted apart. By namespace needs the right for all namespaces."`
+	By       string `query:"by" enum:"type,namespace,cluster" default:"type" doc:"What is counted apart. By namespace needs the right for all namespaces; those of several clusters are told apart as cluster/namespace."`
+	ClusterFilter
 	NamespaceFilter
 }
 
@@ -105,19 +104,28 @@ func percentOf(n, all int64) *float64 {
 
 func (s *Server) eventStats(ctx context.Context, in *statsInput) (api.EventStats, error) {
 	var stats api.EventStats
-	from, to, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
+	views, err := s.views(ctx, in.ClusterFilter, in.Namespace)
 	if err != nil {
 		return stats, err
 	}
-	counts, err := s.cfg.Reader.EventCounts(ctx, from, to, in.Namespace)
+	from, to, now, err := s.spanNow(in.TimeRange)
 	if err != nil {
-		return stats, s.storeError(ctx, err)
+		return stats, err
 	}
-	active, err := s.cfg.Reader.ActiveEvents(ctx, in.Namespace)
-	if err != nil {
-		return stats, s.storeError(ctx, err)
+	var counts, active []store.EventCount
+	for _, v := range views {
+		ofCluster, err := v.EventCounts(ctx, from, to, in.Namespace)
+		if err != nil {
+			return stats, s.storeError(ctx, err)
+		}
+		activeNow, err := v.ActiveEvents(ctx, in.Namespace)
+		if err != nil {
+			return stats, s.storeError(ctx, err)
+		}
+		counts, active = append(counts, ofCluster...), append(active, activeNow...)
 	}
 	stats = countEvents(counts, active)
+	stats.Summary.Clusters = namesOf(views)
 	stats.Summary.TimeRange, stats.Summary.Namespace = in.TimeRange.TimeRange, in.Namespace
 	stats.Summary.StartTime, stats.Summary.EndTime = from, now
 	return stats, nil
@@ -163,27 +171,35 @@ const maxSamples = 10_000
 
 func (s *Server) hookMetrics(ctx context.Context, in *hookStatsInput) (api.HookMetrics, error) {
 	m := api.HookMetrics{Hook: api.Name(in.HookPath), TimeRange: in.TimeRange.TimeRange}
-	from, to, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
+	st, err := s.viewOf(ctx, in.Cluster, in.Namespace)
 	if err != nil {
 		return m, err
 	}
+	from, to, now, err := s.spanNow(in.TimeRange)
+	if err != nil {
+		return m, err
+	}
+	m.Cluster = st.cluster()
 	m.StartTime, m.EndTime = from, now
-	if m.ActiveIncidents, m.LastFired, err = s.cfg.Reader.HookSummary(ctx, in.ref()); err != nil {
+	if m.ActiveIncidents, m.LastFired, err = st.HookSummary(ctx, in.ref()); err != nil {
 		return m, s.storeError(ctx, err)
 	}
-	counts, err := s.cfg.Reader.HookCounts(ctx, in.ref(), from, to)
+	counts, err := st.HookCounts(ctx, in.ref(), from, to)
 	if err != nil {
 		return m, s.storeError(ctx, err)
 	}
-	if m.Deliveries.Created, err = s.cfg.Reader.HookDeliveriesMade(ctx, in.ref(), from, to); err != nil {
+	if m.Deliveries.Created, err = st.HookDeliveriesMade(ctx, in.ref(), from, to); err != nil {
 		return m, s.storeError(ctx, err)
 	}
-	times, err := s.cfg.Reader.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
+	times, err := st.HookDeliveryTimes(ctx, in.ref(), from, to, maxSamples)
 	if err != nil {
 		return m, s.storeError(ctx, err)
 	}
 	countMetrics(&m, counts)
 	measure(&m, times, now)
+	if !st.own {
+		return m, nil // the Hook's configurations, which a base rate is of, are known in its own cluster only
+	}
 	if m.Outcomes.BaseRate, err = s.baseRate(ctx, in.ref(), from, now); err != nil {
 		return m, s.storeError(ctx, err)
 	}

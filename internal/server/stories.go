@@ -20,6 +20,7 @@ type IDFilter struct {
 }
 
 type incidentsInput struct {
+	ClusterFilter
 	IDFilter
 	NamespaceFilter
 	TypeFilter
@@ -34,6 +35,7 @@ type incidentsInput struct {
 }
 
 type deliveriesInput struct {
+	ClusterFilter
 	IDFilter
 	NamespaceFilter
 	Hook  string `query:"hook" maxLength:"253" doc:"Name of the Hook." example:"memory"`
@@ -66,7 +68,7 @@ func (s *Server) registerStories() {
 
 func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Page[api.Incident], error) {
 	return listPage(ctx, s, listing[store.IncidentQuery, incident.Incident, api.Incident]{
-		namespace: in.Namespace, window: in.Window, paging: in.Paging,
+		clusters: in.ClusterFilter, namespace: in.Namespace, window: in.Window, paging: in.Paging,
 		query: func() (store.IncidentQuery, error) {
 			agent, err := agentOf(in.Agent)
 			return store.IncidentQuery{
@@ -74,14 +76,14 @@ func (s *Server) listIncidents(ctx context.Context, in *incidentsInput) (api.Pag
 				Workload: in.Workload, Text: in.Text, Agent: agent, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 			}, err
 		},
-		rows: s.cfg.Reader.ListIncidents, position: store.IncidentQuery.Position,
+		rows: (*store.Reader).ListIncidents, position: store.IncidentQuery.Position, falling: func(q store.IncidentQuery) bool { return q.Descending },
 		shape: api.IncidentOf,
 	})
 }
 
 func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.Page[api.Delivery], error) {
 	return listPage(ctx, s, listing[store.DeliveryQuery, delivery.Delivery, api.Delivery]{
-		namespace: in.Namespace, window: in.Window, paging: in.Paging,
+		clusters: in.ClusterFilter, namespace: in.Namespace, window: in.Window, paging: in.Paging,
 		query: func() (store.DeliveryQuery, error) {
 			agent, err := agentOf(in.Agent)
 			return store.DeliveryQuery{
@@ -89,7 +91,7 @@ func (s *Server) listDeliveries(ctx context.Context, in *deliveriesInput) (api.P
 				Incident: in.Incident, Stalled: in.Stalled, From: in.StartTime.bound(), To: in.EndTime.bound(), Descending: strings.HasPrefix(in.Sort, "-"),
 			}, err
 		},
-		rows: s.cfg.Reader.ListDeliveries, position: store.DeliveryQuery.Position,
+		rows: (*store.Reader).ListDeliveries, position: store.DeliveryQuery.Position, falling: func(q store.DeliveryQuery) bool { return q.Descending },
 		shape: func(d *delivery.Delivery, _ time.Time) api.Delivery { return api.DeliveryOf(withoutTexts(d)) },
 	})
 }
@@ -119,14 +121,16 @@ const (
 // and after the same questions to Kubernetes. Each delivery's texts are shown by the rights to its own Hook.
 func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetail, error) {
 	var d api.IncidentDetail
-	inc, err := s.cfg.Reader.Incident(ctx, in.ID)
+	inc, st, err := lookUp(ctx, s, func(v view) (*incident.Incident, error) { return v.Incident(ctx, in.ID) })
+	if st.Reader == nil {
+		return d, err
+	}
 	if err != nil {
 		inc = &incident.Incident{}
 	}
-	if err := s.allowFound(ctx, err, delivery.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
+	if err := st.allowFound(ctx, err, delivery.HookRef{Namespace: inc.Resource.Namespace}); err != nil {
 		return d, err
 	}
-	st := s.cfg.Reader
 	events, err := st.IncidentEvents(ctx, inc.ID, storyEvents)
 	if err != nil {
 		return d, s.storeError(ctx, err)
@@ -148,7 +152,7 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetai
 		Incident: api.IncidentOf(inc, now), Effects: api.IncidentsOf(effects[:min(len(effects), storyEffects)], now), Deliveries: make([]api.Delivery, 0, len(deliveries)),
 		Truncated: inc.Events > int64(len(events)) || len(deliveries) == storyDeliveries || len(effects) > storyEffects,
 	}
-	rights := s.textRights()
+	rights := st.textRights()
 	for i, dl := range deliveries {
 		seen, shaped, err := rights.show(ctx, dl)
 		if err != nil {
@@ -167,29 +171,32 @@ func (s *Server) incident(ctx context.Context, in *StoryPath) (api.IncidentDetai
 // delivery tells a delivery's story, by the same rule as incident. Who may not read its texts gets its log without words.
 func (s *Server) delivery(ctx context.Context, in *StoryPath) (api.DeliveryDetail, error) {
 	var d api.DeliveryDetail
-	dl, err := s.cfg.Reader.Delivery(ctx, in.ID)
+	dl, st, err := lookUp(ctx, s, func(v view) (*delivery.Delivery, error) { return v.Delivery(ctx, in.ID) })
+	if st.Reader == nil {
+		return d, err
+	}
 	if err != nil {
 		dl = &delivery.Delivery{}
 	}
-	if err := s.allowFound(ctx, err, dl.Hook, access.ReadTexts); err != nil {
+	if err := st.allowFound(ctx, err, dl.Hook, access.ReadTexts); err != nil {
 		return d, err
 	}
-	seen, shaped, err := s.textRights().show(ctx, dl)
+	seen, shaped, err := st.textRights().show(ctx, dl)
 	if err != nil {
 		return d, err
 	}
-	covered, err := s.cfg.Reader.DeliveryIncidents(ctx, dl.ID, storyEffects)
+	covered, err := st.DeliveryIncidents(ctx, dl.ID, storyEffects)
 	if err != nil {
 		return d, s.storeError(ctx, err)
 	}
-	log, err := s.cfg.Reader.DeliveryEntries(ctx, dl.ID)
+	log, err := st.DeliveryEntries(ctx, dl.ID)
 	if err != nil {
 		return d, s.storeError(ctx, err)
 	}
 	if shaped.TextsWithheld != "" {
 		log = withoutWords(log)
 	}
-	sent, err := s.cfg.Reader.NoticesOfIncident(ctx, dl.IncidentID, storyNotices)
+	sent, err := st.NoticesOfIncident(ctx, dl.IncidentID, storyNotices)
 	if err != nil {
 		return d, s.storeError(ctx, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -40,10 +41,27 @@ func (f StreamFilter) filter() feed.Filter {
 
 type streamInput struct {
 	StreamFilter
+	StreamCluster
 	After       int64   `query:"after" minimum:"-1" default:"-1" doc:"Begin after this number of the change sequence: the ID of the last message that was seen. -1 begins at the end."`
 	Since       Instant `query:"since" doc:"Begin with the first change that was made at or after this time (RFC 3339)."`
 	MaxRate     float64 `query:"maxRate" minimum:"0" maximum:"1000" default:"0" doc:"The most messages a second; 0 for no bound. Above it the changes of one event, incident or delivery are put together: the last one wins."`
 	LastEventID string  `header:"Last-Event-ID" maxLength:"20" doc:"As after; browsers send it when they come back, and it wins."`
+}
+
+// StreamCluster names the one cluster that a stream is of.
+type StreamCluster struct {
+	Clusters []string `query:"cluster" maxItems:"64" maxLength:"253" doc:"The cluster that is followed; khook's own if absent. A stream is of one cluster, since the IDs of its messages are numbers of that cluster's change sequence: to follow several, open a stream for each."`
+}
+
+// one is the name of the cluster; empty for khook's own.
+func (c StreamCluster) one() (string, error) {
+	switch len(c.Clusters) {
+	case 0:
+		return "", nil
+	case 1:
+		return c.Clusters[0], nil
+	}
+	return "", wrongParameter("cluster", strings.Join(c.Clusters, ","), "a stream is of one cluster: open one for each")
 }
 
 // where says where the stream begins.
@@ -86,23 +104,28 @@ func (s *Server) registerStream() {
 }
 
 func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamResponse, error) {
-	if err := s.allow(ctx, in.Namespace); err != nil {
+	name, err := in.one()
+	if err != nil {
+		return nil, err
+	}
+	of, err := s.viewOf(ctx, name, in.Namespace)
+	if err != nil {
 		return nil, err
 	}
 	where, err := in.where()
 	if err != nil {
 		return nil, err
 	}
-	if s.cfg.Feed == nil {
+	if s.cfg.Feed == nil || !of.own && s.cfg.Feeds == nil {
 		return nil, huma.Error503ServiceUnavailable("this khook has no live streams")
 	}
-	leave, err := s.streams.enter(clientOf(ctx))
+	live, leave, err := s.enterStream(ctx, of)
 	if err != nil {
 		return nil, err
 	}
 	wait, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	reader, err := s.cfg.Feed.Read(wait, in.filter(), where)
+	reader, err := live.Read(wait, in.filter(), where)
 	if err != nil {
 		leave()
 		return nil, s.storeError(wait, err)
@@ -110,9 +133,23 @@ func (s *Server) stream(ctx context.Context, in *streamInput) (*huma.StreamRespo
 	return &huma.StreamResponse{Body: func(hctx huma.Context) { //nolint:contextcheck // it lives as long as the answer
 		defer leave()
 		r, w := humago.Unwrap(hctx)
-		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r}, Metrics: s.metrics.stream}
+		session := &stream.Session{Reader: reader, Namespace: in.Namespace, MaxRate: in.MaxRate, Caller: &streamCaller{s, r, of}, Metrics: s.metrics.stream}
 		session.Serve(lifeOf(r.Context()), w, r)
 	}}, nil
+}
+
+// enterStream is the feed of a view, for a stream that has its place until it leaves.
+func (s *Server) enterStream(ctx context.Context, of view) (live *feed.Feed, leave func(), err error) {
+	place, err := s.streams.enter(clientOf(ctx))
+	if err != nil || of.own {
+		return s.cfg.Feed, place, err
+	}
+	live, away, err := s.cfg.Feeds.Enter(of.Cluster().No, of.Reader) //nolint:contextcheck // a feed is of all its streams
+	if err != nil {
+		place()
+		return nil, nil, tooManyStreams(http.StatusServiceUnavailable, "too many clusters are followed at the same time: come back later, or ask the khook of that cluster")
+	}
+	return live, func() { away(); place() }, nil
 }
 
 func tooManyStreams(status int, detail string) error {
@@ -123,6 +160,7 @@ func tooManyStreams(status int, detail string) error {
 type streamCaller struct {
 	server  *Server
 	request *http.Request
+	of      view
 }
 
 // MayRead implements stream.Caller.
@@ -141,11 +179,14 @@ func (c *streamCaller) MayRead(ctx context.Context, namespace string) (bool, err
 	if err != nil {
 		return false, err
 	}
-	return control.May(ctx, caller, access.ReadHooks(namespace))
+	return control.May(ctx, caller, c.of.readRight(namespace))
 }
 
 // Allow implements stream.Caller.
 func (c *streamCaller) Allow(ctx context.Context, namespace string) error {
+	if !c.of.own {
+		return nil // who may read another cluster may read all of its namespaces; MayRead asks again whether that is so
+	}
 	return c.server.allow(ctx, namespace)
 }
 

@@ -51,17 +51,25 @@ func withoutWords(log []delivery.Entry) []delivery.Entry {
 
 // textRights remembers, for one answer, of which Hooks the caller may read the deliveries' texts.
 type textRights struct {
-	server *Server
-	hooks  map[delivery.HookRef]bool
+	of    view
+	hooks map[delivery.HookRef]bool
 }
 
-func (s *Server) textRights() textRights { return textRights{s, map[delivery.HookRef]bool{}} }
+func (v view) textRights() textRights { return textRights{v, map[delivery.HookRef]bool{}} }
+
+// right is the one that a Hook's texts are read by: in another cluster it is the same for all Hooks.
+func (t textRights) right(hook delivery.HookRef) access.Right {
+	if t.of.own {
+		return access.ReadTexts(hook)
+	}
+	return access.ReadClusterTexts(t.of.cluster())
+}
 
 func (t textRights) mayRead(ctx context.Context, hook delivery.HookRef) (bool, error) {
 	if may, known := t.hooks[hook]; known {
 		return may, nil
 	}
-	may, err := t.server.may(ctx, access.ReadTexts(hook))
+	may, err := t.of.server.may(ctx, t.right(hook))
 	if err == nil {
 		t.hooks[hook] = may
 	}
@@ -79,13 +87,13 @@ func (t textRights) show(ctx context.Context, d *delivery.Delivery) (*delivery.D
 	}
 	seen := withoutTexts(d)
 	shaped := api.DeliveryOf(seen)
-	shaped.TextsWithheld = "to read them ask for " + access.ReadTexts(d.Hook).Grant()
+	shaped.TextsWithheld = "to read them ask for " + t.right(d.Hook).Grant()
 	return seen, shaped, nil
 }
 
 // changed is the answer about a delivery that the caller has changed. That is done, whoever can't be asked now.
 func (s *Server) changed(ctx context.Context, d *delivery.Delivery) api.Delivery {
-	_, shaped, err := s.textRights().show(ctx, d)
+	_, shaped, err := s.ownView().textRights().show(ctx, d)
 	if err != nil {
 		return api.DeliveryOf(withoutTexts(d))
 	}

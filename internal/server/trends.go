@@ -31,7 +31,11 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (api.Trends, error
 	if in.By == "namespace" && in.Namespace != "" {
 		return none, wrongParameter("namespace", in.Namespace, "can't be used with by=namespace: use by=type")
 	}
-	from, _, now, err := s.allowedSpan(ctx, in.Namespace, in.TimeRange)
+	views, err := s.views(ctx, in.ClusterFilter, in.Namespace)
+	if err != nil {
+		return none, err
+	}
+	from, _, now, err := s.spanNow(in.TimeRange)
 	if err != nil {
 		return none, err
 	}
@@ -43,14 +47,38 @@ func (s *Server) trends(ctx context.Context, in *trendsInput) (api.Trends, error
 	last := since1970(now, interval).Add(interval)
 	t := api.Trends{
 		TimeRange: in.TimeRange.TimeRange, Interval: model.Duration(interval).String(), By: in.By, Namespace: in.Namespace,
-		StartTime: first, EndTime: now,
+		Clusters: namesOf(views), StartTime: first, EndTime: now,
 	}
-	counts, err := s.trend(ctx, in, first, last, interval)
-	if err != nil {
-		return none, s.storeError(ctx, err)
+	var counts []store.TrendCount
+	for _, v := range views {
+		ofCluster, err := v.trend(ctx, in, len(views) > 1, first, last, interval)
+		if err != nil {
+			return none, s.storeError(ctx, err)
+		}
+		counts = foldCounts(append(counts, ofCluster...))
 	}
 	fillTrends(&t, counts, first, last, interval)
 	return t, nil
+}
+
+// foldCounts adds up the counts that are of one bucket and key.
+func foldCounts(counts []store.TrendCount) []store.TrendCount {
+	type place struct {
+		bucket int64
+		key    string
+	}
+	at := make(map[place]int, len(counts))
+	folded := counts[:0]
+	for _, c := range counts {
+		p := place{c.Bucket, c.Key}
+		if i, there := at[p]; there {
+			folded[i].N += c.N
+			continue
+		}
+		at[p] = len(folded)
+		folded = append(folded, c)
+	}
+	return folded
 }
 
 // since1970 is the begin of t's bucket; buckets are counted from 1970 on, as in the store.
@@ -59,11 +87,24 @@ func since1970(t time.Time, interval time.Duration) time.Time {
 	return time.Unix(t.Unix()/seconds*seconds, 0).UTC()
 }
 
-func (s *Server) trend(ctx context.Context, in *trendsInput, from, to time.Time, interval time.Duration) ([]store.TrendCount, error) {
+// trend counts the events of one cluster; if it is one of several, namespaces have its name before them.
+func (v view) trend(ctx context.Context, in *trendsInput, oneOfSeveral bool, from, to time.Time, interval time.Duration) ([]store.TrendCount, error) {
 	if in.By == "namespace" {
-		return s.cfg.Reader.TrendByNamespace(ctx, from, to, interval)
+		counts, err := v.TrendByNamespace(ctx, from, to, interval)
+		for i := range counts {
+			if oneOfSeveral {
+				counts[i].Key = v.cluster() + "/" + counts[i].Key
+			}
+		}
+		return counts, err
 	}
-	return s.cfg.Reader.Trend(ctx, from, to, interval, in.Namespace)
+	counts, err := v.Trend(ctx, from, to, interval, in.Namespace)
+	for i := range counts {
+		if in.By == "cluster" {
+			counts[i].Key = v.cluster()
+		}
+	}
+	return counts, err
 }
 
 // interval is the width of the buckets.
@@ -115,7 +156,7 @@ func fillTrends(t *api.Trends, counts []store.TrendCount, first, last time.Time,
 	}
 }
 
-// chooseKeys says which types or namespaces are told apart.
+// chooseKeys says which types, namespaces or clusters are told apart.
 func chooseKeys(t *api.Trends, counts []store.TrendCount) map[string]bool {
 	t.Keys = []string{}
 	kept := map[string]bool{}

@@ -43,19 +43,19 @@ func (f ChangeFilter) where(noIndex func(column string) string) (condition strin
 // EventChanges returns the changes of events after a number and up to another one that the filter
 // selects, at most limit of them, in order. What it costs is bounded by the range, whatever the filter
 // leaves out; what is left out is not decoded.
-func (s *Store) EventChanges(ctx context.Context, f ChangeFilter, after, upTo int64, limit int) ([]EventChange, error) {
-	condition, args := f.where(s.engine.NoIndex)
-	return readAll(ctx, s.core, "changes of events", func(row scanner) (EventChange, error) {
+func (r reads) EventChanges(ctx context.Context, f ChangeFilter, after, upTo int64, limit int) ([]EventChange, error) {
+	condition, args := f.where(r.engine.NoIndex)
+	return readAll(ctx, r.handle, "changes of events", func(row scanner) (EventChange, error) {
 		var c EventChange
 		var status string
 		var at int64
 		var err error
-		c.Event, err = s.cluster.scanEvent(leading{row, []any{&c.Seq, &status, &at}})
+		c.Event, err = r.cluster.scanEvent(leading{row, []any{&c.Seq, &status, &at}})
 		if err == nil {
 			c.Event.Status, c.At = incident.Status(status), fromMicros(at)
 		}
 		return c, err
-	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM "+s.engine.JoinInOrder("changes c", "events e", "e.cluster = :cluster AND e.id = CAST(c.id AS BIGINT)")+
+	}, "SELECT c.seq, c.state, c.at, "+prefixed("e", eventColumns)+" FROM "+r.engine.JoinInOrder("changes c", "events e", "e.cluster = :cluster AND e.id = CAST(c.id AS BIGINT)")+
 		" WHERE c.cluster = :cluster AND c.kind = 'event' AND c.seq > ? AND c.seq <= ?"+condition+" ORDER BY c.seq LIMIT ?", append(append([]any{after, upTo}, args...), limit)...)
 }
 
@@ -70,9 +70,9 @@ func (l leading) Scan(into ...any) error { return l.scanner.Scan(append(l.into, 
 
 // FirstChange returns the oldest number of the change sequence that is kept; if nothing is, the next
 // one.
-func (s *Store) FirstChange(ctx context.Context) (int64, error) {
+func (r reads) FirstChange(ctx context.Context) (int64, error) {
 	// One statement: a commit between two would look as if what it wrote had been deleted.
-	found, err := readAll(ctx, s.core, "the beginning of the change log", scanNumber,
+	found, err := readAll(ctx, r.handle, "the beginning of the change log", scanNumber,
 		"SELECT coalesce((SELECT seq FROM changes WHERE cluster = :cluster ORDER BY seq LIMIT 1), (SELECT seq + 1 FROM clusters WHERE no = :cluster))")
 	if err != nil {
 		return 0, err
@@ -82,19 +82,19 @@ func (s *Store) FirstChange(ctx context.Context) (int64, error) {
 
 // ChangeAt returns the number of the first change that was made at or after a time; if there is
 // none, the next one. The log is in the order of time, but for jumps of the clock.
-func (s *Store) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
-	from, err := s.FirstChange(ctx)
+func (r reads) ChangeAt(ctx context.Context, t time.Time) (int64, error) {
+	from, err := r.FirstChange(ctx)
 	if err != nil {
 		return 0, err
 	}
-	last, err := s.LastChange(ctx)
+	last, err := r.LastChange(ctx)
 	if err != nil {
 		return 0, err
 	}
 	to := last + 1
 	for from < to {
 		middle := from + (to-from)/2
-		at, err := readAll(ctx, s.core, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE cluster = :cluster AND seq >= ? ORDER BY seq LIMIT 1", middle)
+		at, err := readAll(ctx, r.handle, "a time of the change log", scanNumber, "SELECT at FROM changes WHERE cluster = :cluster AND seq >= ? ORDER BY seq LIMIT 1", middle)
 		switch {
 		case err != nil:
 			return 0, err
@@ -131,13 +131,13 @@ func (k StoryKinds) names() (one, other string) {
 // StoryChanges returns the changes of incidents and deliveries after a number and up to another one, in order, and the number
 // up to which these are all: at most limit changes are looked at. Of several changes of one it is the last: rows have no
 // history of their own. What was deleted meanwhile is left out.
-func (s *Store) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo int64, limit int) (changes []StoryChange, reach int64, err error) {
+func (r reads) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo int64, limit int) (changes []StoryChange, reach int64, err error) {
 	type logged struct {
 		StoryChange
 		kind, id string
 	}
 	one, other := kinds.names()
-	log, err := readAll(ctx, s.core, "changes of incidents and deliveries", func(row scanner) (l logged, err error) {
+	log, err := readAll(ctx, r.handle, "changes of incidents and deliveries", func(row scanner) (l logged, err error) {
 		var at int64
 		err = row.Scan(&l.Seq, &l.kind, &l.id, &at)
 		l.At = fromMicros(at)
@@ -155,11 +155,11 @@ func (s *Store) StoryChanges(ctx context.Context, kinds StoryKinds, after, upTo 
 	for _, l := range log {
 		ids[l.kind] = append(ids[l.kind], l.id)
 	}
-	incidents, err := s.Incidents(ctx, ids[kindIncident])
+	incidents, err := r.Incidents(ctx, ids[kindIncident])
 	if err != nil {
 		return nil, after, err
 	}
-	deliveries, err := s.deliveryLines(ctx, ids[kindDelivery])
+	deliveries, err := r.deliveryLines(ctx, ids[kindDelivery])
 	if err != nil {
 		return nil, after, err
 	}

@@ -137,6 +137,9 @@ func (s *Store) Adopt(ctx context.Context, name string) error {
 // findCluster finds the row of the cluster, and makes it where it is missing. The names and UIDs are unique: where several processes do so at the same
 // time, each of them finds what the first one made.
 func (s *Store) findCluster(ctx context.Context) (c *Cluster, err error) {
+	if s.cfg.overview {
+		return &Cluster{No: -1}, nil // which has no rows
+	}
 	for range 3 {
 		if c, err = s.enterCluster(ctx); err == nil || !s.engine.Duplicate(err) {
 			break
@@ -201,6 +204,23 @@ func scanCluster(row scanner) (*Cluster, error) {
 }
 
 // Clusters returns the clusters whose histories are in the database, by their numbers.
-func (s *Store) Clusters(ctx context.Context) ([]*Cluster, error) {
-	return readAll(ctx, s.core, "clusters", scanCluster, selectClusters)
+func (r reads) Clusters(ctx context.Context) ([]*Cluster, error) {
+	return readAll(ctx, r.handle, "clusters", scanCluster, selectClusters)
+}
+
+// Clusters returns the clusters whose histories are in a database, by their numbers. It brings the schema up to date.
+func Clusters(ctx context.Context, cfg Config) ([]*Cluster, error) {
+	cfg.overview = true
+	st, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	all, err := st.Clusters(ctx)
+	return all, errors.Join(err, st.Close())
+}
+
+// Of is the reader of another cluster's history in the same database. It reads on the same connections, and waits for them in the same line.
+func (r *Reader) Of(c *Cluster) *Reader {
+	api := &apiHandle{db: r.api.db, slots: r.api.slots, store: r.store, cluster: c}
+	return &Reader{reads: reads{api, r.engine, c}, store: r.store, api: api}
 }

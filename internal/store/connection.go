@@ -55,7 +55,7 @@ func (s *Store) connect(ctx context.Context) error {
 func (s *Store) beginMarks(ctx context.Context, conn *sql.Conn) error {
 	now := s.cfg.Clock.Now()
 	if s.marks.writer == "" {
-		s.marks.writer = rand.Text()
+		s.marks.writer = s.cfg.Cluster + "/" + rand.Text() // by the name, a database can hold each cluster's khook to its own
 		if _, err := conn.ExecContext(ctx, s.engine.Bind("DELETE FROM commits WHERE at < ?"), micros(now.Add(-marksKept))); err != nil {
 			return err
 		}

@@ -108,8 +108,8 @@ func (r reads) NewestTerm(ctx context.Context) (Term, bool, error) {
 // Skipped returns the range of the change sequence that a position is in if a term left it out: from is the number before the
 // range, to its last one. Position from is that of who has seen all that there was when the term began; to is where the term's own changes begin after. What is
 // between was given out by a history that this one does not have, or never.
-func (s *Store) Skipped(ctx context.Context, position int64) (from, to int64, skipped bool, err error) {
-	found, err := readAll(ctx, s.core, "what terms left out", scanTerm,
+func (r reads) Skipped(ctx context.Context, position int64) (from, to int64, skipped bool, err error) {
+	found, err := readAll(ctx, r.handle, "what terms left out", scanTerm,
 		"SELECT "+termColumns+" FROM terms WHERE cluster = :cluster AND first > ? ORDER BY first LIMIT 1", position+1)
 	if err != nil || len(found) == 0 || found[0].Reached > position {
 		return 0, 0, false, err

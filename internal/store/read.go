@@ -30,8 +30,8 @@ func (s *Store) OpenIncidents(ctx context.Context) ([]*incident.Incident, error)
 }
 
 // Incidents returns those of the incidents that exist.
-func (s *Store) Incidents(ctx context.Context, ids []string) ([]*incident.Incident, error) {
-	return readByIDs(ctx, s.core, "incidents", s.cluster.scanIncident, ids, func(in string) string {
+func (r reads) Incidents(ctx context.Context, ids []string) ([]*incident.Incident, error) {
+	return readByIDs(ctx, r.handle, "incidents", r.cluster.scanIncident, ids, func(in string) string {
 		return "SELECT " + incidentColumns + " FROM incidents WHERE cluster = :cluster AND id IN " + in
 	})
 }

@@ -54,6 +54,8 @@ type Config struct {
 	// Visit opens the history of a cluster that is there already, and changes nothing about it: the one with the name Cluster, or the only one
 	// if that is empty. It is for commands that are run beside khook.
 	Visit bool
+	// overview opens a database for what is about all clusters: none is entered, and none is made.
+	overview bool
 	// Clock tells when a change was made; the real one if nil.
 	Clock clock.PassiveClock
 	// Committing is told of each commit that changes the history, right before it and right after it

@@ -60,6 +60,8 @@ var examples = []example{
 	{name: "api.audiences", value: `api.audiences=["khook","https://kubernetes.default.svc"]`, seen: "api-audiences:\n    - khook\n    - https://kubernetes.default.svc", alone: true},
 	{name: "api.allowedHosts", value: `api.allowedHosts=["khook.example.com"]`, seen: "allowed-hosts:\n    - khook.example.com"},
 	{name: "api.trustedProxies", value: `api.trustedProxies=["10.0.0.0/8","fd00::1"]`, seen: "trusted-proxies:\n    - 10.0.0.0/8\n    - fd00::1"},
+	{name: "api.serveClusters", value: `api.serveClusters=true`, with: `database.existingSecret="own-database"`, seen: "serve-clusters: true", alone: true},
+	{name: "api.clusterRoles", value: `api.clusterRoles=["east-1"]`, seen: "name: khook-cluster-east-1-reader"},
 	{name: "allowPlainValues", value: `allowPlainValues=true`, seen: "allow-plain-values: true"},
 	{name: "api.tls.secretName", value: `api.tls.secretName="api-tls"`, seen: "api-tls-cert-file: /var/run/secrets/khook/tls/tls.crt"},
 	{name: "api.tls.mode", value: `api.tls.mode="self-signed"`, seen: "api-tls-self-signed: true", alone: true},

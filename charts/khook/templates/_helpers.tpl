@@ -99,6 +99,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- with $v.api.audiences }}{{ $_ := set $flags "api-audiences" . }}{{ end -}}
 {{- with $v.api.allowedHosts }}{{ $_ := set $flags "allowed-hosts" . }}{{ end -}}
 {{- with $v.api.trustedProxies }}{{ $_ := set $flags "trusted-proxies" . }}{{ end -}}
+{{- if $v.api.serveClusters }}{{ $_ := set $flags "serve-clusters" true }}{{ end -}}
 {{- if $v.allowPlainValues }}{{ $_ := set $flags "allow-plain-values" true }}{{ end -}}
 {{- if include "khook.metricsSecure" . }}{{ $_ := set $flags "metrics-secure" true }}{{ end -}}
 {{- with $v.externalUrl }}{{ $_ := set $flags "external-url" . }}{{ end -}}

@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/clusters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the clusters that the caller may read
+         * @description khook's own, and where it serves others (--serve-clusters) those of the others that the caller may read. Needs a token, and no further right.
+         */
+        get: operations["listClusters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/deliveries": {
         parameters: {
             query?: never;
@@ -375,7 +395,7 @@ export interface paths {
         };
         /**
          * List what waits for a person
-         * @description Questions and approvals of agents, tasks that are stalled, and groups whose calls only a person lets through again; the oldest first, at most 100 of each. What was asked and said (prompt, data, answer, question, replies, the log's texts) is for those with the verb get on hooks/deliveries; for others textsWithheld stands in its place. An ID of a namespace whose Hooks the caller may not list is not found.
+         * @description Questions and approvals of agents, tasks that are stalled, and groups whose calls only a person lets through again; the oldest first, at most 100 of each. Those of another cluster are answered at that cluster's khook. What was asked and said (prompt, data, answer, question, replies, the log's texts) is for those with the verb get on hooks/deliveries; for others textsWithheld stands in its place. An ID of a namespace whose Hooks the caller may not list is not found.
          */
         get: operations["getInbox"];
         put?: never;
@@ -787,6 +807,8 @@ export interface components {
              * @description Deliveries whose agent was called, retries too.
              */
             calls: number;
+            /** @description Name of the cluster. Agents of the same name in several clusters are told apart. */
+            cluster?: string;
             /**
              * Format: int64
              * @description Calls that ended otherwise.
@@ -858,7 +880,7 @@ export interface components {
             unknown: number;
         };
         Bucket: {
-            /** @description By type or namespace; each of keys is there. */
+            /** @description By type, namespace or cluster; each of keys is there. */
             counts: {
                 [key: string]: number;
             };
@@ -874,6 +896,21 @@ export interface components {
             platform: string;
             revision?: string;
             version: string;
+        };
+        Cluster: {
+            /**
+             * @description Empty if its khook was given none.
+             * @example east
+             */
+            name: string;
+            /** @description It is the cluster of the khook that answers, and read by the rights to its Hooks; what may be done is done in it only. */
+            own?: boolean;
+        };
+        Clusters: {
+            /** @description khook's own first, the others by name. */
+            data: components["schemas"]["Cluster"][];
+            /** @description Whether this khook serves other clusters than its own (--serve-clusters). */
+            servesOthers: boolean;
         };
         Decision: {
             /** Format: date-time */
@@ -1462,6 +1499,8 @@ export interface components {
              * @description Events that are firing now, whenever they began.
              */
             activeEvents: number;
+            /** @description The clusters that were counted; absent if that is khook's own alone. */
+            clusters?: string[];
             /**
              * Format: int64
              * @description Those of totalEvents that repeated an open incident.
@@ -1633,6 +1672,8 @@ export interface components {
             activeIncidents: number;
             /** @description From the call to the end of the agent's task, in seconds. */
             callSeconds: components["schemas"]["Durations"];
+            /** @description Name of the cluster, if khook was given one. */
+            cluster?: string;
             deliveries: components["schemas"]["HookDeliveries"];
             /** Format: date-time */
             endTime: string;
@@ -1788,6 +1829,8 @@ export interface components {
         };
         InboxItem: {
             agent?: components["schemas"]["Name"];
+            /** @description Name of the cluster, whose own khook acts on it. */
+            cluster?: string;
             /** @description The Hook's configuration. */
             config: string;
             /** @description The delivery that waits, or of a loop guard the newest one of the group. */
@@ -2011,6 +2054,8 @@ export interface components {
             caused: number;
             /** @description ID of an incident that explains one of them. */
             causedBy?: string;
+            /** @description Name of the cluster, if khook was given one. */
+            cluster?: string;
             /** @enum {string} */
             eventType: "pod-restart" | "pod-pending" | "oom-kill" | "probe-failed";
             /**
@@ -2591,7 +2636,9 @@ export interface components {
             /** @description All buckets of the range, the empty ones too, the oldest first. */
             buckets: components["schemas"]["Bucket"][];
             /** @enum {string} */
-            by: "type" | "namespace";
+            by: "type" | "namespace" | "cluster";
+            /** @description The clusters that were counted; absent if that is khook's own alone. */
+            clusters?: string[];
             /**
              * Format: date-time
              * @description End of the range: now.
@@ -2602,7 +2649,7 @@ export interface components {
              * @example 1h
              */
             interval: string;
-            /** @description The event types or namespaces that are counted. Of more than 50 namespaces those with fewer events are counted together, as *. */
+            /** @description The event types, namespaces or clusters that are counted. Of more than 50 namespaces or clusters those with fewer events are counted together, as *. */
             keys: string[];
             namespace?: string;
             /**
@@ -2715,6 +2762,8 @@ export interface operations {
             query?: {
                 /** @description How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention. It begins at a whole minute, a day or more at a whole hour. */
                 timeRange?: string;
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
                 /** @description Only this agent, as namespace/name; with its base rate. */
@@ -2827,9 +2876,121 @@ export interface operations {
             };
         };
     };
+    listClusters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OK */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Clusters"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Method Not Allowed */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Not Acceptable */
+            406: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Misdirected Request */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ErrorModel"];
+                };
+            };
+        };
+    };
     listDeliveries: {
         parameters: {
             query?: {
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only those whose ID begins so. */
                 idPrefix?: string;
                 /** @description Only this namespace; all if it is absent. */
@@ -3846,6 +4007,8 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
                 /** @description Only this kind of problem. */
@@ -3991,6 +4154,8 @@ export interface operations {
                 workload?: string;
                 /** @description Only changes to this status. */
                 status?: "firing" | "duplicate" | "resolved";
+                /** @description The cluster that is followed; khook's own if absent. A stream is of one cluster, since the IDs of its messages are numbers of that cluster's change sequence: to follow several, open a stream for each. */
+                cluster?: string[] | null;
                 /** @description Begin after this number of the change sequence: the ID of the last message that was seen. -1 begins at the end. */
                 after?: number;
                 /** @description Begin with the first change that was made at or after this time (RFC 3339). */
@@ -4120,6 +4285,8 @@ export interface operations {
     listTypeEvents: {
         parameters: {
             query?: {
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
                 /** @description Name of the Kubernetes resource. */
@@ -4253,6 +4420,8 @@ export interface operations {
     listNamespaceEvents: {
         parameters: {
             query?: {
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this kind of problem. */
                 eventType?: "pod-restart" | "pod-pending" | "oom-kill" | "probe-failed";
                 /** @description Name of the Kubernetes resource. */
@@ -4926,6 +5095,8 @@ export interface operations {
     listHookEvents: {
         parameters: {
             query?: {
+                /** @description The cluster; khook's own if absent. Another one needs a khook that serves it (--serve-clusters). */
+                cluster?: string;
                 /** @description Only this kind of problem. */
                 eventType?: "pod-restart" | "pod-pending" | "oom-kill" | "probe-failed";
                 /** @description Name of the Kubernetes resource. */
@@ -5189,6 +5360,8 @@ export interface operations {
     getInbox: {
         parameters: {
             query?: {
+                /** @description The cluster; khook's own if absent. Another one needs a khook that serves it (--serve-clusters). */
+                cluster?: string;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
             };
@@ -5302,6 +5475,8 @@ export interface operations {
     listIncidents: {
         parameters: {
             query?: {
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only those whose ID begins so. */
                 idPrefix?: string;
                 /** @description Only this namespace; all if it is absent. */
@@ -5441,6 +5616,8 @@ export interface operations {
     listIncidentGroups: {
         parameters: {
             query?: {
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
             };
@@ -7964,6 +8141,8 @@ export interface operations {
             query?: {
                 /** @description How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention. It begins at a whole minute, a day or more at a whole hour. */
                 timeRange?: string;
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
             };
@@ -8079,6 +8258,8 @@ export interface operations {
             query?: {
                 /** @description How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention. It begins at a whole minute, a day or more at a whole hour. */
                 timeRange?: string;
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
             };
@@ -8192,6 +8373,8 @@ export interface operations {
     hookMetrics: {
         parameters: {
             query?: {
+                /** @description The cluster; khook's own if absent. Another one needs a khook that serves it (--serve-clusters). */
+                cluster?: string;
                 /** @description How far back, as a duration such as 30m, 24h, 7d or 1d12h: at least 1m, at most the retention. It begins at a whole minute, a day or more at a whole hour. */
                 timeRange?: string;
             };
@@ -8312,8 +8495,10 @@ export interface operations {
                 timeRange?: string;
                 /** @description Width of a bucket: whole minutes, whole hours if timeRange is more than 24h; at most 1,000 buckets. Chosen by timeRange if it is absent. */
                 interval?: string;
-                /** @description What is counted apart. By namespace needs the right for all namespaces. */
-                by?: "type" | "namespace";
+                /** @description What is counted apart. By namespace needs the right for all namespaces; those of several clusters are told apart as cluster/namespace. */
+                by?: "type" | "namespace" | "cluster";
+                /** @description Only these clusters, separated by commas. If absent: khook's own, and where it serves others (--serve-clusters), all that the caller may read, which is said by GET /clusters. */
+                cluster?: string[] | null;
                 /** @description Only this namespace; all if it is absent. */
                 namespace?: string;
             };
