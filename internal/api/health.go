@@ -24,12 +24,23 @@ type Health struct {
 	UptimeSeconds float64      `json:"uptimeSeconds"`
 	Leader        bool         `json:"leader" doc:"Whether this replica watches and calls; the others stand by and answer queries."`
 
+	Replica  ReplicaHealth  `json:"replica"`
 	Server   APIHealth      `json:"server"`
 	Pipeline PipelineHealth `json:"pipeline"`
 	Plugins  []PluginHealth `json:"plugins" nullable:"false" doc:"The event sources; none on a replica that stands by."`
 	Store    PartHealth     `json:"store" doc:"The history."`
 	Kagent   KagentHealth   `json:"kagent"`
 	Memory   MemoryHealth   `json:"memory"`
+}
+
+// ReplicaHealth is which of several replicas this is, and which one leads.
+type ReplicaHealth struct {
+	Name       string    `json:"name" doc:"Of this replica: its Pod." example:"khook-6d5f7c9b8-x2x9k"`
+	Leader     string    `json:"leader,omitempty" doc:"The replica that leads, or was the last one to; absent if none has led yet." example:"khook-6d5f7c9b8-r7k2p"`
+	Term       int64     `json:"term" doc:"Of the leader: it grows with each one."`
+	Since      time.Time `json:"since,omitzero" required:"false" doc:"When the term began."`
+	LagChanges int64     `json:"lagChanges" doc:"Numbers of the change sequence that the streams of this replica are behind."`
+	LagSeconds float64   `json:"lagSeconds" doc:"How long ago the streams of this replica had seen all changes."`
 }
 
 // PublicHealth is what everybody may know of the health.

@@ -5,12 +5,12 @@ import (
 	"fmt"
 
 	"github.com/kagent-dev/khook/internal/delivery"
-	"github.com/kagent-dev/khook/internal/server"
+	"github.com/kagent-dev/khook/internal/dispatch"
 	"github.com/kagent-dev/khook/internal/status"
 	"github.com/kagent-dev/khook/internal/store"
 )
 
-// actions does what people want done with deliveries, on the leader.
+// actions does what people want done with deliveries: where this replica leads, or else by the one that does.
 type actions struct {
 	app    *App
 	reader *store.Reader
@@ -20,7 +20,7 @@ type actions struct {
 func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error) {
 	w := a.app.leader.Load()
 	if w == nil {
-		return nil, server.ErrStandby
+		return a.app.intake.askFor(ctx, wishReply, by, &wish{Delivery: id, Reply: &r}, id)
 	}
 	return w.dispatcher.Reply(ctx, id, by, r)
 }
@@ -29,7 +29,7 @@ func (a actions) Reply(ctx context.Context, id, by string, r delivery.Reply) (*d
 func (a actions) Cancel(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	w := a.app.leader.Load()
 	if w == nil {
-		return nil, server.ErrStandby
+		return a.app.intake.askFor(ctx, wishCancel, by, &wish{Delivery: id}, id)
 	}
 	return w.dispatcher.Cancel(ctx, id, by)
 }
@@ -38,7 +38,7 @@ func (a actions) Cancel(ctx context.Context, id, by string) (*delivery.Delivery,
 func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	w := a.app.leader.Load()
 	if w == nil {
-		return nil, server.ErrStandby
+		return a.app.intake.askFor(ctx, wishRetry, by, &wish{Delivery: id}, dispatch.RepetitionID(id))
 	}
 	d, err := w.dispatcher.Retry(ctx, id, by)
 	if err == nil {
@@ -52,7 +52,7 @@ func (a actions) Retry(ctx context.Context, id, by string) (*delivery.Delivery, 
 func (a actions) Resume(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	w := a.app.leader.Load()
 	if w == nil {
-		return nil, server.ErrStandby
+		return a.app.intake.askFor(ctx, wishGoOn, by, &wish{Delivery: id}, id)
 	}
 	d, err := a.reader.Delivery(ctx, id)
 	if err != nil {

@@ -83,12 +83,12 @@ func (a *App) clusterFeeds() *feed.Clusters {
 	if !a.options.ServeClusters {
 		return nil
 	}
-	return &feed.Clusters{Most: maxClusterFeeds, New: func(h feed.History) *feed.Feed { return newFeed(h, a.log, a.plan.N(capacity.Tail)/2/maxClusterFeeds) }}
+	return &feed.Clusters{Most: maxClusterFeeds, New: func(h feed.History) *feed.Feed { return newFeed(h, feedPoll, a.log, a.plan.N(capacity.Tail)/2/maxClusterFeeds) }}
 }
 
 // newFeed is a feed that keeps so many bytes of messages.
-func newFeed(history feed.History, log logr.Logger, tail int64) *feed.Feed {
-	return feed.New(feed.Config{History: history, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: server.EncodeDelivery, Log: log.WithName("feed"), TailBytes: int(tail)})
+func newFeed(history feed.History, poll time.Duration, log logr.Logger, tail int64) *feed.Feed {
+	return feed.New(feed.Config{History: history, Encode: api.EncodeEvent, EncodeIncident: api.EncodeIncident, EncodeDelivery: server.EncodeDelivery, Log: log.WithName("feed"), Poll: poll, TailBytes: int(tail)})
 }
 
 // dashboard is the page for people; nil if it is turned off.

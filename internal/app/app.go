@@ -40,6 +40,7 @@ import (
 type App struct {
 	options   Options
 	version   string
+	name      string // of this replica
 	plan      *capacity.Plan
 	log       logr.Logger
 	store     *store.Store
@@ -51,6 +52,7 @@ type App struct {
 	lookups   lookupLimits
 	status    *status.Writer
 	pauses    *pauses
+	intake    *intake
 	feed      *feed.Feed
 	tellers   *notify.Tellers
 
@@ -86,12 +88,13 @@ func newApp(cfg Config, plan *capacity.Plan, mgr ctrl.Manager, st *store.Store, 
 	if cfg.Options.ServeClusters {
 		tail /= 2 // the other half is for the others'
 	}
-	live := newFeed(st, log, tail)
+	live := newFeed(st, pollOf(st), log, tail)
 	a := &App{
-		options: cfg.Options, version: cfg.Version, plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status, feed: live,
+		options: cfg.Options, version: cfg.Version, name: replicaName(), plan: plan, log: log, store: st, agents: agents, hooks: set, kube: clients, status: status, feed: live,
 		lookups: newLookupLimits(int(plan.N(capacity.Callers))),
 		kagent:  &kagentProbe{agents: agents, up: m.kagentUp},
 	}
+	a.intake = &intake{store: st, log: log.WithName("intake")}
 	a.pauses = &pauses{app: a, log: log.WithName("pauses")}
 	if a.tellers, err = a.newTellers(cfg.Faults.Notify); err != nil {
 		return nil, err
@@ -120,6 +123,9 @@ func (a *App) register(ctx context.Context, mgr ctrl.Manager) error {
 		return err
 	}
 	if err := mgr.Add(a.kagent); err != nil {
+		return err
+	}
+	if err := mgr.Add(newReplicaProbe(a, ctrlmetrics.Registry)); err != nil {
 		return err
 	}
 	found, err := a.certificates(ctx, mgr)
@@ -184,6 +190,7 @@ func (a *App) runLeader(ctx context.Context) error {
 	group.Go(func() error { return a.endQuiet(ctx, leader) })
 	group.Go(func() error { return a.reconsider(ctx, leader) })
 	group.Go(func() error { return a.pauses.run(ctx, leader) })
+	group.Go(func() error { return a.takeIn(ctx) })
 	group.Go(func() error { return a.tellers.Run(ctx) })
 	group.Go(func() error { return a.replayDeadLetters(ctx, leader) })
 	group.Go(func() error { return a.prune(ctx) })

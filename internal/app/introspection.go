@@ -21,6 +21,9 @@ type introspection struct {
 // Leader implements server.State.
 func (i introspection) Leader() bool { return i.app.leader.Load() != nil }
 
+// Replica implements server.State.
+func (i introspection) Replica(ctx context.Context) api.ReplicaHealth { return i.app.replica(ctx) }
+
 // Hooks implements server.State.
 func (i introspection) Hooks() int { return i.app.hooks.Len() }
 

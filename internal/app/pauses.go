@@ -133,8 +133,9 @@ func (p *pauses) Pauses(ctx context.Context) (delivery.Pauses, error) {
 func (p *pauses) Pause(ctx context.Context, asked delivery.Pause) (canceled int, err error) {
 	leader := p.app.leader.Load()
 	if leader == nil {
-		return 0, server.ErrStandby
+		return p.askPause(ctx, &asked)
 	}
+	before := p.app.hooks.Pauses()
 	if !p.put(asked) {
 		return 0, &delivery.RefusedError{Reason: fmt.Sprintf("%s are paused one by one, as many as may be: pause a namespace, or all Hooks", incident.Counted(delivery.MaxPauses, "Hook"))}
 	}
@@ -143,15 +144,59 @@ func (p *pauses) Pause(ctx context.Context, asked delivery.Pause) (canceled int,
 		p.cancel.Store(true)
 	}
 	if err := p.save(ctx, asked); err != nil {
+		if store.OfWish(ctx) { // another replica was asked: it says that nothing was done, or has it tried again
+			p.undo(asked, before)
+			return 0, err
+		}
 		p.mark(asked, true)
 		p.log.Error(err, "calls are paused in this process only: the pause can't be recorded, will retry", "scope", asked.PauseScope, "user", asked.By)
 		return 0, errors.Join(server.ErrNotDurable, err)
 	}
 	p.log.Info("calls are paused", "scope", asked.PauseScope, "user", asked.By, "until", asked.Ends)
 	if asked.Cancel {
-		return leader.dispatcher.CancelWithin(ctx, asked.PauseScope, asked.By)
+		canceled, err := leader.dispatcher.CancelWithin(store.WithWish(ctx, ""), asked.PauseScope, asked.By)
+		if err != nil {
+			err = &partlyError{err}
+		}
+		return canceled, err
 	}
 	return 0, nil
+}
+
+// partlyError is that calls are paused, and not all agents could be told to stop yet.
+type partlyError struct{ error }
+
+// Unwrap returns the cause.
+func (e *partlyError) Unwrap() error { return e.error }
+
+// askPause has the replica that leads pause calls.
+func (p *pauses) askPause(ctx context.Context, asked *delivery.Pause) (canceled int, err error) {
+	answer, confirmed, err := p.app.intake.ask(ctx, wishPause, asked.By, &wish{Pause: asked})
+	switch {
+	case err != nil:
+		return 0, err
+	case !confirmed:
+		return 0, &partlyError{errors.New("the replica that leads has recorded the pause, and not said what it did")} //nolint:err113 // it is for the log
+	case answer.Partly != "":
+		return answer.Canceled, &partlyError{errors.New(answer.Partly)} //nolint:err113 // it came as a text
+	}
+	return answer.Canceled, nil
+}
+
+// undo takes a pause out of the set that could not be recorded, and puts back the one that it replaced.
+func (p *pauses) undo(asked delivery.Pause, before delivery.Pauses) {
+	p.change(func(all delivery.Pauses) delivery.Pauses {
+		at := slices.IndexFunc(all, func(one delivery.Pause) bool { return same(one, asked) })
+		if at < 0 {
+			return all
+		}
+		all = slices.Delete(all, at, at+1)
+		if i := slices.IndexFunc(before, func(one delivery.Pause) bool { return one.PauseScope == asked.PauseScope }); i >= 0 {
+			all = append(all, before[i])
+		}
+		return all
+	})
+	p.touch(asked.PauseScope)
 }
 
 // save records a pause, unless it was ended or replaced before its turn came.
@@ -161,14 +206,20 @@ func (p *pauses) save(ctx context.Context, asked delivery.Pause) error {
 	if !p.has(asked) {
 		return nil
 	}
-	return p.app.store.Write(ctx, func(tx *store.Tx) error { return tx.SavePause(ctx, &asked) })
+	return p.app.store.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.Fulfil(ctx); err != nil {
+			return err
+		}
+		return tx.SavePause(ctx, &asked)
+	})
 }
 
 // Resume implements server.Pausing.
 func (p *pauses) Resume(ctx context.Context, scope delivery.PauseScope, by string) (ended bool, err error) {
 	leader := p.app.leader.Load()
 	if leader == nil {
-		return false, server.ErrStandby
+		answer, confirmed, err := p.app.intake.ask(ctx, wishResume, by, &wish{Scope: &scope})
+		return answer.Ended || !confirmed && err == nil, err
 	}
 	all := p.app.hooks.Pauses()
 	i := slices.IndexFunc(all, func(one delivery.Pause) bool { return one.PauseScope == scope })
@@ -190,7 +241,13 @@ func (p *pauses) end(ctx context.Context, one delivery.Pause) error {
 	if !p.has(one) {
 		return nil
 	}
-	if err := p.app.store.Write(ctx, func(tx *store.Tx) error { _, err := tx.EndPause(ctx, one.PauseScope); return err }); err != nil {
+	if err := p.app.store.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.Fulfil(ctx); err != nil {
+			return err
+		}
+		_, err := tx.EndPause(ctx, one.PauseScope)
+		return err
+	}); err != nil {
 		return err
 	}
 	p.drop(one)

@@ -184,7 +184,7 @@ func openHistory(ctx context.Context, cfg Config, plan *capacity.Plan, clusterUI
 	if err != nil {
 		return nil, fmt.Errorf("open the history (--database): %w", err)
 	}
-	st, err := store.Open(ctx, store.Config{Engine: database, Path: o.Database, Cluster: o.Cluster, ClusterUID: clusterUID, Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
+	st, err := store.Open(ctx, store.Config{Engine: database, Path: o.Database, Cluster: o.Cluster, ClusterUID: clusterUID, Replica: replicaName(), Committing: cfg.Faults.Commit, CacheBytes: plan.SQLiteCache()})
 	if err != nil {
 		return nil, fmt.Errorf("open the history (--database): %w", err)
 	}

@@ -63,6 +63,12 @@ func (p *display) health(h *api.Health) {
 	}
 	p.field("Version", h.Version)
 	p.field("Up", seconds(h.UptimeSeconds))
+	if h.Replica.Leader != "" {
+		p.field("Leader", fmt.Sprintf("%s, term %d, for %s", h.Replica.Leader, h.Replica.Term, p.age(h.Replica.Since)))
+	}
+	if h.Replica.Name != h.Replica.Leader && h.Replica.Name != "" {
+		p.field("Replica", fmt.Sprintf("%s, %s behind, %.1f s", h.Replica.Name, plural(int(h.Replica.LagChanges), "change"), h.Replica.LagSeconds))
+	}
 	p.field("Pipeline", fmt.Sprintf("%s, %s", h.Pipeline.State, plural(h.Pipeline.OpenIncidents, "open incident")))
 	for _, s := range h.Plugins {
 		p.field("Source", fmt.Sprintf("%s %s %s, last contact %s ago %s", s.Name, s.Namespace, s.State, p.age(s.LastContact), s.Error))

@@ -80,7 +80,7 @@ func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.De
 		if err != nil {
 			return nil, err
 		}
-		err = d.write(ctx, dl, nil, nil, entry)
+		err = d.write(ctx, dl, func(tx *store.Tx) error { return tx.Fulfil(ctx) }, nil, entry)
 		if errors.Is(err, store.ErrConflict) {
 			continue
 		}
@@ -98,6 +98,9 @@ func (d *Dispatcher) change(ctx context.Context, id string, do func(*delivery.De
 func (d *Dispatcher) Retry(ctx context.Context, id, by string) (*delivery.Delivery, error) {
 	var again *delivery.Delivery
 	err := d.store.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.Fulfil(ctx); err != nil {
+			return err
+		}
 		old, err := tx.Delivery(ctx, id)
 		if err != nil {
 			return err
@@ -169,10 +172,13 @@ func (d *Dispatcher) repeated(again *delivery.Delivery) {
 	d.queue.Add(again.ID)
 }
 
+// RepetitionID is that of the delivery that tries another one again.
+func RepetitionID(of string) string { return incident.DeriveID("retry", of) }
+
 // repetition is the delivery that asks the same as old again.
 func repetition(old *delivery.Delivery, by string, now time.Time) *delivery.Delivery {
 	return &delivery.Delivery{
-		ID: incident.DeriveID("retry", old.ID), Cluster: old.Cluster, State: delivery.Pending,
+		ID: RepetitionID(old.ID), Cluster: old.Cluster, State: delivery.Pending,
 		Hook: old.Hook, HookUID: old.HookUID, Config: old.Config, EventType: old.EventType, Group: old.Group, Workload: old.Workload, Agent: old.Agent,
 		IncidentID: old.IncidentID, Prompt: old.Prompt, Timeout: old.Timeout, VerifyWindow: old.VerifyWindow, StallAfter: old.StallAfter, OnStall: old.OnStall,
 		EvenIfRecovered: true, RetryOf: old.ID, RequestedBy: by, CreatedAt: now, NextAt: now,

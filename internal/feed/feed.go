@@ -32,6 +32,7 @@ type History interface {
 	LastChange(ctx context.Context) (int64, error)
 	FirstChange(ctx context.Context) (int64, error)
 	ChangeAt(ctx context.Context, t time.Time) (int64, error)
+	Skipped(ctx context.Context, position int64) (from, to int64, skipped bool, err error)
 }
 
 // Config holds the settings of a Feed; zero values take the defaults.
@@ -98,6 +99,7 @@ type Feed struct {
 	bytes   int           // of the frames in the tail
 	from    int64         // the tail begins after it
 	head    int64         // the feed has seen the changes up to it
+	current time.Time     // when it last had seen all that there was
 	changed chan struct{} // closed when head moves
 	started chan struct{} // closed when head is known
 }
@@ -137,12 +139,17 @@ const batch = 500
 // and passed on together.
 const batchDelay = 5 * time.Millisecond
 
+// tellEvery is how often an error that lasts is logged.
+const tellEvery = 10 * time.Second
+
 // Run reads changes until ctx ends.
 func (f *Feed) Run(ctx context.Context) error {
 	poll := time.NewTicker(f.cfg.Poll)
 	defer poll.Stop()
+	var told time.Time // of an error: the history is asked often
 	for {
-		if err := f.advance(ctx); err != nil && ctx.Err() == nil {
+		if err := f.advance(ctx); err != nil && ctx.Err() == nil && time.Since(told) >= tellEvery {
+			told = time.Now()
 			f.cfg.Log.Error(err, "cannot read changes for the streams, will retry")
 		}
 		select {
@@ -173,6 +180,11 @@ func (f *Feed) advance(ctx context.Context) error {
 		close(f.started)
 	}
 	f.mu.Unlock()
+	if head < last {
+		if head, err = f.overSkipped(ctx, head); err != nil {
+			return err
+		}
+	}
 	for head < last {
 		messages, reach, err := f.read(ctx, Filter{Kinds: Events | Incidents | Deliveries}, head, last)
 		if err != nil {
@@ -181,7 +193,30 @@ func (f *Feed) advance(ctx context.Context) error {
 		head = reach
 		f.add(messages, head)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.head == last {
+		f.current = time.Now()
+	}
 	return nil
+}
+
+// overSkipped lets the feed go on after what a new term left out. If the feed has read beyond what there was when the term began, the database has lost
+// it since: then the tail begins anew, and each reader is told of the gap.
+func (f *Feed) overSkipped(ctx context.Context, head int64) (int64, error) {
+	from, to, skipped, err := f.cfg.History.Skipped(ctx, head)
+	if err != nil || !skipped {
+		return head, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if head > from {
+		f.tail, f.bytes, f.from = nil, 0, to
+	}
+	f.head = to
+	close(f.changed)
+	f.changed = make(chan struct{})
+	return to, nil
 }
 
 func isClosed(c chan struct{}) bool {
@@ -333,6 +368,13 @@ func (f *Feed) Head() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.head
+}
+
+// Current is when the feed last had seen all that there was; zero if it never had.
+func (f *Feed) Current() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.current
 }
 
 // after returns the messages of the tail after a number, at most n of them, and the number that they

@@ -117,7 +117,8 @@ func (r *Reader) NextOfTail(ctx context.Context) (Batch, error) {
 }
 
 func (r *Reader) next(ctx context.Context, behind func(context.Context) (Batch, error)) (Batch, error) {
-	if !r.checked {
+	looked := !r.checked
+	if looked {
 		gap, err := r.check(ctx)
 		if err != nil || gap != nil {
 			return Batch{Gap: gap, Position: r.position}, err
@@ -126,8 +127,15 @@ func (r *Reader) next(ctx context.Context, behind func(context.Context) (Batch, 
 	began := r.position
 	for {
 		messages, to, changed, ok := r.feed.after(r.position, batch)
-		if !ok {
+		if !ok && looked {
 			return behind(ctx)
+		}
+		if !ok { // the tail has left the reader behind since it looked; maybe because the history is another one now
+			looked = true
+			if gap, err := r.check(ctx); err != nil || gap != nil {
+				return Batch{Gap: gap, Position: r.position}, err
+			}
+			continue
 		}
 		r.position = to
 		if selected := r.selected(messages); len(selected) > 0 || r.position-began >= progressStep {
@@ -160,16 +168,23 @@ func (r *Reader) selected(messages []*Message) []*Message {
 
 // check looks whether the history still has what comes after the position.
 func (r *Reader) check(ctx context.Context) (*Gap, error) {
-	last, err := r.feed.cfg.History.LastChange(ctx)
+	history := r.feed.cfg.History
+	last, err := history.LastChange(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if r.position > last {
-		gap := &Gap{From: last + 1, To: r.position, Reason: "the position is of another history: what that one had is not here, and this one begins anew"}
-		r.position, r.checked = last, true
-		return gap, nil
+	from, to, skipped, err := history.Skipped(ctx, r.position)
+	switch {
+	case err != nil:
+		return nil, err
+	case skipped && r.position > from && r.position < to: // also if the history has gone on beyond it since
+		return r.ofAnother(from, to), nil
+	case skipped: // what there was up to the new term has been seen, and after it nothing was yet
+		r.position = max(r.position, to)
+	case r.position > last:
+		return r.ofAnother(last, last), nil
 	}
-	first, err := r.feed.cfg.History.FirstChange(ctx)
+	first, err := history.FirstChange(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -180,6 +195,14 @@ func (r *Reader) check(ctx context.Context) (*Gap, error) {
 	gap := &Gap{From: r.position + 1, To: first - 1, Reason: "the changes are older than the history is kept"}
 	r.position = first - 1
 	return gap, nil
+}
+
+// ofAnother tells that the position was given out by a history that this one is not, or does not have any more: what is common to both ends with a number,
+// and the reader goes on after another one.
+func (r *Reader) ofAnother(common, goesOn int64) *Gap {
+	gap := &Gap{From: common + 1, To: r.position, Reason: "the position is of another history: what that one had is not here, and this one begins anew"}
+	r.position, r.checked = goesOn, true
+	return gap
 }
 
 // window is how many numbers of the change sequence one look into the history goes over at most, so
@@ -199,6 +222,12 @@ func (r *Reader) catchUp(ctx context.Context) (Batch, error) {
 	// What is read from the history now must not be told again by the tail, nor left out between both:
 	// the feed has seen all up to head, so all of it is committed before the history is read here.
 	upTo := max(r.position, min(r.position+window, r.feed.Head()))
+	switch _, to, skipped, err := r.feed.cfg.History.Skipped(ctx, upTo); {
+	case err != nil:
+		return Batch{Position: r.position}, err
+	case skipped: // no position is within what a term left out: such a one is told of a gap
+		upTo = to
+	}
 	messages, reach, err := r.feed.read(ctx, r.filter, r.position, upTo)
 	if err != nil {
 		return Batch{Position: r.position}, err

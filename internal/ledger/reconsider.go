@@ -79,6 +79,9 @@ func (l *Ledger) reconsider(ctx context.Context, held []*delivery.GroupState) er
 // delivery. The error is store.ErrNotFound if there is no such delivery.
 func (l *Ledger) Resume(ctx context.Context, deliveryID, by string, entry delivery.Entry) error {
 	return l.transact(ctx, func(b *batch) error {
+		if err := b.tx.Fulfil(ctx); err != nil {
+			return err
+		}
 		d, err := b.tx.Delivery(ctx, deliveryID)
 		if err != nil {
 			return err

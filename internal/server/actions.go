@@ -17,7 +17,7 @@ import (
 )
 
 // Actions does what people want done with deliveries. A *delivery.RefusedError says why it can't be
-// done, ErrStandby that another replica has to. What it returns without an error is in the history: khook does it also after
+// done, ErrStandby that another replica has to; ErrNotTaken, ErrIntakeFull and ErrOutcomeUnknown are of a replica that asked the one that leads. What it returns without an error is in the history: khook does it also after
 // a crash, and once. by is who wants it, and is recorded.
 type Actions interface {
 	Reply(ctx context.Context, id, by string, r delivery.Reply) (*delivery.Delivery, error)
@@ -28,6 +28,16 @@ type Actions interface {
 
 // ErrStandby is returned by Actions of a replica that does not lead.
 var ErrStandby = errors.New("this replica does not lead")
+
+// What becomes of what a replica that does not lead asked the one that does.
+var (
+	// ErrNotTaken says that nothing was done and nothing will be.
+	ErrNotTaken = errors.New("the replica that leads did not take it")
+	// ErrIntakeFull is ErrNotTaken because too many wait.
+	ErrIntakeFull = errors.New("too many wait for the replica that leads")
+	// ErrOutcomeUnknown says that it is not known whether it was done, or will be.
+	ErrOutcomeUnknown = errors.New("it is not known what became of it")
+)
 
 // unknownPerson is who acts where nobody is asked who they are (--api-auth=none).
 const unknownPerson = "somebody (without authentication)"
@@ -158,9 +168,10 @@ func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Action
 	switch {
 	case errors.As(err, &refused):
 		return nil, huma.Error409Conflict(refused.Reason)
-	case errors.Is(err, ErrStandby):
-		return nil, s.standby()
 	case err != nil:
+		if asked := s.askedLeader(ctx, err); asked != nil {
+			return nil, asked
+		}
 		return nil, s.storeError(ctx, err)
 	}
 	s.cfg.Log.Info("a person acted on a delivery", "delivery", id, "hook", dl.Hook, "route", routeOf(ctx), "user", by, "request", requestID(ctx))
@@ -169,4 +180,22 @@ func (s *Server) act(ctx context.Context, id string, kind deed, do func(a Action
 
 func (s *Server) standby() error {
 	return huma.ErrorWithHeaders(ofKind(standby, huma.Error503ServiceUnavailable("this replica of khook does not lead, or not yet: try again, or ask the leader")), http.Header{"Retry-After": {"5"}})
+}
+
+// askedLeader is how a caller is told that this replica, which does not lead, could not have it done by the one that does; nil if it is something else.
+func (s *Server) askedLeader(ctx context.Context, err error) error {
+	again := http.Header{"Retry-After": {"5"}}
+	switch {
+	case errors.Is(err, ErrStandby):
+		return s.standby()
+	case errors.Is(err, ErrIntakeFull):
+		return huma.ErrorWithHeaders(ofKind(standby, huma.Error503ServiceUnavailable("this replica of khook does not lead, and too much waits for the one that does: nothing was done; try again")), again)
+	case errors.Is(err, ErrOutcomeUnknown): // without Retry-After: it may be done by then
+		s.cfg.Log.Error(err, "it is not known what became of what a person wanted", "request", requestID(ctx))
+		return ofKind(outcomeUnknown, huma.Error503ServiceUnavailable("this replica of khook does not lead, and could not find out whether the one that does has done it, or will within a minute: look before you ask again (request "+requestID(ctx)+")"))
+	case errors.Is(err, ErrNotTaken):
+		s.cfg.Log.Info("the replica that leads did not take what a person wants", "reason", err.Error(), "request", requestID(ctx))
+		return huma.ErrorWithHeaders(ofKind(standby, huma.Error503ServiceUnavailable("this replica of khook does not lead, and none that does took it up in time: nothing was done, and nothing will be; try again")), again)
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 // concurrent use.
 type State interface {
 	Leader() bool
+	Replica(ctx context.Context) api.ReplicaHealth
 	Pipeline(ctx context.Context) api.PipelineHealth
 	Plugins() []api.PluginHealth
 	Kagent() api.KagentHealth
@@ -68,7 +69,7 @@ func (s *Server) Health(ctx context.Context) api.Health {
 func (s *Server) lookAtHealth(ctx context.Context) api.Health {
 	st := s.cfg.State
 	h := api.Health{
-		Version: s.cfg.Version, StartedAt: s.started.UTC(), Leader: st.Leader(), Plugins: st.Plugins(), Pipeline: st.Pipeline(ctx), Kagent: st.Kagent(),
+		Version: s.cfg.Version, StartedAt: s.started.UTC(), Leader: st.Leader(), Replica: st.Replica(ctx), Plugins: st.Plugins(), Pipeline: st.Pipeline(ctx), Kagent: st.Kagent(),
 		Server: api.APIHealth{PartHealth: api.PartHealth{Status: api.Healthy}, Requests: s.metrics.answered.Load(), Errors: s.metrics.broken.Load()},
 		Store:  api.PartHealth{Status: api.Healthy},
 	}

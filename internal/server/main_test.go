@@ -78,6 +78,9 @@ func (calm) Leader() bool { return true }
 func (calm) Pipeline(context.Context) api.PipelineHealth {
 	return api.PipelineHealth{State: "leading", PartHealth: api.PartHealth{Status: api.Healthy}}
 }
+func (calm) Replica(context.Context) api.ReplicaHealth {
+	return api.ReplicaHealth{Name: "khook-0", Leader: "khook-0", Term: 1}
+}
 func (calm) Plugins() []api.PluginHealth {
 	return []api.PluginHealth{{Name: "kubernetes-pods", State: "up"}}
 }

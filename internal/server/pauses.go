@@ -20,7 +20,7 @@ import (
 )
 
 // Pausing stops calls and resumes them because people want it so. What Pause and Resume return without an error is in the history;
-// ErrStandby says that another replica has to do it.
+// ErrStandby, ErrNotTaken, ErrIntakeFull and ErrOutcomeUnknown are as those of Actions.
 type Pausing interface {
 	// Pauses are those that are not over, the widest first.
 	Pauses(ctx context.Context) (delivery.Pauses, error)
@@ -141,9 +141,10 @@ func (s *Server) pause(ctx context.Context, in *pauseInput) (*accepted[api.Pause
 			"To be sure, stop khook by scaling its Deployment to 0 (kubectl -n kagent scale deployment khook --replicas=0), or mend the history and pause again", scope)))
 	case errors.As(err, &refused):
 		return nil, huma.Error409Conflict(refused.Reason)
-	case errors.Is(err, ErrStandby):
-		return nil, s.standby()
 	case err != nil:
+		if asked := s.askedLeader(ctx, err); asked != nil {
+			return nil, asked
+		}
 		s.cfg.Log.Error(err, "not all agents could be told to stop, will retry", "scope", scope, "user", by, "request", requestID(ctx))
 		return nil, huma.Error503ServiceUnavailable("calls are paused; not all agents that are at work could be told to stop yet: khook goes on with it")
 	}
@@ -157,10 +158,10 @@ func (s *Server) resume(ctx context.Context, in *resumeInput) (*accepted[api.Res
 		return nil, err
 	}
 	ended, err := s.cfg.Pausing.Resume(ctx, scope, by)
-	switch {
-	case errors.Is(err, ErrStandby):
-		return nil, s.standby()
-	case err != nil:
+	if err != nil {
+		if asked := s.askedLeader(ctx, err); asked != nil {
+			return nil, asked
+		}
 		return nil, s.storeError(ctx, err)
 	}
 	all, err := s.pausesOf(ctx)

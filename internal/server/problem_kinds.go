@@ -18,6 +18,7 @@ const (
 	insecureLogin         problemKind = "insecure-login"
 	standby               problemKind = "standby"
 	notDurable            problemKind = "not-durable"
+	outcomeUnknown        problemKind = "outcome-unknown"
 	answerTooSlow         problemKind = "answer-too-slow"
 	kubernetesUnavailable problemKind = "kubernetes-unavailable"
 )

@@ -39,6 +39,8 @@ var copiedTables = []copiedTable{
 	{name: "notices", key: "notifier, id", batch: 100},
 	{name: "notifiers", key: "name"},
 	{name: "dead_letters", key: "id", batch: 100},
+	{name: "terms", key: "term"},
+	{name: "intake", key: "id", batch: 20},
 }
 
 // copyBatch is how many rows are copied in one transaction where they are short.

@@ -40,6 +40,8 @@ func (s *Store) ClampFuture(ctx context.Context, now time.Time) (clamped int64, 
 		{table: "notices", times: []string{"at", "due_at", "ended_at"}},
 		{table: "dead_letters", times: []string{"first_at", "last_at"}},
 		{table: "hook_configs", times: []string{"edited_at", "saved_at"}},
+		{table: "intake", times: []string{"at"}},
+		{table: "terms", times: []string{"at"}},
 	}
 	err = s.Write(ctx, func(tx *Tx) error {
 		if clamped, err = tx.moveWindows(ctx, us); err != nil {
@@ -102,12 +104,17 @@ func (c clamping) run(ctx context.Context, tx *Tx) (int64, error) {
 }
 
 // clampLog does so with the change log, from its newest row on: it is in the order of time, so the first rows without such a time
-// end it.
+// end it. It goes by rows, since terms leave out numbers.
 func (tx *Tx) clampLog(ctx context.Context, us int64) (clamped int64, err error) {
-	for before := tx.seq + 1; ; before -= clampLog {
-		n, err := tx.exec(ctx, "UPDATE changes SET at = ? WHERE cluster = :cluster AND seq < ? AND seq >= ? AND at > ?", us, before, before-clampLog, us)
+	for before := tx.seq + 1; ; {
+		oldest, err := tx.number(ctx, "SELECT coalesce(min(seq), 0) FROM (SELECT seq FROM changes WHERE cluster = :cluster AND seq < ? ORDER BY seq DESC LIMIT ?) AS newest", before, clampLog)
+		if err != nil || oldest == 0 {
+			return clamped, err
+		}
+		n, err := tx.exec(ctx, "UPDATE changes SET at = ? WHERE cluster = :cluster AND seq < ? AND seq >= ? AND at > ?", us, before, oldest, us)
 		if clamped += n; err != nil || n == 0 {
 			return clamped, err
 		}
+		before = oldest
 	}
 }

@@ -23,6 +23,8 @@ func TestNothingOfTheFutureIsLeftWhenAClockWasAhead(t *testing.T) {
 	defer st.Close()
 	write := func(key string, events int, ends bool) {
 		t.Helper()
+		must(t, st.Lead(t.Context()))
+		must(t, st.Ask(t.Context(), &Wish{ID: key, At: clock.Now()}))
 		must(t, st.Write(t.Context(), func(tx *Tx) error {
 			inc, c := recordFor(tx, key, clock.Now(), events)
 			inc.ObservedNow(clock.Now())

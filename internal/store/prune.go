@@ -42,6 +42,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time) (deleted int64, err
 			AND NOT EXISTS (SELECT 1 FROM delivery_groups g WHERE g.cluster = :cluster AND g.hook_ns = c.hook_ns AND g.hook = c.hook)
 			LIMIT ?)`, min(us, micros(s.cfg.Clock.Now().Add(-configurationsKept)))),
 		pruneBy(ctx, `DELETE FROM notices WHERE cluster = :cluster AND (notifier, id) IN (SELECT notifier, id FROM notices WHERE cluster = :cluster AND ended_at > 0 AND ended_at < ? LIMIT ?)`, us),
+		pruneBy(ctx, `DELETE FROM intake WHERE cluster = :cluster AND id IN (SELECT id FROM intake WHERE cluster = :cluster AND state <> 'waiting' AND at < ? LIMIT ?)`, micros(s.cfg.Clock.Now().Add(-wishesKept))),
+		// The newest term stays: who leads is known by it, and what the next one leaves out.
+		pruneBy(ctx, `DELETE FROM terms WHERE cluster = :cluster AND term IN (SELECT term FROM terms WHERE cluster = :cluster AND at < ?
+			AND term < (SELECT term FROM clusters WHERE no = :cluster) ORDER BY term LIMIT ?)`, us),
 		// The log is in the order of time, but for jumps of the clock: so its beginning tells.
 		pruneBy(ctx, `DELETE FROM changes WHERE cluster = :cluster AND at < ? AND seq IN (SELECT seq FROM changes WHERE cluster = :cluster ORDER BY seq LIMIT ?)`, us),
 		pruneCounts(ctx, "event_counts", "span, namespace, start, type, status", minuteSpan, before),

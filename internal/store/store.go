@@ -49,6 +49,8 @@ type Config struct {
 	// Cluster is the name of the cluster whose history this process writes; may be empty. ClusterUID is what the cluster is known by whatever its
 	// name is; empty if that is not known.
 	Cluster, ClusterUID string
+	// Replica is the name of this process among those that have the history open.
+	Replica string
 	// Visit opens the history of a cluster that is there already, and changes nothing about it: the one with the name Cluster, or the only one
 	// if that is empty. It is for commands that are run beside khook.
 	Visit bool
@@ -82,6 +84,8 @@ type Store struct {
 	failed   error      // of the newest write, about the state of the database
 	failedAt time.Time
 	marks    marks
+
+	pace pace
 }
 
 // Reader is an open history for people: what they ask runs on connections of its own, a few at a time, first come

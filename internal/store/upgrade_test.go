@@ -42,6 +42,7 @@ var sums = map[string]string{
 	"00013_pauses.sql":         "970f96f15b82fd917f7bb7b65e7148dfa5a51906def3a2eed39e8eb994d79c8d",
 	"00014_notices.sql":        "777557b77b646b2f907a2ed7d0441d71af0014cd62b11ea31bccba6dd809b04d",
 	"00015_clusters.sql":       "f36cd751da57d34cf023ef89efb491f4710196a7c62d423cb8c4b135409f9c8b",
+	"00016_replicas.sql":       "e0f86ba35e3c51fd668af06c43e6657b5d96c7c321bc712492a4a3d917ac4201",
 }
 
 // schemas are the numbers of the released migrations, in order.

@@ -70,6 +70,9 @@ func (s *Store) lock(ctx context.Context) error {
 func (s *Store) unlock() { <-s.turn }
 
 func (s *Store) commit(ctx context.Context, sync durability, do func(*Tx) error) error {
+	if err := s.pace.wait(ctx); err != nil {
+		return err
+	}
 	if err := s.lock(ctx); err != nil {
 		return err
 	}
@@ -124,6 +127,7 @@ func (s *Store) transact(ctx context.Context, sync durability, do func(*Tx) erro
 	}
 	if committed = err == nil; committed {
 		tx.committed()
+		s.pace.spend(tx.seq - tx.first)
 		s.committing(tx, Commit{Soon: sync == relaxed, Done: true})
 	}
 	return err

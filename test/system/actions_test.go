@@ -27,10 +27,10 @@ type staffed struct {
 	responder caller // may read and do everything with deliveries in ns
 }
 
-func newStaffed(t *testing.T, flags ...string) *staffed {
+// staff are agents that do what the name of the workload says.
+func staff(t *testing.T) *kagenttest.Server {
 	t.Helper()
-	s := &staffed{T: t, ns: namespace(t)}
-	s.kagent = kagenttest.New(t, kagenttest.Options{Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
+	return kagenttest.New(t, kagenttest.Options{Cancels: true, Script: func(m kagenttest.Message) kagenttest.Act {
 		switch {
 		case m.Reply:
 			return kagenttest.Act{Answer: "told: " + m.Text + string(m.Data)}
@@ -45,6 +45,12 @@ func newStaffed(t *testing.T, flags ...string) *staffed {
 		}
 		return kagenttest.Act{Answer: "done"}
 	}})
+}
+
+func newStaffed(t *testing.T, flags ...string) *staffed {
+	t.Helper()
+	s := &staffed{T: t, ns: namespace(t)}
+	s.kagent = staff(t)
 	applyHook(t, s.ns, "shop", incident.OOMKill)
 	s.args = append(settings(s.kagent, t.TempDir()), "--stabilization=1h", "--api-rate-limit=1000", "--api-rate-burst=1000")
 	s.args = append(s.args, flags...)

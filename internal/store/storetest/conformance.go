@@ -42,6 +42,12 @@ func Conformance(t *testing.T, newHistory func(t *testing.T) Opener) {
 		"what is told waits until it is":              (*suite).notices,
 		"history goes with a configuration's key":     (*suite).renamed,
 		"calls for an incident are found":             (*suite).covers,
+		"what a person wants is done once":            (*suite).wishes,
+		"what was taken back or refused is not done":  (*suite).wishesUndone,
+		"the newest term is kept":                     (*suite).termsKept,
+		"a wish is done or taken back, never both":    (*suite).wishesRace,
+		"wishes that wait are bounded":                (*suite).wishesBounded,
+		"a number is never used for two things":       (*suite).terms,
 		"dead letters wait for a person":              (*suite).deadLetters,
 		"what is not there is not found":              (*suite).missing,
 	} {

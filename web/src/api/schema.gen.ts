@@ -1550,6 +1550,7 @@ export interface components {
             plugins: components["schemas"]["PluginHealth"][];
             /** @description Why it is not healthy. */
             reasons: string[];
+            replica: components["schemas"]["ReplicaHealth"];
             server: components["schemas"]["APIHealth"];
             /** Format: date-time */
             startedAt: string;
@@ -2420,6 +2421,38 @@ export interface components {
             name: string;
             /** Format: double */
             oldestAgeSeconds?: number;
+        };
+        ReplicaHealth: {
+            /**
+             * Format: int64
+             * @description Numbers of the change sequence that the streams of this replica are behind.
+             */
+            lagChanges: number;
+            /**
+             * Format: double
+             * @description How long ago the streams of this replica had seen all changes.
+             */
+            lagSeconds: number;
+            /**
+             * @description The replica that leads, or was the last one to; absent if none has led yet.
+             * @example khook-6d5f7c9b8-r7k2p
+             */
+            leader?: string;
+            /**
+             * @description Of this replica: its Pod.
+             * @example khook-6d5f7c9b8-x2x9k
+             */
+            name: string;
+            /**
+             * Format: date-time
+             * @description When the term began.
+             */
+            since?: string;
+            /**
+             * Format: int64
+             * @description Of the leader: it grows with each one.
+             */
+            term: number;
         };
         Reply: {
             /** Format: date-time */
