@@ -24,6 +24,7 @@ import (
 	"github.com/kagent-dev/khook/api/v1alpha2"
 	"github.com/kagent-dev/khook/internal/cli"
 	"github.com/kagent-dev/khook/internal/kubetest"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // asKhook makes the test binary be khook.
@@ -50,7 +51,7 @@ func runTests(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	return pgtest.Tests(m).Run()
 }
 
 func startCluster() (stop func(), err error) {

@@ -100,10 +100,10 @@ func TestTwoClustersInOneDatabaseNeverMix(t *testing.T) {
 		}
 	}
 	crashLoops(t, pod, 2, "OOMKilled") // in east alone it goes on
-	fleet := caller{t, "http://" + khooks["east"].api + api.Base, serviceAccountWith(t, ns, "fleet", append(slices.Clone(readsHooks),
+	overAll := caller{t, "http://" + khooks["east"].api + api.Base, serviceAccountWith(t, ns, "fleet", append(slices.Clone(readsHooks),
 		rbacv1.PolicyRule{APIGroups: []string{access.ClusterGroup}, Resources: []string{"clusters"}, ResourceNames: []string{"west"}, Verbs: []string{"list"}})...)}
-	eventually(t, "both clusters have what is theirs", func() error { return bothApart(fleet, ns, map[string]int{"east": 2, "west": 1}) })
-	theirs := read[api.Page[api.Delivery]](fleet, "/deliveries?cluster=west").Items[0]
+	eventually(t, "both clusters have what is theirs", func() error { return bothApart(overAll, ns, map[string]int{"east": 2, "west": 1}) })
+	theirs := read[api.Page[api.Delivery]](overAll, "/deliveries?cluster=west").Items[0]
 	t.Run("each is called once, as itself", func(t *testing.T) {
 		told := map[string]bool{}
 		for name, kagent := range kagents {
@@ -120,13 +120,13 @@ func TestTwoClustersInOneDatabaseNeverMix(t *testing.T) {
 	t.Run("metrics are of the own cluster", func(t *testing.T) {
 		for name, p := range khooks {
 			awaitMetric(t, p, `khook_active_events{event_type="oom-kill"} 1`)
-			if m := read[api.HookMetrics](fleet, "/stats/hooks/"+ns+"/memory/metrics?cluster="+name); m.Deliveries.Created != 1 || m.Cluster != name {
+			if m := read[api.HookMetrics](overAll, "/stats/hooks/"+ns+"/memory/metrics?cluster="+name); m.Deliveries.Created != 1 || m.Cluster != name {
 				t.Errorf("%s: %+v", name, m)
 			}
 		}
 	})
 	t.Run("without the right there is one cluster", func(t *testing.T) {
-		local := caller{t, fleet.base, serviceAccountWith(t, ns, "local", readsHooks...)}
+		local := caller{t, overAll.base, serviceAccountWith(t, ns, "local", readsHooks...)}
 		if page := read[api.Page[api.Event]](local, "/events?eventType=oom-kill"); len(page.Items) != 2 || page.Items[0].Cluster != "east" || page.Items[1].Cluster != "east" {
 			t.Errorf("%+v", page.Items)
 		}
@@ -140,7 +140,7 @@ func TestTwoClustersInOneDatabaseNeverMix(t *testing.T) {
 		}
 	})
 	t.Run("at a terminal", func(t *testing.T) {
-		at := []string{"-n", ns, "--server", "http://" + khooks["east"].api, "--token", fleet.token}
+		at := []string{"-n", ns, "--server", "http://" + khooks["east"].api, "--token", overAll.token}
 		for _, c := range []struct {
 			args []string
 			want string
@@ -152,7 +152,7 @@ func TestTwoClustersInOneDatabaseNeverMix(t *testing.T) {
 				t.Errorf("%v: %d %s%s", c.args, code, out, errs)
 			}
 		}
-		if code, _, errs := runCLI(t, "deliveries", "cancel", theirs.ID, "--server", "http://"+khooks["east"].api, "--token", fleet.token); code == 0 || !strings.Contains(errs, "cluster west") {
+		if code, _, errs := runCLI(t, "deliveries", "cancel", theirs.ID, "--server", "http://"+khooks["east"].api, "--token", overAll.token); code == 0 || !strings.Contains(errs, "cluster west") {
 			t.Errorf("an action on another cluster's: %d %s", code, errs)
 		}
 	})

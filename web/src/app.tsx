@@ -3,8 +3,9 @@ import { QueryCache, QueryClient, QueryClientProvider, useQuery } from "@tanstac
 import { lazy, Suspense, useEffect, useMemo, useRef, useState, useSyncExternalStore, type ComponentType } from "react";
 import { Link, Route, Switch, useLocation } from "wouter";
 import { basePath, client, Problem } from "./api/client";
+import { chooseCluster, clusterNow } from "./api/cluster";
 import { Live, type Kind } from "./api/live";
-import { ask } from "./api/queries";
+import { ask, askClusters } from "./api/queries";
 import { dress, keep, look, type Look } from "./lib/kept";
 import { clock } from "./lib/time";
 import { Dialog, Empty, Loading } from "./ui/base";
@@ -207,6 +208,24 @@ function Brand() {
   );
 }
 
+/** Chooses of which cluster the page tells, where khook serves several. */
+function ClusterChoice() {
+  const clusters = useQuery(askClusters()).data ?? [];
+  if (clusters.length < 2) return null;
+  return (
+    <label className="field namespace">
+      <span className="visually-hidden">{words.cluster}</span>
+      <select value={clusterNow()} onChange={(e) => chooseCluster(e.target.value)} aria-label={words.cluster}>
+        {clusters.map((c) => (
+          <option key={c.name} value={c.name}>
+            {c.name || words.unnamedCluster}
+          </option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
 function Side({ live, path, onPalette, onKeys }: { live: Live; path: string; onPalette: () => void; onKeys: () => void }) {
   const [namespace, setNamespace] = useNamespace();
   const inbox = useQuery(ask.inbox(namespace));
@@ -222,6 +241,7 @@ function Side({ live, path, onPalette, onKeys }: { live: Live; path: string; onP
   return (
     <aside className="side" aria-label={words.product}>
       <Brand />
+      <ClusterChoice />
       <label className="field namespace">
         <span className="visually-hidden">{words.namespace}</span>
         <select value={namespace} onChange={(e) => setNamespace(e.target.value)} aria-label={words.namespace}>

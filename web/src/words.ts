@@ -29,6 +29,8 @@ export const words = {
   none: "–",
   allNamespaces: "All namespaces",
   namespace: "Namespace",
+  cluster: "Cluster",
+  unnamedCluster: "The cluster without a name",
   theme: { label: "Theme", auto: "System", light: "Light", dark: "Dark" },
   live: {
     connecting: "Connecting…", live: "Live", lost: "Connection lost",

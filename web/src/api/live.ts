@@ -1,6 +1,7 @@
 // One live stream for all tabs of the browser: the tab that holds the lock reads it and passes on what comes, since a
 // browser opens six connections to a host at most. Who takes over goes on after the last ID that any tab has seen.
 import { basePath } from "./client";
+import { clusterNow } from "./cluster";
 
 export type Kind = "event" | "incident" | "delivery";
 export type State = { status: "connecting" | "live" | "lost"; since: number };
@@ -31,7 +32,7 @@ export class Live {
 
   /** Begins to follow; returns what ends it. */
   start = (): (() => void) => {
-    const name = `khook-live ${basePath} ${this.namespace}`;
+    const name = `khook-live ${basePath} ${this.namespace} ${clusterNow()}`.trimEnd();
     if (typeof BroadcastChannel !== "undefined") {
       this.channel = new BroadcastChannel(name);
       this.channel.addEventListener("message", (e: MessageEvent<Message>) => this.take(e.data));
@@ -61,6 +62,7 @@ export class Live {
     this.source?.close();
     const query = new URLSearchParams({ kinds: "event,incident,delivery" });
     if (this.lastId) query.set("after", this.lastId);
+    if (clusterNow()) query.set("cluster", clusterNow());
     if (this.namespace) query.set("namespace", this.namespace);
     const source = new EventSource(`${basePath}/api/v1/events/stream?${query}`);
     this.source = source;

@@ -1,5 +1,6 @@
 // What the page asks khook for, by name. A key begins with what it is about, so that the live stream can say what is stale.
 import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { readClusters } from "./cluster";
 import { basePath, client, must, problemOf, type Schemas } from "./client";
 
 export type IncidentFilter = {
@@ -90,6 +91,9 @@ export type Me = Schemas["Me"];
 
 export const askMe = (namespace = "") =>
   queryOptions({ queryKey: ["me", namespace], queryFn: ({ signal }) => must(client.GET("/api/v1/me", { signal, params: { query: namespace ? { namespace } : {} } })), staleTime: 60_000 });
+
+/** The clusters that the page can be about. */
+export const askClusters = () => queryOptions({ queryKey: ["me", "clusters"], queryFn: ({ signal }) => readClusters(signal), staleTime: 60_000 });
 
 /** Whether the browser is known, and whether a token may be entered here. */
 export const askSession = () => queryOptions({ queryKey: ["session"], queryFn: ({ signal }) => must(client.GET("/api/v1/session", { signal })) });

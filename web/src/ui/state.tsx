@@ -2,7 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { createContext, useCallback, useContext, useEffect, useRef, useState, type ReactNode } from "react";
 import { useLocation, useSearchParams } from "wouter";
-import { askMe, type Me } from "../api/queries";
+import { askClusters, askMe, type Me } from "../api/queries";
 import { keep, kept } from "../lib/kept";
 import { words } from "../words";
 import { Failed, Loading } from "./base";
@@ -55,7 +55,8 @@ export const useMe = () => useContext(MeContext);
 /** Shows the page once it is known who looks: what may be asked for depends on it. */
 export function MeProvider({ children }: { children: ReactNode }) {
   const me = useQuery(askMe());
-  if (me.data) return <MeContext value={me.data}>{children}</MeContext>;
+  const clusters = useQuery(askClusters());
+  if (me.data && (clusters.data || clusters.error)) return <MeContext value={me.data}>{children}</MeContext>;
   return <main className="page">{me.error ? <Failed error={me.error} retry={() => void me.refetch()} whole /> : <Loading rows={6} />}</main>;
 }
 
