@@ -137,6 +137,12 @@ func (t *teller) collect(ctx context.Context) error {
 	}
 	if last > t.readUpTo {
 		upTo := min(last, t.readUpTo+readTogether)
+		switch _, to, skipped, err := t.Store.Skipped(ctx, upTo); {
+		case err != nil:
+			return err
+		case skipped: // a term left out many numbers: they are not gone through
+			upTo = to
+		}
 		ids, err := t.Store.ChangedDeliveries(ctx, t.readUpTo, upTo)
 		if err != nil {
 			return err

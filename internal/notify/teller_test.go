@@ -92,6 +92,23 @@ func TestWhatWaitsWhenANotifierIsNewIsToldOfAndWhatIsOverIsNot(t *testing.T) {
 	}
 }
 
+// TestWhatHappensAfterANewTermIsToldOfAtOnce: a new leader leaves out more numbers of the change log than can be gone through.
+func TestWhatHappensAfterANewTermIsToldOfAtOnce(t *testing.T) {
+	to := newReceiver(t)
+	r := newRig(t, toReceiver("oncall", to))
+	r.save(r.asks("before", "may I?"))
+	r.tick(30 * time.Second)
+	if err := r.store.Lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.restart()
+	r.save(r.asks("after", "may I?"))
+	r.tick(30 * time.Second)
+	if n := toldOf(to); n != 2 {
+		t.Errorf("it was told of %d, want 2", n)
+	}
+}
+
 func TestADeadReceiverHoldsUpNobodyElseAndIsToldWhenItIsBack(t *testing.T) {
 	dead, to := newReceiver(t), newReceiver(t)
 	r := newRig(t, toReceiver("dead", dead), toReceiver("alive", to))
