@@ -234,7 +234,7 @@ bench-short: cluster-assets ## Each benchmark once, in its small form: they all 
 	$(GO_BENCH) -short -bench . -benchtime 1x $(BENCH_PACKAGES)
 
 .PHONY: bench-large
-bench-large: ## Pages and statistics of 10,000,000 events on SQLite and PostgreSQL: an hour, and 77 GB of disk; EVENTS selects another number
+bench-large: ## Pages and statistics of 10,000,000 events on SQLite and PostgreSQL: hours, and 58 GiB of disk; EVENTS selects another number
 	KHOOK_TEST_POSTGRES=required KHOOK_BENCH_EVENTS=$(or $(EVENTS),10000000) go test -run '^$$' -timeout 5h -bench '^BenchmarkEnginesLists$$' ./internal/store
 
 # The latency's p99 needs many signals; all else runs as long as Go finds right.

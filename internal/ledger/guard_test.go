@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,6 +63,9 @@ func TestAFailureThatComesBackAfterEachFixNeedsAPersonAtItsSixthRepetition(t *te
 		t.Fatalf("held back: %+v", held)
 	}
 	b.apply(seen(incident.PodRestart, "cart-1", 100)) // fails when the person comes
+	if err := b.ledger.Resume(store.WithWish(t.Context(), "taken back"), b.newest().ID, "ben", delivery.Entry{}); !errors.Is(err, store.ErrWithdrawn) {
+		t.Errorf("what a person wanted of another replica and took back is done: %v", err)
+	}
 	if err := b.ledger.Resume(t.Context(), b.newest().ID, "ann", delivery.Entry{Kind: delivery.EntryPerson, By: "ann", Text: "let calls through"}); err != nil {
 		t.Fatal(err)
 	}

@@ -203,9 +203,10 @@ func scanCluster(row scanner) (*Cluster, error) {
 	return c, row.Scan(&c.No, &c.Name, &c.UID, &c.Salt)
 }
 
-// Clusters returns the clusters whose histories are in the database, by their numbers.
+// Clusters returns the clusters whose histories are in the database, by their numbers; without those that Copy has not copied to their ends.
 func (r reads) Clusters(ctx context.Context) ([]*Cluster, error) {
-	return readAll(ctx, r.handle, "clusters", scanCluster, selectClusters)
+	all, err := readAll(ctx, r.handle, "clusters", scanCluster, selectClusters)
+	return slices.DeleteFunc(all, func(c *Cluster) bool { return c.UID == uidOfCopy }), err
 }
 
 // Clusters returns the clusters whose histories are in a database, by their numbers. It brings the schema up to date.

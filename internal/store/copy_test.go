@@ -149,6 +149,9 @@ func TestACopyThatWasEndedAnywhereIsGoneOnWith(t *testing.T) {
 		}
 		ended++
 		steps += 5
+		if there, err := Clusters(t.Context(), Config{Engine: pgtest.At(url)}); err != nil || len(there) != 0 {
+			t.Fatalf("a part of it is shown: %v, %v", there, err)
+		}
 		for _, uid := range []string{"", "its UID"} {
 			if _, err := Open(t.Context(), Config{Engine: pgtest.At(url), ClusterUID: uid}); !errors.Is(err, errCopying) {
 				t.Fatalf("a khook goes on with a part of it: %v", err)

@@ -24,7 +24,7 @@ import (
 const envEvents = "KHOOK_BENCH_EVENTS"
 
 // roomForAnEvent is what a benchmark needs on the disk for an event in both engines, with the logs that are written ahead and what is being rewritten.
-const roomForAnEvent = 8 << 10
+const roomForAnEvent = 6 << 10
 
 // place is a database in which histories of several clusters can be: one of PostgreSQL, or a folder of SQLite files, of which each is of one.
 type place struct {
@@ -160,8 +160,12 @@ func sizes(b *testing.B) []int {
 func BenchmarkEnginesLists(b *testing.B) {
 	all := sizes(b)
 	largest := slices.Max(all)
-	if _, free, err := sqlite.New(sqlite.Config{Path: filepath.Join(b.TempDir(), "khook.db")}).Disk(); err != nil || free/roomForAnEvent < uint64(largest) {
-		b.Fatalf("histories of %d events need %d GB of free disk where temporary files are (TMPDIR), and there are %d GB: %v", largest, largest*roomForAnEvent>>30+1, free>>30, err)
+	_, free, err := sqlite.New(sqlite.Config{Path: filepath.Join(b.TempDir(), "khook.db")}).Disk()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if free/roomForAnEvent < uint64(largest) {
+		b.Fatalf("histories of %d events need %d GiB of free disk where temporary files are (TMPDIR), and there are %d GiB", largest, largest*roomForAnEvent>>30+1, free>>30)
 	}
 	day, hour := now.Add(-24*time.Hour).Truncate(time.Hour), now.Truncate(time.Hour).Add(time.Hour)
 	questions := map[string]func(context.Context, *store.Store) error{
@@ -209,7 +213,9 @@ func BenchmarkEnginesLists(b *testing.B) {
 				for b.Loop() {
 					for name, of := range histories { // by turns, with the small one
 						timed(name, of[events].Store)
-						timed(name+" small", of[all[0]].Store)
+						if events != all[0] {
+							timed(name+" small", of[all[0]].Store)
+						}
 					}
 				}
 				median := func(name string) float64 {
@@ -218,7 +224,9 @@ func BenchmarkEnginesLists(b *testing.B) {
 				}
 				for name, of := range histories {
 					b.ReportMetric(median(name), name+"-p50-ms")
-					b.ReportMetric(median(name)/median(name+" small"), name+"-large/small")
+					if events != all[0] {
+						b.ReportMetric(median(name)/median(name+" small"), name+"-large/small")
+					}
 					b.ReportMetric(of[events].bytes, name+"-B/event")
 				}
 				b.ReportMetric(0, "ns/op")
