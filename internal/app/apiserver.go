@@ -83,7 +83,9 @@ func (a *App) clusterFeeds() *feed.Clusters {
 	if !a.options.ServeClusters {
 		return nil
 	}
-	return &feed.Clusters{Most: maxClusterFeeds, New: func(h feed.History) *feed.Feed { return newFeed(h, feedPoll, a.log, a.plan.N(capacity.Tail)/2/maxClusterFeeds) }}
+	return &feed.Clusters{Most: maxClusterFeeds, New: func(h feed.History) *feed.Feed {
+		return newFeed(h, feedPoll, a.log, a.plan.N(capacity.Tail)/2/maxClusterFeeds)
+	}}
 }
 
 // newFeed is a feed that keeps so many bytes of messages.
