@@ -11,6 +11,35 @@ import (
 // ErrDeposed is returned for a write of a leader after which another one has begun to lead.
 var ErrDeposed = errors.New("another khook leads now: what this one would write is out of date")
 
+// errWentBack is ErrDeposed for another reason: what is known here goes by what the database has lost.
+var errWentBack error = wentBackError{}
+
+type wentBackError struct{}
+
+func (wentBackError) Error() string {
+	return "the database has lost what was committed to it: a standby took over that did not have all, or a backup was put in its place; what this khook knows is not in it"
+}
+
+// Is makes it an ErrDeposed.
+func (wentBackError) Is(target error) bool { return target == ErrDeposed }
+
+// leads says with an ErrDeposed that this leader may not write any more. It had committed changes up to a number, and the database has those up to seq, of
+// a term. A store that never led may do all.
+//
+// Invariant: a leader's memory is never ahead of the history. What it knows to be open, called or told would else be in no row: such an incident would be
+// lost, and nobody would look for it again.
+func (s *Store) leads(reached, seq, term int64) error {
+	switch mine := s.term.Load(); {
+	case mine == 0:
+		return nil
+	case seq < reached:
+		return errWentBack
+	case term != mine:
+		return ErrDeposed
+	}
+	return nil
+}
+
 // Lead makes this the store of the leader: from its commit on, writes of a store that led before are refused with
 // ErrDeposed. A leader that was paused can act on stale state after its Lease has expired: it would record what was
 // recorded since, and call agents that were called. The term is the fencing token against that: it grows with each
@@ -117,18 +146,18 @@ func (r reads) Skipped(ctx context.Context, position int64) (from, to int64, ski
 	return found[0].Reached, found[0].First - 1, true, nil
 }
 
-const readTerm = "SELECT term FROM clusters WHERE no = :cluster"
+const readTerm = "SELECT seq, term FROM clusters WHERE no = :cluster"
 
-// StillLeads says with ErrDeposed that another store leads since, for what can't be part of a
+// StillLeads says with ErrDeposed that another store leads since, or that the database has lost what this one committed, for what can't be part of a
 // transaction. A store that never led may do all.
 func (s *Store) StillLeads(ctx context.Context) error {
-	mine := s.term.Load()
-	if mine == 0 {
+	if s.term.Load() == 0 {
 		return nil
 	}
-	term, err := readOne(ctx, s.core, "who leads", scanNumber, readTerm)
-	if err == nil && term != mine {
-		err = ErrDeposed
+	reached := s.reached.Load()
+	now, err := readOne(ctx, s.core, "who leads", scanReached, readTerm)
+	if err != nil {
+		return err
 	}
-	return err
+	return s.leads(reached, now.seq, now.term)
 }

@@ -77,6 +77,9 @@ type Store struct {
 	people *Reader
 	term   atomic.Int64 // the fencing token of this leader; 0 if it is none
 
+	// reached is the newest number of the change sequence that this leader has committed. A database that has less has lost it.
+	reached atomic.Int64
+
 	turn     chan struct{} // holds one token while somebody writes; guards what follows
 	conn     *sql.Conn     // the writer's one connection; nil if it broke and there is no other one yet
 	stmts    map[string]*sql.Stmt

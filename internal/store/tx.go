@@ -50,21 +50,27 @@ func (tx *Tx) committed() {
 // begin reads the row of the cluster, and keeps it from others until the transaction has ended: that gives the transaction its place in the order of
 // the commits, its numbers, and proof that no other store leads since.
 func (tx *Tx) begin(ctx context.Context) error {
-	type row struct{ seq, term int64 }
-	found, err := rowsOf(ctx, tx, func(sc scanner) (r row, err error) { err = sc.Scan(&r.seq, &r.term); return r, err },
-		"SELECT seq, term FROM clusters WHERE no = :cluster"+tx.store.engine.ForUpdate())
+	found, err := rowsOf(ctx, tx, scanReached, readTerm+tx.store.engine.ForUpdate())
 	if err == nil && len(found) != 1 {
 		err = tx.fail(errNoCluster)
 	}
 	if err != nil {
 		return fmt.Errorf("read the change sequence: %w", err)
 	}
-	if mine := tx.store.term.Load(); mine != 0 && found[0].term != mine {
-		return ErrDeposed
+	if err := tx.store.leads(tx.store.reached.Load(), found[0].seq, found[0].term); err != nil {
+		return err
 	}
 	tx.term, tx.seq = found[0].term, found[0].seq
 	tx.first = tx.seq
 	return nil
+}
+
+// reachedRow is how far a cluster's history is.
+type reachedRow struct{ seq, term int64 }
+
+func scanReached(row scanner) (r reachedRow, err error) {
+	err = row.Scan(&r.seq, &r.term)
+	return r, err
 }
 
 func (tx *Tx) finish(ctx context.Context) error {

@@ -127,6 +127,7 @@ func (s *Store) transact(ctx context.Context, sync durability, do func(*Tx) erro
 	}
 	if committed = err == nil; committed {
 		tx.committed()
+		s.reached.Store(tx.seq)
 		s.pace.spend(tx.seq - tx.first)
 		s.committing(tx, Commit{Soon: sync == relaxed, Done: true})
 	}

@@ -166,7 +166,7 @@ func controller(t testing.TB, args ...string) *process {
 func onEngine(t testing.TB, args []string) []string {
 	t.Helper()
 	args = slices.Clone(args)
-	if i := slices.Index(args, "--database") + 1; i > 0 && pgtest.OnPostgres() {
+	if i := slices.Index(args, "--database") + 1; i > 0 && pgtest.OnPostgres() && !strings.HasPrefix(args[i], "postgres://") {
 		args[i] = pgtest.URL(t, args[i])
 	}
 	return args

@@ -186,6 +186,53 @@ func TestAPromotedStandbyIsGoneOnWith(t *testing.T) {
 	}
 }
 
+// TestALeaderWhoseCommitsAreLostWritesNothingMore: what it knows is in no row.
+func TestALeaderWhoseCommitsAreLostWritesNothingMore(t *testing.T) {
+	primary := pgtest.New(t)
+	url := primary.Database(t)
+	standby := primary.Standby(t)
+	both := strings.Replace(url, primary.Address(), primary.Address()+","+standby.Address(), 1)
+	st := open(t, both)
+	if err := st.Lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := record(t.Context(), st, "before"); err != nil {
+		t.Fatal(err)
+	}
+	standby.CatchUp(t, primary)
+	standby.Stop()
+	if err := record(t.Context(), st, "lost"); err != nil {
+		t.Fatal(err)
+	}
+	primary.Kill()
+	if err := standby.Start(); err != nil {
+		t.Fatal(err)
+	}
+	standby.Promote(t)
+	var err error
+	again(t, func() error {
+		if err = record(t.Context(), st, "after"); errors.Is(err, store.ErrDeposed) {
+			return nil
+		}
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "has lost what was committed to it") {
+		t.Fatalf("it goes on: %v", err)
+	}
+	if err := st.StillLeads(t.Context()); !errors.Is(err, store.ErrDeposed) {
+		t.Errorf("it is told that it leads: %v", err)
+	}
+	if err := st.Lead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := record(t.Context(), st, "anew"); err != nil {
+		t.Error(err)
+	}
+	if known := recorded(t, st, "before", "lost", "after", "anew"); !known["before"] || known["lost"] || known["after"] || !known["anew"] {
+		t.Errorf("recorded: %v", known)
+	}
+}
+
 // TestWhoWaitsNoLongerIsToldSo: the server says of a statement that its client has ended only that it was canceled.
 func TestWhoWaitsNoLongerIsToldSo(t *testing.T) {
 	url := pgtest.Shared(t).Schema(t)

@@ -378,6 +378,35 @@ func (s *Server) Standby(t testing.TB) *Server {
 	return standby
 }
 
+// CatchUp waits until a standby has all that its primary has committed.
+func (s *Server) CatchUp(t testing.TB, primary *Server) {
+	t.Helper()
+	var position string
+	primary.ask(t, &position, "SELECT pg_current_wal_flush_lsn()::text")
+	for until := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		var reached bool
+		if s.ask(t, &reached, "SELECT pg_last_wal_replay_lsn() >= '"+position+"'"); reached {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatal("the standby does not catch up")
+		}
+	}
+}
+
+// ask reads the one value of a query.
+func (s *Server) ask(t testing.TB, into any, query string) {
+	t.Helper()
+	db, err := sql.Open("pgx", s.URL("postgres"))
+	if err == nil {
+		defer db.Close()
+		err = db.QueryRowContext(t.Context(), query).Scan(into)
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
 // Promote makes a standby a primary.
 func (s *Server) Promote(t testing.TB) {
 	t.Helper()
