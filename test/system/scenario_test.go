@@ -16,6 +16,7 @@ import (
 	"github.com/kagent-dev/khook/internal/delivery"
 	"github.com/kagent-dev/khook/internal/incident"
 	"github.com/kagent-dev/khook/internal/store"
+	"github.com/kagent-dev/khook/internal/store/postgres/pgtest"
 )
 
 // scene is what happens in the cluster, always the same.
@@ -239,7 +240,8 @@ func (s *scenario) final(h *historyText) error {
 
 // read reads the history from its file.
 func (s *scenario) read() (*historyText, error) {
-	st, err := store.Open(s.t.Context(), store.Config{Path: filepath.Join(s.dir, "khook.db")})
+	file := filepath.Join(s.dir, "khook.db")
+	st, err := store.Open(s.t.Context(), store.Config{Engine: pgtest.Engine(s.t, file), Path: file})
 	if err != nil {
 		return nil, err
 	}
