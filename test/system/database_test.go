@@ -64,7 +64,7 @@ func TestWithoutItsDatabaseKhookGoesOnWatchingAndCallsNobody(t *testing.T) {
 			return nil
 		})
 	}
-	awaitMessages(1)
+	awaitMessages(2) // it was killed, and restarted
 
 	pg.Kill()
 	crashLoops(t, newPod(t, ns, "meanwhile", "meanwhile-1"), 1, "OOMKilled")
@@ -98,7 +98,7 @@ func TestWithoutItsDatabaseKhookGoesOnWatchingAndCallsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	calledFor(t, kagent, 2, "meanwhile")
-	awaitMessages(2)
+	awaitMessages(4)
 	p.ready()
 	stop()
 	<-ended
