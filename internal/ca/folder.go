@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -55,9 +56,13 @@ func (f Folder) Save(_ context.Context, text []byte, _ string) error {
 // String implements Keeper.
 func (f Folder) String() string { return string(f) }
 
-// publish puts the certificate beside the authority, for people on the same machine.
+// publish puts the certificate beside the authority, for people on the same machine, unless it is there already: it is looked at all the time.
 func (f Folder) publish(p pair) error {
-	return write(filepath.Join(string(f), publicFile), certificatePEM(p.cert), 0o644)
+	file, text := filepath.Join(string(f), publicFile), certificatePEM(p.cert)
+	if there, err := os.ReadFile(file); err == nil && bytes.Equal(there, text) {
+		return nil
+	}
+	return write(file, text, 0o644)
 }
 
 // write replaces a file as a whole. It is on the disk before it takes the name: else a loss of power could leave an
