@@ -117,7 +117,7 @@ func TestAStandbyThatLacksTheLastCommitsIsGoneOnWith(t *testing.T) {
 	kagent := kagenttest.New(t, kagenttest.Options{})
 	ns, dir := namespace(t), t.TempDir()
 	applyHook(t, ns, "shop", incident.OOMKill)
-	args := onDatabase(kagent, dir, strings.Replace(url, primary.Address(), primary.Address()+","+standby.Address(), 1))
+	args := onDatabase(kagent, dir, primary.Or(standby, url))
 	p := controller(t, args...).ready()
 	crashLoops(t, newPod(t, ns, "known", "known-1"), 1, "OOMKilled")
 	calledFor(t, kagent, 1, "known")

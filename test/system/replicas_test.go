@@ -13,10 +13,6 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"github.com/kagent-dev/khook/internal/agent/kagenttest"
 	"github.com/kagent-dev/khook/internal/api"
 	"github.com/kagent-dev/khook/internal/delivery"
@@ -40,36 +36,27 @@ func newFleet(t *testing.T, n int) *fleet {
 	r.args = append(settings(r.kagent, t.TempDir()), "--stabilization=1h", "--api-rate-limit=10000", "--api-rate-burst=10000", "--namespaces", r.ns,
 		"--leader-elect", "--leader-election-namespace", r.ns)
 	r.args[slices.Index(r.args, "--database")+1] = url
-	grantLeaseIn(t, r.ns)
+	letElect(t, r.ns)
 	for range n {
 		r.all = append(r.all, controller(t, r.args...))
 	}
 	r.responder.t, r.responder.token = t, r.account("ann", grant("hooks", []string{"list"}), grant("hooks/deliveries", []string{"get", "update", "approve"}), grant("hooks/pause", []string{"update"}))
 	r.leader()
 	for _, p := range r.all {
-		eventually(t, "a replica answers", func() error {
-			if code, body := get(t, "http://"+p.health+"/readyz"); code != http.StatusOK {
-				return fmt.Errorf("%d %s", code, body)
-			}
-			return nil
-		})
+		answering(t, p)
 	}
 	return r
 }
 
-// grantLeaseIn lets khook elect a leader in a namespace.
-func grantLeaseIn(t *testing.T, ns string) {
+// answering waits until a replica answers, whether it leads or not.
+func answering(t *testing.T, p *process) {
 	t.Helper()
-	meta := metav1.ObjectMeta{Namespace: ns, Name: "khook-lease"}
-	for _, obj := range []client.Object{
-		&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create", "get", "update"}}}},
-		&rbacv1.RoleBinding{ObjectMeta: meta, Subjects: []rbacv1.Subject{{Kind: "User", Name: "khook", APIGroup: rbacv1.GroupName}},
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name}},
-	} {
-		if err := testCluster.client.Create(t.Context(), obj); err != nil {
-			t.Fatal(err)
+	eventually(t, "a replica answers", func() error {
+		if code, body := get(t, "http://"+p.health+"/readyz"); code != http.StatusOK {
+			return fmt.Errorf("%d %s", code, body)
 		}
-	}
+		return nil
+	})
 }
 
 // leader waits until one of those that run leads.
@@ -266,12 +253,7 @@ func TestAStreamGoesOnAtAnotherReplica(t *testing.T) {
 		mu.Lock()
 		r.all[n] = again
 		mu.Unlock()
-		eventually(t, "the replica is back", func() error {
-			if code, body := get(t, "http://"+again.health+"/readyz"); code != http.StatusOK {
-				return fmt.Errorf("%d %s", code, body)
-			}
-			return nil
-		})
+		answering(t, again)
 		r.leader()
 	}
 	eventually(t, "all that failed is recorded", func() error {

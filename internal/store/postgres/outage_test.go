@@ -165,7 +165,7 @@ func TestAPromotedStandbyIsGoneOnWith(t *testing.T) {
 	primary := pgtest.New(t)
 	url := primary.Database(t)
 	standby := primary.Standby(t)
-	both := strings.Replace(url, primary.Address(), primary.Address()+","+standby.Address(), 1)
+	both := primary.Or(standby, url)
 	if _, err := store.Open(t.Context(), store.Config{Engine: pgtest.At(primary.Through(url, standby.Address()))}); !strings.Contains(fmt.Sprint(err), "standby") {
 		t.Errorf("a standby was opened: %v", err)
 	}
@@ -191,7 +191,7 @@ func TestALeaderWhoseCommitsAreLostWritesNothingMore(t *testing.T) {
 	primary := pgtest.New(t)
 	url := primary.Database(t)
 	standby := primary.Standby(t)
-	both := strings.Replace(url, primary.Address(), primary.Address()+","+standby.Address(), 1)
+	both := primary.Or(standby, url)
 	st := open(t, both)
 	if err := st.Lead(t.Context()); err != nil {
 		t.Fatal(err)

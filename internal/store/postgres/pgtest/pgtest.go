@@ -323,6 +323,11 @@ func (s *Server) Through(url, address string) string {
 	return strings.Replace(url, s.Address(), address, 1)
 }
 
+// Or is the URL of a database for a client that takes this server or another one, whichever is the primary.
+func (s *Server) Or(other *Server, url string) string {
+	return s.Through(url, s.Address()+","+other.Address())
+}
+
 var databases atomic.Int64
 
 // Database makes an empty database, and returns its URL.
